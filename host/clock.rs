@@ -1,0 +1,163 @@
+//! Time and chance, as things that are passed in.
+//!
+//! Every part that decides takes the time and its random draws as arguments; only [`SystemClock`] and [`Chance`] ask
+//! the machine. Clippy forbids the rest (`clippy.toml`).
+
+use std::fmt;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use rand::rngs::SmallRng;
+use rand::{RngExt as _, SeedableRng as _};
+use serde::{Deserialize, Serialize};
+
+/// A moment, in milliseconds since 1970-01-01T00:00:00Z. Text form: RFC 3339 in UTC with milliseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct UnixMs(pub i64);
+
+/// The last moment that a [`UnixMs`] is allowed to name: 9999-12-31T23:59:59.999Z, the end of RFC 3339.
+pub const LAST_MOMENT: UnixMs = UnixMs(253_402_300_799_999);
+
+impl UnixMs {
+    /// The moment `delay` later, at most [`LAST_MOMENT`].
+    #[must_use]
+    pub fn after(self, delay: Duration) -> Self {
+        let delay_ms = i64::try_from(delay.as_millis()).unwrap_or(i64::MAX);
+        Self(self.0.saturating_add(delay_ms)).min(LAST_MOMENT)
+    }
+
+    /// The moment `span` earlier, at least 1970.
+    #[must_use]
+    pub fn before(self, span: Duration) -> Self {
+        let span_ms = i64::try_from(span.as_millis()).unwrap_or(i64::MAX);
+        Self(self.0.saturating_sub(span_ms).max(0))
+    }
+
+    /// How long it is from `earlier` to this moment; zero where `earlier` is later.
+    #[must_use]
+    pub fn since(self, earlier: Self) -> Duration {
+        Duration::from_millis(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
+    }
+
+    /// Reads RFC 3339 with any offset. Fractions finer than a millisecond are cut off.
+    ///
+    /// # Errors
+    /// Where the text is not RFC 3339 or lies outside 1970 to 9999.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let moment: jiff::Timestamp =
+            text.parse().map_err(|_| format!("{text:?} is not an RFC 3339 time such as 2026-01-31T09:30:00Z"))?;
+        let moment = Self(moment.as_millisecond());
+        if moment.0 < 0 || moment > LAST_MOMENT {
+            return Err(format!("{text:?} lies outside the years 1970 to 9999"));
+        }
+        Ok(moment)
+    }
+}
+
+impl fmt::Display for UnixMs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match jiff::Timestamp::from_millisecond(self.0) {
+            Ok(moment) => write!(f, "{moment:.3}"),
+            Err(_) => write!(f, "{} ms", self.0),
+        }
+    }
+}
+
+impl Serialize for UnixMs {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for UnixMs {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        Self::parse(&text).map_err(serde::de::Error::custom)
+    }
+}
+
+/// Where the time comes from.
+pub trait Clock: Send + Sync + fmt::Debug {
+    /// The present moment. Never goes back.
+    fn now(&self) -> UnixMs;
+}
+
+/// The machine's time: the wall clock as it stood at the start, carried on by the monotonic clock.
+///
+/// A step of the wall clock while the host runs therefore neither hastens nor delays a retry; it is taken up at the
+/// next start.
+#[derive(Debug)]
+pub struct SystemClock {
+    started_at: UnixMs,
+    started: Instant,
+}
+
+impl SystemClock {
+    /// Reads the wall clock once.
+    #[must_use]
+    #[expect(clippy::disallowed_methods, reason = "the one place that asks the machine for the time")]
+    pub fn start() -> Self {
+        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Self { started_at: UnixMs(0).after(since_epoch), started: Instant::now() }
+    }
+}
+
+impl Clock for SystemClock {
+    fn now(&self) -> UnixMs {
+        self.started_at.after(self.started.elapsed())
+    }
+}
+
+/// Where random draws come from: a seeded generator that threads share.
+#[derive(Debug)]
+pub struct Chance(Mutex<SmallRng>);
+
+impl Chance {
+    /// The same seed gives the same draws.
+    #[must_use]
+    pub fn seeded(seed: u64) -> Self {
+        Self(Mutex::new(SmallRng::seed_from_u64(seed)))
+    }
+
+    /// A generator seeded by the machine.
+    #[must_use]
+    #[expect(clippy::disallowed_methods, reason = "the one place that asks the machine for chance")]
+    pub fn from_machine() -> Self {
+        Self::seeded(rand::random())
+    }
+
+    /// A number from 0 up to, not including, 1.
+    pub fn unit(&self) -> f64 {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).random()
+    }
+
+    /// Sixty-four random bits.
+    pub fn bits(&self) -> u64 {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).random()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_moment_prints_with_milliseconds_and_reads_back() {
+        let moment = UnixMs(1_767_323_045_007);
+        assert_eq!(moment.to_string(), "2026-01-02T03:04:05.007Z");
+        assert_eq!(UnixMs::parse("2026-01-02T04:04:05.007+01:00"), Ok(moment));
+    }
+
+    #[test]
+    fn what_is_no_moment_is_refused() {
+        for text in ["", "now", "2026-01-02", "1969-12-31T23:59:59Z", "2026-13-01T00:00:00Z"] {
+            assert!(UnixMs::parse(text).is_err(), "{text:?} was read");
+        }
+    }
+
+    #[test]
+    fn sums_stop_at_the_end_of_the_calendar() {
+        assert_eq!(UnixMs(5).after(Duration::MAX), LAST_MOMENT);
+        assert_eq!(UnixMs(5).before(Duration::MAX), UnixMs(0));
+    }
+}

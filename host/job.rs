@@ -1,0 +1,17 @@
+//! What a job is and what becomes of it: pure values and state machines, without input, output, clock or randomness.
+
+pub mod gates;
+pub mod id;
+pub mod live;
+pub mod outcome;
+pub mod retry;
+pub mod spec;
+pub mod state;
+pub mod units;
+
+pub use gates::{Admission, Admit, Gates, Lane, PluginStanding, WaitReason, Waiting};
+pub use id::{IdSource, JobId};
+pub use outcome::{Completion, Evidence, Exchange, Fault, HostFault, LogLevel, LogLine, Outcome, OutcomeKind, Setback};
+pub use retry::{Disposition, Jitter, RetryOverride, RetryPolicy};
+pub use spec::JobSpec;
+pub use state::{EndState, State};

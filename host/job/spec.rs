@@ -1,0 +1,39 @@
+//! What was asked for: the durable facts of a job, fixed when it is accepted.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+
+use super::retry::RetryOverride;
+use super::units::TimeSpan;
+use crate::clock::UnixMs;
+
+/// The media type of a payload given as JSON.
+pub const JSON: &str = "application/json";
+
+/// A job as it was asked for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct JobSpec {
+    /// The plugin that handles it.
+    pub plugin: String,
+    /// The downstream that it calls.
+    pub downstream: String,
+    /// The media type of the payload.
+    pub content_type: String,
+    /// The payload.
+    pub payload: Bytes,
+    /// The earliest moment of the first attempt.
+    pub run_at: UnixMs,
+    /// Higher runs first.
+    pub priority: i16,
+    /// What it says of its retry policy.
+    pub retry: RetryOverride,
+    /// The wall time of one attempt, where it says one.
+    pub deadline: Option<TimeSpan>,
+    /// The caller's labels.
+    pub labels: BTreeMap<String, String>,
+    /// The caller's `traceparent` (W3C Trace Context).
+    pub traceparent: Option<String>,
+    /// The caller's idempotency key. Without one the job's id serves the downstream as the key.
+    pub idempotency_key: Option<String>,
+}

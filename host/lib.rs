@@ -1,0 +1,5 @@
+//! Windlass: a durable job runner for calls to unreliable systems. The map, in reading order.
+
+pub mod clock;
+pub mod job;
+pub mod store;

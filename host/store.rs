@@ -1,0 +1,381 @@
+//! Where jobs are kept: the [`Store`] that the rest of the host speaks to, named by what the queue does.
+//!
+//! [`sqlite`] keeps them in one file with one owner. Every store passes the suite in `tests/store_conformance.rs`.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+
+use crate::clock::UnixMs;
+use crate::job::{
+    Admission, Completion, Disposition, EndState, Evidence, Exchange, JobId, JobSpec, LogLine, OutcomeKind, State,
+};
+
+pub mod sqlite;
+
+/// A failure of the store. Nothing that it answers to has been acknowledged.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum StoreError {
+    /// The disk is full, or the store's size is bounded. Nothing was changed; the same call can succeed later.
+    #[error("the store is full: {0}")]
+    Full(String),
+    /// More callers wait than the store takes. Nothing was changed; the same call can succeed later.
+    #[error("the store is busy: {0}")]
+    Busy(String),
+    /// A write or a sync failed. Final: the store takes nothing more until it is opened anew.
+    #[error("the store failed and takes nothing more: {0}")]
+    Failed(String),
+    /// What was read is not what was written.
+    #[error("the store is damaged: {0}")]
+    Damaged(String),
+    /// It could not be opened.
+    #[error("cannot open the store {place}: {reason}")]
+    Open {
+        /// The file or the address.
+        place: String,
+        /// Why, and what to do.
+        reason: String,
+    },
+}
+
+/// A job to be accepted.
+#[derive(Clone, Debug)]
+pub struct NewJob {
+    /// What was asked for.
+    pub spec: JobSpec,
+    /// The sha256 of the request, to tell a repeat from another request under the same idempotency key.
+    pub request_digest: [u8; 32],
+}
+
+/// What became of one job of an enqueue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Enqueued {
+    /// It is on disk.
+    Created(JobId),
+    /// The same request came before under the same idempotency key: that job's id. Nothing was written.
+    Replayed(JobId),
+    /// Another request came before under the same idempotency key. Nothing was written.
+    KeyReused(JobId),
+}
+
+/// The right to run one attempt, and the token that voids a late result.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lease {
+    /// The job.
+    pub job: JobId,
+    /// Grows with each claim of the store; a result under an older token is void.
+    pub token: i64,
+}
+
+/// A job that was handed out.
+#[derive(Clone, Debug)]
+pub struct Claimed {
+    /// The right to run it.
+    pub lease: Lease,
+    /// What was asked for.
+    pub spec: std::sync::Arc<JobSpec>,
+    /// When it was accepted.
+    pub created_at: UnixMs,
+    /// The number of the attempt now beginning, from 1.
+    pub attempt: u32,
+    /// How many counted attempts failed before.
+    pub failed_before: u32,
+    /// When the attempt began.
+    pub started_at: UnixMs,
+}
+
+/// The end of an attempt.
+#[derive(Clone, Debug)]
+pub struct Finish {
+    /// Under which right it ran.
+    pub lease: Lease,
+    /// Its number.
+    pub attempt: u32,
+    /// When it began.
+    pub started_at: UnixMs,
+    /// When it ended.
+    pub finished_at: UnixMs,
+    /// What it ended in.
+    pub kind: OutcomeKind,
+    /// What went wrong, for people.
+    pub error: Option<String>,
+    /// What went wrong, for programs.
+    pub code: Option<String>,
+    /// How long the downstream asked to be left alone, in milliseconds.
+    pub delay_ms: Option<u32>,
+    /// The result, where the job is completed.
+    pub result: Option<Completion>,
+    /// What is known beside.
+    pub evidence: Evidence,
+    /// What becomes of the job.
+    pub disposition: Disposition,
+}
+
+/// What became of a [`Finish`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Finished {
+    /// It is on disk.
+    Recorded,
+    /// The lease was void: the job had been cancelled meanwhile, or is another host's. The attempt is kept, the
+    /// job's state stays as it is.
+    Fenced,
+}
+
+/// A job as it stands.
+#[derive(Clone, Debug)]
+pub struct JobView {
+    /// Its id.
+    pub id: JobId,
+    /// What was asked for. The payload is empty where it was not asked for.
+    pub spec: JobSpec,
+    /// Where it stands.
+    pub state: State,
+    /// It waits for the operator's grants, uncounted.
+    pub held: bool,
+    /// When it was accepted.
+    pub created_at: UnixMs,
+    /// When the next attempt is due, or the last one was.
+    pub run_at: UnixMs,
+    /// When it became final.
+    pub finished_at: Option<UnixMs>,
+    /// How many attempts it has had, the running one included.
+    pub attempt: u32,
+    /// How many of them failed and count.
+    pub failed: u32,
+    /// The result, where it is completed and was asked for.
+    pub result: Option<Completion>,
+    /// The attempts, oldest first, where they were asked for.
+    pub attempts: Vec<AttemptView>,
+    /// What people did to it, oldest first.
+    pub acts: Vec<Act>,
+    /// What went wrong last, where anything did.
+    pub last_error: Option<String>,
+}
+
+/// An attempt as it is kept.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AttemptView {
+    /// Its number, from 1.
+    pub n: u32,
+    /// When it began.
+    pub started_at: UnixMs,
+    /// When it ended; none while it runs.
+    pub finished_at: Option<UnixMs>,
+    /// What it ended in; none while it runs.
+    pub kind: Option<OutcomeKind>,
+    /// What went wrong, for people.
+    pub error: Option<String>,
+    /// What went wrong, for programs.
+    pub code: Option<String>,
+    /// How long the downstream asked to be left alone, in milliseconds.
+    pub delay_ms: Option<u32>,
+    /// When the next one was due.
+    pub next_run_at: Option<UnixMs>,
+    /// The revision that ran.
+    pub revision: Option<String>,
+    /// Time inside the guest, in microseconds.
+    pub cpu_us: u64,
+    /// The most that all memories and tables held together.
+    pub memory_peak_bytes: u64,
+}
+
+/// An attempt with its evidence.
+#[derive(Clone, Debug)]
+pub struct AttemptDetail {
+    /// The attempt.
+    pub attempt: AttemptView,
+    /// Its log lines.
+    pub log: Vec<LogLine>,
+    /// How many bytes of log and output were dropped.
+    pub log_dropped_bytes: u64,
+    /// Its calls.
+    pub exchanges: Vec<Exchange>,
+}
+
+/// What a person did to a job.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct Act {
+    /// When.
+    #[schema(value_type = String, format = DateTime)]
+    pub at: UnixMs,
+    /// What.
+    pub what: ActKind,
+}
+
+/// The things a person can do to a job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ActKind {
+    /// Called it off.
+    Cancel,
+    /// Made it available again.
+    Retry,
+}
+
+/// Which jobs to list.
+#[derive(Clone, Debug, Default)]
+pub struct ListFilter {
+    /// Only those in this state.
+    pub state: Option<State>,
+    /// Only those of this plugin.
+    pub plugin: Option<String>,
+    /// Only those of this downstream.
+    pub downstream: Option<String>,
+    /// Only those with all these labels.
+    pub labels: Vec<(String, String)>,
+    /// Only those that arrived before this one.
+    pub before: Option<JobId>,
+    /// At most so many.
+    pub limit: usize,
+}
+
+/// A page of a list.
+#[derive(Clone, Debug)]
+pub struct ListPage {
+    /// The jobs, newest first, without payloads, results and attempts.
+    pub jobs: Vec<JobView>,
+    /// Where the next page begins; none at the end. A page can be shorter than its limit with more to come, because
+    /// one call looks at a bounded number of jobs.
+    pub next: Option<JobId>,
+}
+
+/// The answer to a person's act on a job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Acted {
+    /// It is on disk.
+    Done,
+    /// The job's state does not allow it.
+    NotIn(State),
+    /// There is no such job.
+    Unknown,
+}
+
+/// How many jobs stand where.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Unfinished jobs by lane.
+    pub lanes: Vec<LaneCounts>,
+    /// Unfinished jobs in all, those beyond the memory's cap included.
+    pub unfinished: u64,
+    /// Jobs that became final since the store was opened, by state.
+    pub ended: BTreeMap<&'static str, u64>,
+}
+
+/// The unfinished jobs of one lane.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LaneCounts {
+    /// The lane.
+    pub lane: crate::job::Lane,
+    /// Due ones that do not run.
+    pub available: u64,
+    /// Running ones.
+    pub running: u64,
+    /// Those whose time has not come, for the first time or again.
+    pub later: u64,
+    /// Those that wait for a grant.
+    pub held: u64,
+}
+
+/// How long finished jobs are kept.
+#[derive(Clone, Copy, Debug)]
+pub struct Retention {
+    /// Completed ones.
+    pub completed: Duration,
+    /// Cancelled ones.
+    pub cancelled: Duration,
+    /// Discarded ones.
+    pub discarded: Duration,
+}
+
+impl Retention {
+    /// How long jobs in this state are kept.
+    #[must_use]
+    pub fn of(&self, end: EndState) -> Duration {
+        match end {
+            EndState::Completed => self.completed,
+            EndState::Cancelled => self.cancelled,
+            EndState::Discarded => self.discarded,
+        }
+    }
+}
+
+/// A durable queue of jobs.
+///
+/// What returns `Ok` is on disk, synced, unless it says otherwise. Every method may be called from any task.
+#[async_trait]
+pub trait Store: Send + Sync {
+    /// Accepts all these jobs, or none where one of them is not [`Enqueued::Created`] or [`Enqueued::Replayed`].
+    /// The answers stand in the order of the jobs.
+    async fn enqueue(&self, jobs: Vec<NewJob>, now: UnixMs) -> Result<Vec<Enqueued>, StoreError>;
+
+    /// Hands out at most `most` due jobs, each with the leave of `admission`: lanes in turn, within a lane the highest
+    /// priority first, then the longest due. Does not wait for the disk: the start of each attempt rides the next
+    /// commit. A job found unfinished at the opening is the exception: its start is on disk before it is handed out,
+    /// so that one which kills the host is counted.
+    async fn claim(
+        &self,
+        most: usize,
+        now: UnixMs,
+        admission: &mut (dyn Admission + Send),
+    ) -> Result<Vec<Claimed>, StoreError>;
+
+    /// Gives back jobs that were handed out and not begun; they are due at once and the claim leaves no trace.
+    async fn release(&self, leases: Vec<Lease>) -> Result<(), StoreError>;
+
+    /// Records the ends of attempts. The answers stand in the same order.
+    async fn finish(&self, finishes: Vec<Finish>) -> Result<Vec<Finished>, StoreError>;
+
+    /// Keeps leases alive. A store with one owner has nothing to do.
+    async fn renew(&self, leases: &[Lease], now: UnixMs) -> Result<(), StoreError>;
+
+    /// Takes over attempts whose host is gone: each is handed out anew as [`Claimed`], with the number and the start of
+    /// the interrupted attempt, to be finished as [`OutcomeKind::Interrupted`]. Not to be run.
+    async fn rescue(&self, now: UnixMs) -> Result<Vec<Claimed>, StoreError>;
+
+    /// The moment at which the next job of the future comes due; none where there is none.
+    async fn next_due(&self) -> Result<Option<UnixMs>, StoreError>;
+
+    /// Waits until something may have become claimable since this was last awaited: an enqueue, a retry, a release.
+    /// Keeps one wake-up for who is not waiting yet.
+    async fn changed(&self);
+
+    /// Waits until the job is final. Returns at once where it is, or is unknown.
+    async fn ended(&self, id: JobId);
+
+    /// Makes the held jobs of a plugin due again, after its grants were edited.
+    async fn unhold(&self, plugin: &str) -> Result<(), StoreError>;
+
+    /// The job with payload, result, attempts and acts; none where it is unknown.
+    async fn job(&self, id: JobId, now: UnixMs) -> Result<Option<JobView>, StoreError>;
+
+    /// One attempt with its evidence; none where the job or the attempt is unknown.
+    async fn attempt(&self, id: JobId, n: u32) -> Result<Option<AttemptDetail>, StoreError>;
+
+    /// A page of jobs, newest first.
+    async fn list(&self, filter: ListFilter, now: UnixMs) -> Result<ListPage, StoreError>;
+
+    /// Calls off an unfinished job and records the act. A running attempt's later result is [`Finished::Fenced`].
+    async fn cancel(&self, id: JobId, now: UnixMs) -> Result<Acted, StoreError>;
+
+    /// Makes a scheduled, retryable, discarded or cancelled job due now and records the act. Where it had used up
+    /// `max_attempts` counted attempts it gets one more.
+    async fn retry(&self, id: JobId, now: UnixMs, max_attempts: u32) -> Result<Acted, StoreError>;
+
+    /// How many jobs stand where. Cheap; from memory.
+    fn counts(&self) -> Counts;
+
+    /// Deletes finished jobs that are past their retention, at most `most` of them, and idempotency keys past theirs.
+    /// Returns how many jobs went.
+    async fn prune(&self, retention: Retention, now: UnixMs, most: usize) -> Result<usize, StoreError>;
+
+    /// The plugins that a person paused.
+    async fn paused_plugins(&self) -> Result<Vec<String>, StoreError>;
+
+    /// Records that a plugin is paused, or no longer.
+    async fn set_paused(&self, plugin: &str, paused: bool) -> Result<(), StoreError>;
+
+    /// Whether the store takes writes; the error says why not.
+    fn health(&self) -> Result<(), StoreError>;
+}
