@@ -1,5 +1,7 @@
 //! Windlass: a durable job runner for calls to unreliable systems. The map, in reading order.
 
 pub mod clock;
+pub mod config;
 pub mod job;
+pub mod plugin;
 pub mod store;

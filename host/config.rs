@@ -1,0 +1,92 @@
+//! What the operator can set: `windlass.toml`, the environment, and the file beside each plugin.
+//!
+//! Everything is read and checked before a port is bound; a mistake is one line that names the key and the file.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+mod breaker;
+mod file;
+mod limits;
+mod network;
+mod origin;
+mod plugin_file;
+mod plugins;
+mod queue;
+mod retention;
+mod retry;
+mod server;
+mod store;
+
+pub use breaker::Breaker;
+pub use file::ConfigError;
+pub use limits::{AttemptLimits, LimitOverride, Limits};
+pub use network::Network;
+pub use origin::{Origin, OriginHost};
+pub use plugin_file::{PluginFile, SecretSource};
+pub use plugins::Plugins;
+pub use queue::Queue;
+pub use retention::Retention;
+pub use server::Server;
+pub use store::Store;
+
+/// The name of the file that is read where none is named.
+pub const DEFAULT_FILE: &str = "windlass.toml";
+/// What the name of each environment variable that overrides a key begins with.
+pub const ENV_PREFIX: &str = "WINDLASS_";
+
+/// All settings of a host.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// The HTTP server.
+    pub server: Server,
+    /// Where jobs are kept.
+    pub store: Store,
+    /// Where plugins are.
+    pub plugins: Plugins,
+    /// When a failed job is tried again.
+    pub retry: retry::Retry,
+    /// When a downstream counts as down.
+    pub breaker: Breaker,
+    /// What an attempt may use.
+    pub limits: Limits,
+    /// How much may wait.
+    pub queue: Queue,
+    /// How long finished jobs are kept.
+    pub retention: Retention,
+    /// What plugins may reach beyond their grants' names.
+    pub network: Network,
+}
+
+impl Config {
+    /// Reads the file, overlays the environment and checks the whole. Without `file`, `windlass.toml` in the current
+    /// folder is read where it exists.
+    ///
+    /// # Errors
+    /// Names the file and the line, or the environment variable, and what is wrong there.
+    pub fn load(file: Option<&Path>, env: impl IntoIterator<Item = (String, String)>) -> Result<Self, ConfigError> {
+        file::load(file, env)
+    }
+
+    /// Checks what no single key shows.
+    ///
+    /// # Errors
+    /// Names the key.
+    pub fn validate(&self) -> Result<(), String> {
+        self.server.validate()?;
+        self.store.validate()?;
+        self.retry.validate()?;
+        self.breaker.validate()?;
+        self.limits.validate()?;
+        self.queue.validate()?;
+        self.retention.validate()
+    }
+
+    /// The folder of everything that the host keeps.
+    #[must_use]
+    pub fn data_dir(&self) -> PathBuf {
+        self.store.file().parent().map(Path::to_path_buf).unwrap_or_default()
+    }
+}

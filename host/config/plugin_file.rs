@@ -1,0 +1,178 @@
+//! `NAME.toml` beside `NAME.wasm`: what the operator grants to one plugin, and its policy.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Deserializer, Serialize};
+
+use super::file::ConfigError;
+use super::limits::{LimitOverride, Limits};
+use super::origin::Origin;
+use crate::job::RetryOverride;
+use crate::job::gates::{PluginLimits, Rate};
+
+/// The grants and the policy of one plugin. Nothing is granted by default.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PluginFile {
+    /// The origins that it may reach; nothing else is reachable.
+    pub origins: Vec<Origin>,
+    /// The downstream of its jobs, where a job names none. Without it: the plugin's name.
+    pub downstream: Option<String>,
+    /// Attempts at once. 1 to 10000.
+    pub concurrency: Option<u32>,
+    /// Starts per time, for example `100/s` or `30/m`.
+    #[serde(deserialize_with = "rate", serialize_with = "no_rate", skip_serializing_if = "Option::is_none")]
+    pub rate: Option<Rate>,
+    /// The secrets that it may use, by name. Read and checked; this version does not hand them out yet.
+    pub secrets: BTreeMap<String, SecretSource>,
+    /// The values that it may read, by name.
+    #[serde(deserialize_with = "texts")]
+    pub config: BTreeMap<String, String>,
+    /// What is different in its retry policy.
+    pub retry: RetryOverride,
+    /// What is different in its limits.
+    pub limits: LimitOverride,
+}
+
+/// Where a secret comes from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase", deny_unknown_fields)]
+pub enum SecretSource {
+    /// An environment variable of the host.
+    Env(String),
+    /// A file that the host can read.
+    File(PathBuf),
+}
+
+impl PluginFile {
+    /// Reads a plugin's file and checks it against the host's ceilings.
+    ///
+    /// # Errors
+    /// Names the file, the line or the key, and what is wrong there.
+    pub fn parse(path: &Path, text: &str, ceilings: &Limits) -> Result<Self, ConfigError> {
+        let file: Self = super::file::parse(path, text)?;
+        file.validate(ceilings).map_err(|reason| ConfigError::Value { place: path.display().to_string(), reason })?;
+        Ok(file)
+    }
+
+    /// What bounds its attempts.
+    #[must_use]
+    pub fn gate_limits(&self) -> PluginLimits {
+        PluginLimits { concurrency: self.concurrency, rate: self.rate }
+    }
+
+    fn validate(&self, ceilings: &Limits) -> Result<(), String> {
+        if let Some(concurrency) = self.concurrency {
+            super::file::within("concurrency", concurrency, 1, 10_000)?;
+        }
+        if let Some(downstream) = &self.downstream {
+            super::file::downstream_key(downstream).map_err(|why| format!("downstream: {why}"))?;
+        }
+        self.retry.validate()?;
+        ceilings.admits(&self.limits)
+    }
+}
+
+/// `100/s`, `30/m` or `5/h`.
+fn rate<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Rate>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    parse_rate(&text).map(Some).map_err(serde::de::Error::custom)
+}
+
+fn parse_rate(text: &str) -> Result<Rate, String> {
+    let refusal = || format!("{text:?} is not a rate such as \"100/s\", \"30/m\" or \"5/h\"");
+    let (count, unit) = text.split_once('/').ok_or_else(refusal)?;
+    let count: u32 = count.trim().parse().map_err(|_| refusal())?;
+    let secs = match unit.trim() {
+        "s" => 1.0,
+        "m" => 60.0,
+        "h" => 3_600.0,
+        _ => return Err(refusal()),
+    };
+    if count == 0 {
+        return Err(format!("{text:?} would never let a job start; pause the plugin for that"));
+    }
+    Ok(Rate { per_second: f64::from(count) / secs })
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+fn no_rate<S: serde::Serializer>(rate: &Option<Rate>, serializer: S) -> Result<S::Ok, S::Error> {
+    match rate {
+        Some(rate) => serializer.collect_str(&format_args!("{}/h", rate.per_second * 3_600.0)),
+        None => serializer.serialize_none(),
+    }
+}
+
+/// Text values; numbers and booleans are taken as they are written.
+fn texts<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, String>, D::Error> {
+    let values = BTreeMap::<String, toml::Value>::deserialize(deserializer)?;
+    values.into_iter().map(|(name, value)| Ok((name.clone(), text_of(&name, value)?))).collect()
+}
+
+fn text_of<E: serde::de::Error>(name: &str, value: toml::Value) -> Result<String, E> {
+    match value {
+        toml::Value::String(text) => Ok(text),
+        toml::Value::Integer(_) | toml::Value::Float(_) | toml::Value::Boolean(_) => Ok(value.to_string()),
+        toml::Value::Datetime(_) | toml::Value::Array(_) | toml::Value::Table(_) => Err(E::custom(format!(
+            "config.{name} is a {}; only text, numbers and booleans are handed to a plugin",
+            value.type_str()
+        ))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<PluginFile, String> {
+        PluginFile::parse(Path::new("stripe.toml"), text, &Limits::default()).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn the_contracts_example_is_read() {
+        let file = read(
+            r#"
+            origins = ["https://api.stripe.com"]
+            downstream = "stripe"
+            concurrency = 32
+            rate = "100/s"
+            [secrets]
+            api_key = { env = "STRIPE_API_KEY" }
+            [config]
+            currency = "eur"
+            digits = 2
+            [retry]
+            max_attempts = 8
+            [limits]
+            deadline = "10s"
+            "#,
+        )
+        .unwrap();
+        assert_eq!(file.gate_limits(), PluginLimits { concurrency: Some(32), rate: Some(Rate { per_second: 100.0 }) });
+        assert_eq!(file.secrets["api_key"], SecretSource::Env("STRIPE_API_KEY".into()));
+        assert_eq!((file.config["currency"].as_str(), file.config["digits"].as_str()), ("eur", "2"));
+        assert_eq!(file.retry.max_attempts, Some(8));
+    }
+
+    #[test]
+    fn each_mistake_names_the_file_and_the_key() {
+        for (text, told) in [
+            ("origin = []", "unknown field `origin`"),
+            ("origins = [\"api.example.com\"]", "origins"),
+            ("concurrency = 0", "concurrency"),
+            ("rate = \"fast\"", "rate"),
+            ("rate = \"0/s\"", "never"),
+            ("downstream = \"\"", "downstream"),
+            ("[retry]\nfactor = 0.5", "retry.factor"),
+            ("[retry]\nbase = \"soon\"", "base"),
+            ("[limits]\ndeadline = \"1h\"", "above the host's ceiling of 30s"),
+            ("[secrets]\nkey = { vault = \"x\" }", "vault"),
+            ("[config]\nlist = [1]", "config.list"),
+        ] {
+            let error = read(text).unwrap_err();
+            assert!(error.contains("stripe.toml") && error.contains(told), "{text:?} gave {error:?}");
+            assert!(!error.contains('\n'), "{text:?} gave more than one line: {error:?}");
+        }
+    }
+}

@@ -1,0 +1,26 @@
+//! `[queue]`
+
+use serde::{Deserialize, Serialize};
+
+/// How much may wait.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Queue {
+    /// With so many unfinished jobs, further ones are refused with 429. 1 to 1000000000.
+    pub high_water: u64,
+    /// So many unfinished jobs are held in memory, those due first; the others wait on disk. 1000 to 100000000.
+    pub held_in_memory: usize,
+}
+
+impl Default for Queue {
+    fn default() -> Self {
+        Self { high_water: 1_000_000, held_in_memory: 1_000_000 }
+    }
+}
+
+impl Queue {
+    pub(super) fn validate(&self) -> Result<(), String> {
+        super::file::within("queue.high_water", self.high_water, 1, 1_000_000_000)?;
+        super::file::within("queue.held_in_memory", self.held_in_memory, 1_000, 100_000_000)
+    }
+}

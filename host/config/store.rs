@@ -1,0 +1,47 @@
+//! `[store]`
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+/// What the URL of the embedded store begins with.
+const SQLITE: &str = "sqlite:";
+
+/// Where jobs are kept.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Store {
+    /// `sqlite:PATH`.
+    pub url: String,
+}
+
+impl Default for Store {
+    fn default() -> Self {
+        Self { url: "sqlite:data/windlass.db".to_owned() }
+    }
+}
+
+impl Store {
+    /// The store in that folder.
+    #[must_use]
+    pub fn in_folder(folder: &Path) -> Self {
+        Self { url: format!("{SQLITE}{}", folder.join("windlass.db").display()) }
+    }
+
+    /// The file of the embedded store.
+    #[must_use]
+    pub fn file(&self) -> PathBuf {
+        PathBuf::from(self.url.strip_prefix(SQLITE).unwrap_or(&self.url))
+    }
+
+    pub(super) fn validate(&self) -> Result<(), String> {
+        match self.url.strip_prefix(SQLITE) {
+            Some(path) if !path.is_empty() && !path.starts_with("//") => Ok(()),
+            Some(_) => Err(format!(
+                "store.url: {:?} names no file; write sqlite:PATH, for example sqlite:data/windlass.db",
+                self.url
+            )),
+            None => Err(format!("store.url: {:?} is not a store that this version has; write sqlite:PATH", self.url)),
+        }
+    }
+}

@@ -1,0 +1,283 @@
+//! The sandbox: everything that knows wasmtime. What the rest of the host sees of it stands in this file.
+//!
+//! Three lifetimes: a [`PluginHost`] once per process, a [`Revision`] once per component, an instance once per attempt.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::{Clock, UnixMs};
+use crate::config::{AttemptLimits, Limits, Network, PluginFile};
+use crate::job::{Evidence, JobId, Outcome, PluginStanding};
+
+/// What a [`PluginHost`] is made of.
+#[derive(Clone, Debug)]
+pub struct HostSettings {
+    /// Defaults and ceilings of every attempt.
+    pub limits: Limits,
+    /// What plugins may reach beyond their grants' names.
+    pub network: Network,
+    /// Where compiled code is kept: a folder of this host alone.
+    pub cache_dir: PathBuf,
+}
+
+/// The engine and all that plugins share. One per process.
+pub struct PluginHost {}
+
+impl PluginHost {
+    /// Starts the engine and its ticker.
+    ///
+    /// # Errors
+    /// Where the machine cannot run WebAssembly, or the cache folder cannot be made.
+    pub fn start(settings: HostSettings, clock: Arc<dyn Clock>) -> anyhow::Result<Arc<Self>> {
+        let _ = (settings, clock);
+        Ok(Arc::new(Self {}))
+    }
+
+    /// Checks a component, compiles it off the calling thread and tries it with nothing granted.
+    ///
+    /// # Errors
+    /// Says, to the plugin's author, what is missing and what to do.
+    pub async fn load(&self, component: Bytes) -> Result<Revision, LoadError> {
+        let _ = component;
+        Err(LoadError { summary: "not yet".to_owned(), help: None })
+    }
+}
+
+/// Why a component is no plugin, in a plugin author's words.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize, utoipa::ToSchema)]
+#[error("{summary}")]
+pub struct LoadError {
+    /// What is wrong, one line.
+    pub summary: String,
+    /// What to do about it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub help: Option<String>,
+}
+
+/// What a plugin says of itself.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(default)]
+pub struct Description {
+    /// A name for people.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub title: Option<String>,
+    /// What it does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// Its author's version.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    /// The origins that it wants to reach.
+    pub origins: Vec<String>,
+    /// The names of the values that it wants to read.
+    pub config: Vec<String>,
+    /// The names of the secrets that it wants to use.
+    pub secrets: Vec<String>,
+    /// A JSON Schema of the payload.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    pub payload_schema: Option<serde_json::Value>,
+}
+
+/// One exact component, checked, compiled and tried.
+#[derive(Debug)]
+pub struct Revision {
+    /// The sha256 of its bytes, in hex.
+    pub digest: String,
+    /// How large it is.
+    pub size_bytes: u64,
+    /// How long it took to compile, zero where the compiled code came from the cache.
+    pub compile_time: Duration,
+    /// How long the trial start took.
+    pub start_time: Duration,
+    /// The interfaces that it imports, with versions.
+    pub imports: Vec<String>,
+    /// The interfaces that it exports, with versions.
+    pub exports: Vec<String>,
+    /// What it says of itself, where it says anything.
+    pub description: Option<Description>,
+}
+
+impl Revision {
+    /// Checks a JSON payload against the plugin's own schema, where it has one.
+    ///
+    /// # Errors
+    /// Names the place in the payload and what is wrong there.
+    pub fn check_payload(&self, content_type: &str, payload: &[u8]) -> Result<(), String> {
+        let _ = (content_type, payload);
+        Ok(())
+    }
+}
+
+/// What one attempt is given.
+#[derive(Clone, Debug)]
+pub struct Call {
+    /// The job.
+    pub job: JobId,
+    /// The number of the attempt, from 1.
+    pub attempt: u32,
+    /// How many counted attempts the job may use in all.
+    pub max_attempts: u32,
+    /// The key for the downstream, the same over all attempts.
+    pub idempotency_key: String,
+    /// The media type of the payload.
+    pub content_type: String,
+    /// The payload.
+    pub payload: Bytes,
+    /// When the job was accepted.
+    pub enqueued_at: UnixMs,
+    /// Labels as `label:NAME`, and `traceparent`.
+    pub attributes: Vec<(String, String)>,
+    /// The wall time of the attempt where the job says one; the plugin's own is the ceiling.
+    pub deadline: Option<Duration>,
+}
+
+/// A plugin as it stands: its file, and the revision that serves, if any.
+#[derive(Debug)]
+pub struct Plugin {
+    /// Its name.
+    pub name: String,
+    /// Its grants and policy; those of the last valid file.
+    pub file: PluginFile,
+    /// What its attempts may use.
+    pub limits: AttemptLimits,
+    /// The revision that serves.
+    pub revision: Option<Arc<Revision>>,
+    /// When that revision was taken up.
+    pub loaded_at: Option<UnixMs>,
+    /// Why the newest component or the newest file was not taken up, where it was not. An older one goes on.
+    pub load_error: Option<LoadError>,
+}
+
+impl Plugin {
+    /// Runs one attempt in a fresh instance. Never panics and never fails: whatever happens is an outcome. When
+    /// `cancelled` fires, the instance is dropped and the outcome is [`crate::job::HostFault::Cancelled`].
+    pub async fn run(&self, call: Call, cancelled: &CancellationToken) -> (Outcome, Evidence) {
+        let _ = (call, cancelled);
+        unimplemented!()
+    }
+
+    /// How it stands, for the gates.
+    #[must_use]
+    pub fn standing(&self) -> PluginStanding {
+        match (&self.revision, &self.load_error) {
+            (Some(_), _) => PluginStanding::Ready,
+            (None, Some(error)) => PluginStanding::Broken(error.to_string()),
+            (None, None) => PluginStanding::Missing,
+        }
+    }
+}
+
+/// The plugins of this host, by name. Reading never waits.
+pub struct Registry {}
+
+impl Registry {
+    /// The plugin of that name.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<Arc<Plugin>> {
+        let _ = name;
+        None
+    }
+
+    /// All plugins.
+    #[must_use]
+    pub fn all(&self) -> Arc<BTreeMap<String, Arc<Plugin>>> {
+        Arc::default()
+    }
+}
+
+/// What became of a plugin when the folder was looked through.
+#[derive(Clone, Debug)]
+pub enum PluginChange {
+    /// It is new, or its revision, its file or its load error changed.
+    Updated {
+        /// How it stands now.
+        plugin: Arc<Plugin>,
+        /// Its grants were edited, so that jobs which wait for one can go on.
+        grants_edited: bool,
+    },
+    /// Both its files are gone.
+    Removed {
+        /// Its name.
+        name: String,
+    },
+}
+
+/// Takes up what is in the plugins folder, and puts components there.
+pub struct Loader {
+    /// The plugins as they stand.
+    pub registry: Arc<Registry>,
+}
+
+impl Loader {
+    /// A loader of that folder, which is made where it is missing, and the changes it will bring about, in order.
+    ///
+    /// # Errors
+    /// Where the folder can neither be read nor made.
+    pub fn new(
+        host: Arc<PluginHost>,
+        dir: PathBuf,
+        clock: Arc<dyn Clock>,
+    ) -> anyhow::Result<(Arc<Self>, mpsc::UnboundedReceiver<PluginChange>)> {
+        let _ = (host, dir, clock);
+        let (_, receiver) = mpsc::unbounded_channel();
+        Ok((Arc::new(Self { registry: Arc::new(Registry {}) }), receiver))
+    }
+
+    /// Looks through the folder once and takes up what changed. Compiles off the calling thread; returns when every
+    /// change is in the registry and in the channel. Returns how soon it wants to look again because a file was still
+    /// being written, if so.
+    pub async fn look(&self) -> Option<Duration> {
+        None
+    }
+
+    /// Waits until the system reports a change in the folder.
+    pub async fn changed(&self) {}
+
+    /// Checks a component and, where it is a plugin, puts it into the folder and takes it up.
+    ///
+    /// # Errors
+    /// Where it is no plugin, or the folder cannot be written; the old revision goes on.
+    pub async fn install(&self, name: &str, component: Bytes) -> Result<Arc<Plugin>, InstallError> {
+        let _ = (name, component);
+        Err(InstallError::Refused(LoadError { summary: "not yet".to_owned(), help: None }))
+    }
+
+    /// Removes the component of that name from the folder; its jobs wait. Its file of grants stays. False where there
+    /// was none.
+    ///
+    /// # Errors
+    /// Where the folder cannot be written.
+    pub async fn remove(&self, name: &str) -> std::io::Result<bool> {
+        let _ = name;
+        Ok(false)
+    }
+}
+
+/// Why a component was not installed.
+#[derive(Debug, thiserror::Error)]
+pub enum InstallError {
+    /// It is no plugin.
+    #[error(transparent)]
+    Refused(#[from] LoadError),
+    /// The folder cannot be written.
+    #[error("cannot write the plugins folder: {0}")]
+    Folder(#[from] std::io::Error),
+}
+
+/// Whether that is the name of a plugin: `[a-z0-9][a-z0-9-]{0,62}`.
+#[must_use]
+pub fn is_plugin_name(name: &str) -> bool {
+    let word = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    let bytes = name.as_bytes();
+    bytes.first().is_some_and(|first| word(*first))
+        && bytes.len() <= 63
+        && bytes.iter().all(|byte| word(*byte) || *byte == b'-')
+}
