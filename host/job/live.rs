@@ -11,132 +11,19 @@ use super::gates::{Admission, Admit, Lane};
 use super::id::JobId;
 use crate::clock::UnixMs;
 
+mod entry;
 mod horizon;
 mod lanes;
 #[cfg(test)]
 mod tests;
 
+pub use entry::{Again, Entry, Handed, Phase, Standing, Unfinished, waiting_state};
 pub use horizon::Reload;
 pub use lanes::LaneTally;
 use lanes::Lanes;
 
 /// Where a waiting job stands among all: by its due moment, then by its arrival.
 pub type Key = (UnixMs, i64);
-
-/// An unfinished job, as the store knows it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Unfinished {
-    /// Its id.
-    pub id: JobId,
-    /// Higher runs first.
-    pub priority: i16,
-    /// When the next attempt is due.
-    pub due: UnixMs,
-    /// The number of the last attempt that ended; 0 before the first.
-    pub attempts: u32,
-    /// How many of them failed and count.
-    pub failed: u32,
-    /// The store's number for the newest attempt row; 0 where there is none.
-    pub newest: i64,
-    /// The store has written `newest` on the job's own row too, so that it is found there.
-    pub anchored: bool,
-    /// It waits for the operator's grants.
-    pub held: bool,
-    /// It was found at the opening: an earlier run of the host may have died of it.
-    pub suspect: bool,
-    /// When the attempt began that a dead host left behind, where there is one.
-    pub interrupted: Option<UnixMs>,
-}
-
-/// A job that was handed out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Handed {
-    /// Its id.
-    pub id: JobId,
-    /// Grows with each claim.
-    pub token: i64,
-    /// The attempt now beginning, from 1.
-    pub attempt: u32,
-    /// How many counted attempts failed before.
-    pub failed_before: u32,
-    /// When the attempt began.
-    pub started_at: UnixMs,
-    /// See [`Unfinished::suspect`].
-    pub suspect: bool,
-}
-
-/// Where an unfinished job stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Phase {
-    /// Its time has not come, or came so lately that no claim has noticed.
-    Delayed,
-    /// It may be handed out.
-    Ready,
-    /// It waits for the operator's grants.
-    Held,
-    /// An attempt under an older right has not ended yet: the job was cancelled and retried while it ran.
-    Barred,
-    /// A dead host left its attempt behind.
-    Interrupted {
-        /// When that attempt began.
-        started_at: UnixMs,
-    },
-    /// An attempt is under way.
-    Running {
-        /// The token of its right.
-        token: i64,
-        /// When it began.
-        started_at: UnixMs,
-    },
-}
-
-/// What a result under a token is worth.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standing {
-    /// The right holds.
-    Holds,
-    /// The job was cancelled while this attempt ran.
-    Ghost,
-    /// The right is unknown.
-    Void,
-}
-
-/// An unfinished job in memory.
-#[derive(Clone, Copy, Debug)]
-pub struct Entry {
-    /// The random bits of its id.
-    tail: i64,
-    /// When the next attempt is due, or the running one was.
-    pub due: UnixMs,
-    /// See [`Unfinished::newest`].
-    pub newest: i64,
-    /// Where it stands.
-    pub phase: Phase,
-    lane: u32,
-    /// See [`Unfinished::attempts`].
-    pub attempts: u32,
-    /// See [`Unfinished::failed`].
-    pub failed: u32,
-    /// Higher runs first.
-    pub priority: i16,
-    suspect: bool,
-    anchored: bool,
-}
-
-/// What a recorded attempt changes about a job that goes on.
-#[derive(Clone, Copy, Debug)]
-pub struct Again {
-    /// When the next attempt is due.
-    pub due: UnixMs,
-    /// It waits for the operator's grants.
-    pub held: bool,
-    /// The number of the attempt that ended.
-    pub attempts: u32,
-    /// How many attempts failed and count.
-    pub failed: u32,
-    /// The store's number for the attempt's row.
-    pub newest: i64,
-}
 
 /// The unfinished jobs in memory. See the module.
 #[derive(Debug)]
@@ -272,6 +159,12 @@ impl LiveSet {
         } else {
             Standing::Void
         }
+    }
+
+    /// Whether this token is the right of an attempt that runs, be its job cancelled or not.
+    #[must_use]
+    pub fn holds(&self, place: i64, token: i64) -> bool {
+        self.standing(place, token) != Standing::Void
     }
 
     /// A job goes on after its attempt was recorded.
@@ -436,12 +329,5 @@ impl LiveSet {
         }
         self.pinned += usize::from(entry.phase.is_pinned());
         self.lanes.join(entry.lane, entry.phase, (entry.priority, entry.due, place));
-    }
-}
-
-impl Phase {
-    /// Whether a job in this phase must stay in memory.
-    fn is_pinned(self) -> bool {
-        matches!(self, Self::Barred | Self::Interrupted { .. } | Self::Running { .. })
     }
 }

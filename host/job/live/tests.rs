@@ -34,12 +34,6 @@ fn open(room: usize) -> Doors {
     Doors { room, closed: [false; 3], until: None }
 }
 
-fn blank(id: JobId) -> Unfinished {
-    let (priority, due, attempts, failed, newest) = (0, UnixMs(0), 0, 0, 0);
-    let (anchored, held, suspect, interrupted) = (false, false, false, None);
-    Unfinished { id, priority, due, attempts, failed, newest, anchored, held, suspect, interrupted }
-}
-
 #[derive(Clone, Debug, PartialEq)]
 enum At {
     Waiting,
@@ -106,7 +100,7 @@ impl Bench {
     fn insert(&mut self, lane: usize, priority: i16, delay: i64) -> i64 {
         let id = JobId::from_parts(self.jobs.len() as i64 + 1, 7);
         let due = UnixMs(self.now.0 + delay);
-        let job = Unfinished { priority, due, ..blank(id) };
+        let job = Unfinished { priority, due, ..Unfinished::new(id) };
         self.live.insert(&job, LANES[lane].0, LANES[lane].1, self.now);
         self.jobs.insert(id.place(), ModelJob { job, lane, at: At::Waiting });
         id.place()
@@ -356,7 +350,7 @@ fn a_job_retried_while_its_cancelled_attempt_runs_waits_for_that_attempt() {
 fn an_attempt_left_behind_is_handed_out_once_and_only_to_be_closed() {
     let mut bench = Bench::new(1_000);
     let id = JobId::from_parts(1, 7);
-    let job = Unfinished { attempts: 2, failed: 1, newest: 9, interrupted: Some(UnixMs(400)), ..blank(id) };
+    let job = Unfinished { attempts: 2, failed: 1, newest: 9, interrupted: Some(UnixMs(400)), ..Unfinished::new(id) };
     bench.live.insert(&job, "a", "x", bench.now);
     assert!(bench.live.claim(1, bench.now, &mut open(1)).is_empty());
     let rescued = bench.live.rescue();
