@@ -58,6 +58,8 @@ pub enum Enqueued {
     Replayed(JobId),
     /// Another request came before under the same idempotency key. Nothing was written.
     KeyReused(JobId),
+    /// Nothing is wrong with it, but another job of the same call was [`Self::KeyReused`]. Nothing was written.
+    Withheld,
 }
 
 /// The right to run one attempt, and the token that voids a late result.
@@ -306,7 +308,7 @@ impl Retention {
 /// What returns `Ok` is on disk, synced, unless it says otherwise. Every method may be called from any task.
 #[async_trait]
 pub trait Store: Send + Sync {
-    /// Accepts all these jobs, or none where one of them is not [`Enqueued::Created`] or [`Enqueued::Replayed`].
+    /// Accepts all these jobs, or none where one of them is [`Enqueued::KeyReused`].
     /// The answers stand in the order of the jobs.
     async fn enqueue(&self, jobs: Vec<NewJob>, now: UnixMs) -> Result<Vec<Enqueued>, StoreError>;
 
