@@ -76,7 +76,7 @@ impl LiveSet {
             (None, false) if self.ghosts.contains_key(&place) => Phase::Barred,
             (None, false) => Phase::Ready,
         };
-        let entry = slot.insert(Entry {
+        slot.insert(Entry {
             tail: job.id.tail(),
             due: job.due,
             newest: job.newest,
@@ -88,9 +88,6 @@ impl LiveSet {
             suspect: job.suspect,
             anchored: job.anchored,
         });
-        if let Some((_, attempt)) = self.ghosts.get(&place) {
-            entry.attempts = entry.attempts.max(*attempt);
-        }
         self.settle(place, phase, now);
         self.shrink();
     }
@@ -202,19 +199,13 @@ impl LiveSet {
         let Some(entry) = self.entries.get_mut(&place) else { return };
         if let Some(newest) = newest {
             (entry.newest, entry.anchored) = (newest, true);
+            entry.attempts = entry.attempts.max(attempt);
         }
-        entry.attempts = entry.attempts.max(attempt);
         if entry.phase == Phase::Barred {
             self.unsettle(place);
             self.settle(place, Phase::Ready, now);
             self.shrink();
         }
-    }
-
-    /// Whether an attempt of this job still runs though the job was cancelled, and its number.
-    #[must_use]
-    pub fn ghost(&self, place: i64) -> Option<u32> {
-        self.ghosts.get(&place).map(|(_, attempt)| *attempt)
     }
 
     /// Makes a waiting job due now; a running one stays as it is.

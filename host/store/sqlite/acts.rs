@@ -50,8 +50,7 @@ impl Writer {
             State::Available | State::Running | State::Completed => return Ok(Acted::NotIn(state)),
         }
         let place = id.place();
-        let ghost = self.shared.memory().live.ghost(place).unwrap_or(0);
-        let after = found.waiting.attempts.max(ghost);
+        let after = found.waiting.attempts;
         if found.waiting.failed >= found.row.retry.max_attempts.unwrap_or(max_attempts) {
             found.row.retry.max_attempts = Some(found.waiting.failed + 1);
         }

@@ -54,6 +54,12 @@ impl Readers {
         self.0.read(query)
     }
 
+    /// The file that is read.
+    #[cfg(test)]
+    pub(super) fn path(&self) -> &std::path::Path {
+        &self.0.path
+    }
+
     /// Closes what is idle, and keeps nothing more.
     pub(super) fn close(&self) {
         *self.0.idle.lock().unwrap_or_else(PoisonError::into_inner) = None;
