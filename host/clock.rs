@@ -108,6 +108,25 @@ impl Clock for SystemClock {
     }
 }
 
+/// Measures how long something takes, on the monotonic clock. It decides nothing: what decides takes a [`Clock`].
+#[derive(Clone, Copy, Debug)]
+pub struct Stopwatch(Instant);
+
+impl Stopwatch {
+    /// Starts to measure.
+    #[must_use]
+    #[expect(clippy::disallowed_methods, reason = "the one place that starts a measurement")]
+    pub fn start() -> Self {
+        Self(Instant::now())
+    }
+
+    /// How long it has been.
+    #[must_use]
+    pub fn elapsed(&self) -> Duration {
+        self.0.elapsed()
+    }
+}
+
 /// Where random draws come from: a seeded generator that threads share.
 #[derive(Debug)]
 pub struct Chance(Mutex<SmallRng>);

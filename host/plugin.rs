@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
@@ -14,7 +15,37 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::{Clock, UnixMs};
 use crate::config::{AttemptLimits, Limits, Network, PluginFile};
-use crate::job::{Evidence, JobId, Outcome, PluginStanding};
+use crate::job::{Evidence, HostFault, JobId, Outcome, PluginStanding};
+
+mod attempt;
+mod bindings;
+mod cache;
+mod cpu;
+mod egress;
+mod engine;
+mod folder;
+mod host_config;
+mod host_http;
+mod host_log;
+mod inspect;
+mod ledger;
+mod limits;
+mod loader;
+mod metadata;
+mod outcome;
+mod output;
+mod registry;
+mod report;
+mod revision;
+mod slot;
+mod state;
+#[cfg(test)]
+mod testing;
+mod text;
+mod ticker;
+mod trial;
+mod wasi_http;
+mod watch;
 
 /// What a [`PluginHost`] is made of.
 #[derive(Clone, Debug)]
@@ -28,7 +59,10 @@ pub struct HostSettings {
 }
 
 /// The engine and all that plugins share. One per process.
-pub struct PluginHost {}
+#[derive(Debug)]
+pub struct PluginHost {
+    runtime: Arc<revision::Runtime>,
+}
 
 impl PluginHost {
     /// Starts the engine and its ticker.
@@ -36,8 +70,8 @@ impl PluginHost {
     /// # Errors
     /// Where the machine cannot run WebAssembly, or the cache folder cannot be made.
     pub fn start(settings: HostSettings, clock: Arc<dyn Clock>) -> anyhow::Result<Arc<Self>> {
-        let _ = (settings, clock);
-        Ok(Arc::new(Self {}))
+        let runtime = Arc::new(revision::Runtime::start(&settings, clock)?);
+        Ok(Arc::new(Self { runtime }))
     }
 
     /// Checks a component, compiles it off the calling thread and tries it with nothing granted.
@@ -45,8 +79,7 @@ impl PluginHost {
     /// # Errors
     /// Says, to the plugin's author, what is missing and what to do.
     pub async fn load(&self, component: Bytes) -> Result<Revision, LoadError> {
-        let _ = component;
-        Err(LoadError { summary: "not yet".to_owned(), help: None })
+        revision::load(&self.runtime, component).await
     }
 }
 
@@ -103,6 +136,7 @@ pub struct Revision {
     pub exports: Vec<String>,
     /// What it says of itself, where it says anything.
     pub description: Option<Description>,
+    code: revision::Code,
 }
 
 impl Revision {
@@ -111,8 +145,10 @@ impl Revision {
     /// # Errors
     /// Names the place in the payload and what is wrong there.
     pub fn check_payload(&self, content_type: &str, payload: &[u8]) -> Result<(), String> {
-        let _ = (content_type, payload);
-        Ok(())
+        match &self.code.payload_schema {
+            Some(schema) => schema.check(content_type, payload),
+            None => Ok(()),
+        }
     }
 }
 
@@ -154,14 +190,29 @@ pub struct Plugin {
     pub loaded_at: Option<UnixMs>,
     /// Why the newest component or the newest file was not taken up, where it was not. An older one goes on.
     pub load_error: Option<LoadError>,
+    grants: Arc<egress::Grants>,
+    egress: Arc<egress::Egress>,
+    runtime: Arc<revision::Runtime>,
 }
 
 impl Plugin {
     /// Runs one attempt in a fresh instance. Never panics and never fails: whatever happens is an outcome. When
     /// `cancelled` fires, the instance is dropped and the outcome is [`crate::job::HostFault::Cancelled`].
     pub async fn run(&self, call: Call, cancelled: &CancellationToken) -> (Outcome, Evidence) {
-        let _ = (call, cancelled);
-        unimplemented!()
+        let wall = call.deadline.map_or(self.limits.deadline.0, |asked| asked.min(self.limits.deadline.0));
+        let attempt = attempt::Attempt::start(
+            self.limits,
+            wall,
+            self.grants.clone(),
+            Some(self.egress.clone()),
+            self.runtime.clock.clone(),
+        );
+        let Some(revision) = &self.revision else {
+            let message = "the plugin has no component to run".to_owned();
+            return (Outcome::Host(HostFault::Start, message), attempt.evidence(None));
+        };
+        let outcome = attempt::run(&revision.code, &attempt, call, cancelled).await;
+        (outcome, attempt.evidence(Some(revision.digest.clone())))
     }
 
     /// How it stands, for the gates.
@@ -176,20 +227,22 @@ impl Plugin {
 }
 
 /// The plugins of this host, by name. Reading never waits.
-pub struct Registry {}
+#[derive(Debug, Default)]
+pub struct Registry {
+    plugins: registry::Plugins,
+}
 
 impl Registry {
     /// The plugin of that name.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<Arc<Plugin>> {
-        let _ = name;
-        None
+        self.plugins.load().get(name).cloned()
     }
 
     /// All plugins.
     #[must_use]
     pub fn all(&self) -> Arc<BTreeMap<String, Arc<Plugin>>> {
-        Arc::default()
+        self.plugins.load_full()
     }
 }
 
@@ -211,9 +264,11 @@ pub enum PluginChange {
 }
 
 /// Takes up what is in the plugins folder, and puts components there.
+#[derive(Debug)]
 pub struct Loader {
     /// The plugins as they stand.
     pub registry: Arc<Registry>,
+    folder: loader::Folder,
 }
 
 impl Loader {
@@ -226,28 +281,37 @@ impl Loader {
         dir: PathBuf,
         clock: Arc<dyn Clock>,
     ) -> anyhow::Result<(Arc<Self>, mpsc::UnboundedReceiver<PluginChange>)> {
-        let _ = (host, dir, clock);
-        let (_, receiver) = mpsc::unbounded_channel();
-        Ok((Arc::new(Self { registry: Arc::new(Registry {}) }), receiver))
+        let (sender, receiver) = mpsc::unbounded_channel();
+        let registry = Arc::<Registry>::default();
+        let publisher = registry::Publisher::new(registry.clone(), sender);
+        let shown = dir.display().to_string();
+        let place = Arc::new(slot::Place { runtime: host.runtime.clone(), dir, clock, publisher });
+        let folder = loader::Folder::open(place).with_context(|| format!("the plugins folder {shown}"))?;
+        Ok((Arc::new(Self { registry, folder }), receiver))
     }
 
-    /// Looks through the folder once and takes up what changed. Compiles off the calling thread; returns when every
-    /// change is in the registry and in the channel. Returns how soon it wants to look again because a file was still
-    /// being written, if so.
+    /// Looks through the folder and takes up what changed, also what changes meanwhile. Compiles off the calling
+    /// thread; returns when every change is in the registry and in the channel, except that after 10 s it leaves a slow
+    /// compilation to end by itself: its change comes then. A file counts once it was the same for 100 ms; returns how
+    /// soon it wants to look again because one was still being written, if so.
     pub async fn look(&self) -> Option<Duration> {
-        None
+        self.folder.look().await
     }
 
     /// Waits until the system reports a change in the folder.
-    pub async fn changed(&self) {}
+    pub async fn changed(&self) {
+        self.folder.changed().await;
+    }
 
     /// Checks a component and, where it is a plugin, puts it into the folder and takes it up.
     ///
     /// # Errors
     /// Where it is no plugin, or the folder cannot be written; the old revision goes on.
     pub async fn install(&self, name: &str, component: Bytes) -> Result<Arc<Plugin>, InstallError> {
-        let _ = (name, component);
-        Err(InstallError::Refused(LoadError { summary: "not yet".to_owned(), help: None }))
+        if !is_plugin_name(name) {
+            return Err(InstallError::Refused(report::bad_name(name)));
+        }
+        self.folder.slot(name).install(component).await
     }
 
     /// Removes the component of that name from the folder; its jobs wait. Its file of grants stays. False where there
@@ -256,8 +320,7 @@ impl Loader {
     /// # Errors
     /// Where the folder cannot be written.
     pub async fn remove(&self, name: &str) -> std::io::Result<bool> {
-        let _ = name;
-        Ok(false)
+        if is_plugin_name(name) { self.folder.slot(name).remove().await } else { Ok(false) }
     }
 }
 

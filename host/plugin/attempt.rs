@@ -1,0 +1,163 @@
+//! One attempt: a fresh instance, called once under its limits, and thrown away.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures_util::FutureExt as _;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use wasmtime::Store;
+use wasmtime::component::ResourceTable;
+
+use crate::clock::{Clock, Stopwatch};
+use crate::config::AttemptLimits;
+use crate::job::{Evidence, HostFault, Outcome};
+
+use super::Call;
+use super::bindings::windlass::plugin::types::{AttributeParam as Attribute, Job};
+use super::cpu::{CpuMeter, Metered};
+use super::egress::{Egress, Grants};
+use super::ledger::Ledger;
+use super::outcome::{self, Phase};
+use super::revision::Code;
+use super::state::{self, State};
+
+/// Calls that are out at the same time, per attempt.
+const REQUESTS_MAX: usize = 16;
+
+/// What an attempt may use and what is written down of it. Outlives the instance.
+#[derive(Debug)]
+pub(super) struct Attempt {
+    /// When it began, for durations.
+    pub(super) started: Stopwatch,
+    /// How long it may take.
+    pub(super) wall: Duration,
+    /// What else it may use.
+    pub(super) limits: AttemptLimits,
+    /// What it was granted.
+    pub(super) grants: Arc<Grants>,
+    /// The way out; none while a component is only tried.
+    pub(super) egress: Option<Arc<Egress>>,
+    /// Where the times of its calls come from.
+    pub(super) clock: Arc<dyn Clock>,
+    /// The calls that may still go out at the same time.
+    pub(super) requests: Arc<Semaphore>,
+    /// The CPU time it took.
+    pub(super) cpu: Arc<CpuMeter>,
+    /// The most that it held.
+    pub(super) memory_peak_bytes: Arc<AtomicU64>,
+    ledger: Mutex<Ledger>,
+}
+
+impl Attempt {
+    /// Starts the clock of an attempt.
+    pub(super) fn start(
+        limits: AttemptLimits,
+        wall: Duration,
+        grants: Arc<Grants>,
+        egress: Option<Arc<Egress>>,
+        clock: Arc<dyn Clock>,
+    ) -> Arc<Self> {
+        let started = Stopwatch::start();
+        let output_bytes_max = usize::try_from(limits.output.0).unwrap_or(usize::MAX);
+        Arc::new(Self {
+            started,
+            wall,
+            limits,
+            grants,
+            egress,
+            clock,
+            requests: Arc::new(Semaphore::new(REQUESTS_MAX)),
+            cpu: Arc::default(),
+            memory_peak_bytes: Arc::default(),
+            ledger: Mutex::new(Ledger::new(started, output_bytes_max)),
+        })
+    }
+
+    /// How long it may still take.
+    pub(super) fn left(&self) -> Duration {
+        self.wall.saturating_sub(self.started.elapsed())
+    }
+
+    /// What is written down.
+    pub(super) fn ledger(&self) -> MutexGuard<'_, Ledger> {
+        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What is known of it by now; empties the ledger.
+    pub(super) fn evidence(&self, revision: Option<String>) -> Evidence {
+        let mut ledger = self.ledger();
+        Evidence {
+            cpu_us: u64::try_from(self.cpu.spent().as_micros()).unwrap_or(u64::MAX),
+            memory_peak_bytes: self.memory_peak_bytes.load(Ordering::Relaxed),
+            revision,
+            log: std::mem::take(&mut ledger.log),
+            log_dropped_bytes: ledger.dropped_bytes,
+            exchanges: std::mem::take(&mut ledger.exchanges),
+        }
+    }
+}
+
+/// Runs one attempt to its outcome, whatever happens.
+pub(super) async fn run(
+    code: &Code,
+    attempt: &Arc<Attempt>,
+    call: Call,
+    cancelled: &CancellationToken,
+) -> Outcome {
+    let guest = AssertUnwindSafe(guest(code, attempt.clone(), call)).catch_unwind();
+    let guest = tokio::time::timeout(attempt.wall, Metered::new(attempt.cpu.clone(), guest));
+    let outcome = tokio::select! {
+        biased;
+        () = cancelled.cancelled() => Outcome::Host(HostFault::Cancelled, "the job was cancelled".to_owned()),
+        ended = guest => match ended {
+            Ok(Ok(outcome)) => outcome,
+            Ok(Err(_panic)) => outcome::host_panic(),
+            Err(_elapsed) => outcome::deadline(attempt),
+        },
+    };
+    outcome::denied_instead(outcome, attempt)
+}
+
+/// The instance's whole life. Dropping this future ends it.
+async fn guest(code: &Code, attempt: Arc<Attempt>, call: Call) -> Outcome {
+    let _awake = code.runtime.ticker.begin();
+    let mut store = state::store(&code.runtime.engine, attempt.clone());
+    let plugin = match code.pre.instantiate_async(&mut store).await {
+        Ok(plugin) => plugin,
+        Err(error) => return outcome::of_error(&error, Phase::Start, &attempt),
+    };
+    let (id, enqueued_at) = (call.job.to_string(), call.enqueued_at.to_string());
+    let attributes: Vec<_> = call.attributes.iter().map(|(name, value)| Attribute { name, value }).collect();
+    let job = Job {
+        id: &id,
+        attempt: call.attempt,
+        max_attempts: call.max_attempts,
+        idempotency_key: &call.idempotency_key,
+        content_type: &call.content_type,
+        payload: &call.payload,
+        enqueued_at: &enqueued_at,
+        remaining_ms: u32::try_from(attempt.left().as_millis()).unwrap_or(u32::MAX),
+        attributes: &attributes,
+    };
+    match plugin.windlass_plugin_handler().call_run(&mut store, job).await {
+        Ok(Ok(completion)) => outcome::completed(completion, &attempt),
+        Ok(Err(failure)) => outcome::failed(failure),
+        Err(error) => outcome::of_error(&error, Phase::Run, &attempt),
+    }
+}
+
+/// A table for the guest's handles, small: it needs a handful a call.
+pub(super) fn small_table() -> ResourceTable {
+    let mut table = ResourceTable::new();
+    table.set_max_capacity(state::HANDLES_MAX);
+    table
+}
+
+/// A store's type, in one place.
+pub(super) type GuestStore = Store<State>;
+
+#[cfg(test)]
+mod tests;

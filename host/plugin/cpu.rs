@@ -1,0 +1,59 @@
+//! The CPU time that an attempt takes, over all threads that it runs on.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use rustix::time::{ClockId, clock_gettime};
+
+/// A sum of thread time. Only the thread that polls the attempt writes to it.
+#[derive(Debug, Default)]
+pub(super) struct CpuMeter {
+    spent_ns: AtomicU64,
+    since_ns: AtomicU64,
+}
+
+impl CpuMeter {
+    /// What is spent, counted at the end of each poll.
+    pub(super) fn spent(&self) -> Duration {
+        Duration::from_nanos(self.spent_ns.load(Ordering::Relaxed))
+    }
+
+    /// What is spent by now. Only meaningful on the thread that polls the attempt, while it does.
+    pub(super) fn spent_within_poll(&self) -> Duration {
+        let running_ns = thread_cpu_ns().saturating_sub(self.since_ns.load(Ordering::Relaxed));
+        self.spent() + Duration::from_nanos(running_ns)
+    }
+}
+
+/// A future whose polls are counted.
+pub(super) struct Metered<F> {
+    meter: Arc<CpuMeter>,
+    future: Pin<Box<F>>,
+}
+
+impl<F: Future> Metered<F> {
+    /// Counts the polls of that future.
+    pub(super) fn new(meter: Arc<CpuMeter>, future: F) -> Self {
+        Self { meter, future: Box::pin(future) }
+    }
+}
+
+impl<F: Future> Future for Metered<F> {
+    type Output = F::Output;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
+        let before_ns = thread_cpu_ns();
+        self.meter.since_ns.store(before_ns, Ordering::Relaxed);
+        let polled = self.future.as_mut().poll(context);
+        self.meter.spent_ns.fetch_add(thread_cpu_ns().saturating_sub(before_ns), Ordering::Relaxed);
+        polled
+    }
+}
+
+fn thread_cpu_ns() -> u64 {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    u64::try_from(time.tv_sec).unwrap_or(0) * 1_000_000_000 + u64::try_from(time.tv_nsec).unwrap_or(0)
+}

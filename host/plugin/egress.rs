@@ -1,0 +1,87 @@
+//! The way out: what a plugin may reach, and the client that reaches it.
+//!
+//! Each plugin has a client of its own, kept over its revisions; connections are never shared between plugins. An
+//! origin is judged when a request is made, an address when it is about to be dialled.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, OnceLock};
+
+use hyper_rustls::HttpsConnector;
+use hyper_util::client::legacy::Client;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+
+use crate::config::{Origin, PluginFile};
+
+mod address;
+mod body;
+mod connect;
+mod failure;
+mod policy;
+mod record;
+mod send;
+mod tls;
+
+pub(super) use body::SendBody;
+pub(super) use failure::{SendFailure, Unreachable};
+pub(super) use policy::Target;
+pub(super) use record::Recorder;
+pub(super) use send::read;
+
+use connect::Connector;
+pub(super) use tls::Outside;
+
+/// How long an unused connection is kept. Below what servers commonly allow, so that few are found dead.
+const IDLE_SECS: u64 = 45;
+/// Unused connections that are kept per origin: as many as a burst opens, up to this.
+const IDLE_CONNECTIONS_MAX: usize = 256;
+/// The head of an answer.
+const HEAD_BYTES_MAX: usize = 128 << 10;
+/// The headers of an answer.
+const HEADERS_MAX: usize = 256;
+
+/// What the operator granted to one plugin, as its attempts need it.
+#[derive(Debug, Default)]
+pub(super) struct Grants {
+    /// The file that says so.
+    file: String,
+    /// The origins that it may reach.
+    origins: Vec<Origin>,
+    /// The values that it may read.
+    pub(super) config: BTreeMap<String, String>,
+}
+
+impl Grants {
+    /// The grants that `file` holds, for a plugin whose file of grants is called `name`.
+    pub(super) fn new(name: String, file: &PluginFile) -> Self {
+        Self { file: name, origins: file.origins.clone(), config: file.config.clone() }
+    }
+}
+
+/// One plugin's client. Made at its first call: most of it is there for TLS.
+#[derive(Debug)]
+pub(super) struct Egress {
+    outside: Arc<Outside>,
+    client: OnceLock<Client<HttpsConnector<Connector>, SendBody>>,
+}
+
+impl Egress {
+    /// A client that has not been used.
+    pub(super) fn new(outside: Arc<Outside>) -> Self {
+        Self { outside, client: OnceLock::new() }
+    }
+
+    fn client(&self) -> &Client<HttpsConnector<Connector>, SendBody> {
+        self.client.get_or_init(|| {
+            let connector = self.outside.connector(Connector::new(self.outside.allow_cidrs()));
+            Client::builder(TokioExecutor::new())
+                .timer(TokioTimer::new())
+                .pool_timer(TokioTimer::new())
+                .pool_idle_timeout(std::time::Duration::from_secs(IDLE_SECS))
+                .pool_max_idle_per_host(IDLE_CONNECTIONS_MAX)
+                .http1_max_buf_size(HEAD_BYTES_MAX)
+                .http1_max_headers(HEADERS_MAX)
+                .http2_max_header_list_size(u32::try_from(HEAD_BYTES_MAX).unwrap_or(u32::MAX))
+                .build(connector)
+        })
+    }
+}

@@ -1,0 +1,143 @@
+//! Which addresses are special: not those of a host out on the internet.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use ipnet::IpNet;
+
+/// The special ranges of IPv4 (IANA's registry, and what clouds use for themselves). The first that fits counts.
+const SPECIAL_V4: [([u8; 4], u32, &str); 19] = [
+    ([169, 254, 169, 254], 32, "a metadata address"),
+    ([168, 63, 129, 16], 32, "a metadata address"),
+    ([100, 100, 100, 200], 32, "a metadata address"),
+    ([0, 0, 0, 0], 8, "an unspecified address"),
+    ([10, 0, 0, 0], 8, "a private address"),
+    ([100, 64, 0, 0], 10, "a shared carrier address"),
+    ([127, 0, 0, 0], 8, "a loopback address"),
+    ([169, 254, 0, 0], 16, "a link-local address"),
+    ([172, 16, 0, 0], 12, "a private address"),
+    ([192, 0, 0, 0], 24, "a protocol address"),
+    ([192, 0, 2, 0], 24, "a documentation address"),
+    ([192, 88, 99, 0], 24, "a relay address"),
+    ([192, 168, 0, 0], 16, "a private address"),
+    ([198, 18, 0, 0], 15, "a benchmarking address"),
+    ([198, 51, 100, 0], 24, "a documentation address"),
+    ([203, 0, 113, 0], 24, "a documentation address"),
+    ([224, 0, 0, 0], 4, "a multicast address"),
+    ([255, 255, 255, 255], 32, "the broadcast address"),
+    ([240, 0, 0, 0], 4, "a reserved address"),
+];
+
+/// The special ranges of IPv6 that carry no address of IPv4.
+const SPECIAL_V6: [([u16; 8], u32, &str); 14] = [
+    ([0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254], 128, "a metadata address"),
+    ([0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254], 128, "a metadata address"),
+    ([0, 0, 0, 0, 0, 0, 0, 0], 128, "an unspecified address"),
+    ([0, 0, 0, 0, 0, 0, 0, 1], 128, "a loopback address"),
+    ([0x64, 0xff9b, 1, 0, 0, 0, 0, 0], 48, "a private translation address"),
+    ([0x100, 0, 0, 0, 0, 0, 0, 0], 64, "a discard address"),
+    ([0x2001, 0, 0, 0, 0, 0, 0, 0], 23, "a protocol address"),
+    ([0x2001, 0xdb8, 0, 0, 0, 0, 0, 0], 32, "a documentation address"),
+    ([0x3fff, 0, 0, 0, 0, 0, 0, 0], 20, "a documentation address"),
+    ([0x5f00, 0, 0, 0, 0, 0, 0, 0], 16, "a segment routing address"),
+    ([0xfc00, 0, 0, 0, 0, 0, 0, 0], 7, "a private address"),
+    ([0xfe80, 0, 0, 0, 0, 0, 0, 0], 10, "a link-local address"),
+    ([0xfec0, 0, 0, 0, 0, 0, 0, 0], 10, "a site-local address"),
+    ([0xff00, 0, 0, 0, 0, 0, 0, 0], 8, "a multicast address"),
+];
+
+/// What is special about that address; none where nothing is. An address of IPv6 that carries one of IPv4 is judged by
+/// that one.
+pub(super) fn special(address: IpAddr) -> Option<&'static str> {
+    match address {
+        IpAddr::V4(address) => special_v4(address),
+        IpAddr::V6(address) => match embedded_v4(address) {
+            Some(carried) => special_v4(carried),
+            None => special_v6(address),
+        },
+    }
+}
+
+/// Whether an operator's ranges hold that address, or the one that it carries.
+pub(super) fn is_allowed(address: IpAddr, allow_cidrs: &[IpNet]) -> bool {
+    let carried = match address {
+        IpAddr::V4(_) => None,
+        IpAddr::V6(address) => embedded_v4(address).map(IpAddr::V4),
+    };
+    let holds = |address: &IpAddr| allow_cidrs.iter().any(|range| range.contains(address));
+    holds(&address) || carried.as_ref().is_some_and(holds)
+}
+
+fn special_v4(address: Ipv4Addr) -> Option<&'static str> {
+    let bits = address.to_bits();
+    let fits = |base: [u8; 4], prefix: u32| (bits ^ u32::from_be_bytes(base)).checked_shr(32 - prefix) == Some(0);
+    SPECIAL_V4.into_iter().find(|(base, prefix, _)| fits(*base, *prefix)).map(|(_, _, what)| what)
+}
+
+fn special_v6(address: Ipv6Addr) -> Option<&'static str> {
+    let bits = address.to_bits();
+    let fits = |base: [u16; 8], prefix: u32| (bits ^ Ipv6Addr::from(base).to_bits()) >> (128 - prefix) == 0;
+    let known = SPECIAL_V6.into_iter().find(|(base, prefix, _)| fits(*base, *prefix)).map(|(_, _, what)| what);
+    // Only 2000::/3 is given out to hosts.
+    known.or_else(|| (bits >> 125 != 0b001).then_some("a reserved address"))
+}
+
+/// The address of IPv4 inside: mapped, translated, compatible, NAT64, 6to4, ISATAP.
+fn embedded_v4(address: Ipv6Addr) -> Option<Ipv4Addr> {
+    let [a, b, c, d, e, f, g, h] = address.segments();
+    let low = Ipv4Addr::from_bits((u32::from(g) << 16) | u32::from(h));
+    match (a, b, c, d, e, f) {
+        // :: and ::1 are addresses of their own.
+        (0, 0, 0, 0, 0, 0) if low.to_bits() > 1 => Some(low),
+        (0, 0, 0, 0, 0, 0xffff) | (0, 0, 0, 0, 0xffff, 0) | (0x64, 0xff9b, 0, 0, 0, 0) => Some(low),
+        (0x2002, ..) => Some(Ipv4Addr::from_bits((u32::from(b) << 16) | u32::from(c))),
+        (_, _, _, _, 0 | 0x200, 0x5efe) => Some(low),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kind(text: &str) -> Option<&'static str> {
+        special(text.parse().unwrap())
+    }
+
+    #[test]
+    fn special_addresses_are_known() {
+        for text in [
+            "0.0.0.0", "0.1.2.3", "10.0.0.1", "10.255.255.255", "100.64.0.1", "100.127.255.255", "127.0.0.1",
+            "127.255.255.254", "169.254.0.1", "169.254.169.254", "168.63.129.16", "172.16.0.1", "172.31.255.255",
+            "192.0.0.1", "192.0.0.192", "192.0.2.1", "192.88.99.1", "192.168.1.1", "198.18.0.1", "198.19.255.255",
+            "198.51.100.1", "203.0.113.1", "224.0.0.1", "239.255.255.255", "240.0.0.1", "255.255.255.255",
+            "::", "::1", "::2", "::127.0.0.1", "::ffff:127.0.0.1", "::ffff:10.0.0.1", "::ffff:0:192.168.0.1",
+            "64:ff9b::10.0.0.1", "64:ff9b::169.254.169.254", "64:ff9b:1::1", "100::1", "2001::1", "2001:db8::1",
+            "2002:7f00:1::1", "2002:a00:1::", "3fff::1", "5f00::1", "fc00::1", "fd00:ec2::254", "fdff::1", "fe80::1",
+            "febf::1", "fec0::1", "ff02::1", "4000::1", "2a00::5efe:10.0.0.1", "2a00::200:5efe:127.0.0.1",
+        ] {
+            assert!(kind(text).is_some(), "{text} counts as public");
+        }
+    }
+
+    #[test]
+    fn public_addresses_are_not_special() {
+        for text in [
+            "1.1.1.1", "8.8.8.8", "9.255.255.255", "11.0.0.0", "100.63.255.255", "100.128.0.0", "126.255.255.255",
+            "128.0.0.1", "169.253.255.255", "172.15.255.255", "172.32.0.0", "192.0.1.1", "192.167.255.255",
+            "198.17.255.255", "198.20.0.0", "223.255.255.255", "2606:4700::1111", "2a00:1450:4001::8a",
+            "::ffff:8.8.8.8", "64:ff9b::8.8.8.8", "2002:808:808::1",
+        ] {
+            assert_eq!(kind(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn ranges_of_the_operator_hold_carried_addresses() {
+        let ranges = ["10.0.0.0/8".parse().unwrap(), "fd00::/8".parse().unwrap()];
+        for (text, allowed) in
+            [("10.1.2.3", true), ("::ffff:10.1.2.3", true), ("fd12::1", true), ("192.168.0.1", false), ("::1", false)]
+        {
+            assert_eq!(is_allowed(text.parse().unwrap(), &ranges), allowed, "{text}");
+        }
+    }
+}

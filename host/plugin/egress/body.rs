@@ -1,0 +1,89 @@
+//! The body of a request: the guest's bytes, counted as they leave.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http_body_util::BodyExt as _;
+use hyper::body::{Body, Frame, SizeHint};
+use wasmtime_wasi_http::WasiBody;
+
+/// The body of a request.
+pub(in crate::plugin) struct SendBody {
+    source: Source,
+    sent_bytes: Arc<AtomicU64>,
+}
+
+enum Source {
+    Whole(Option<Bytes>),
+    Guest(Option<WasiBody>),
+}
+
+impl SendBody {
+    /// A body that is wholly here.
+    pub(in crate::plugin) fn whole(bytes: Vec<u8>, sent_bytes: Arc<AtomicU64>) -> Self {
+        Self { source: Source::Whole((!bytes.is_empty()).then(|| bytes.into())), sent_bytes }
+    }
+
+    /// A body that the guest writes bit by bit.
+    pub(in crate::plugin) fn guest(body: WasiBody, sent_bytes: Arc<AtomicU64>) -> Self {
+        Self { source: Source::Guest(Some(body)), sent_bytes }
+    }
+}
+
+impl Body for SendBody {
+    type Data = Bytes;
+    type Error = wasmtime_wasi_http::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        let frame = match &mut self.source {
+            Source::Whole(bytes) => bytes.take().map(|bytes| Ok(Frame::data(bytes))),
+            Source::Guest(None) => None,
+            Source::Guest(Some(body)) => match Pin::new(body).poll_frame(context) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(frame) => frame,
+            },
+        };
+        match &frame {
+            Some(Ok(frame)) => {
+                let bytes = frame.data_ref().map_or(0, Bytes::len);
+                self.sent_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+            }
+            Some(Err(_)) | None => self.source = Source::Whole(None),
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.source {
+            Source::Whole(bytes) => bytes.is_none(),
+            Source::Guest(body) => body.as_ref().is_none_or(Body::is_end_stream),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.source {
+            Source::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, Bytes::len) as u64),
+            Source::Guest(body) => body.as_ref().map_or_else(|| SizeHint::with_exact(0), Body::size_hint),
+        }
+    }
+}
+
+/// A guest that still writes would see its stream break before it sees why. So the rest is read and thrown away; that
+/// ends with the guest's store at the latest.
+impl Drop for SendBody {
+    fn drop(&mut self) {
+        if let Source::Guest(Some(body)) = &mut self.source
+            && !body.is_end_stream()
+            && let Ok(runtime) = tokio::runtime::Handle::try_current()
+        {
+            let mut rest = std::mem::take(body);
+            runtime.spawn(async move { while let Some(Ok(_)) = rest.frame().await {} });
+        }
+    }
+}

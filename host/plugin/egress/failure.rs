@@ -1,0 +1,86 @@
+//! Why a request has no complete answer.
+
+/// A request that the operator's grants do not allow. Nothing was sent.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{told}")]
+pub(in crate::plugin) struct Denial {
+    /// What the guest is told.
+    pub told: String,
+    /// What the operator is told: with the line to add.
+    pub remedy: String,
+}
+
+/// Where the way to a host ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::plugin) enum Unreachable {
+    /// The name has no address.
+    Name,
+    /// Nobody took the connection.
+    Refused,
+    /// It took too long.
+    TimedOut,
+    /// No safe connection came about.
+    Tls,
+}
+
+/// Why a request has no complete answer. Each text is one line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::plugin) enum SendFailure {
+    /// Not granted. Nothing was sent.
+    Denied(Denial),
+    /// Malformed. Nothing was sent.
+    Invalid(String),
+    /// No connection came about. Nothing was sent.
+    Unreachable(Unreachable, String),
+    /// Something may have been sent, and no complete answer came.
+    Unanswered(String),
+    /// An answer came, larger than is allowed.
+    TooLarge(String),
+}
+
+impl SendFailure {
+    /// The text for people.
+    pub(in crate::plugin) fn message(&self) -> &str {
+        match self {
+            Self::Denied(denial) => &denial.told,
+            Self::Invalid(message)
+            | Self::Unreachable(_, message)
+            | Self::Unanswered(message)
+            | Self::TooLarge(message) => message,
+        }
+    }
+}
+
+/// An error and its causes on one line, without saying anything twice.
+pub(super) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut told = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let text = cause.to_string();
+        if !told.contains(&text) {
+            told = format!("{told}: {text}");
+        }
+        next = cause.source();
+    }
+    told
+}
+
+/// The first cause of that type.
+pub(super) fn cause<'a, E: std::error::Error + 'static>(
+    error: &'a (dyn std::error::Error + 'static),
+) -> Option<&'a E> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(found) = error.downcast_ref() {
+            return Some(found);
+        }
+        // An I/O error hides what it wraps from `source`.
+        if let Some(inner) = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref) {
+            if let Some(found) = (inner as &(dyn std::error::Error + 'static)).downcast_ref() {
+                return Some(found);
+            }
+        }
+        next = error.source();
+    }
+    None
+}

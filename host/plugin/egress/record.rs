@@ -1,0 +1,128 @@
+//! The record of one call: always written, also when the attempt ends in the middle of it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use http::StatusCode;
+use url::Url;
+
+use crate::clock::Stopwatch;
+use crate::job::Exchange;
+
+use super::super::attempt::Attempt;
+use super::super::text;
+
+/// The longest URL and the longest error that is recorded.
+const TEXT_BYTES_MAX: usize = 2 << 10;
+/// The longest method that is recorded.
+const METHOD_BYTES_MAX: usize = 32;
+/// What stands for a value that is not recorded.
+const MASK: &str = "***";
+
+/// A call that is being made.
+#[derive(Debug)]
+pub(in crate::plugin) struct Recorder {
+    attempt: Arc<Attempt>,
+    watch: Stopwatch,
+    exchange: Exchange,
+    sent_bytes: Arc<AtomicU64>,
+    is_over: bool,
+}
+
+impl Recorder {
+    /// Starts the record of a call.
+    pub(in crate::plugin) fn begin(attempt: Arc<Attempt>, method: &str, shown_url: String) -> Self {
+        let exchange = Exchange {
+            method: text::line(method, METHOD_BYTES_MAX),
+            url: shown_url,
+            status: None,
+            error: None,
+            started_at: attempt.clock.now(),
+            head_us: None,
+            total_us: 0,
+            sent_bytes: 0,
+            received_bytes: 0,
+        };
+        Self { attempt, watch: Stopwatch::start(), exchange, sent_bytes: Arc::default(), is_over: false }
+    }
+
+    /// Where the body counts what of it is sent.
+    pub(in crate::plugin) fn sent_bytes(&self) -> Arc<AtomicU64> {
+        self.sent_bytes.clone()
+    }
+
+    /// The head of the answer came.
+    pub(in crate::plugin) fn head(&mut self, status: StatusCode) {
+        self.exchange.status = Some(status.as_u16());
+        self.exchange.head_us = Some(self.elapsed_us());
+    }
+
+    /// So much of its body came.
+    pub(in crate::plugin) fn received(&mut self, bytes: usize) {
+        self.exchange.received_bytes += bytes as u64;
+    }
+
+    /// The whole answer came.
+    pub(in crate::plugin) fn answered(mut self) {
+        self.close(None);
+    }
+
+    /// No whole answer came.
+    pub(in crate::plugin) fn failed(mut self, why: &str) {
+        self.close(Some(why));
+    }
+
+    fn close(&mut self, error: Option<&str>) {
+        self.is_over = true;
+        self.exchange.error = error.map(|why| text::line(why, TEXT_BYTES_MAX));
+        self.exchange.total_us = self.elapsed_us();
+        self.exchange.sent_bytes = self.sent_bytes.load(Ordering::Relaxed);
+        self.attempt.ledger().exchanged(self.exchange.clone());
+    }
+
+    fn elapsed_us(&self) -> u64 {
+        u64::try_from(self.watch.elapsed().as_micros()).unwrap_or(u64::MAX)
+    }
+}
+
+impl Drop for Recorder {
+    fn drop(&mut self) {
+        if !self.is_over {
+            self.close(Some("the plugin or its attempt ended before the answer did"));
+        }
+    }
+}
+
+/// A URL without user information and without the values of its query: both carry secrets.
+pub(super) fn masked(url: &Url) -> String {
+    let mut shown = url.clone();
+    // Both fail only for URLs that can have none.
+    let _ = shown.set_username("");
+    let _ = shown.set_password(None);
+    shown.set_fragment(None);
+    let query = url.query().map(|query| {
+        let names = query.split('&').map(|pair| pair.split_once('=').map(|(name, _)| name));
+        let masked: Vec<_> = names.map(|name| name.map_or(MASK.to_owned(), |name| format!("{name}={MASK}"))).collect();
+        masked.join("&")
+    });
+    shown.set_query(query.as_deref());
+    text::line(shown.as_str(), TEXT_BYTES_MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_secret_of_a_url_is_recorded() {
+        for (text, shown) in [
+            ("https://a.example/v1?key=s3cret&n=2#frag", "https://a.example/v1?key=***&n=***"),
+            ("https://user:pass@a.example/", "https://a.example/"),
+            ("https://a.example/?s3cret", "https://a.example/?***"),
+            ("https://a.example/?a=b=c", "https://a.example/?a=***"),
+            ("https://a.example", "https://a.example/"),
+        ] {
+            assert_eq!(masked(&Url::parse(text).unwrap()), shown);
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! Sending one request and classifying what became of it.
+
+use std::time::Duration;
+
+use http::{Request, Response};
+use http_body_util::BodyExt as _;
+use hyper::body::{Body as _, Incoming};
+use hyper_util::client::legacy::Error;
+use hyper_util::client::legacy::connect::capture_connection;
+
+use super::connect::ConnectError;
+use super::failure::{SendFailure, Unreachable, cause, chain};
+use super::{Egress, Recorder, SendBody};
+
+impl Egress {
+    /// Sends a request and waits so long for the head of the answer.
+    pub(in crate::plugin) async fn send(
+        &self,
+        mut request: Request<SendBody>,
+        patience: Duration,
+    ) -> Result<Response<Incoming>, SendFailure> {
+        let connection = capture_connection(&mut request);
+        match tokio::time::timeout(patience, self.client().request(request)).await {
+            Ok(Ok(response)) => Ok(response),
+            Ok(Err(error)) => Err(classify(&error)),
+            // Once it has a connection, the request may be on its way.
+            Err(_) if connection.connection_metadata().is_some() => {
+                Err(SendFailure::Unanswered(format!("no answer within {patience:.1?}")))
+            }
+            Err(_) => {
+                let message = format!("no connection within {patience:.1?}");
+                Err(SendFailure::Unreachable(Unreachable::TimedOut, message))
+            }
+        }
+    }
+}
+
+/// Reads a whole body, at most so many bytes of it.
+pub(in crate::plugin) async fn read(
+    mut body: Incoming,
+    bytes_max: u64,
+    recorder: &mut Recorder,
+) -> Result<Vec<u8>, SendFailure> {
+    let too_large = || SendFailure::TooLarge(format!("the answer is larger than {bytes_max} bytes (limits.response)"));
+    let announced_bytes = body.size_hint().lower();
+    if announced_bytes > bytes_max {
+        return Err(too_large());
+    }
+    let mut whole = Vec::with_capacity(usize::try_from(announced_bytes).unwrap_or(0));
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| SendFailure::Unanswered(format!("the answer broke off: {}", chain(&error))))?;
+        let Ok(data) = frame.into_data() else { continue };
+        recorder.received(data.len());
+        if (whole.len() + data.len()) as u64 > bytes_max {
+            return Err(too_large());
+        }
+        whole.extend_from_slice(&data);
+    }
+    Ok(whole)
+}
+
+/// Only what certainly happened before the first byte of the request counts as unreachable.
+fn classify(error: &Error) -> SendFailure {
+    if let Some(error) = cause::<ConnectError>(error) {
+        return match error {
+            ConnectError::Denied(denial) => SendFailure::Denied(denial.clone()),
+            ConnectError::Unreachable(what, message) => SendFailure::Unreachable(*what, message.clone()),
+        };
+    }
+    if error.is_connect() {
+        return SendFailure::Unreachable(Unreachable::Tls, format!("no safe connection: {}", chain(error)));
+    }
+    // hyper says so only of requests that it hands back untouched.
+    if cause::<hyper::Error>(error).is_some_and(hyper::Error::is_canceled) {
+        return SendFailure::Unreachable(Unreachable::Refused, format!("the connection closed at once: {}", chain(error)));
+    }
+    SendFailure::Unanswered(format!("no complete answer came: {}", chain(error)))
+}

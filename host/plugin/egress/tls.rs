@@ -1,0 +1,56 @@
+//! What all plugins' clients share of the outside: the trusted roots and the operator's allowed ranges.
+
+use std::sync::{Arc, OnceLock};
+
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use ipnet::IpNet;
+use rustls::{ClientConfig, RootCertStore};
+
+use crate::config::Network;
+
+use super::connect::Connector;
+
+/// The outside as this host knows it.
+#[derive(Debug)]
+pub(in crate::plugin) struct Outside {
+    allow_cidrs: Arc<[IpNet]>,
+    roots: OnceLock<Arc<RootCertStore>>,
+}
+
+impl Outside {
+    /// The outside with these settings. The roots are read at the first call.
+    pub(in crate::plugin) fn new(network: &Network) -> Self {
+        Self { allow_cidrs: network.allow_cidrs.as_slice().into(), roots: OnceLock::new() }
+    }
+
+    /// The special ranges that names may resolve to.
+    pub(super) fn allow_cidrs(&self) -> Arc<[IpNet]> {
+        self.allow_cidrs.clone()
+    }
+
+    /// A connector that adds TLS to `connector` where the URL asks for it. Certificates are always verified.
+    pub(super) fn connector(&self, connector: Connector) -> HttpsConnector<Connector> {
+        let roots = self.roots.get_or_init(|| Arc::new(trusted_roots())).clone();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .expect("ring has ciphers for the default versions")
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        HttpsConnectorBuilder::new()
+            .with_tls_config(config)
+            .https_or_http()
+            .enable_http1()
+            .enable_http2()
+            .wrap_connector(connector)
+    }
+}
+
+/// The system's roots, so that an operator's own authority counts, and the bundled ones, so that a bare container works.
+fn trusted_roots() -> RootCertStore {
+    let mut roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
+    let native = rustls_native_certs::load_native_certs();
+    let (added, ignored) = roots.add_parsable_certificates(native.certs);
+    tracing::debug!(added, ignored, "trusted roots of the system");
+    roots
+}

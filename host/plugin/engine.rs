@@ -1,0 +1,97 @@
+//! The engine: which WebAssembly is taken, how it is compiled, and where instances live.
+
+use wasmtime::{
+    Config, Enabled, Engine, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig, WasmBacktraceDetails,
+};
+
+use crate::config::Limits;
+
+/// Core instances per component. componentize-py makes 38.
+pub(super) const CORE_INSTANCES_MAX: u32 = 64;
+/// Memories per component. The largest that toolchains make is 3, by adapters.
+pub(super) const MEMORIES_MAX: u32 = 4;
+/// Tables per component: one per linked library and one for the shims.
+pub(super) const TABLES_MAX: u32 = 48;
+/// Elements per table. JavaScript and Go engines need more than 20,000.
+const TABLE_ELEMENTS_MAX: usize = 100_000;
+/// What describes one instance. Components of Python and C# are above wasmtime's default of 1 MiB.
+const INSTANCE_BYTES_MAX: usize = 10 << 20;
+/// Instances beyond the attempts: trials of new revisions, and attempts that are just being dropped.
+const SPARE_INSTANCES: u32 = 16;
+/// What stays in memory of a used slot: clearing that much is faster than giving it back to the system.
+const KEEP_RESIDENT_BYTES: usize = 1 << 20;
+/// How many unused slots keep what they hold: bounds the memory of an idle host.
+const WARM_SLOTS_MAX: u32 = 64;
+/// The address space that the pool may take: a quarter of what a process has.
+const ADDRESS_SPACE_MAX: u64 = 1 << 45;
+/// What a memory takes of it by default: so much that no bounds need checking.
+const RESERVATION_BYTES: u64 = 4 << 30;
+/// A page of WebAssembly memory.
+const PAGE_BYTES: u64 = 64 << 10;
+
+/// The engine for those limits: with a pool of instances, or where the address space has no room for it without.
+pub(super) fn start(limits: &Limits) -> anyhow::Result<Engine> {
+    let mut pooled = config(limits);
+    pooled.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(limits)));
+    match Engine::new(&pooled) {
+        Ok(engine) => Ok(engine),
+        Err(error) => {
+            tracing::warn!(
+                error = format!("{error:#}"),
+                "there is no room for a pool of instances: each is made by itself, which is slower"
+            );
+            Engine::new(&config(limits)).map_err(|error| anyhow::anyhow!("cannot start WebAssembly: {error:#}"))
+        }
+    }
+}
+
+fn config(limits: &Limits) -> Config {
+    let mut config = Config::new();
+    // A guest of WASI 0.2 has one thread; the machinery for more costs each call 5 µs.
+    config.concurrency_support(false);
+    config.epoch_interruption(true);
+    config.wasm_backtrace_details(WasmBacktraceDetails::Enable);
+    config.cranelift_opt_level(OptLevel::Speed);
+    // A compilation stays on its own thread, of low priority, and leaves the other cores to the jobs.
+    config.parallel_compilation(false);
+    // No toolchain for components emits these.
+    config.wasm_memory64(false);
+    config.wasm_multi_memory(false);
+    let slots = u64::from(slots(limits)) * u64::from(MEMORIES_MAX);
+    if slots * RESERVATION_BYTES > ADDRESS_SPACE_MAX {
+        config.memory_reservation(memory_bytes(limits));
+    }
+    config
+}
+
+fn pool(limits: &Limits) -> PoolingAllocationConfig {
+    let slots = slots(limits);
+    let mut pool = PoolingAllocationConfig::new();
+    pool.total_component_instances(slots)
+        .total_core_instances(slots.saturating_mul(CORE_INSTANCES_MAX))
+        .total_memories(slots.saturating_mul(MEMORIES_MAX))
+        .total_tables(slots.saturating_mul(TABLES_MAX))
+        .total_stacks(slots)
+        .max_component_instance_size(INSTANCE_BYTES_MAX)
+        .max_core_instance_size(INSTANCE_BYTES_MAX)
+        .max_core_instances_per_component(CORE_INSTANCES_MAX)
+        .max_memories_per_component(MEMORIES_MAX)
+        .max_tables_per_component(TABLES_MAX)
+        .max_tables_per_module(TABLES_MAX)
+        .table_elements(TABLE_ELEMENTS_MAX)
+        .max_memory_size(usize::try_from(memory_bytes(limits)).unwrap_or(usize::MAX))
+        .linear_memory_keep_resident(KEEP_RESIDENT_BYTES)
+        .table_keep_resident(KEEP_RESIDENT_BYTES)
+        .max_unused_warm_slots(WARM_SLOTS_MAX)
+        .pagemap_scan(Enabled::Auto);
+    pool
+}
+
+fn slots(limits: &Limits) -> u32 {
+    limits.concurrency + SPARE_INSTANCES
+}
+
+/// The largest single memory: all that an attempt may hold, in whole pages.
+fn memory_bytes(limits: &Limits) -> u64 {
+    limits.memory.0.div_ceil(PAGE_BYTES) * PAGE_BYTES
+}

@@ -1,0 +1,161 @@
+//! `windlass:plugin/http`: one call at a time, each with an exact account of what became of it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::header::{HeaderMap, HeaderName, HeaderValue};
+use http::{Method, Request};
+
+use crate::clock::Stopwatch;
+
+use super::attempt::Attempt;
+use super::bindings::windlass::plugin::http::{self as wit, Host, SendError};
+use super::egress::{self, Egress, Recorder, SendBody, SendFailure, Target};
+use super::state::State;
+
+/// Headers of one request.
+const HEADERS_MAX: usize = 128;
+/// What they may take together.
+const HEADERS_BYTES_MAX: usize = 64 << 10;
+/// A guest that waits for an answer needs a moment to say that none came: a tenth of what is left, at most this.
+const LAST_MOMENT: Duration = Duration::from_millis(100);
+/// The headers that say where a request goes and how it travels. They are the host's.
+pub(super) const HOST_OWNED: [&str; 13] = [
+    "connection",
+    "content-length",
+    "expect",
+    "host",
+    "http2-settings",
+    "keep-alive",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+];
+
+impl Host for State {
+    async fn send(&mut self, request: wit::Request) -> Result<wit::Response, SendError> {
+        send(self.attempt.clone(), request).await.map_err(told)
+    }
+}
+
+async fn send(attempt: Arc<Attempt>, request: wit::Request) -> Result<wit::Response, SendFailure> {
+    let (shown, target) = attempt.grants.admit(&request.url);
+    let mut recorder = Recorder::begin(attempt.clone(), &request.method, shown);
+    let answer = match target {
+        Ok(target) => exchange(&attempt, request, target, &mut recorder).await,
+        Err(failure) => Err(failure),
+    };
+    match &answer {
+        Ok(_) => recorder.answered(),
+        Err(failure) => {
+            recorder.failed(failure.message());
+            remember(&attempt, failure);
+        }
+    }
+    answer
+}
+
+async fn exchange(
+    attempt: &Attempt,
+    request: wit::Request,
+    target: Target,
+    recorder: &mut Recorder,
+) -> Result<wit::Response, SendFailure> {
+    let egress = way_out(attempt)?;
+    let patience = patience(attempt, request.timeout_ms.map(|ms| Duration::from_millis(u64::from(ms))));
+    let watch = Stopwatch::start();
+    let request = outgoing(request, target, recorder)?;
+    let response = egress.send(request, patience).await?;
+    recorder.head(response.status());
+    let (head, body) = response.into_parts();
+    let body = egress::read(body, attempt.limits.response.0, recorder);
+    let body = tokio::time::timeout(patience.saturating_sub(watch.elapsed()), body).await;
+    let body = body.map_err(|_| SendFailure::Unanswered(format!("no whole answer within {patience:.1?}")))??;
+    Ok(wit::Response { status: head.status.as_u16(), headers: headers_of(&head.headers), body })
+}
+
+/// The plugin's client; a component that is only tried has none.
+pub(super) fn way_out(attempt: &Attempt) -> Result<&Arc<Egress>, SendFailure> {
+    let refusal = || SendFailure::Invalid("a plugin cannot call anybody while it is being loaded".to_owned());
+    attempt.egress.as_ref().ok_or_else(refusal)
+}
+
+/// How long a call may take: what the guest says, and no longer than the attempt.
+pub(super) fn patience(attempt: &Attempt, asked: Option<Duration>) -> Duration {
+    let left = attempt.left();
+    let most = left - (left / 10).min(LAST_MOMENT);
+    asked.map_or(most, |asked| asked.min(most))
+}
+
+/// A denial is the operator's to mend: the outcome tells it.
+pub(super) fn remember(attempt: &Attempt, failure: &SendFailure) {
+    if let SendFailure::Denied(denial) = failure {
+        attempt.ledger().deny(&denial.remedy);
+    }
+}
+
+fn outgoing(request: wit::Request, target: Target, recorder: &Recorder) -> Result<Request<SendBody>, SendFailure> {
+    let method = method(&request.method)?;
+    let headers = headers(&request.headers)?;
+    let mut outgoing = Request::new(SendBody::whole(request.body, recorder.sent_bytes()));
+    *outgoing.method_mut() = method;
+    *outgoing.uri_mut() = target.uri;
+    *outgoing.headers_mut() = headers;
+    Ok(outgoing)
+}
+
+/// CONNECT would make a tunnel of the call.
+pub(super) fn method(text: &str) -> Result<Method, SendFailure> {
+    match Method::from_bytes(text.as_bytes()) {
+        Ok(method) if method != Method::CONNECT => Ok(method),
+        _ => Err(SendFailure::Invalid(format!("the method {text:?} cannot be sent"))),
+    }
+}
+
+fn headers(guests: &[wit::Header]) -> Result<HeaderMap, SendFailure> {
+    let bytes: usize = guests.iter().map(|header| header.name.len() + header.value.len()).sum();
+    if guests.len() > HEADERS_MAX || bytes > HEADERS_BYTES_MAX {
+        let why = format!("the headers are more than {HEADERS_MAX}, or larger than {HEADERS_BYTES_MAX} bytes");
+        return Err(SendFailure::Invalid(why));
+    }
+    let mut headers = HeaderMap::with_capacity(guests.len());
+    for header in guests {
+        let (name, value) = checked(header)?;
+        headers.append(name, value);
+    }
+    Ok(headers)
+}
+
+fn checked(header: &wit::Header) -> Result<(HeaderName, HeaderValue), SendFailure> {
+    let name = HeaderName::from_bytes(header.name.as_bytes())
+        .map_err(|_| SendFailure::Invalid(format!("{:?} is no name of a header", header.name)))?;
+    if HOST_OWNED.contains(&name.as_str()) {
+        return Err(SendFailure::Invalid(format!("the header {name} is set by the host alone")));
+    }
+    // The value may be a secret: it is not told.
+    let value = HeaderValue::from_bytes(header.value.as_bytes())
+        .map_err(|_| SendFailure::Invalid(format!("the value of the header {name} has a control character")))?;
+    Ok((name, value))
+}
+
+fn headers_of(headers: &HeaderMap) -> Vec<wit::Header> {
+    let header = |(name, value): (&HeaderName, &HeaderValue)| wit::Header {
+        name: name.as_str().to_owned(),
+        value: String::from_utf8_lossy(value.as_bytes()).into_owned(),
+    };
+    headers.iter().map(header).collect()
+}
+
+fn told(failure: SendFailure) -> SendError {
+    match failure {
+        SendFailure::Denied(denial) => SendError::Denied(denial.told),
+        SendFailure::Invalid(message) => SendError::Invalid(message),
+        SendFailure::Unreachable(_, message) => SendError::Unreachable(message),
+        SendFailure::Unanswered(message) => SendError::Unanswered(message),
+        SendFailure::TooLarge(message) => SendError::TooLarge(message),
+    }
+}

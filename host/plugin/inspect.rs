@@ -1,0 +1,216 @@
+//! What a component says it imports and exports, read before anything is compiled.
+
+use wasmparser::{Encoding, Parser, Payload};
+use wasmtime::Engine;
+
+use super::LoadError;
+use super::bindings::{PACKAGE, VERSION};
+use super::report;
+
+/// The interfaces that the linker holds, by package, with the version of each package.
+const OFFERED: [(&str, &str, &[&str]); 8] = [
+    (PACKAGE, VERSION, &["config", "http", "log", "types"]),
+    (
+        "wasi:cli",
+        WASI,
+        &[
+            "environment",
+            "exit",
+            "stderr",
+            "stdin",
+            "stdout",
+            "terminal-input",
+            "terminal-output",
+            "terminal-stderr",
+            "terminal-stdin",
+            "terminal-stdout",
+        ],
+    ),
+    ("wasi:clocks", WASI, &["monotonic-clock", "wall-clock"]),
+    ("wasi:filesystem", WASI, &["preopens", "types"]),
+    ("wasi:http", WASI, &["outgoing-handler", "types"]),
+    ("wasi:io", WASI, &["error", "poll", "streams"]),
+    ("wasi:random", WASI, &["insecure", "insecure-seed", "random"]),
+    (
+        "wasi:sockets",
+        WASI,
+        &[
+            "instance-network",
+            "ip-name-lookup",
+            "network",
+            "tcp",
+            "tcp-create-socket",
+            "udp",
+            "udp-create-socket",
+        ],
+    ),
+];
+const WASI: &str = "0.2.12";
+
+/// The names of what a component imports and exports.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Shape {
+    /// Imports, with versions.
+    pub(super) imports: Vec<String>,
+    /// Exports, with versions.
+    pub(super) exports: Vec<String>,
+}
+
+/// Reads the names and checks that they are those of our world. Versions fit as wasmtime's linker says.
+pub(super) fn inspect(bytes: &[u8]) -> Result<Shape, LoadError> {
+    if Engine::detect_precompiled(bytes).is_some() {
+        return Err(report::precompiled());
+    }
+    if !bytes.starts_with(b"\0asm") {
+        return Err(report::not_wasm(bytes));
+    }
+    let shape = read(bytes)?;
+    check_imports(&shape.imports)?;
+    check_exports(&shape.exports)?;
+    Ok(shape)
+}
+
+fn read(bytes: &[u8]) -> Result<Shape, LoadError> {
+    let mut shape = Shape::default();
+    let mut depth = 0_usize;
+    for payload in Parser::new(0).parse_all(bytes) {
+        let failure = |error: wasmparser::BinaryReaderError| broken(&error, bytes.len());
+        match payload.map_err(failure)? {
+            Payload::Version { encoding: Encoding::Module, .. } if depth == 0 => return Err(report::core_module()),
+            Payload::ModuleSection { .. } | Payload::ComponentSection { .. } => depth += 1,
+            Payload::End(_) => depth = depth.saturating_sub(1),
+            Payload::ComponentImportSection(section) if depth == 0 => {
+                for import in section {
+                    shape.imports.push(import.map_err(failure)?.name.name.to_owned());
+                }
+            }
+            Payload::ComponentExportSection(section) if depth == 0 => {
+                for export in section {
+                    shape.exports.push(export.map_err(failure)?.name.name.to_owned());
+                }
+            }
+            _ => {}
+        }
+    }
+    Ok(shape)
+}
+
+fn broken(error: &wasmparser::BinaryReaderError, length: usize) -> LoadError {
+    if error.message().contains("unexpected end") {
+        report::truncated(length)
+    } else {
+        report::malformed(error.message())
+    }
+}
+
+fn check_imports(imports: &[String]) -> Result<(), LoadError> {
+    let mut unknown = Vec::new();
+    for import in imports {
+        let Some((package, interface, version)) = split(import) else {
+            unknown.push(import.clone());
+            continue;
+        };
+        let offered = OFFERED.iter().find(|(name, ..)| *name == package);
+        match offered {
+            Some((_, ours, interfaces)) if interfaces.contains(&interface) && track(ours) == track(version) => {}
+            _ if package.starts_with("wasi:") && track(version) == track("0.3.0") => {
+                return Err(report::wasi_03(import));
+            }
+            Some((PACKAGE, ours, _)) if track(ours) != track(version) => {
+                return Err(report::other_version(import, version));
+            }
+            _ => unknown.push(import.clone()),
+        }
+    }
+    if unknown.is_empty() { Ok(()) } else { Err(report::unknown_imports(&unknown)) }
+}
+
+fn check_exports(exports: &[String]) -> Result<(), LoadError> {
+    let handlers: Vec<_> = exports
+        .iter()
+        .filter_map(|export| split(export))
+        .filter(|(package, interface, _)| *package == PACKAGE && *interface == "handler")
+        .collect();
+    match handlers.as_slice() {
+        [] => Err(report::no_handler(exports)),
+        some if some.iter().any(|(_, _, version)| track(version) == track(VERSION)) => Ok(()),
+        [(_, _, version), ..] => Err(report::other_version("handler", version)),
+    }
+}
+
+/// `wasi:io/poll@0.2.12` in its three parts.
+fn split(name: &str) -> Option<(&str, &str, &str)> {
+    let (path, version) = name.split_once('@').unwrap_or((name, ""));
+    let (package, interface) = path.split_once('/')?;
+    Some((package, interface, version))
+}
+
+/// Versions of one track fit each other, as far as a function is not missing: 1.x, 0.2.x. Pre-releases and 0.0.x fit
+/// only themselves.
+fn track(version: &str) -> &str {
+    let core_end = version.find(['-', '+']).unwrap_or(version.len());
+    if version[core_end..].starts_with('-') {
+        return version;
+    }
+    let mut parts = version.split('.');
+    let (major, minor) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+    match (major, minor) {
+        ("0", "0") => version,
+        ("0", _) => &version[..major.len() + 1 + minor.len().min(version.len() - major.len() - 1)],
+        _ => major,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(names: &[&str]) -> Vec<String> {
+        names.iter().map(|name| (*name).to_owned()).collect()
+    }
+
+    #[test]
+    fn versions_of_one_track_fit() {
+        for (a, b, fit) in [
+            ("0.1.0", "0.1.9", true),
+            ("0.2.12", "0.2.0", true),
+            ("0.1.0", "0.2.0", false),
+            ("1.0.0", "1.7.3", true),
+            ("0.3.0", "0.3.0-rc-2026-03-15", false),
+            ("0.0.1", "0.0.2", false),
+            ("0.1.0", "", false),
+        ] {
+            assert_eq!(track(a) == track(b), fit, "{a} and {b}");
+        }
+    }
+
+    #[test]
+    fn imports_are_judged_by_name_and_track() {
+        assert!(check_imports(&names(&["wasi:io/poll@0.2.0", "windlass:plugin/log@0.1.9"])).is_ok());
+        for (import, told) in [
+            ("wasi:http/client@0.3.0", "WASI 0.3"),
+            ("wasi:cli/environment@0.3.0", "WASI 0.3"),
+            ("windlass:plugin/log@0.2.0", "was built for windlass:plugin 0.2.0"),
+            ("windlass:plugin/state@0.1.0", "does not have: windlass:plugin/state@0.1.0"),
+            ("acme:kv/store@1.0.0", "does not have: acme:kv/store@1.0.0"),
+            ("wasi:io/poll@0.1.0", "does not have"),
+            ("print", "does not have: print"),
+        ] {
+            let error = check_imports(&names(&[import])).unwrap_err();
+            assert!(error.summary.contains(told), "{import} gave {error}");
+        }
+    }
+
+    #[test]
+    fn exports_are_judged_by_name_and_track() {
+        assert!(check_exports(&names(&["windlass:plugin/handler@0.1.3"])).is_ok());
+        for (export, told) in [
+            ("windlass:plugin/handler@0.2.0", "was built for windlass:plugin 0.2.0"),
+            ("wasi:cli/run@0.2.3", "does not export windlass:plugin/handler"),
+        ] {
+            let error = check_exports(&names(&[export])).unwrap_err();
+            assert!(error.summary.contains(told), "{export} gave {error}");
+        }
+        assert!(check_exports(&[]).unwrap_err().summary.contains("it exports nothing"));
+    }
+}

@@ -1,0 +1,106 @@
+//! What an instance may hold: all its memories and tables together, and how many of each there are.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use wasmtime::ResourceLimiter;
+
+use super::engine::{CORE_INSTANCES_MAX, MEMORIES_MAX, TABLES_MAX};
+
+/// What one element of a table costs.
+const TABLE_ELEMENT_BYTES: usize = 8;
+
+/// The guest asked for more memory than it may have.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "the guest asked for {asked_bytes} bytes in all its memories and tables, the limit is {limit_bytes}; \
+     raise limits.memory if that is too little"
+)]
+pub(super) struct MemoryExceeded {
+    asked_bytes: usize,
+    limit_bytes: usize,
+}
+
+/// Sums what all memories and tables of a store hold. wasmtime's own limiter counts each by itself.
+#[derive(Debug)]
+pub(super) struct MemoryLimiter {
+    held_bytes: usize,
+    limit_bytes: usize,
+    /// What the last growth added, to be taken back where it fails after all.
+    last_bytes: usize,
+    peak_bytes: Arc<AtomicU64>,
+}
+
+impl MemoryLimiter {
+    /// A limiter that writes the peak to `peak_bytes`.
+    pub(super) fn new(limit_bytes: usize, peak_bytes: Arc<AtomicU64>) -> Self {
+        Self { held_bytes: 0, limit_bytes, last_bytes: 0, peak_bytes }
+    }
+
+    fn grow(&mut self, more_bytes: usize) -> wasmtime::Result<bool> {
+        let asked_bytes = self.held_bytes.saturating_add(more_bytes);
+        if asked_bytes > self.limit_bytes {
+            // A trap, not a quiet failure: a guest that runs out of memory mostly ends in something opaque.
+            return Err(MemoryExceeded { asked_bytes, limit_bytes: self.limit_bytes }.into());
+        }
+        self.held_bytes = asked_bytes;
+        self.last_bytes = more_bytes;
+        self.peak_bytes.fetch_max(asked_bytes as u64, Ordering::Relaxed);
+        Ok(true)
+    }
+
+    fn take_back(&mut self) {
+        self.held_bytes -= std::mem::take(&mut self.last_bytes);
+    }
+}
+
+impl ResourceLimiter for MemoryLimiter {
+    fn memory_growing(&mut self, current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
+        self.grow(desired.saturating_sub(current))
+    }
+
+    fn memory_grow_failed(&mut self, _error: wasmtime::Error) -> wasmtime::Result<()> {
+        self.take_back();
+        Ok(())
+    }
+
+    fn table_growing(&mut self, current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
+        self.grow(desired.saturating_sub(current).saturating_mul(TABLE_ELEMENT_BYTES))
+    }
+
+    fn table_grow_failed(&mut self, _error: wasmtime::Error) -> wasmtime::Result<()> {
+        self.take_back();
+        Ok(())
+    }
+
+    fn instances(&self) -> usize {
+        CORE_INSTANCES_MAX as usize
+    }
+
+    fn tables(&self) -> usize {
+        TABLES_MAX as usize
+    }
+
+    fn memories(&self) -> usize {
+        MEMORIES_MAX as usize
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memories_and_tables_are_summed() {
+        let peak = Arc::new(AtomicU64::new(0));
+        let mut limiter = MemoryLimiter::new(1000, peak.clone());
+        assert!(limiter.memory_growing(0, 400, None).is_ok());
+        assert!(limiter.memory_growing(0, 400, None).is_ok());
+        assert!(limiter.table_growing(0, 26, None).is_err());
+        assert!(limiter.table_growing(0, 25, None).is_ok());
+        assert_eq!(peak.load(Ordering::Relaxed), 1000);
+        limiter.table_grow_failed(wasmtime::Error::msg("no")).unwrap();
+        assert!(limiter.memory_growing(400, 600, None).is_ok());
+        assert!(limiter.memory_growing(600, 601, None).is_err());
+    }
+}

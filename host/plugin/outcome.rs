@@ -1,0 +1,180 @@
+//! From what a guest answered, or how it ended, to an outcome.
+
+use wasmtime::{Error, Trap, WasmBacktrace};
+use wasmtime_wasi::I32Exit;
+
+use crate::job::{Completion, Fault, HostFault, Outcome, Setback};
+
+use super::attempt::Attempt;
+use super::bindings::windlass::plugin::types::{
+    Completion as GuestCompletion, Failure, Fault as GuestFault, Setback as GuestSetback,
+};
+use super::limits::MemoryExceeded;
+use super::state::CpuExceeded;
+use super::text;
+
+/// The longest error text.
+pub(super) const ERROR_BYTES_MAX: usize = 2 << 10;
+/// The longest code for programs.
+const CODE_BYTES_MAX: usize = 64;
+/// The longest media type, and the longest name of an attribute.
+const NAME_BYTES_MAX: usize = 255;
+/// What an attribute costs beside its text.
+const ATTRIBUTE_BYTES: usize = 16;
+/// How many frames of a backtrace are told.
+const FRAMES_MAX: usize = 12;
+
+/// How far an attempt had come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// The instance was being made.
+    Start,
+    /// It was called.
+    Run,
+}
+
+/// The guest says that the work is done.
+pub(super) fn completed(completion: GuestCompletion, attempt: &Attempt) -> Outcome {
+    let attribute_bytes = |name: &String, value: &String| name.len() + value.len() + ATTRIBUTE_BYTES;
+    let attributes_bytes: usize =
+        completion.attributes.iter().map(|attribute| attribute_bytes(&attribute.name, &attribute.value)).sum();
+    let (result_bytes, limit) = (completion.body.len() + attributes_bytes, attempt.limits.payload);
+    if result_bytes as u64 > limit.0 {
+        let message = format!("the result is {result_bytes} bytes, the limit is {limit} (limits.payload)");
+        return Outcome::Host(HostFault::ResultTooLarge, message);
+    }
+    let value_bytes_max = usize::try_from(limit.0).unwrap_or(usize::MAX);
+    let clean = |name: &str, value: &str| (text::line(name, NAME_BYTES_MAX), text::line(value, value_bytes_max));
+    Outcome::Completed(Completion {
+        content_type: text::line(&completion.content_type, NAME_BYTES_MAX),
+        body: completion.body.into(),
+        attributes: completion.attributes.iter().map(|each| clean(&each.name, &each.value)).collect(),
+    })
+}
+
+/// The guest says that the work is not done.
+pub(super) fn failed(failure: Failure) -> Outcome {
+    match failure {
+        Failure::TryAgain(setback) => Outcome::TryAgain(setback_of(&setback)),
+        Failure::RateLimited(setback) => Outcome::RateLimited(setback_of(&setback)),
+        Failure::Reject(fault) => Outcome::Reject(fault_of(&fault)),
+        Failure::UnknownOutcome(fault) => Outcome::UnknownOutcome(fault_of(&fault)),
+    }
+}
+
+fn setback_of(setback: &GuestSetback) -> Setback {
+    Setback { message: message(&setback.message), code: code(setback.code.as_deref()), delay_ms: setback.delay_ms }
+}
+
+fn fault_of(fault: &GuestFault) -> Fault {
+    Fault { message: message(&fault.message), code: code(fault.code.as_deref()) }
+}
+
+fn message(guests: &str) -> String {
+    text::line(guests, ERROR_BYTES_MAX)
+}
+
+fn code(guests: Option<&str>) -> Option<String> {
+    guests.map(|code| text::line(code, CODE_BYTES_MAX)).filter(|code| !code.is_empty())
+}
+
+/// The wall time is over.
+pub(super) fn deadline(attempt: &Attempt) -> Outcome {
+    let message = format!("the attempt did not end within its deadline of {:?}", attempt.wall);
+    Outcome::Host(HostFault::Deadline, message)
+}
+
+/// The host itself failed. The panic hook has told the log.
+pub(super) fn host_panic() -> Outcome {
+    tracing::error!("the host panicked during an attempt: please report this");
+    Outcome::Host(HostFault::Trap, "the host itself panicked during the attempt; its log says where".to_owned())
+}
+
+/// What is not granted is the operator's to mend, whatever the guest made of it.
+pub(super) fn denied_instead(outcome: Outcome, attempt: &Attempt) -> Outcome {
+    let keeps = matches!(outcome, Outcome::Completed(_) | Outcome::Host(HostFault::Cancelled, _));
+    match attempt.ledger().denied.take() {
+        Some(remedy) if !keeps => Outcome::Host(HostFault::Denied, text::line(&remedy, ERROR_BYTES_MAX)),
+        _ => outcome,
+    }
+}
+
+/// The guest ended otherwise than by answering.
+pub(super) fn of_error(error: &Error, phase: Phase, attempt: &Attempt) -> Outcome {
+    let (fault, message) = explain(error, phase);
+    let mut told = message;
+    if fault == HostFault::Trap || fault == HostFault::Exit || fault == HostFault::Start {
+        if let Some(words) = attempt.ledger().last_words() {
+            told = format!("{told}: {words}");
+        }
+    }
+    let place = match fault {
+        HostFault::Exit | HostFault::ResultTooLarge => None,
+        _ => backtrace(error),
+    };
+    if let Some(place) = place {
+        told = format!("{} (at {place})", text::line(&told, ERROR_BYTES_MAX / 2));
+    }
+    Outcome::Host(fault, text::line(&told, ERROR_BYTES_MAX))
+}
+
+fn explain(error: &Error, phase: Phase) -> (HostFault, String) {
+    if let Some(exceeded) = error.downcast_ref::<MemoryExceeded>() {
+        return (HostFault::Memory, exceeded.to_string());
+    }
+    if let Some(exceeded) = error.downcast_ref::<CpuExceeded>() {
+        return (HostFault::CpuBudget, exceeded.to_string());
+    }
+    if let Some(I32Exit(status)) = error.downcast_ref::<I32Exit>() {
+        return (HostFault::Exit, format!("the guest left with exit status {status} instead of answering"));
+    }
+    let root = error.root_cause().to_string();
+    if phase == Phase::Run && root.contains("fuel allocated for hostcalls") {
+        let message = "the guest handed over more at once than the host takes; raise limits.payload if that is right";
+        return (HostFault::ResultTooLarge, message.to_owned());
+    }
+    let what = error.downcast_ref::<Trap>().map_or(root, ToString::to_string);
+    match phase {
+        Phase::Start => (HostFault::Start, format!("the instance did not start: {what}")),
+        Phase::Run => (HostFault::Trap, what),
+    }
+}
+
+/// The guest's own frames, innermost first, on one line. The host's never show.
+fn backtrace(error: &Error) -> Option<String> {
+    let trace = error.downcast_ref::<WasmBacktrace>()?;
+    let names: Vec<_> = frames(&trace.to_string()).take(FRAMES_MAX).collect();
+    (!names.is_empty()).then(|| names.join(" < "))
+}
+
+/// Takes the demangled names out of wasmtime's own rendering, which has no other way to them.
+fn frames(rendered: &str) -> impl Iterator<Item = String> {
+    rendered.lines().filter_map(|line| {
+        let line = line.trim_start();
+        if let Some(place) = line.strip_prefix("at ") {
+            return place.rsplit('/').next().map(|file| format!("at {file}"));
+        }
+        let (_, name) = line.split_once(" - ").or_else(|| Some(("", line.strip_prefix("- ")?)))?;
+        let name = name.split_once(".wasm!").map_or(name, |(_, function)| function);
+        Some(text::line(without_hash(name), NAME_BYTES_MAX))
+    })
+}
+
+/// `core::panicking::panic::h0123456789abcdef` without its end.
+fn without_hash(name: &str) -> &str {
+    match name.rsplit_once("::h") {
+        Some((path, hash)) if hash.len() == 16 && hash.bytes().all(|byte| byte.is_ascii_hexdigit()) => path,
+        _ => name,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frames_are_names_without_addresses() {
+        let rendered = "error while executing at wasm backtrace:\n    0:    0x1f2 - echo.wasm!core::panic::h0123456789abcdef\n    1:    0x200 - <unknown>!run";
+        assert_eq!(frames(rendered).collect::<Vec<_>>(), ["core::panic", "<unknown>!run"]);
+    }
+}

@@ -1,0 +1,48 @@
+//! The plugins by name. Reading takes no lock; a change is one step.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arc_swap::ArcSwap;
+use tokio::sync::mpsc::UnboundedSender;
+
+use super::{Plugin, PluginChange, Registry};
+
+/// The plugins as they stand.
+pub(super) type Plugins = ArcSwap<BTreeMap<String, Arc<Plugin>>>;
+
+/// Changes the registry and tells of it, in one order.
+#[derive(Debug)]
+pub(super) struct Publisher {
+    registry: Arc<Registry>,
+    changes: Mutex<UnboundedSender<PluginChange>>,
+}
+
+impl Publisher {
+    /// The one who writes to that registry.
+    pub(super) fn new(registry: Arc<Registry>, changes: UnboundedSender<PluginChange>) -> Self {
+        Self { registry, changes: Mutex::new(changes) }
+    }
+
+    /// A plugin is new or changed.
+    pub(super) fn update(&self, plugin: &Arc<Plugin>, grants_edited: bool) {
+        self.change(
+            |plugins| drop(plugins.insert(plugin.name.clone(), plugin.clone())),
+            PluginChange::Updated { plugin: plugin.clone(), grants_edited },
+        );
+    }
+
+    /// A plugin is gone.
+    pub(super) fn remove(&self, name: &str) {
+        self.change(|plugins| drop(plugins.remove(name)), PluginChange::Removed { name: name.to_owned() });
+    }
+
+    fn change(&self, edit: impl FnOnce(&mut BTreeMap<String, Arc<Plugin>>), change: PluginChange) {
+        let changes = self.changes.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut plugins = BTreeMap::clone(&self.registry.plugins.load());
+        edit(&mut plugins);
+        self.registry.plugins.store(Arc::new(plugins));
+        // Nobody listens any more while the host stops.
+        let _ = changes.send(change);
+    }
+}

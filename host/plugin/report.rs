@@ -1,0 +1,168 @@
+//! Why a component is no plugin, told to its author. wasmtime's own texts speak of instances and linkers.
+
+use super::LoadError;
+use super::bindings::{HANDLER, PACKAGE, VERSION};
+use super::text;
+
+/// The longest summary.
+const SUMMARY_BYTES_MAX: usize = 1 << 10;
+
+const BUILD: &str = "build a component: in Rust `cargo build --target wasm32-wasip2`, in other languages with the \
+                     component tool of that language";
+
+fn error(summary: &str, help: &str) -> LoadError {
+    let help = (!help.is_empty()).then(|| help.to_owned());
+    LoadError { summary: text::line(summary, SUMMARY_BYTES_MAX), help }
+}
+
+/// The file is something else altogether.
+pub(super) fn not_wasm(bytes: &[u8]) -> LoadError {
+    if bytes.is_empty() {
+        return error("the file is empty", "");
+    }
+    let opening = bytes.trim_ascii_start();
+    if opening.starts_with(b"(component") || opening.starts_with(b"(module") {
+        return error("this is WebAssembly as text", "turn it into the binary form: `wasm-tools parse in.wat -o out.wasm`");
+    }
+    error("this is not WebAssembly", BUILD)
+}
+
+/// The file is machine code.
+pub(super) fn precompiled() -> LoadError {
+    error(
+        "this is precompiled code (.cwasm), which is never loaded: it could do anything on this machine",
+        "give the WebAssembly component that it was compiled from; Windlass compiles it and keeps the result",
+    )
+}
+
+/// The file is a module, not a component.
+pub(super) fn core_module() -> LoadError {
+    error(
+        "this is a core WebAssembly module, not a component",
+        "build for wasm32-wasip2, or wrap the module: `wasm-tools component new module.wasm -o plugin.wasm` (with \
+         `--adapt wasi_snapshot_preview1.reactor.wasm` where it uses WASI 0.1)",
+    )
+}
+
+/// The file ends too early.
+pub(super) fn truncated(at: usize) -> LoadError {
+    error(
+        &format!("the component is cut short: it ends after {at} bytes, in the middle of a section"),
+        "copy it again; where it is still being written, it is taken up as soon as it is whole",
+    )
+}
+
+/// The file breaks the format's rules.
+pub(super) fn malformed(why: &str) -> LoadError {
+    error(&format!("this is not a valid component: {why}"), BUILD)
+}
+
+/// The file is larger than is taken.
+pub(super) fn too_large(bytes_max: u64) -> LoadError {
+    error(&format!("the file is larger than {} MiB", bytes_max >> 20), "strip debug information from the component")
+}
+
+/// The world's export is missing.
+pub(super) fn no_handler(exports: &[String]) -> LoadError {
+    let instead = match exports {
+        [] => "nothing".to_owned(),
+        some => some.join(", "),
+    };
+    let about = |prefix: &str| exports.iter().any(|export| export.starts_with(prefix));
+    let help = if about("wasi:cli/run") {
+        "this is a command, with a main function; a plugin is a library (a reactor): in Rust `crate-type = [\"cdylib\"]`"
+    } else if about("wasi:http/incoming-handler") || about("wasi:http/handler") {
+        "this is an HTTP server; a plugin handles one job at a time"
+    } else {
+        "implement the interface `handler` of the world `plugin` in wit/plugin.wit"
+    };
+    error(&format!("the component does not export {HANDLER}; it exports {instead}"), help)
+}
+
+/// One of our own interfaces is wanted in a version that this host does not have.
+pub(super) fn other_version(what: &str, wanted: &str) -> LoadError {
+    error(
+        &format!("the component was built for {PACKAGE} {wanted} ({what}), this host has {VERSION}"),
+        &format!("build it against the wit/ of this host, or run a host that has {PACKAGE} {wanted}"),
+    )
+}
+
+/// The component is of the next WASI.
+pub(super) fn wasi_03(import: &str) -> LoadError {
+    error(
+        &format!("the component needs WASI 0.3 ({import}), which this host does not run yet"),
+        "build it for WASI 0.2: in Rust for wasm32-wasip2, with jco or componentize-js without async, in other \
+         languages with the 0.2 target",
+    )
+}
+
+/// The component wants what nobody here has.
+pub(super) fn unknown_imports(imports: &[String]) -> LoadError {
+    error(
+        &format!("the component imports what this host does not have: {}", imports.join(", ")),
+        "a plugin may import windlass:plugin (config, log, http), wasi:http/outgoing-handler and the interfaces of \
+         wasi:cli, all of WASI 0.2; link what else it needs into the component",
+    )
+}
+
+/// An import has a function that is not here, or is another here.
+pub(super) fn unfit_import(why: &str) -> LoadError {
+    error(
+        &format!("an import does not fit what this host has: {why}"),
+        "the component was built against another version of an interface: build it against the wit/ of this host",
+    )
+}
+
+/// The function has another type than the world says.
+pub(super) fn wrong_type(why: &str) -> LoadError {
+    error(
+        &format!("the component exports {HANDLER}, but its `run` is not of the right type: {why}"),
+        "it was built against a changed copy of wit/plugin.wit: build it against the one of this host",
+    )
+}
+
+/// The component is larger than a slot for it.
+pub(super) fn too_demanding(why: &str) -> LoadError {
+    error(
+        &format!("the component asks for more than this host gives: {why}"),
+        "raise limits.memory in windlass.toml where it is memory; else link fewer libraries into it",
+    )
+}
+
+/// The trial start failed.
+pub(super) fn no_start(why: &str) -> LoadError {
+    error(
+        &format!("the component does not start: {why}"),
+        "it is started once with nothing granted and little time: its initialisation must need neither",
+    )
+}
+
+/// The host could not do its part.
+pub(super) fn host_failed(why: &str) -> LoadError {
+    error(&format!("the host could not load the component: {why}"), "")
+}
+
+/// The file cannot be taken for what it is: a pipe, a folder, a link that leads away.
+pub(super) fn refused_file(why: &str) -> LoadError {
+    error(&format!("the file is not loaded: {why}"), "put a plain file into the plugins folder")
+}
+
+/// The file cannot be read.
+pub(super) fn unreadable(why: &std::io::Error) -> LoadError {
+    error(&format!("the file cannot be read: {why}"), "")
+}
+
+/// The file of grants does not hold what it should.
+pub(super) fn bad_grants(why: &str, has_older: bool) -> LoadError {
+    let help = if has_older {
+        "what the file last said goes on"
+    } else {
+        "its jobs wait until the file is right: without it nothing would bound them"
+    };
+    error(why, help)
+}
+
+/// The name is none of a plugin.
+pub(super) fn bad_name(name: &str) -> LoadError {
+    error(&format!("{name:?} is no name of a plugin"), "a name is 1 to 63 of a-z, 0-9 and -, and does not begin with -")
+}

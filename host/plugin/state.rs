@@ -1,0 +1,101 @@
+//! What a store holds for the time of one attempt, and the limits that are set on it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use wasmtime::component::ResourceTable;
+use wasmtime::{Engine, Store, UpdateDeadline};
+use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
+use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
+
+use crate::job::LogLevel;
+
+use super::attempt::{Attempt, small_table};
+use super::limits::MemoryLimiter;
+use super::output::Output;
+use super::wasi_http::Hooks;
+
+/// Handles that a guest can hold at once: streams, polls, headers. wasmtime's default of a million is for servers.
+pub(super) const HANDLES_MAX: usize = 4096;
+/// Random bytes per call. A key is 32 bytes; the default of 64 MiB only serves to fill the host's memory.
+const RANDOM_BYTES_MAX: u64 = 64 << 10;
+/// The headers of one request or response, with what it takes to hold them.
+const FIELDS_BYTES_MAX: usize = 128 << 10;
+/// What a guest can hand over in one call beside twice the largest payload: headers, messages, attributes.
+const HANDED_OVER_BYTES: u64 = 1 << 20;
+
+/// The CPU time of the attempt is used up.
+#[derive(Debug, thiserror::Error)]
+#[error("the attempt used up its CPU time of {limit:?}; raise limits.cpu if that is too little")]
+pub(super) struct CpuExceeded {
+    limit: Duration,
+}
+
+/// The data of a store.
+pub(super) struct State {
+    /// The attempt that it serves.
+    pub(super) attempt: Arc<Attempt>,
+    limiter: MemoryLimiter,
+    wasi: WasiCtx,
+    http: WasiHttpCtx,
+    hooks: Hooks,
+    table: ResourceTable,
+}
+
+/// A store for one attempt, with every limit set.
+pub(super) fn store(engine: &Engine, attempt: Arc<Attempt>) -> Store<State> {
+    let limits = attempt.limits;
+    let mut store = Store::new(engine, State::new(attempt));
+    store.limiter(|state| &mut state.limiter);
+    let handed_over_bytes = limits.payload.0.saturating_mul(2).saturating_add(HANDED_OVER_BYTES);
+    store.set_hostcall_fuel(usize::try_from(handed_over_bytes).unwrap_or(usize::MAX));
+    store.set_max_component_handles(HANDLES_MAX);
+    store.set_epoch_deadline(1);
+    // Ticks come late on a busy machine, so that they only ask: what counts is the time that the thread took.
+    store.epoch_deadline_callback(move |store| {
+        let limit = limits.cpu.0;
+        if store.data().attempt.cpu.spent_within_poll() >= limit {
+            return Err(CpuExceeded { limit }.into());
+        }
+        Ok(UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now())))
+    });
+    store
+}
+
+impl State {
+    fn new(attempt: Arc<Attempt>) -> Self {
+        let mut http = WasiHttpCtx::new();
+        http.set_field_size_limit(FIELDS_BYTES_MAX);
+        let memory_bytes_max = usize::try_from(attempt.limits.memory.0).unwrap_or(usize::MAX);
+        Self {
+            limiter: MemoryLimiter::new(memory_bytes_max, attempt.memory_peak_bytes.clone()),
+            wasi: wasi(&attempt),
+            http,
+            hooks: Hooks::new(attempt.clone()),
+            table: small_table(),
+            attempt,
+        }
+    }
+}
+
+/// Nothing is granted here: no environment, no arguments, no folder, no socket, no name lookup. The clocks and the
+/// randomness are the machine's.
+fn wasi(attempt: &Arc<Attempt>) -> WasiCtx {
+    WasiCtxBuilder::new()
+        .stdout(Output::new(attempt.clone(), LogLevel::Stdout))
+        .stderr(Output::new(attempt.clone(), LogLevel::Stderr))
+        .max_random_size(RANDOM_BYTES_MAX)
+        .build()
+}
+
+impl WasiView for State {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
+    }
+}
+
+impl WasiHttpView for State {
+    fn http(&mut self) -> WasiHttpCtxView<'_> {
+        WasiHttpCtxView { hooks: &mut self.hooks, table: &mut self.table, ctx: &mut self.http }
+    }
+}
