@@ -89,7 +89,7 @@ pub async fn run(by_plugin: bool) {
         config: Arc::new(config),
         clock: clock.clone(),
         chance,
-        metrics: Arc::new(Metrics::new()),
+        metrics: Arc::new(Metrics),
     };
     let worker = Worker::start(parts, changes).await.expect("a worker");
     let name = if by_plugin { "http" } else { "native" };
