@@ -59,6 +59,11 @@ impl LiveSet {
         }
     }
 
+    /// Makes room for so many jobs, as far as the bound goes.
+    pub fn reserve(&mut self, jobs: u64) {
+        self.entries.reserve(self.room_for(jobs));
+    }
+
     /// Takes in a job that became unfinished: a new one, or one that a person retried.
     pub fn insert(&mut self, job: &Unfinished, plugin: &str, downstream: &str, now: UnixMs) {
         self.unfinished += 1;
@@ -264,12 +269,13 @@ impl LiveSet {
 
     /// Moves what has come due to the ready ones.
     fn promote(&mut self, now: UnixMs) {
-        while let Some((due, place)) = self.delayed.first().copied() {
-            if due > now {
-                break;
-            }
-            self.unsettle(place);
-            self.settle(place, Phase::Ready, now);
+        while self.delayed.first().is_some_and(|(due, _)| *due <= now) {
+            let Some((due, place)) = self.delayed.pop_first() else { return };
+            let Some(entry) = self.entries.get_mut(&place) else { continue };
+            entry.phase = Phase::Ready;
+            let (lane, key) = (entry.lane, (entry.priority, due, place));
+            self.lanes.leave(lane, Phase::Delayed, key);
+            self.lanes.join(lane, Phase::Ready, key);
         }
     }
 

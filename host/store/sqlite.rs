@@ -24,6 +24,7 @@ use crate::store::{
 mod acts;
 mod cache;
 mod claim;
+mod effect;
 mod enqueue;
 mod fault;
 mod finish;

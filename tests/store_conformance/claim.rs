@@ -156,11 +156,8 @@ pub async fn an_enqueue_wakes_who_waits(harness: &dyn Harness) {
 
 pub async fn a_claim_carries_the_whole_spec(harness: &dyn Harness) {
     let store = harness.open();
-    let spec = JobSpec {
-        payload: vec![7; 100_000].into(),
-        labels: BTreeMap::from([("a".into(), "b".into())]),
-        ..spec()
-    };
+    let spec =
+        JobSpec { payload: vec![7; 100_000].into(), labels: BTreeMap::from([("a".into(), "b".into())]), ..spec() };
     accept(&*store, spec.clone()).await;
     let claimed = claim_one(&*store, NOW).await;
     assert_eq!((&*claimed.spec, claimed.created_at), (&spec, NOW));

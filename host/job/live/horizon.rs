@@ -60,6 +60,10 @@ impl LiveSet {
         self.entries.len() - self.pinned
     }
 
+    pub(super) fn room_for(&self, jobs: u64) -> usize {
+        usize::try_from(jobs).unwrap_or(usize::MAX).min(self.horizon.kept_max)
+    }
+
     /// Whether jobs are kept on disk only.
     #[must_use]
     pub fn is_partial(&self) -> bool {

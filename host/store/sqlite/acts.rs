@@ -2,10 +2,11 @@
 
 use rusqlite::params;
 
+use super::effect::Effect;
 use super::fault::Outcome;
 use super::recover::{self, Waiting};
 use super::rows::{self, JobRow};
-use super::writer::{Effect, Group, Writer};
+use super::writer::{Group, Writer};
 use crate::clock::UnixMs;
 use crate::job::live::{Entry, Phase, Unfinished, waiting_state};
 use crate::job::{EndState, JobId, State};

@@ -4,9 +4,10 @@ use rusqlite::Connection;
 use tokio::sync::oneshot;
 
 use super::cache::Known;
+use super::effect::Effect;
 use super::fault::{Outcome, damaged};
 use super::rows;
-use super::writer::{Begun, Effect, Group, Op, Writer};
+use super::writer::{Begun, Group, Op, Writer};
 use super::{Shared, SqliteStore};
 use crate::clock::UnixMs;
 use crate::job::Admission;
@@ -47,11 +48,8 @@ impl SqliteStore {
 
     /// Tells the writer what begins. Only where a suspect is among it is there an answer to wait for.
     fn announce(&self, handed: &[Handed]) -> Result<Option<oneshot::Receiver<Result<(), StoreError>>>, StoreError> {
-        let begun = handed.iter().map(|job| Begun {
-            place: job.id.place(),
-            n: job.attempt,
-            started_at: job.started_at,
-        });
+        let begun =
+            handed.iter().map(|job| Begun { place: job.id.place(), n: job.attempt, started_at: job.started_at });
         let (to, answer) = if handed.iter().any(|job| job.suspect) {
             let (to, answer) = oneshot::channel();
             (Some(to), Some(answer))

@@ -8,8 +8,9 @@ use rusqlite::{OptionalExtension as _, params};
 
 use super::Shared;
 use super::cache::Known;
+use super::effect::Effect;
 use super::fault::Outcome;
-use super::writer::{Effect, Group, Writer};
+use super::writer::{Group, Writer};
 use crate::clock::UnixMs;
 use crate::job::live::Unfinished;
 use crate::job::spec::JSON;

@@ -22,6 +22,24 @@ pub(super) fn damaged(what: &str, place: i64, why: impl std::fmt::Display) -> Fa
     Fault::Damaged(format!("{what} of the row {place}: {why}"))
 }
 
+impl Fault {
+    /// Whether the store can no longer be trusted. A full disk, a foreign lock and a senseless value pass.
+    pub(super) fn is_final(&self) -> bool {
+        let Self::Sql(error) = self else { return false };
+        error.sqlite_error_code().is_some_and(|code| {
+            !matches!(
+                code,
+                ErrorCode::DiskFull
+                    | ErrorCode::DatabaseBusy
+                    | ErrorCode::DatabaseLocked
+                    | ErrorCode::ConstraintViolation
+                    | ErrorCode::TypeMismatch
+                    | ErrorCode::TooBig
+            )
+        })
+    }
+}
+
 impl From<&Fault> for StoreError {
     fn from(fault: &Fault) -> Self {
         let text = fault.to_string();

@@ -2,8 +2,9 @@
 
 use rusqlite::{OptionalExtension as _, params};
 
+use super::effect::Effect;
 use super::fault::Outcome;
-use super::writer::{Effect, Group, Writer};
+use super::writer::{Group, Writer};
 use crate::job::live::{Again, Entry, Standing};
 use crate::job::{Completion, Disposition, EndState, Evidence};
 use crate::store::{Finish, Finished};
@@ -140,7 +141,8 @@ impl Writer {
         }
         let json = "plain members always make JSON";
         let log = (!evidence.log.is_empty()).then(|| serde_json::to_string(&evidence.log).expect(json));
-        let exchanges = (!evidence.exchanges.is_empty()).then(|| serde_json::to_string(&evidence.exchanges).expect(json));
+        let exchanges =
+            (!evidence.exchanges.is_empty()).then(|| serde_json::to_string(&evidence.exchanges).expect(json));
         let sql = "INSERT INTO attempt_evidence (seq, log, dropped_bytes, exchanges) VALUES (?1, ?2, ?3, ?4)";
         self.conn.prepare_cached(sql)?.execute(params![seq, log, whole(evidence.log_dropped_bytes), exchanges])?;
         Ok(())

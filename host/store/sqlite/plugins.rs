@@ -2,8 +2,9 @@
 
 use rusqlite::{Connection, params};
 
+use super::effect::Effect;
 use super::fault::Outcome;
-use super::writer::{Effect, Group, Writer};
+use super::writer::{Group, Writer};
 
 /// The plugins that a person paused.
 pub(super) fn paused(conn: &Connection) -> Outcome<Vec<String>> {

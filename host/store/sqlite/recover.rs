@@ -61,6 +61,8 @@ pub(super) fn recover(conn: &Connection, kept_max: usize) -> Outcome<Recovered> 
         (),
     )?;
     let mut live = LiveSet::new(kept_max, boots * TOKENS_PER_BOOT);
+    let sql = "SELECT count(*) FROM jobs WHERE end_state IS NULL";
+    live.reserve(conn.query_row(sql, (), |row| row.get(0).map(i64::unsigned_abs))?);
     let seen = latest_moment(conn)?;
     let starts = read_starts(conn)?;
     scan(conn, i64::MAX, |mut job, plugin, downstream| {

@@ -1,20 +1,19 @@
 //! The one thread that writes: group by group, each a transaction, synced before anybody is answered.
 
 use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::Arc;
 use std::sync::mpsc::Receiver;
-use std::sync::{Arc, PoisonError};
 
 use rusqlite::Connection;
 use tokio::sync::oneshot;
 
 use super::Shared;
-use super::cache::Known;
+use super::effect::Effect;
 use super::enqueue::{Prepared, Ticket};
-use super::fault::Outcome;
+use super::fault::{Fault, Outcome};
 use super::recover::{self, Numbers};
-use crate::clock::{Chance, LAST_MOMENT, UnixMs};
-use crate::job::live::{Again, Unfinished};
-use crate::job::{EndState, IdSource, JobId};
+use crate::clock::{Chance, UnixMs};
+use crate::job::{IdSource, JobId};
 use crate::store::{Acted, Enqueued, Finish, Finished, Lease, Retention, StoreError};
 
 /// How many calls one transaction serves at most.
@@ -46,26 +45,6 @@ pub(super) enum Op {
     Unhold { plugin: String, to: To<()> },
     Prune { retention: Retention, now: UnixMs, most: usize, to: To<usize> },
     SetPaused { plugin: String, paused: bool, to: To<()> },
-}
-
-/// What a commit changes in memory.
-#[derive(Debug)]
-pub(super) enum Effect {
-    /// A job was accepted.
-    New(Unfinished, Known),
-    /// A person retried a job that was final, or on disk only.
-    Revived { job: Unfinished, plugin: String, downstream: String, was_final: bool },
-    /// A person made a waiting job due.
-    Hastened(i64, UnixMs),
-    /// An attempt was recorded and the job goes on.
-    GoesOn(i64, Again),
-    /// A job became final, by an attempt or by a person.
-    Ended { place: i64, by_attempt: bool, end: EndState },
-    /// The attempt of a cancelled job ended; the number of its row, where one was kept.
-    GhostLaid(i64, Option<i64>),
-    Released(Lease),
-    Unhold(String),
-    Anchored(i64, i64),
 }
 
 /// What one transaction holds.
@@ -138,9 +117,8 @@ impl Writer {
     /// Writes one group: what waits, up to the first change of a job that the group has changed already.
     fn write(&mut self, waiting: &mut VecDeque<Op>) {
         let mut group = Group::default();
-        let written = self.shared.health().and_then(|()| {
-            self.fill(&mut group, waiting).map_err(|fault| self.roll_back(&StoreError::from(&fault)))
-        });
+        let written =
+            self.shared.health().and_then(|()| self.fill(&mut group, waiting).map_err(|fault| self.roll_back(&fault)));
         match written {
             Ok(()) => self.apply(group),
             Err(error) => {
@@ -229,16 +207,17 @@ impl Writer {
         Ok(())
     }
 
-    /// Undoes the group. What is not the disk's fullness or a foreign lock is final: a sync that failed once is not
-    /// tried again as if it could succeed.
-    fn roll_back(&mut self, error: &StoreError) -> StoreError {
+    /// Undoes the group. What is not the disk's fullness, a foreign lock or a senseless value is final: a sync that
+    /// failed once is not tried again as if it could succeed.
+    fn roll_back(&mut self, fault: &Fault) -> StoreError {
         self.revisions.clear();
+        let error = StoreError::from(fault);
         let undone = self.conn.is_autocommit() || self.conn.execute_batch("ROLLBACK").is_ok();
-        if !undone || matches!(error, StoreError::Failed(_) | StoreError::Open { .. }) {
-            self.shared.poison(error);
-            return self.shared.failure();
+        if undone && !fault.is_final() {
+            return error;
         }
-        error.clone()
+        self.shared.poison(&error);
+        self.shared.failure()
     }
 
     /// What was committed takes place in memory; then everybody is answered.
@@ -288,15 +267,13 @@ impl Writer {
             let mut statement = self.conn.prepare_cached(sql)?;
             Ok(statement.query_row((), |row| Ok(row.get::<_, i64>(1)? - row.get::<_, i64>(2)?))?)
         };
-        let outcome = run("PRAGMA wal_checkpoint(NOOP)").and_then(|pages| {
-            if pages < WAL_PAGES { Ok(pages) } else { run("PRAGMA wal_checkpoint(PASSIVE)") }
-        });
-        if let Err(error) = outcome.map_err(|fault| StoreError::from(&fault)) {
-            match error {
-                // The WAL keeps what could not be copied.
-                StoreError::Full(_) | StoreError::Busy(_) => {}
-                other => self.shared.poison(&other),
-            }
+        let outcome = run("PRAGMA wal_checkpoint(NOOP)")
+            .and_then(|pages| if pages < WAL_PAGES { Ok(pages) } else { run("PRAGMA wal_checkpoint(PASSIVE)") });
+        // Where the disk is full, or someone else reads, the WAL keeps what could not be copied.
+        if let Err(fault) = outcome
+            && fault.is_final()
+        {
+            self.shared.poison(&StoreError::from(&fault));
         }
     }
 
@@ -306,62 +283,6 @@ impl Writer {
             // Only spares the next opening some reading.
             _ = self.write_numbers();
         }
-    }
-}
-
-impl Shared {
-    fn apply(&self, effects: Vec<Effect>) {
-        // The specs come first: what is in memory can be claimed at once.
-        let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
-        let seen = self.seen();
-        for effect in &effects {
-            if let Effect::New(job, known) = effect
-                && job.due <= seen
-            {
-                cache.put(job.id.place(), known.clone());
-            }
-        }
-        drop(cache);
-        let mut memory = self.memory();
-        for effect in effects {
-            memory.apply(effect, seen);
-        }
-    }
-}
-
-impl super::Memory {
-    fn apply(&mut self, effect: Effect, seen: UnixMs) {
-        let live = &mut self.live;
-        match effect {
-            Effect::New(job, known) => live.insert(&job, &known.spec.plugin, &known.spec.downstream, seen),
-            Effect::Revived { job, plugin, downstream, was_final: true } => {
-                live.insert(&job, &plugin, &downstream, seen);
-            }
-            Effect::Revived { job, plugin, downstream, was_final: false } => {
-                live.bring(&job, &plugin, &downstream, seen);
-            }
-            Effect::Hastened(place, now) => live.hasten(place, now),
-            Effect::GoesOn(place, again) => live.go_on(place, again, seen),
-            Effect::Ended { place, by_attempt, end } => {
-                live.end(place, by_attempt);
-                self.ended[end as usize] += 1;
-            }
-            // What follows was due when it was claimed or held.
-            Effect::GhostLaid(place, newest) => live.lay_ghost(place, newest, LAST_MOMENT),
-            Effect::Released(lease) => live.release(lease.job.place(), lease.token, LAST_MOMENT),
-            Effect::Unhold(plugin) => live.unhold(&plugin, LAST_MOMENT),
-            Effect::Anchored(place, newest) => live.anchor(place, newest),
-        }
-    }
-}
-
-impl Effect {
-    fn is_claimable(&self) -> bool {
-        !matches!(self, Self::Ended { .. } | Self::Anchored(..))
-    }
-
-    fn ended(&self) -> Option<i64> {
-        if let Self::Ended { place, .. } = self { Some(*place) } else { None }
     }
 }
 
@@ -380,7 +301,7 @@ impl Op {
 
     /// Answers that nothing was done: the group's fate is a failure.
     fn refuse(self, group: &mut Group) {
-        let lost = || super::fault::Fault::Damaged(String::new());
+        let lost = || Fault::Damaged(String::new());
         _ = match self {
             Self::Enqueue { to, .. } => group.answer(to, Err(lost())),
             Self::Start { to, .. } => to.map_or(Ok(()), |to| group.answer(to, Err(lost()))),

@@ -26,8 +26,7 @@ impl SqliteStore {
 }
 
 pub(super) fn with_evidence(conn: &Connection, row: AttemptRow) -> Outcome<AttemptDetail> {
-    let mut detail =
-        AttemptDetail { attempt: row.view, log: Vec::new(), log_dropped_bytes: 0, exchanges: Vec::new() };
+    let mut detail = AttemptDetail { attempt: row.view, log: Vec::new(), log_dropped_bytes: 0, exchanges: Vec::new() };
     let sql = "SELECT log, dropped_bytes, exchanges FROM attempt_evidence WHERE seq = ?1";
     let mut statement = conn.prepare_cached(sql)?;
     let mut rows = statement.query([row.seq])?;
