@@ -159,3 +159,6 @@ fn told(failure: SendFailure) -> SendError {
         SendFailure::TooLarge(message) => SendError::TooLarge(message),
     }
 }
+
+#[cfg(test)]
+mod tests;

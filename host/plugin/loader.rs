@@ -178,3 +178,6 @@ fn report_panic(ended: Result<(), tokio::task::JoinError>) {
         tracing::error!(%error, "taking up a plugin failed: please report this");
     }
 }
+
+#[cfg(test)]
+mod tests;

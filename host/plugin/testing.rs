@@ -62,8 +62,8 @@ const TYPES: &str = r#"
       (then (drop (memory.grow (i32.add (i32.div_u (local.get 3) (i32.const 65536)) (i32.const 1))))))
     (local.get $at)))
 (core instance $libc (instantiate $libc))
-(core func $log (canon lower (func $log "log") (memory $libc "memory")))
-(core func $send (canon lower (func $http "send") (memory $libc "memory") (realloc (func $libc "realloc"))))
+(core func $log (canon lower (func $log "log") (memory (core memory $libc "memory"))))
+(core func $send (canon lower (func $http "send") (memory (core memory $libc "memory")) (realloc (core func $libc "realloc"))))
 (core func $exit (canon lower (func $exit "exit")))
 "#;
 
@@ -88,11 +88,11 @@ pub(super) fn component(module_items: &str, body: &str, more: &str) -> Bytes {
 (core instance $main (instantiate $main (with "libc" (instance $libc)) (with "host" (instance $host))))
 {more}
 (func $run (param "job" $job) (result (result $completion (error $failure)))
-  (canon lift (core func $main "run") (memory $libc "memory") (realloc (func $libc "realloc"))))
+  (canon lift (core func $main "run") (memory (core memory $libc "memory")) (realloc (core func $libc "realloc"))))
 (instance $handler (export "run" (func $run)))
 (export "windlass:plugin/handler@0.1.0" (instance $handler)))"#
     );
-    wat::parse_str(&text).unwrap_or_else(|error| panic!("{error}\n{text}")).into()
+    wat::parse_str(&text).unwrap_or_else(|error| panic!("{error}")).into()
 }
 
 /// Completes with its payload.

@@ -1,0 +1,209 @@
+//! The folder's rules, on a real folder.
+
+use std::fs;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tokio::sync::mpsc::UnboundedReceiver;
+
+use crate::clock::SystemClock;
+use crate::job::PluginStanding;
+use crate::plugin::{Loader, Plugin, PluginChange};
+
+use super::super::testing::{Bench, component, echo};
+
+struct Fixture {
+    _bench: Bench,
+    dir: PathBuf,
+    loader: Arc<Loader>,
+    changes: UnboundedReceiver<PluginChange>,
+}
+
+impl Fixture {
+    fn new() -> Self {
+        let bench = Bench::new();
+        let dir = bench.dir.path().join("plugins");
+        let (loader, changes) = Loader::new(bench.host.clone(), dir.clone(), Arc::new(SystemClock::start())).unwrap();
+        Self { _bench: bench, dir, loader, changes }
+    }
+
+    fn write(&self, name: &str, bytes: impl AsRef<[u8]>) {
+        fs::write(self.dir.join(name), bytes).unwrap();
+    }
+
+    async fn look(&self) {
+        while self.loader.look().await.is_some() {}
+    }
+
+    async fn plugin(&self, name: &str) -> Arc<Plugin> {
+        self.look().await;
+        self.loader.registry.get(name).unwrap()
+    }
+
+    fn changes(&mut self) -> Vec<String> {
+        let mut told = Vec::new();
+        while let Ok(change) = self.changes.try_recv() {
+            told.push(match change {
+                PluginChange::Updated { plugin, grants_edited: true } => format!("{} granted", plugin.name),
+                PluginChange::Updated { plugin, .. } => plugin.name.clone(),
+                PluginChange::Removed { name } => format!("{name} removed"),
+            });
+        }
+        told
+    }
+}
+
+fn digest(plugin: &Plugin) -> Option<&str> {
+    plugin.revision.as_ref().map(|revision| revision.digest.as_str())
+}
+
+/// Another component than `echo`.
+fn other() -> bytes::Bytes {
+    component("", "nop", "")
+}
+
+#[tokio::test]
+async fn a_file_comes_changes_and_goes() {
+    let mut fixture = Fixture::new();
+    fixture.write("a.wasm", echo());
+    let first = fixture.plugin("a").await;
+    assert_eq!(first.standing(), PluginStanding::Ready);
+    fixture.write("a.wasm", other());
+    let second = fixture.plugin("a").await;
+    assert_ne!(digest(&first), digest(&second));
+    // The same content is not compiled again, nor are files that did not change.
+    fixture.write("a.wasm", other());
+    let third = fixture.plugin("a").await;
+    assert!(Arc::ptr_eq(second.revision.as_ref().unwrap(), third.revision.as_ref().unwrap()));
+    fixture.look().await;
+    assert!(Arc::ptr_eq(&third, &fixture.loader.registry.get("a").unwrap()));
+    fs::remove_file(fixture.dir.join("a.wasm")).unwrap();
+    fixture.look().await;
+    assert!(fixture.loader.registry.get("a").is_none());
+    assert_eq!(fixture.changes(), ["a", "a", "a", "a removed"]);
+}
+
+#[tokio::test]
+async fn a_bad_component_leaves_the_last_good_one() {
+    let fixture = Fixture::new();
+    fixture.write("a.wasm", echo());
+    let good = fixture.plugin("a").await;
+    fixture.write("a.wasm", &echo()[..200]);
+    let bad = fixture.plugin("a").await;
+    assert_eq!(digest(&good), digest(&bad));
+    assert!(bad.load_error.as_ref().unwrap().summary.contains("cut short"));
+    fixture.write("a.wasm", echo());
+    assert_eq!(fixture.plugin("a").await.load_error, None);
+    fixture.write("b.wasm", b"x");
+    assert!(matches!(fixture.plugin("b").await.standing(), PluginStanding::Broken(_)));
+}
+
+#[tokio::test]
+async fn grants_are_taken_up_without_compiling() {
+    let mut fixture = Fixture::new();
+    fixture.write("a.wasm", echo());
+    let before = fixture.plugin("a").await;
+    fixture.write("a.toml", "origins = [\"https://a.example\"]");
+    let granted = fixture.plugin("a").await;
+    assert!(Arc::ptr_eq(before.revision.as_ref().unwrap(), granted.revision.as_ref().unwrap()));
+    assert_eq!(granted.file.origins.len(), 1);
+    // A mistake neither takes nor gives anything.
+    fixture.write("a.toml", "origins = [\"https://a.example\", \"https://b.example\"]\nlimits = 1");
+    let mistaken = fixture.plugin("a").await;
+    assert_eq!(mistaken.file, granted.file);
+    assert_eq!(mistaken.standing(), PluginStanding::Ready);
+    assert!(mistaken.load_error.as_ref().unwrap().summary.contains("a.toml"));
+    fixture.write("a.toml", "origins = [\"https://a.example\"]\nconcurrency = 3");
+    assert_eq!(fixture.plugin("a").await.file.concurrency, Some(3));
+    fs::remove_file(fixture.dir.join("a.toml")).unwrap();
+    assert!(fixture.plugin("a").await.file.origins.is_empty());
+    assert_eq!(fixture.changes(), ["a", "a granted", "a", "a", "a granted"]);
+}
+
+#[tokio::test]
+async fn nothing_serves_before_its_file_was_right_once() {
+    let fixture = Fixture::new();
+    fixture.write("a.toml", "concurrency = 0");
+    fixture.write("a.wasm", echo());
+    let broken = fixture.plugin("a").await;
+    assert!(matches!(broken.standing(), PluginStanding::Broken(_)), "{:?}", broken.standing());
+    fixture.write("a.toml", "concurrency = 1");
+    assert_eq!(fixture.plugin("a").await.standing(), PluginStanding::Ready);
+}
+
+#[tokio::test]
+async fn a_plugin_of_grants_alone_is_missing_and_not_removed() {
+    let mut fixture = Fixture::new();
+    fixture.write("a.wasm", echo());
+    fixture.write("a.toml", "");
+    fixture.look().await;
+    fs::remove_file(fixture.dir.join("a.wasm")).unwrap();
+    assert_eq!(fixture.plugin("a").await.standing(), PluginStanding::Missing);
+    fs::remove_file(fixture.dir.join("a.toml")).unwrap();
+    fixture.look().await;
+    assert_eq!(fixture.changes(), ["a", "a", "a removed"]);
+}
+
+#[tokio::test]
+async fn what_is_no_plain_file_is_refused_and_never_waited_for() {
+    let fixture = Fixture::new();
+    let pipe = fixture.dir.join("pipe.wasm");
+    rustix::fs::mknodat(rustix::fs::CWD, pipe, rustix::fs::FileType::Fifo, rustix::fs::Mode::RUSR, 0).unwrap();
+    fs::create_dir(fixture.dir.join("folder.wasm")).unwrap();
+    let outside = fixture.dir.parent().unwrap().join("outside.wasm");
+    fs::write(&outside, echo()).unwrap();
+    std::os::unix::fs::symlink(&outside, fixture.dir.join("away.wasm")).unwrap();
+    for (name, told) in [("pipe", "named pipe"), ("folder", "a folder"), ("away", "leads out of")] {
+        let plugin = fixture.plugin(name).await;
+        assert!(plugin.revision.is_none());
+        assert!(plugin.load_error.as_ref().unwrap().summary.contains(told), "{:?}", plugin.load_error);
+    }
+}
+
+#[tokio::test]
+async fn a_file_that_keeps_changing_is_not_loaded() {
+    let fixture = Fixture::new();
+    let writer = async {
+        for length in 1.. {
+            fixture.write("a.wasm", &echo()[..length % echo().len()]);
+            tokio::time::sleep(super::LOOK_AGAIN / 2).await;
+        }
+    };
+    tokio::select! {
+        again = fixture.loader.look() => assert_eq!(again, Some(super::LOOK_AGAIN)),
+        () = writer => {}
+    }
+    assert!(fixture.loader.registry.get("a").is_none());
+    fixture.write("a.wasm", echo());
+    assert_eq!(fixture.plugin("a").await.load_error, None);
+}
+
+#[tokio::test]
+async fn the_system_reports_a_change() {
+    let fixture = Fixture::new();
+    fixture.look().await;
+    fixture.write("a.wasm", echo());
+    fixture.loader.changed().await;
+    assert!(fixture.plugin("a").await.revision.is_some());
+}
+
+#[tokio::test]
+async fn an_installed_component_serves_before_the_answer() {
+    let mut fixture = Fixture::new();
+    let plugin = fixture.loader.install("a", echo()).await.unwrap();
+    assert!(Arc::ptr_eq(&plugin, &fixture.loader.registry.get("a").unwrap()));
+    assert_eq!(fs::read(fixture.dir.join("a.wasm")).unwrap(), echo());
+    assert!(fixture.loader.install("a", other().slice(..99)).await.is_err());
+    assert!(fixture.loader.install("../a", echo()).await.is_err());
+    fixture.look().await;
+    assert!(Arc::ptr_eq(&plugin, &fixture.loader.registry.get("a").unwrap()));
+    let (one, two) = tokio::join!(fixture.loader.install("a", other()), fixture.loader.install("a", echo()));
+    let serving = fixture.plugin("a").await;
+    assert!([one, two].iter().any(|installed| digest(installed.as_ref().unwrap()) == digest(&serving)));
+    assert_eq!(fs::read(fixture.dir.join("a.wasm")).unwrap().len() as u64, serving.revision.as_ref().unwrap().size_bytes);
+    assert!(fixture.loader.remove("a").await.unwrap());
+    assert!(!fixture.loader.remove("a").await.unwrap());
+    fixture.look().await;
+    assert!(fixture.loader.registry.get("a").is_none());
+    assert_eq!(fixture.changes(), ["a", "a", "a", "a removed"]);
+}
