@@ -315,7 +315,7 @@ pub trait Store: Send + Sync {
     /// Hands out at most `most` due jobs, each with the leave of `admission`: lanes in turn, within a lane the highest
     /// priority first, then the longest due. Does not wait for the disk: the start of each attempt rides the next
     /// commit. A job found unfinished at the opening is the exception: its start is on disk before it is handed out,
-    /// so that one which kills the host is counted.
+    /// so that one which kills the host is counted. Await it to its end: jobs handed out to a dropped future run nowhere.
     async fn claim(
         &self,
         most: usize,
@@ -361,8 +361,9 @@ pub trait Store: Send + Sync {
     /// Calls off an unfinished job and records the act. A running attempt's later result is [`Finished::Fenced`].
     async fn cancel(&self, id: JobId, now: UnixMs) -> Result<Acted, StoreError>;
 
-    /// Makes a scheduled, retryable, discarded or cancelled job due now and records the act. Where it had used up
-    /// `max_attempts` counted attempts it gets one more.
+    /// Makes a scheduled, retryable, held, discarded or cancelled job due now and records the act. Where it had used up
+    /// `max_attempts` counted attempts it gets one more. It does not start before an attempt that was cancelled has
+    /// ended.
     async fn retry(&self, id: JobId, now: UnixMs, max_attempts: u32) -> Result<Acted, StoreError>;
 
     /// How many jobs stand where. Cheap; from memory.

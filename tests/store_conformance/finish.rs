@@ -77,6 +77,9 @@ pub async fn a_held_job_waits_for_the_grants(harness: &dyn Harness) {
     store.unhold("echo").await.unwrap();
     let again = claim_one(&*store, at(99_000)).await;
     assert_eq!((again.attempt, again.failed_before), (2, 0));
+    hold(&*store, &again).await;
+    assert_eq!(store.retry(id, at(99_500), 20).await.unwrap(), Acted::Done, "a person sends it on");
+    assert_eq!(claim_one(&*store, at(99_500)).await.attempt, 3);
 }
 
 pub async fn a_held_job_is_held_after_a_reopening_until_it_is_not(harness: &dyn Harness) {
