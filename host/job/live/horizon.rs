@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use super::{Entry, Key, LiveSet, Unfinished};
 use crate::clock::UnixMs;
+use crate::job::JobId;
 
 /// An order to read the nearest of the jobs that are on disk only.
 ///
@@ -118,10 +119,12 @@ impl LiveSet {
         if rest_from.is_none() {
             self.horizon.floor = None;
         }
-        for (job, plugin, downstream) in jobs {
-            if !ended.contains(&job.id.place()) {
-                self.bring(job, plugin, downstream, now);
-            }
+        // Chosen before any is taken in: taking in can drop a job that changed meanwhile, and what the reload read of
+        // that one is out of date.
+        let is_news = |id: JobId| !ended.contains(&id.place()) && !self.entries.contains_key(&id.place());
+        let news: Vec<_> = jobs.iter().filter(|(job, ..)| is_news(job.id)).collect();
+        for (job, plugin, downstream) in news {
+            self.bring(job, plugin, downstream, now);
         }
         // What came in beyond the new horizon while the reload ran is on disk too.
         let keys = self.waiting_keys();
