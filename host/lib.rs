@@ -5,3 +5,5 @@ pub mod config;
 pub mod job;
 pub mod plugin;
 pub mod store;
+pub mod telemetry;
+pub mod worker;

@@ -58,6 +58,8 @@ pub enum Enqueued {
     Replayed(JobId),
     /// Another request came before under the same idempotency key. Nothing was written.
     KeyReused(JobId),
+    /// Nothing is wrong with it, but another job of the same call was [`Self::KeyReused`]. Nothing was written.
+    Withheld,
 }
 
 /// The right to run one attempt, and the token that voids a late result.
@@ -306,14 +308,14 @@ impl Retention {
 /// What returns `Ok` is on disk, synced, unless it says otherwise. Every method may be called from any task.
 #[async_trait]
 pub trait Store: Send + Sync {
-    /// Accepts all these jobs, or none where one of them is not [`Enqueued::Created`] or [`Enqueued::Replayed`].
+    /// Accepts all these jobs, or none where one of them is [`Enqueued::KeyReused`].
     /// The answers stand in the order of the jobs.
     async fn enqueue(&self, jobs: Vec<NewJob>, now: UnixMs) -> Result<Vec<Enqueued>, StoreError>;
 
     /// Hands out at most `most` due jobs, each with the leave of `admission`: lanes in turn, within a lane the highest
     /// priority first, then the longest due. Does not wait for the disk: the start of each attempt rides the next
     /// commit. A job found unfinished at the opening is the exception: its start is on disk before it is handed out,
-    /// so that one which kills the host is counted.
+    /// so that one which kills the host is counted. Await it to its end: jobs handed out to a dropped future run nowhere.
     async fn claim(
         &self,
         most: usize,
@@ -359,8 +361,9 @@ pub trait Store: Send + Sync {
     /// Calls off an unfinished job and records the act. A running attempt's later result is [`Finished::Fenced`].
     async fn cancel(&self, id: JobId, now: UnixMs) -> Result<Acted, StoreError>;
 
-    /// Makes a scheduled, retryable, discarded or cancelled job due now and records the act. Where it had used up
-    /// `max_attempts` counted attempts it gets one more.
+    /// Makes a scheduled, retryable, held, discarded or cancelled job due now and records the act. Where it had used up
+    /// `max_attempts` counted attempts it gets one more. It does not start before an attempt that was cancelled has
+    /// ended.
     async fn retry(&self, id: JobId, now: UnixMs, max_attempts: u32) -> Result<Acted, StoreError>;
 
     /// How many jobs stand where. Cheap; from memory.

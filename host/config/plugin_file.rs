@@ -96,7 +96,6 @@ fn parse_rate(text: &str) -> Result<Rate, String> {
     Ok(Rate { per_second: f64::from(count) / secs })
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
 fn no_rate<S: serde::Serializer>(rate: &Option<Rate>, serializer: S) -> Result<S::Ok, S::Error> {
     match rate {
         Some(rate) => serializer.collect_str(&format_args!("{}/h", rate.per_second * 3_600.0)),

@@ -1,1 +1,330 @@
 //! The unfinished jobs of a store with one owner, in the order in which they are due.
+//!
+//! Pure: it knows no disk and no clock. The store tells it what has been committed, asks it who runs next, and reads
+//! from disk what it does not keep: at most a fixed number of jobs are in memory, those due soonest. Where they end lies
+//! the *horizon*: a waiting job whose (due, place) is below it is here, any other is on disk only.
+
+use std::collections::hash_map::Entry as Slot;
+use std::collections::{BTreeSet, HashMap};
+
+use super::gates::{Admission, Admit, Lane};
+use super::id::JobId;
+use crate::clock::UnixMs;
+
+mod entry;
+mod horizon;
+mod lanes;
+#[cfg(test)]
+mod tests;
+
+pub use entry::{Again, Entry, Handed, Phase, Standing, Unfinished, waiting_state};
+pub use horizon::Reload;
+pub use lanes::LaneTally;
+use lanes::Lanes;
+
+/// Where a waiting job stands among all: by its due moment, then by its arrival.
+pub type Key = (UnixMs, i64);
+
+/// The unfinished jobs in memory. See the module.
+#[derive(Debug)]
+pub struct LiveSet {
+    entries: HashMap<i64, Entry>,
+    lanes: Lanes,
+    delayed: BTreeSet<Key>,
+    interrupted: BTreeSet<i64>,
+    /// Attempts that still run though their job was cancelled, with the token of their right, by place.
+    ghosts: HashMap<i64, (i64, u32)>,
+    /// How many entries run, are interrupted or are barred: those that cannot be dropped from memory.
+    pinned: usize,
+    /// Unfinished jobs in memory and on disk.
+    unfinished: u64,
+    next_token: i64,
+    horizon: horizon::Horizon,
+}
+
+impl LiveSet {
+    /// An empty set that keeps at most `kept_max` waiting jobs, and counts its tokens from `first_token`.
+    #[must_use]
+    pub fn new(kept_max: usize, first_token: i64) -> Self {
+        Self {
+            entries: HashMap::new(),
+            lanes: Lanes::default(),
+            delayed: BTreeSet::new(),
+            interrupted: BTreeSet::new(),
+            ghosts: HashMap::new(),
+            pinned: 0,
+            unfinished: 0,
+            next_token: first_token,
+            horizon: horizon::Horizon::new(kept_max),
+        }
+    }
+
+    /// Makes room for so many jobs, as far as the bound goes.
+    pub fn reserve(&mut self, jobs: u64) {
+        self.entries.reserve(self.room_for(jobs));
+    }
+
+    /// Takes in a job that became unfinished: a new one, or one that a person retried.
+    pub fn insert(&mut self, job: &Unfinished, plugin: &str, downstream: &str, now: UnixMs) {
+        self.unfinished += 1;
+        self.bring(job, plugin, downstream, now);
+    }
+
+    /// Takes into memory a job that was unfinished before, and was on disk only. One that is here stays as it is.
+    pub fn bring(&mut self, job: &Unfinished, plugin: &str, downstream: &str, now: UnixMs) {
+        let place = job.id.place();
+        let Slot::Vacant(slot) = self.entries.entry(place) else { return };
+        let lane = self.lanes.intern(plugin, downstream);
+        let phase = match (job.interrupted, job.held) {
+            (Some(started_at), _) => Phase::Interrupted { started_at },
+            (None, true) => Phase::Held,
+            (None, false) if self.ghosts.contains_key(&place) => Phase::Barred,
+            (None, false) => Phase::Ready,
+        };
+        slot.insert(Entry {
+            tail: job.id.tail(),
+            due: job.due,
+            newest: job.newest,
+            phase,
+            lane,
+            attempts: job.attempts,
+            failed: job.failed,
+            priority: job.priority,
+            suspect: job.suspect,
+            anchored: job.anchored,
+        });
+        self.settle(place, phase, now);
+        self.shrink();
+    }
+
+    /// Hands out at most `most` due jobs, each with the leave of `admission`: of the lanes with the most urgent head
+    /// one after the other, within a lane the highest priority first, then the longest due.
+    pub fn claim(&mut self, most: usize, now: UnixMs, admission: &mut dyn Admission) -> Vec<Handed> {
+        self.promote(now);
+        self.lanes.forget_openings(now);
+        let (mut handed, mut closed) = (Vec::new(), Vec::new());
+        while handed.len() < most {
+            let Some(lane) = self.lanes.first_ready() else { break };
+            match admission.admit(self.lanes.name(lane), now) {
+                Admit::Yes => {
+                    let place = self.lanes.head(lane).expect("a lane in the ring has a ready job").2;
+                    handed.push(self.start(place, now));
+                    self.lanes.take_turn(lane);
+                }
+                Admit::LaneClosed { until } => {
+                    self.lanes.close(lane, until);
+                    closed.push(lane);
+                }
+                Admit::HostFull => break,
+            }
+        }
+        for lane in closed {
+            self.lanes.rejoin(lane);
+        }
+        handed
+    }
+
+    /// Hands out the attempts that a dead host left behind, to be recorded as interrupted.
+    pub fn rescue(&mut self) -> Vec<Handed> {
+        let left_behind = std::mem::take(&mut self.interrupted);
+        let mut rescued = Vec::with_capacity(left_behind.len());
+        for place in left_behind {
+            let Some(Phase::Interrupted { started_at }) = self.entries.get(&place).map(|entry| entry.phase) else {
+                continue;
+            };
+            rescued.push(self.start(place, started_at));
+        }
+        rescued
+    }
+
+    /// Gives back a job that was not begun. What does not run under this token stays as it is.
+    pub fn release(&mut self, place: i64, token: i64, now: UnixMs) {
+        match self.standing(place, token) {
+            Standing::Holds => {
+                self.unsettle(place);
+                self.settle(place, Phase::Ready, now);
+                self.shrink();
+            }
+            Standing::Ghost => self.lay_ghost(place, None, now),
+            Standing::Void => {}
+        }
+    }
+
+    /// What a result for this job under this token is worth.
+    #[must_use]
+    pub fn standing(&self, place: i64, token: i64) -> Standing {
+        let runs = |entry: &Entry| matches!(entry.phase, Phase::Running { token: held, .. } if held == token);
+        if self.entries.get(&place).is_some_and(runs) {
+            Standing::Holds
+        } else if self.ghosts.get(&place).is_some_and(|(held, _)| *held == token) {
+            Standing::Ghost
+        } else {
+            Standing::Void
+        }
+    }
+
+    /// Whether this token is the right of an attempt that runs, be its job cancelled or not.
+    #[must_use]
+    pub fn holds(&self, place: i64, token: i64) -> bool {
+        self.standing(place, token) != Standing::Void
+    }
+
+    /// A job goes on after its attempt was recorded.
+    pub fn go_on(&mut self, place: i64, again: Again, now: UnixMs) {
+        if !self.entries.contains_key(&place) {
+            return;
+        }
+        self.unsettle(place);
+        if let Some(entry) = self.entries.get_mut(&place) {
+            (entry.due, entry.attempts) = (again.due, again.attempts);
+            (entry.failed, entry.newest) = (again.failed, again.newest);
+            // It has not killed the host.
+            (entry.suspect, entry.anchored) = (false, false);
+        }
+        self.settle(place, if again.held { Phase::Held } else { Phase::Ready }, now);
+        self.shrink();
+    }
+
+    /// A job became final. An attempt that still runs becomes a ghost, unless it is the one that `ended` it.
+    pub fn end(&mut self, place: i64, ended_by_attempt: bool) {
+        self.unfinished = self.unfinished.saturating_sub(1);
+        self.horizon.note_end(place);
+        let Some(entry) = self.entries.get(&place).copied() else { return };
+        if let (Phase::Running { token, .. }, false) = (entry.phase, ended_by_attempt) {
+            self.ghosts.insert(place, (token, entry.attempts + 1));
+        }
+        self.unsettle(place);
+        self.entries.remove(&place);
+        self.lanes.free_if_idle(entry.lane);
+    }
+
+    /// The attempt of a cancelled job ended; its row, if it was kept, has the number `newest`.
+    pub fn lay_ghost(&mut self, place: i64, newest: Option<i64>, now: UnixMs) {
+        let Some((_, attempt)) = self.ghosts.remove(&place) else { return };
+        let Some(entry) = self.entries.get_mut(&place) else { return };
+        if let Some(newest) = newest {
+            (entry.newest, entry.anchored) = (newest, true);
+            entry.attempts = entry.attempts.max(attempt);
+        }
+        if entry.phase == Phase::Barred {
+            self.unsettle(place);
+            self.settle(place, Phase::Ready, now);
+            self.shrink();
+        }
+    }
+
+    /// Makes a waiting job due now; a running one stays as it is.
+    pub fn hasten(&mut self, place: i64, now: UnixMs) {
+        let Some(entry) = self.entries.get_mut(&place) else { return };
+        if !matches!(entry.phase, Phase::Delayed | Phase::Ready | Phase::Held) {
+            return;
+        }
+        self.unsettle(place);
+        if let Some(entry) = self.entries.get_mut(&place) {
+            entry.due = now;
+        }
+        self.settle(place, Phase::Ready, now);
+        self.shrink();
+    }
+
+    /// Makes the held jobs of a plugin due again.
+    pub fn unhold(&mut self, plugin: &str, now: UnixMs) {
+        let lanes = &self.lanes;
+        let of_plugin = |entry: &Entry| entry.phase == Phase::Held && &*lanes.name(entry.lane).plugin == plugin;
+        let held: Vec<i64> =
+            self.entries.iter().filter(|(_, entry)| of_plugin(entry)).map(|(place, _)| *place).collect();
+        for place in held {
+            self.unsettle(place);
+            self.settle(place, Phase::Ready, now);
+        }
+        // A reload in flight may have read some of them as held.
+        self.cancel_reload();
+        self.shrink();
+    }
+
+    /// The job, where it is in memory.
+    #[must_use]
+    pub fn get(&self, id: JobId) -> Option<&Entry> {
+        self.entries.get(&id.place()).filter(|entry| entry.tail == id.tail())
+    }
+
+    /// The moment at which the next job of the future comes due, or a closed lane opens by itself.
+    #[must_use]
+    pub fn next_due(&self) -> Option<UnixMs> {
+        let delayed = self.delayed.first().map(|(due, _)| *due);
+        delayed.into_iter().chain(self.lanes.next_opening()).min()
+    }
+
+    /// Unfinished jobs in all, those on disk only included.
+    #[must_use]
+    pub fn unfinished(&self) -> u64 {
+        self.unfinished
+    }
+
+    /// How many jobs of each lane stand where, of those in memory.
+    #[must_use]
+    pub fn tallies(&self) -> Vec<LaneTally> {
+        self.lanes.tallies()
+    }
+
+    /// Moves what has come due to the ready ones.
+    fn promote(&mut self, now: UnixMs) {
+        while self.delayed.first().is_some_and(|(due, _)| *due <= now) {
+            let Some((due, place)) = self.delayed.pop_first() else { return };
+            let Some(entry) = self.entries.get_mut(&place) else { continue };
+            entry.phase = Phase::Ready;
+            let (lane, key) = (entry.lane, (entry.priority, due, place));
+            self.lanes.leave(lane, Phase::Delayed, key);
+            self.lanes.join(lane, Phase::Ready, key);
+        }
+    }
+
+    fn start(&mut self, place: i64, started_at: UnixMs) -> Handed {
+        let token = self.next_token;
+        self.next_token += 1;
+        self.unsettle(place);
+        self.settle(place, Phase::Running { token, started_at }, started_at);
+        let entry = &self.entries[&place];
+        Handed {
+            id: JobId::from_parts(place, entry.tail),
+            token,
+            attempt: entry.attempts + 1,
+            failed_before: entry.failed,
+            started_at,
+            suspect: entry.suspect,
+        }
+    }
+
+    /// Takes an entry out of every order that it stands in.
+    fn unsettle(&mut self, place: i64) {
+        let Some(entry) = self.entries.get(&place) else { return };
+        match entry.phase {
+            Phase::Delayed => _ = self.delayed.remove(&(entry.due, place)),
+            Phase::Interrupted { .. } => _ = self.interrupted.remove(&place),
+            Phase::Ready | Phase::Held | Phase::Barred | Phase::Running { .. } => {}
+        }
+        self.pinned -= usize::from(entry.phase.is_pinned());
+        self.lanes.leave(entry.lane, entry.phase, (entry.priority, entry.due, place));
+    }
+
+    /// Puts an entry into the orders of its phase. Ready means: ready once it is due. What lies beyond the horizon
+    /// leaves the memory.
+    fn settle(&mut self, place: i64, phase: Phase, now: UnixMs) {
+        let Some(entry) = self.entries.get_mut(&place) else { return };
+        entry.phase = if phase == Phase::Ready && entry.due > now { Phase::Delayed } else { phase };
+        let entry = *entry;
+        if !entry.phase.is_pinned() && self.horizon.is_beyond((entry.due, place)) {
+            self.entries.remove(&place);
+            self.horizon.note_drop(&entry);
+            self.lanes.free_if_idle(entry.lane);
+            return;
+        }
+        match entry.phase {
+            Phase::Delayed => _ = self.delayed.insert((entry.due, place)),
+            Phase::Interrupted { .. } => _ = self.interrupted.insert(place),
+            Phase::Ready | Phase::Held | Phase::Barred | Phase::Running { .. } => {}
+        }
+        self.pinned += usize::from(entry.phase.is_pinned());
+        self.lanes.join(entry.lane, entry.phase, (entry.priority, entry.due, place));
+    }
+}

@@ -1,1 +1,304 @@
-//! The embedded store.
+//! The embedded store: one SQLite file with one owner.
+//!
+//! One thread writes. It takes whatever waits, up to a bound, does it in one transaction, syncs, applies it to the
+//! [`LiveSet`] in memory and only then answers. Who runs next is decided in memory, and a claim waits for no disk.
+//! Readers look at the file beside the writer.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+use std::sync::mpsc::{self, Sender};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::thread::JoinHandle;
+
+use async_trait::async_trait;
+use tokio::sync::{Notify, oneshot};
+
+use crate::clock::{Chance, UnixMs};
+use crate::job::live::LiveSet;
+use crate::job::{Admission, JobId};
+use crate::store::{
+    Acted, AttemptDetail, Claimed, Counts, Enqueued, Finish, Finished, JobView, LaneCounts, Lease, ListFilter,
+    ListPage, NewJob, Retention, Store, StoreError,
+};
+
+mod acts;
+mod cache;
+mod claim;
+mod effect;
+mod enqueue;
+mod fault;
+mod finish;
+mod maintain;
+mod open;
+mod plugins;
+mod query;
+mod readers;
+mod recover;
+mod rows;
+#[cfg(test)]
+mod tests;
+mod waiters;
+mod writer;
+
+use cache::SpecCache;
+use open::Ownership;
+use readers::Readers;
+use waiters::Waiters;
+use writer::Op;
+
+/// What bounds the store.
+#[derive(Clone, Copy, Debug)]
+pub struct SqliteOptions {
+    /// The most waiting jobs in memory, those due soonest; the others are on disk only. At least 4.
+    pub held_jobs_max: usize,
+    /// The most jobs that wait to be written; more are [`StoreError::Busy`].
+    pub queued_jobs_max: usize,
+    /// How many bytes of payloads of due jobs are kept, to spare reading them back.
+    pub cached_bytes_max: usize,
+    /// The most pages that the file may have; none: as many as the disk holds.
+    pub pages_max: Option<u32>,
+}
+
+impl Default for SqliteOptions {
+    fn default() -> Self {
+        Self { held_jobs_max: 1_000_000, queued_jobs_max: 20_000, cached_bytes_max: 16 << 20, pages_max: None }
+    }
+}
+
+/// The embedded store. Dropping it writes what waits and closes the file.
+#[derive(Debug)]
+pub struct SqliteStore {
+    shared: Arc<Shared>,
+    ops: Option<Sender<Op>>,
+    writer: Option<JoinHandle<()>>,
+    queued_jobs_max: usize,
+    /// Given up last.
+    _ownership: Ownership,
+}
+
+/// What the writer and the callers share.
+#[derive(Debug)]
+struct Shared {
+    memory: Mutex<Memory>,
+    cache: Mutex<SpecCache>,
+    readers: Readers,
+    waiters: Waiters,
+    changed: Notify,
+    /// Why the store takes nothing more, once that is so.
+    failed: OnceLock<StoreError>,
+    /// Jobs on their way to the writer.
+    queued_jobs: AtomicUsize,
+    /// The latest moment that a caller named.
+    seen_ms: AtomicI64,
+}
+
+/// What is known of the jobs without the disk.
+#[derive(Debug)]
+struct Memory {
+    live: LiveSet,
+    /// Jobs that became final since the opening, in the order of [`crate::job::EndState::ALL`].
+    ended: [u64; 3],
+}
+
+impl SqliteStore {
+    /// Opens the store, or makes a new one, and reads what is unfinished.
+    ///
+    /// # Errors
+    /// [`StoreError::Open`] where another process has it, the file is none of ours or of a newer layout, or cannot be
+    /// read.
+    pub fn open(path: &Path, options: SqliteOptions, chance: Arc<Chance>) -> Result<Self, StoreError> {
+        let ownership = open::own(path)?;
+        let conn = open::writer(path)?;
+        let refusal = |error: fault::Fault| open::refusal(path, error);
+        if let Some(pages) = options.pages_max {
+            conn.pragma_update(None, "max_page_count", pages).map_err(|error| refusal(error.into()))?;
+        }
+        let recovered = recover::recover(&conn, options.held_jobs_max).map_err(refusal)?;
+        let shared = Arc::new(Shared {
+            memory: Mutex::new(Memory { live: recovered.live, ended: [0; 3] }),
+            cache: Mutex::new(SpecCache::new(options.cached_bytes_max)),
+            readers: Readers::new(PathBuf::from(path)),
+            waiters: Waiters::default(),
+            changed: Notify::new(),
+            failed: OnceLock::new(),
+            queued_jobs: AtomicUsize::new(0),
+            seen_ms: AtomicI64::new(recovered.seen.0),
+        });
+        let (ops, incoming) = mpsc::channel();
+        let writer = writer::Writer::new(conn, Arc::clone(&shared), recovered.numbers, chance);
+        let thread = std::thread::Builder::new().name("windlass-store".to_owned());
+        let writer = thread.spawn(move || writer.run(&incoming)).map_err(|error| open::refusal(path, error))?;
+        let queued_jobs_max = options.queued_jobs_max;
+        Ok(Self { shared, ops: Some(ops), writer: Some(writer), queued_jobs_max, _ownership: ownership })
+    }
+
+    /// Sends the writer what `op` makes of the way to answer, and waits for the answer.
+    async fn ask<T>(&self, op: impl FnOnce(writer::To<T>) -> Op) -> Result<T, StoreError> {
+        let (to, answer) = oneshot::channel();
+        self.tell(op(to))?;
+        answer.await.unwrap_or_else(|_| Err(self.shared.failure()))
+    }
+
+    fn tell(&self, op: Op) -> Result<(), StoreError> {
+        self.shared.health()?;
+        let ops = self.ops.as_ref().expect("taken only when the store is dropped");
+        ops.send(op).map_err(|_| self.shared.failure())
+    }
+}
+
+impl Drop for SqliteStore {
+    fn drop(&mut self) {
+        self.shared.readers.close();
+        drop(self.ops.take());
+        if let Some(writer) = self.writer.take() {
+            // A writer that panicked has said so; what it had not acknowledged is not promised.
+            _ = writer.join();
+        }
+    }
+}
+
+impl Shared {
+    fn memory(&self) -> MutexGuard<'_, Memory> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn cache(&self) -> MutexGuard<'_, SpecCache> {
+        self.cache.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn health(&self) -> Result<(), StoreError> {
+        self.failed.get().cloned().map_or(Ok(()), Err)
+    }
+
+    /// Takes nothing more, and lets nobody wait for what will not come.
+    fn poison(&self, reason: &StoreError) {
+        let reason = match reason {
+            StoreError::Failed(_) => reason.clone(),
+            other => StoreError::Failed(other.to_string()),
+        };
+        _ = self.failed.set(reason);
+        self.waiters.wake_all();
+        self.changed.notify_one();
+    }
+
+    fn failure(&self) -> StoreError {
+        self.failed.get().cloned().unwrap_or_else(|| StoreError::Failed("its writer is gone".to_owned()))
+    }
+
+    fn saw(&self, now: UnixMs) {
+        self.seen_ms.fetch_max(now.0, Ordering::Relaxed);
+    }
+
+    fn seen(&self) -> UnixMs {
+        UnixMs(self.seen_ms.load(Ordering::Relaxed))
+    }
+}
+
+#[async_trait]
+impl Store for SqliteStore {
+    async fn enqueue(&self, jobs: Vec<NewJob>, now: UnixMs) -> Result<Vec<Enqueued>, StoreError> {
+        let ticket = enqueue::Ticket::draw(&self.shared, jobs.len(), self.queued_jobs_max)?;
+        self.shared.saw(now);
+        let jobs = enqueue::prepare(jobs);
+        self.ask(|to| Op::Enqueue { jobs, now, ticket, to }).await
+    }
+
+    async fn claim(
+        &self,
+        most: usize,
+        now: UnixMs,
+        admission: &mut (dyn Admission + Send),
+    ) -> Result<Vec<Claimed>, StoreError> {
+        self.claim_due(most, now, admission).await
+    }
+
+    async fn release(&self, leases: Vec<Lease>) -> Result<(), StoreError> {
+        self.ask(|to| Op::Release { leases, to }).await
+    }
+
+    async fn finish(&self, finishes: Vec<Finish>) -> Result<Vec<Finished>, StoreError> {
+        self.ask(|to| Op::Finish { finishes, to }).await
+    }
+
+    async fn renew(&self, _: &[Lease], _: UnixMs) -> Result<(), StoreError> {
+        self.shared.health()
+    }
+
+    async fn rescue(&self, _: UnixMs) -> Result<Vec<Claimed>, StoreError> {
+        self.claim_left_behind().await
+    }
+
+    async fn next_due(&self) -> Result<Option<UnixMs>, StoreError> {
+        self.shared.health()?;
+        Ok(self.shared.memory().live.next_due())
+    }
+
+    async fn changed(&self) {
+        self.shared.changed.notified().await;
+    }
+
+    async fn ended(&self, id: JobId) {
+        self.await_end(id).await;
+    }
+
+    async fn unhold(&self, plugin: &str) -> Result<(), StoreError> {
+        let plugin = plugin.to_owned();
+        self.ask(|to| Op::Unhold { plugin, to }).await
+    }
+
+    async fn job(&self, id: JobId, now: UnixMs) -> Result<Option<JobView>, StoreError> {
+        self.read_job(id, now).await
+    }
+
+    async fn attempt(&self, id: JobId, n: u32) -> Result<Option<AttemptDetail>, StoreError> {
+        self.read_attempt(id, n).await
+    }
+
+    async fn list(&self, filter: ListFilter, now: UnixMs) -> Result<ListPage, StoreError> {
+        self.read_list(filter, now).await
+    }
+
+    async fn cancel(&self, id: JobId, now: UnixMs) -> Result<Acted, StoreError> {
+        self.ask(|to| Op::Cancel { id, now, to }).await
+    }
+
+    async fn retry(&self, id: JobId, now: UnixMs, max_attempts: u32) -> Result<Acted, StoreError> {
+        self.shared.saw(now);
+        self.ask(|to| Op::Retry { id, now, max_attempts, to }).await
+    }
+
+    fn counts(&self) -> Counts {
+        let memory = self.shared.memory();
+        let lanes = memory.live.tallies().into_iter().map(|tally| LaneCounts {
+            lane: tally.lane,
+            available: tally.ready,
+            running: tally.running,
+            later: tally.later,
+            held: tally.held,
+        });
+        let ended = crate::job::EndState::ALL.into_iter().zip(memory.ended);
+        Counts {
+            lanes: lanes.collect(),
+            unfinished: memory.live.unfinished(),
+            ended: ended.map(|(end, count)| (crate::job::State::from(end).name(), count)).collect(),
+        }
+    }
+
+    async fn prune(&self, retention: Retention, now: UnixMs, most: usize) -> Result<usize, StoreError> {
+        self.ask(|to| Op::Prune { retention, now, most, to }).await
+    }
+
+    async fn paused_plugins(&self) -> Result<Vec<String>, StoreError> {
+        self.shared.health()?;
+        self.shared.readers.read(plugins::paused).await
+    }
+
+    async fn set_paused(&self, plugin: &str, paused: bool) -> Result<(), StoreError> {
+        let plugin = plugin.to_owned();
+        self.ask(|to| Op::SetPaused { plugin, paused, to }).await
+    }
+
+    fn health(&self) -> Result<(), StoreError> {
+        self.shared.health()
+    }
+}

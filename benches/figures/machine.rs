@@ -1,0 +1,56 @@
+//! What the machine says of itself and of processes.
+
+#![expect(clippy::disallowed_methods, reason = "benches measure real time")]
+
+use std::io::Write as _;
+use std::os::fd::AsFd as _;
+use std::time::{Duration, Instant};
+
+/// A temporary folder.
+pub use tempfile::TempDir as Folder;
+
+/// How many processors there are.
+pub fn processors() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// The present.
+pub fn now() -> Instant {
+    Instant::now()
+}
+
+/// The median time of one write of 4 KiB over a written file, with its fdatasync.
+pub fn fdatasync_median() -> Duration {
+    let folder = Folder::new().expect("a temporary folder");
+    let mut file = std::fs::File::create(folder.path().join("sync")).expect("a file");
+    let page = [7_u8; 4_096];
+    let mut write = |place: u64| {
+        use std::os::unix::fs::FileExt as _;
+        let started = now();
+        file.write_all_at(&page, place * 4_096).expect("a write");
+        rustix::fs::fdatasync(file.as_fd()).expect("a sync");
+        started.elapsed()
+    };
+    for place in 0..256 {
+        write(place);
+    }
+    let mut times: Vec<_> = (0..512).map(|place| write(place % 256)).collect();
+    file.flush().expect("a flush");
+    times.sort();
+    times[times.len() / 2]
+}
+
+/// The CPU time that a process has used, of `/proc/PID/stat`.
+pub fn cpu(pid: u32) -> Duration {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("the process lives");
+    let fields: Vec<_> = stat.rsplit(") ").next().expect("fields").split(' ').collect();
+    let ticks: u64 = fields[11].parse::<u64>().expect("user") + fields[12].parse::<u64>().expect("system");
+    Duration::from_millis(ticks * 10)
+}
+
+/// The resident memory of a process, in MiB.
+pub fn resident_mib(pid: u32) -> f64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("the process lives");
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("a line of VmRSS");
+    line.split_whitespace().nth(1).and_then(|kib| kib.parse::<f64>().ok()).expect("KiB") / 1_024.0
+}

@@ -1,0 +1,161 @@
+//! `windlass serve`: puts the parts together, runs them until a signal, and takes them apart in order.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+
+use anyhow::Context as _;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::api;
+use crate::clock::{Chance, Clock, SystemClock};
+use crate::config::{self, Config};
+use crate::job::Gates;
+use crate::plugin::{HostSettings, Loader, PluginHost};
+use crate::store::sqlite::{SqliteOptions, SqliteStore};
+use crate::telemetry::{self, Metrics};
+use crate::worker::{Parts, Worker};
+
+use super::{ExitCode, ServeArgs};
+
+/// Runs the server until it is told to stop.
+///
+/// # Errors
+/// Where the settings are wrong, or the store, the folder of plugins or the port cannot be had.
+pub fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
+    let config = match settings(args) {
+        Ok(config) => config,
+        Err(error) => return Ok(super::wrong_usage(&error)),
+    };
+    telemetry::subscribe(args.log_format);
+    runtime()?.block_on(async {
+        let running = Running::start(config).await?;
+        let mut signals = Signals::new()?;
+        signals.next().await;
+        running.stop(async { signals.next().await }).await
+    })?;
+    Ok(ExitCode::Done)
+}
+
+/// The settings from the file, the environment and the command line, in rising precedence.
+fn settings(args: &ServeArgs) -> Result<Config, config::ConfigError> {
+    let mut config = Config::load(args.config.as_deref(), std::env::vars())?;
+    if let Some(listen) = args.listen {
+        config.server.listen = listen;
+    }
+    if let Some(data) = &args.data {
+        config.store = config::Store::in_folder(data);
+    }
+    if let Some(plugins) = &args.plugins {
+        config.plugins.dir.clone_from(plugins);
+    }
+    Ok(config)
+}
+
+/// The runtime of a host.
+pub(super) fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start the async runtime")
+}
+
+/// The signals that ask a host to stop.
+pub(super) struct Signals {
+    terminate: tokio::signal::unix::Signal,
+    interrupt: tokio::signal::unix::Signal,
+}
+
+impl Signals {
+    pub(super) fn new() -> anyhow::Result<Self> {
+        let listen = |kind| signal(kind).context("cannot listen for signals");
+        Ok(Self { terminate: listen(SignalKind::terminate())?, interrupt: listen(SignalKind::interrupt())? })
+    }
+
+    /// Waits for the next one.
+    pub(super) async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+/// A host at work.
+pub(super) struct Running {
+    /// Where it listens.
+    pub(super) address: SocketAddr,
+    config: Arc<Config>,
+    ready: Arc<AtomicBool>,
+    worker: Worker,
+    serving: JoinHandle<()>,
+    stop_serving: CancellationToken,
+}
+
+impl Running {
+    /// Starts everything. On return the host is ready.
+    pub(super) async fn start(config: Config) -> anyhow::Result<Self> {
+        let config = Arc::new(config);
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
+        let chance = Arc::new(Chance::from_machine());
+        let options = SqliteOptions { held_jobs_max: config.queue.held_in_memory, ..SqliteOptions::default() };
+        let store = Arc::new(SqliteStore::open(&config.store.file(), options, chance.clone())?);
+        let listener = listen(config.server.listen).await?;
+        let address = listener.local_addr()?;
+        let host = PluginHost::start(host_settings(&config), clock.clone())?;
+        let (loader, changes) = Loader::new(host, config.plugins.dir.clone(), clock.clone())?;
+        let gates = Arc::new(Mutex::new(Gates::new(config.limits.concurrency)));
+        let wake = Arc::new(Notify::new());
+        let metrics = Arc::new(Metrics::new());
+        let ready = Arc::new(AtomicBool::new(false));
+        let stop_serving = CancellationToken::new();
+        let state = api::State {
+            store: store.clone(),
+            loader: loader.clone(),
+            gates: gates.clone(),
+            wake: wake.clone(),
+            config: config.clone(),
+            clock: clock.clone(),
+            metrics: metrics.clone(),
+            ready: ready.clone(),
+            stopping: stop_serving.clone(),
+        };
+        let serving = tokio::spawn(api::server::serve(listener, api::router(state), config.clone(), stop_serving.clone()));
+        tracing::info!(address = %address, plugins = %config.plugins.dir.display(), "windlass listens");
+        let handlers = loader.registry.clone();
+        let parts = Parts { store, loader, handlers, gates, wake, config: config.clone(), clock, chance, metrics };
+        let worker = Worker::start(parts, changes).await?;
+        ready.store(true, Ordering::Release);
+        tracing::info!("windlass is ready");
+        Ok(Self { address, config, ready, worker, serving, stop_serving })
+    }
+
+    /// Takes no more work, finishes or hands back what runs, and ends; at once where `hurry` is done.
+    pub(super) async fn stop(self, hurry: impl Future<Output = ()>) -> anyhow::Result<()> {
+        tracing::info!(grace = %self.config.server.grace, "windlass stops");
+        self.ready.store(false, Ordering::Release);
+        self.worker.stop(self.config.server.grace.0, hurry).await;
+        self.stop_serving.cancel();
+        self.serving.await.context("the HTTP server broke off")?;
+        tracing::info!("windlass has stopped");
+        Ok(())
+    }
+}
+
+async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    if !address.ip().is_loopback() {
+        tracing::warn!(%address, "whoever reaches this address can enqueue jobs and replace plugins: there is no authentication yet");
+    }
+    TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))
+}
+
+fn host_settings(config: &Config) -> HostSettings {
+    HostSettings {
+        limits: config.limits.clone(),
+        network: config.network.clone(),
+        cache_dir: config.data_dir().join(Path::new("compiled")),
+    }
+}

@@ -1,0 +1,185 @@
+//! The values that the set takes in, keeps and hands out.
+
+use super::JobId;
+use crate::clock::UnixMs;
+use crate::job::state::State;
+
+/// An unfinished job, as the store knows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unfinished {
+    /// Its id.
+    pub id: JobId,
+    /// Higher runs first.
+    pub priority: i16,
+    /// When the next attempt is due.
+    pub due: UnixMs,
+    /// The number of the last attempt that ended; 0 before the first.
+    pub attempts: u32,
+    /// How many of them failed and count.
+    pub failed: u32,
+    /// The store's number for the newest attempt row; 0 where there is none.
+    pub newest: i64,
+    /// The store has written `newest` on the job's own row too, so that it is found there.
+    pub anchored: bool,
+    /// It waits for the operator's grants.
+    pub held: bool,
+    /// It was found at the opening: an earlier run of the host may have died of it.
+    pub suspect: bool,
+    /// When the attempt began that a dead host left behind, where there is one.
+    pub interrupted: Option<UnixMs>,
+}
+
+impl Unfinished {
+    /// A job that has had no attempt, of priority 0 and due since ever.
+    #[must_use]
+    pub fn new(id: JobId) -> Self {
+        let (priority, due, attempts, failed, newest) = (0, UnixMs(0), 0, 0, 0);
+        let (anchored, held, suspect, interrupted) = (false, false, false, None);
+        Self { id, priority, due, attempts, failed, newest, anchored, held, suspect, interrupted }
+    }
+}
+
+/// A job that was handed out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Handed {
+    /// Its id.
+    pub id: JobId,
+    /// Grows with each claim.
+    pub token: i64,
+    /// The attempt now beginning, from 1.
+    pub attempt: u32,
+    /// How many counted attempts failed before.
+    pub failed_before: u32,
+    /// When the attempt began.
+    pub started_at: UnixMs,
+    /// See [`Unfinished::suspect`].
+    pub suspect: bool,
+}
+
+/// Where an unfinished job stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Its time has not come, or came so lately that no claim has noticed.
+    Delayed,
+    /// It may be handed out.
+    Ready,
+    /// It waits for the operator's grants.
+    Held,
+    /// An attempt under an older right has not ended yet: the job was cancelled and retried while it ran.
+    Barred,
+    /// A dead host left its attempt behind.
+    Interrupted {
+        /// When that attempt began.
+        started_at: UnixMs,
+    },
+    /// An attempt is under way.
+    Running {
+        /// The token of its right.
+        token: i64,
+        /// When it began.
+        started_at: UnixMs,
+    },
+}
+
+/// What a result under a token is worth.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// The right holds.
+    Holds,
+    /// The job was cancelled while this attempt ran.
+    Ghost,
+    /// The right is unknown.
+    Void,
+}
+
+/// An unfinished job in memory.
+#[derive(Clone, Copy, Debug)]
+pub struct Entry {
+    /// The random bits of its id.
+    pub(super) tail: i64,
+    /// When the next attempt is due, or the running one was.
+    pub due: UnixMs,
+    /// See [`Unfinished::newest`].
+    pub newest: i64,
+    /// Where it stands.
+    pub phase: Phase,
+    pub(super) lane: u32,
+    /// See [`Unfinished::attempts`].
+    pub attempts: u32,
+    /// See [`Unfinished::failed`].
+    pub failed: u32,
+    /// Higher runs first.
+    pub priority: i16,
+    pub(super) suspect: bool,
+    pub(super) anchored: bool,
+}
+
+/// What a recorded attempt changes about a job that goes on.
+#[derive(Clone, Copy, Debug)]
+pub struct Again {
+    /// When the next attempt is due.
+    pub due: UnixMs,
+    /// It waits for the operator's grants.
+    pub held: bool,
+    /// The number of the attempt that ended.
+    pub attempts: u32,
+    /// How many attempts failed and count.
+    pub failed: u32,
+    /// The store's number for the attempt's row.
+    pub newest: i64,
+}
+
+impl Phase {
+    /// Whether a job in this phase must stay in memory.
+    pub(super) fn is_pinned(self) -> bool {
+        matches!(self, Self::Barred | Self::Interrupted { .. } | Self::Running { .. })
+    }
+}
+
+impl Entry {
+    /// The job's state, as people see it.
+    #[must_use]
+    pub fn state(&self, now: UnixMs) -> State {
+        match self.phase {
+            Phase::Running { .. } | Phase::Interrupted { .. } => State::Running,
+            Phase::Ready | Phase::Held => State::Available,
+            Phase::Delayed | Phase::Barred => waiting_state(self.due, self.attempts, now),
+        }
+    }
+
+    /// The job that this is the memory of.
+    #[must_use]
+    pub fn waiting(&self, id: JobId) -> Unfinished {
+        Unfinished {
+            id,
+            priority: self.priority,
+            due: self.due,
+            attempts: self.attempts,
+            failed: self.failed,
+            newest: self.newest,
+            anchored: self.anchored,
+            held: self.phase == Phase::Held,
+            suspect: self.suspect,
+            interrupted: None,
+        }
+    }
+
+    /// When the attempt under way began, where one is.
+    #[must_use]
+    pub fn running_since(&self) -> Option<UnixMs> {
+        match self.phase {
+            Phase::Running { started_at, .. } | Phase::Interrupted { started_at } => Some(started_at),
+            Phase::Delayed | Phase::Ready | Phase::Held | Phase::Barred => None,
+        }
+    }
+}
+
+/// The state of a job that waits for its time, with so many attempts behind it.
+#[must_use]
+pub fn waiting_state(due: UnixMs, attempts: u32, now: UnixMs) -> State {
+    match (due <= now, attempts) {
+        (true, _) => State::Available,
+        (false, 0) => State::Scheduled,
+        (false, _) => State::Retryable,
+    }
+}

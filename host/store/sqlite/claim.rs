@@ -1,0 +1,118 @@
+//! Handing out jobs, and taking them back unbegun.
+
+use rusqlite::Connection;
+use tokio::sync::oneshot;
+
+use super::cache::Known;
+use super::effect::Effect;
+use super::fault::{Outcome, damaged};
+use super::rows;
+use super::writer::{Begun, Group, Op, Writer};
+use super::{Shared, SqliteStore};
+use crate::clock::UnixMs;
+use crate::job::Admission;
+use crate::job::live::Handed;
+use crate::store::{Claimed, Lease, StoreError};
+
+impl SqliteStore {
+    pub(super) async fn claim_due(
+        &self,
+        most: usize,
+        now: UnixMs,
+        admission: &mut (dyn Admission + Send),
+    ) -> Result<Vec<Claimed>, StoreError> {
+        self.shared.health()?;
+        self.shared.saw(now);
+        let handed = self.shared.memory().live.claim(most, now, admission);
+        if handed.is_empty() {
+            return Ok(Vec::new());
+        }
+        let on_disk = self.announce(&handed)?;
+        let claimed = self.shared.with_specs(handed).await?;
+        match on_disk {
+            Some(on_disk) => match on_disk.await.unwrap_or_else(|_| Err(self.shared.failure())) {
+                // A full disk does not stop the work that frees it: only, a host that dies of it now will not know.
+                Ok(()) | Err(StoreError::Full(_) | StoreError::Busy(_)) => Ok(claimed),
+                Err(error) => Err(error),
+            },
+            None => Ok(claimed),
+        }
+    }
+
+    pub(super) async fn claim_left_behind(&self) -> Result<Vec<Claimed>, StoreError> {
+        self.shared.health()?;
+        // Their starts are on disk: that is how they were found.
+        let handed = self.shared.memory().live.rescue();
+        self.shared.with_specs(handed).await
+    }
+
+    /// Tells the writer what begins. Only where a suspect is among it is there an answer to wait for.
+    fn announce(&self, handed: &[Handed]) -> Result<Option<oneshot::Receiver<Result<(), StoreError>>>, StoreError> {
+        let begun =
+            handed.iter().map(|job| Begun { place: job.id.place(), n: job.attempt, started_at: job.started_at });
+        let (to, answer) = if handed.iter().any(|job| job.suspect) {
+            let (to, answer) = oneshot::channel();
+            (Some(to), Some(answer))
+        } else {
+            (None, None)
+        };
+        self.tell(Op::Start { begun: begun.collect(), to })?;
+        Ok(answer)
+    }
+}
+
+impl Shared {
+    /// Finds what was asked for, in the cache or on disk. A spec that cannot be read stops the store: the job is
+    /// promised, and no later claim would fare better.
+    async fn with_specs(&self, handed: Vec<Handed>) -> Result<Vec<Claimed>, StoreError> {
+        let mut known: Vec<Option<Known>> = {
+            let mut cache = self.cache();
+            handed.iter().map(|job| cache.take(job.id.place())).collect()
+        };
+        let unknown: Vec<i64> =
+            handed.iter().zip(&known).filter(|(_, known)| known.is_none()).map(|(job, _)| job.id.place()).collect();
+        if !unknown.is_empty() {
+            let read = self.readers.read(move |conn| read_specs(conn, &unknown)).await;
+            let mut read = read.inspect_err(|error| self.poison(error))?.into_iter();
+            known.iter_mut().filter(|known| known.is_none()).for_each(|known| *known = read.next());
+        }
+        let claimed = handed.into_iter().zip(known).filter_map(|(job, known)| Some(job.claimed(known?)));
+        Ok(claimed.collect())
+    }
+}
+
+impl Handed {
+    fn claimed(self, known: Known) -> Claimed {
+        Claimed {
+            lease: Lease { job: self.id, token: self.token },
+            spec: known.spec,
+            created_at: known.created_at,
+            attempt: self.attempt,
+            failed_before: self.failed_before,
+            started_at: self.started_at,
+        }
+    }
+}
+
+fn read_specs(conn: &Connection, places: &[i64]) -> Outcome<Vec<Known>> {
+    let read = |place: &i64| -> Outcome<Known> {
+        let row = rows::job(conn, *place)?.ok_or_else(|| damaged("job", *place, "it is gone"))?;
+        let created_at = UnixMs(row.created_ms);
+        let payload = rows::payload(conn, *place)?;
+        Ok(Known { spec: row.into_spec(payload).into(), created_at })
+    };
+    places.iter().map(read).collect()
+}
+
+impl Writer {
+    pub(super) fn release(&self, leases: Vec<Lease>, group: &mut Group) -> Outcome<()> {
+        for lease in leases {
+            let place = lease.job.place();
+            if group.touched.insert(place) && self.shared.memory().live.holds(place, lease.token) {
+                self.drop_start(place, group)?;
+                group.effects.push(Effect::Released(lease));
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,95 @@
+//! What a commit changes in memory.
+
+use std::sync::PoisonError;
+
+use super::cache::Known;
+use super::{Memory, Shared};
+use crate::clock::{LAST_MOMENT, UnixMs};
+use crate::job::EndState;
+use crate::job::live::{Again, Unfinished};
+use crate::store::Lease;
+
+/// What a commit changes in memory.
+#[derive(Debug)]
+pub(super) enum Effect {
+    /// A job was accepted.
+    New(Unfinished, Known),
+    /// A person retried a job that was final, or on disk only.
+    Revived {
+        job: Unfinished,
+        plugin: String,
+        downstream: String,
+        was_final: bool,
+    },
+    /// A person made a waiting job due.
+    Hastened(i64, UnixMs),
+    /// An attempt was recorded and the job goes on.
+    GoesOn(i64, Again),
+    /// A job became final, by an attempt or by a person.
+    Ended {
+        place: i64,
+        by_attempt: bool,
+        end: EndState,
+    },
+    /// The attempt of a cancelled job ended; the number of its row, where one was kept.
+    GhostLaid(i64, Option<i64>),
+    Released(Lease),
+    Unhold(String),
+    Anchored(i64, i64),
+}
+
+impl Shared {
+    pub(super) fn apply(&self, effects: Vec<Effect>) {
+        // The specs come first: what is in memory can be claimed at once.
+        let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
+        let seen = self.seen();
+        for effect in &effects {
+            if let Effect::New(job, known) = effect
+                && job.due <= seen
+            {
+                cache.put(job.id.place(), known.clone());
+            }
+        }
+        drop(cache);
+        let mut memory = self.memory();
+        for effect in effects {
+            memory.apply(effect, seen);
+        }
+    }
+}
+
+impl Memory {
+    fn apply(&mut self, effect: Effect, seen: UnixMs) {
+        let live = &mut self.live;
+        match effect {
+            Effect::New(job, known) => live.insert(&job, &known.spec.plugin, &known.spec.downstream, seen),
+            Effect::Revived { job, plugin, downstream, was_final: true } => {
+                live.insert(&job, &plugin, &downstream, seen);
+            }
+            Effect::Revived { job, plugin, downstream, was_final: false } => {
+                live.bring(&job, &plugin, &downstream, seen);
+            }
+            Effect::Hastened(place, now) => live.hasten(place, now),
+            Effect::GoesOn(place, again) => live.go_on(place, again, seen),
+            Effect::Ended { place, by_attempt, end } => {
+                live.end(place, by_attempt);
+                self.ended[end as usize] += 1;
+            }
+            // What follows was due when it was claimed or held.
+            Effect::GhostLaid(place, newest) => live.lay_ghost(place, newest, LAST_MOMENT),
+            Effect::Released(lease) => live.release(lease.job.place(), lease.token, LAST_MOMENT),
+            Effect::Unhold(plugin) => live.unhold(&plugin, LAST_MOMENT),
+            Effect::Anchored(place, newest) => live.anchor(place, newest),
+        }
+    }
+}
+
+impl Effect {
+    pub(super) fn is_claimable(&self) -> bool {
+        !matches!(self, Self::Ended { .. } | Self::Anchored(..))
+    }
+
+    pub(super) fn ended(&self) -> Option<i64> {
+        if let Self::Ended { place, .. } = self { Some(*place) } else { None }
+    }
+}

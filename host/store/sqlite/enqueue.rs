@@ -1,0 +1,151 @@
+//! Accepting jobs.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use rusqlite::{OptionalExtension as _, params};
+
+use super::Shared;
+use super::cache::Known;
+use super::effect::Effect;
+use super::fault::Outcome;
+use super::writer::{Group, Writer};
+use crate::clock::UnixMs;
+use crate::job::live::Unfinished;
+use crate::job::spec::JSON;
+use crate::job::{JobId, JobSpec};
+use crate::store::{Enqueued, NewJob, StoreError};
+
+/// A place in the writer's queue for so many jobs; given back when it is dropped.
+#[derive(Debug)]
+pub(super) struct Ticket {
+    shared: Arc<Shared>,
+    jobs: usize,
+}
+
+impl Ticket {
+    /// Refused where more jobs wait than `most`; what comes first is taken however large it is.
+    pub(super) fn draw(shared: &Arc<Shared>, jobs: usize, most: usize) -> Result<Self, StoreError> {
+        let before = shared.queued_jobs.fetch_add(jobs, Ordering::Relaxed);
+        let ticket = Self { shared: Arc::clone(shared), jobs };
+        if before > 0 && before + jobs > most {
+            return Err(StoreError::Busy(format!("{before} jobs wait to be written")));
+        }
+        Ok(ticket)
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        self.shared.queued_jobs.fetch_sub(self.jobs, Ordering::Relaxed);
+    }
+}
+
+/// A job whose columns have been made, on the caller's thread.
+#[derive(Debug)]
+pub(super) struct Prepared {
+    spec: Arc<JobSpec>,
+    request_digest: [u8; 32],
+    retry: Option<String>,
+    labels: Option<String>,
+}
+
+pub(super) fn prepare(jobs: Vec<NewJob>) -> Vec<Prepared> {
+    jobs.into_iter().map(Prepared::from).collect()
+}
+
+impl From<NewJob> for Prepared {
+    fn from(NewJob { spec, request_digest }: NewJob) -> Self {
+        let json = "plain members and text keys always make JSON";
+        let retry = (!spec.retry.is_empty()).then(|| serde_json::to_string(&spec.retry).expect(json));
+        let labels = (!spec.labels.is_empty()).then(|| serde_json::to_string(&spec.labels).expect(json));
+        Self { spec: Arc::new(spec), request_digest, retry, labels }
+    }
+}
+
+impl Writer {
+    pub(super) fn enqueue(&mut self, jobs: Vec<Prepared>, now: UnixMs, group: &mut Group) -> Outcome<Vec<Enqueued>> {
+        let answers = self.judge(&jobs, now)?;
+        if answers.iter().any(|answer| matches!(answer, Enqueued::KeyReused(_))) {
+            let withheld = |answer| if let Enqueued::Created(_) = answer { Enqueued::Withheld } else { answer };
+            return Ok(answers.into_iter().map(withheld).collect());
+        }
+        for (job, answer) in jobs.into_iter().zip(&answers) {
+            if let Enqueued::Created(id) = *answer {
+                self.insert(&job, id, now)?;
+                group.effects.push(new_job(job, id, now));
+            }
+        }
+        Ok(answers)
+    }
+
+    /// What becomes of each job, by its idempotency key. Keys of the same call count too.
+    fn judge(&mut self, jobs: &[Prepared], now: UnixMs) -> Outcome<Vec<Enqueued>> {
+        let mut of_this_call: HashMap<&str, (JobId, [u8; 32])> = HashMap::new();
+        let mut answers = Vec::with_capacity(jobs.len());
+        for job in jobs {
+            let key = job.spec.idempotency_key.as_deref();
+            let known = match key {
+                Some(key) => of_this_call.get(key).copied().map_or_else(|| self.known_key(key), |k| Ok(Some(k)))?,
+                None => None,
+            };
+            answers.push(match known {
+                Some((id, digest)) if digest == job.request_digest => Enqueued::Replayed(id),
+                Some((id, _)) => Enqueued::KeyReused(id),
+                None => {
+                    let id = self.ids.next(now, &self.chance);
+                    of_this_call.extend(key.map(|key| (key, (id, job.request_digest))));
+                    Enqueued::Created(id)
+                }
+            });
+        }
+        Ok(answers)
+    }
+
+    fn known_key(&self, key: &str) -> Outcome<Option<(JobId, [u8; 32])>> {
+        let sql = "SELECT place, tail, request_digest FROM idempotency WHERE key = ?1";
+        let mut statement = self.conn.prepare_cached(sql)?;
+        let known = statement.query_row([key], |row| Ok((JobId::from_parts(row.get(0)?, row.get(1)?), row.get(2)?)));
+        Ok(known.optional()?)
+    }
+
+    fn insert(&self, job: &Prepared, id: JobId, now: UnixMs) -> Outcome<()> {
+        let Prepared { spec, request_digest, retry, labels } = job;
+        let sql = "INSERT INTO jobs (place, tail, plugin, downstream, content_type, priority, run_at_ms, created_ms, \
+                   retry, deadline_ms, labels, traceparent, idempotency_key) \
+                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)";
+        self.conn.prepare_cached(sql)?.execute(params![
+            id.place(),
+            id.tail(),
+            spec.plugin,
+            spec.downstream,
+            (spec.content_type != JSON).then_some(&spec.content_type),
+            spec.priority,
+            spec.run_at.0,
+            now.0,
+            retry,
+            spec.deadline.map(|deadline| i64::try_from(deadline.as_ms()).unwrap_or(i64::MAX)),
+            labels,
+            spec.traceparent,
+            spec.idempotency_key,
+        ])?;
+        if !spec.payload.is_empty() {
+            let sql = "INSERT INTO payloads (place, body) VALUES (?1, ?2)";
+            self.conn.prepare_cached(sql)?.execute(params![id.place(), &spec.payload[..]])?;
+        }
+        if let Some(key) = &spec.idempotency_key {
+            let sql = "INSERT INTO idempotency (key, place, tail, request_digest, created_ms) \
+                       VALUES (?1, ?2, ?3, ?4, ?5)";
+            let row = params![key, id.place(), id.tail(), &request_digest[..], now.0];
+            self.conn.prepare_cached(sql)?.execute(row)?;
+        }
+        Ok(())
+    }
+}
+
+fn new_job(job: Prepared, id: JobId, now: UnixMs) -> Effect {
+    let due = job.spec.run_at;
+    let unfinished = Unfinished { due, priority: job.spec.priority, ..Unfinished::new(id) };
+    Effect::New(unfinished, Known { spec: job.spec, created_at: now })
+}

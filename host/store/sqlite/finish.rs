@@ -1,0 +1,178 @@
+//! Recording the ends of attempts.
+
+use rusqlite::{OptionalExtension as _, params};
+
+use super::effect::Effect;
+use super::fault::Outcome;
+use super::writer::{Group, Writer};
+use crate::job::live::{Again, Entry, Standing};
+use crate::job::{Completion, Disposition, EndState, Evidence};
+use crate::store::{Finish, Finished};
+
+/// What an attempt's row says of the job.
+struct Verdict {
+    /// The attempt of the same job before.
+    previous: Option<i64>,
+    next_run_ms: Option<i64>,
+    failed: u32,
+    held: bool,
+}
+
+impl Writer {
+    pub(super) fn finish(&mut self, finishes: Vec<Finish>, group: &mut Group) -> Outcome<Vec<Finished>> {
+        let standings: Vec<(Standing, Option<Entry>)> = {
+            let memory = self.shared.memory();
+            let look = |finish: &Finish| {
+                let (id, token) = (finish.lease.job, finish.lease.token);
+                (memory.live.standing(id.place(), token), memory.live.get(id).copied())
+            };
+            finishes.iter().map(look).collect()
+        };
+        let mut answers = Vec::with_capacity(finishes.len());
+        for (finish, standing) in finishes.into_iter().zip(standings) {
+            let first = group.touched.insert(finish.lease.job.place());
+            answers.push(match standing {
+                (Standing::Holds, Some(entry)) if first => {
+                    self.record(&finish, &entry, group)?;
+                    Finished::Recorded
+                }
+                (Standing::Ghost, entry) if first => {
+                    self.record_ghost(&finish, entry.as_ref(), group)?;
+                    Finished::Fenced
+                }
+                _ => Finished::Fenced,
+            });
+        }
+        Ok(answers)
+    }
+
+    fn record(&mut self, finish: &Finish, entry: &Entry, group: &mut Group) -> Outcome<()> {
+        let place = finish.lease.job.place();
+        let verdict = Verdict::of(finish, entry);
+        let newest = self.append(finish, &verdict)?;
+        self.drop_start(place, group)?;
+        let end = match finish.disposition {
+            Disposition::Complete => EndState::Completed,
+            Disposition::Discard => EndState::Discarded,
+            Disposition::Cancel => EndState::Cancelled,
+            Disposition::Retry { .. } | Disposition::Hold => {
+                let due = if let Disposition::Retry { at, .. } = finish.disposition { at } else { finish.finished_at };
+                let (held, attempts, failed) = (verdict.held, finish.attempt, verdict.failed);
+                group.effects.push(Effect::GoesOn(place, Again { due, held, attempts, failed, newest }));
+                return Ok(());
+            }
+        };
+        let sql = "UPDATE jobs SET end_state = ?2, finished_ms = ?3, last_attempt = ?4 WHERE place = ?1";
+        let row = params![place, crate::job::State::from(end).name(), finish.finished_at.0, newest];
+        self.conn.prepare_cached(sql)?.execute(row)?;
+        if let (EndState::Completed, Some(result)) = (end, &finish.result) {
+            self.keep_result(place, result)?;
+        }
+        group.effects.push(Effect::Ended { place, by_attempt: true, end });
+        Ok(())
+    }
+
+    /// The attempt of a cancelled job: kept as long as the job is, and without any effect on it.
+    fn record_ghost(&mut self, finish: &Finish, entry: Option<&Entry>, group: &mut Group) -> Outcome<()> {
+        let place = finish.lease.job.place();
+        let sql = "SELECT coalesce(last_attempt, 0) FROM jobs WHERE place = ?1";
+        let on_row: Option<i64> = self.conn.prepare_cached(sql)?.query_row([place], |row| row.get(0)).optional()?;
+        self.drop_start(place, group)?;
+        let Some(on_row) = on_row else {
+            group.effects.push(Effect::GhostLaid(place, None));
+            return Ok(());
+        };
+        let previous = Some(on_row.max(entry.map_or(0, |entry| entry.newest))).filter(|seq| *seq > 0);
+        let sql = "SELECT failed FROM attempts WHERE seq = ?1";
+        let failed = self.conn.prepare_cached(sql)?.query_row([previous], |row| row.get(0)).optional()?.unwrap_or(0);
+        let newest = self.append(finish, &Verdict { previous, next_run_ms: None, failed, held: false })?;
+        let sql = "UPDATE jobs SET last_attempt = ?2 WHERE place = ?1";
+        self.conn.prepare_cached(sql)?.execute([place, newest])?;
+        group.effects.push(Effect::GhostLaid(place, Some(newest)));
+        Ok(())
+    }
+
+    /// Appends the attempt's row, and its evidence where there is any. Answers its number.
+    fn append(&mut self, finish: &Finish, verdict: &Verdict) -> Outcome<i64> {
+        let seq = self.numbers.attempts_next;
+        let revision = finish.evidence.revision.as_deref().map(|digest| self.revision(digest)).transpose()?;
+        let sql = "INSERT INTO attempts (seq, place, n, previous, started_ms, finished_ms, kind, error, code, \
+                   delay_ms, next_run_ms, revision, cpu_us, memory_peak_bytes, failed, held) \
+                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)";
+        self.conn.prepare_cached(sql)?.execute(params![
+            seq,
+            finish.lease.job.place(),
+            finish.attempt,
+            verdict.previous,
+            finish.started_at.0,
+            finish.finished_at.0,
+            finish.kind.name(),
+            finish.error,
+            finish.code,
+            finish.delay_ms,
+            verdict.next_run_ms,
+            revision,
+            whole(finish.evidence.cpu_us),
+            whole(finish.evidence.memory_peak_bytes),
+            verdict.failed,
+            verdict.held,
+        ])?;
+        self.keep_evidence(seq, &finish.evidence)?;
+        self.numbers.attempts_next = seq + 1;
+        Ok(seq)
+    }
+
+    /// The number of a revision. Few are ever seen.
+    fn revision(&mut self, digest: &str) -> Outcome<i64> {
+        if let Some(id) = self.revisions.get(digest) {
+            return Ok(*id);
+        }
+        // The idle update makes the row known to RETURNING.
+        let sql = "INSERT INTO revisions (digest) VALUES (?1) \
+                   ON CONFLICT DO UPDATE SET digest = excluded.digest RETURNING id";
+        let id = self.conn.prepare_cached(sql)?.query_row([digest], |row| row.get(0))?;
+        self.revisions.insert(digest.to_owned(), id);
+        Ok(id)
+    }
+
+    fn keep_evidence(&self, seq: i64, evidence: &Evidence) -> Outcome<()> {
+        if evidence.log.is_empty() && evidence.exchanges.is_empty() && evidence.log_dropped_bytes == 0 {
+            return Ok(());
+        }
+        let json = "plain members always make JSON";
+        let log = (!evidence.log.is_empty()).then(|| serde_json::to_string(&evidence.log).expect(json));
+        let exchanges =
+            (!evidence.exchanges.is_empty()).then(|| serde_json::to_string(&evidence.exchanges).expect(json));
+        let sql = "INSERT INTO attempt_evidence (seq, log, dropped_bytes, exchanges) VALUES (?1, ?2, ?3, ?4)";
+        self.conn.prepare_cached(sql)?.execute(params![seq, log, whole(evidence.log_dropped_bytes), exchanges])?;
+        Ok(())
+    }
+
+    fn keep_result(&self, place: i64, result: &Completion) -> Outcome<()> {
+        let json = "pairs of text always make JSON";
+        let attributes =
+            (!result.attributes.is_empty()).then(|| serde_json::to_string(&result.attributes).expect(json));
+        let sql = "INSERT INTO results (place, content_type, body, attributes) VALUES (?1, ?2, ?3, ?4)";
+        let row = params![place, result.content_type, &result.body[..], attributes];
+        self.conn.prepare_cached(sql)?.execute(row)?;
+        Ok(())
+    }
+}
+
+impl Verdict {
+    fn of(finish: &Finish, entry: &Entry) -> Self {
+        let (next_run_ms, counted, held) = match finish.disposition {
+            Disposition::Retry { at, counted } => (Some(at.0), counted, false),
+            Disposition::Discard => (None, true, false),
+            Disposition::Hold => (None, false, true),
+            Disposition::Complete | Disposition::Cancel => (None, false, false),
+        };
+        let previous = Some(entry.newest).filter(|newest| *newest > 0);
+        Self { previous, next_run_ms, failed: entry.failed + u32::from(counted), held }
+    }
+}
+
+/// A number that SQLite can hold.
+fn whole(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,154 @@
+//! Deleting what is past its retention, and keeping the opening short.
+
+use std::time::Duration;
+
+use rusqlite::{Connection, OptionalExtension as _};
+
+use super::effect::Effect;
+use super::fault::Outcome;
+use super::recover::set_meta;
+use super::writer::{Group, Writer};
+use crate::clock::UnixMs;
+use crate::job::{EndState, State};
+use crate::store::Retention;
+
+/// How long an idempotency key is remembered at least.
+const KEY_RETENTION: Duration = Duration::from_hours(24);
+/// How many attempts the opening may have to look over, about. Few in the tests, so that they come by.
+const ATTEMPTS_SCAN_MAX: i64 = if cfg!(test) { 5 } else { 200_000 };
+/// How many jobs are anchored at once, to move the floor.
+const ANCHORS_MAX: usize = 5_000;
+
+/// A job to be deleted.
+struct Past {
+    place: i64,
+    created_at: UnixMs,
+    key: Option<String>,
+    last_attempt: Option<i64>,
+}
+
+impl Writer {
+    pub(super) fn prune(
+        &mut self,
+        retention: Retention,
+        now: UnixMs,
+        most: usize,
+        group: &mut Group,
+    ) -> Outcome<usize> {
+        let mut pruned = 0;
+        for end in EndState::ALL {
+            let past = self.past(end, now.before(retention.of(end)), most - pruned)?;
+            for job in &past {
+                self.delete(job, now)?;
+            }
+            pruned += past.len();
+        }
+        self.forget_keys(now)?;
+        self.move_floor(group)?;
+        self.write_numbers()?;
+        Ok(pruned)
+    }
+
+    /// Jobs that became final before the cutoff, in the order of their arrival. What arrived after the cutoff cannot
+    /// have ended before it.
+    fn past(&self, end: EndState, cutoff: UnixMs, most: usize) -> Outcome<Vec<Past>> {
+        let sql = "SELECT place, created_ms, idempotency_key, last_attempt, finished_ms FROM jobs \
+                   WHERE end_state = ?1 ORDER BY place";
+        let mut statement = self.conn.prepare_cached(sql)?;
+        let mut rows = statement.query([State::from(end).name()])?;
+        let mut past = Vec::new();
+        while past.len() < most
+            && let Some(row) = rows.next()?
+        {
+            let created_at = UnixMs(row.get(1)?);
+            if created_at > cutoff {
+                break;
+            }
+            if UnixMs(row.get(4)?) <= cutoff {
+                past.push(Past { place: row.get(0)?, created_at, key: row.get(2)?, last_attempt: row.get(3)? });
+            }
+        }
+        Ok(past)
+    }
+
+    fn delete(&self, job: &Past, now: UnixMs) -> Outcome<()> {
+        let mut next = job.last_attempt;
+        while let Some(seq) = next {
+            let sql = "DELETE FROM attempts WHERE seq = ?1 RETURNING previous";
+            next = self.conn.prepare_cached(sql)?.query_row([seq], |row| row.get(0)).optional()?.flatten();
+            self.conn.prepare_cached("DELETE FROM attempt_evidence WHERE seq = ?1")?.execute([seq])?;
+        }
+        for sql in [
+            "DELETE FROM jobs WHERE place = ?1",
+            "DELETE FROM payloads WHERE place = ?1",
+            "DELETE FROM results WHERE place = ?1",
+            "DELETE FROM acts WHERE place = ?1",
+        ] {
+            self.conn.prepare_cached(sql)?.execute([job.place])?;
+        }
+        let Some(key) = &job.key else { return Ok(()) };
+        if job.created_at.after(KEY_RETENTION) <= now {
+            return forget_key(&self.conn, key, job.place);
+        }
+        let sql = "INSERT INTO orphan_keys (place, key, created_ms) VALUES (?1, ?2, ?3)";
+        self.conn.prepare_cached(sql)?.execute((job.place, key, job.created_at.0))?;
+        Ok(())
+    }
+
+    /// Forgets the keys that outlived their jobs, once their own time is over.
+    fn forget_keys(&self, now: UnixMs) -> Outcome<()> {
+        let cutoff = now.before(KEY_RETENTION);
+        let sql = "SELECT place, key, created_ms FROM orphan_keys ORDER BY place";
+        let mut statement = self.conn.prepare_cached(sql)?;
+        let mut rows = statement.query(())?;
+        let mut past = Vec::new();
+        while let Some(row) = rows.next()? {
+            if UnixMs(row.get(2)?) > cutoff {
+                break;
+            }
+            past.push((row.get::<_, i64>(0)?, row.get::<_, String>(1)?));
+        }
+        drop(rows);
+        for (place, key) in past {
+            forget_key(&self.conn, &key, place)?;
+            self.conn.prepare_cached("DELETE FROM orphan_keys WHERE place = ?1")?.execute([place])?;
+        }
+        Ok(())
+    }
+
+    /// Where a few old jobs make the opening look over many attempts, their newest attempts are written on their rows,
+    /// so that the opening can begin behind them.
+    fn move_floor(&self, group: &mut Group) -> Outcome<()> {
+        let below = self.numbers.attempts_next - ATTEMPTS_SCAN_MAX;
+        if self.numbers.attempts_floor >= below {
+            return Ok(());
+        }
+        let laggards = self.shared.memory().live.laggards(below, ANCHORS_MAX);
+        for (place, newest) in laggards {
+            // A job that this group has changed is left for the next time.
+            if group.touched.contains(&place) {
+                continue;
+            }
+            let sql = "UPDATE jobs SET last_attempt = ?2 WHERE place = ?1 AND end_state IS NULL";
+            self.conn.prepare_cached(sql)?.execute([place, newest])?;
+            group.effects.push(Effect::Anchored(place, newest));
+        }
+        Ok(())
+    }
+
+    /// Writes down where the opening has to begin, as memory has it: what this group does counts next time.
+    pub(super) fn write_numbers(&mut self) -> Outcome<()> {
+        let floor = self.shared.memory().live.attempts_floor();
+        // An attempt of this group may not be in memory yet; none of them is below the first that it could append.
+        let floor = floor.unwrap_or(self.numbers.group_attempts_from).min(self.numbers.group_attempts_from);
+        set_meta(&self.conn, "attempts_floor", floor)?;
+        set_meta(&self.conn, "attempts_next", self.numbers.attempts_next)?;
+        self.numbers.attempts_floor = floor;
+        Ok(())
+    }
+}
+
+fn forget_key(conn: &Connection, key: &str, place: i64) -> Outcome<()> {
+    conn.prepare_cached("DELETE FROM idempotency WHERE key = ?1 AND place = ?2")?.execute((key, place))?;
+    Ok(())
+}

@@ -1,0 +1,39 @@
+//! One attempt and its evidence.
+
+use rusqlite::Connection;
+
+use super::{Standing, detail, newest_of};
+use crate::clock::UnixMs;
+use crate::job::JobId;
+use crate::store::sqlite::SqliteStore;
+use crate::store::sqlite::fault::Outcome;
+use crate::store::sqlite::rows::{self, AttemptRow};
+use crate::store::{AttemptDetail, StoreError};
+
+impl SqliteStore {
+    pub(in crate::store::sqlite) async fn read_attempt(
+        &self,
+        id: JobId,
+        n: u32,
+    ) -> Result<Option<AttemptDetail>, StoreError> {
+        let found = self.shared.read_with_memory(id, move |conn, row, entry| {
+            // What is due plays no part in which attempts there are.
+            let standing = Standing::find(conn, &row, entry.as_ref(), UnixMs(0), || newest_of(conn, &row))?;
+            detail(conn, &standing, n)
+        });
+        Ok(found.await?.flatten())
+    }
+}
+
+pub(super) fn with_evidence(conn: &Connection, row: AttemptRow) -> Outcome<AttemptDetail> {
+    let mut detail = AttemptDetail { attempt: row.view, log: Vec::new(), log_dropped_bytes: 0, exchanges: Vec::new() };
+    let sql = "SELECT log, dropped_bytes, exchanges FROM attempt_evidence WHERE seq = ?1";
+    let mut statement = conn.prepare_cached(sql)?;
+    let mut rows = statement.query([row.seq])?;
+    if let Some(evidence) = rows.next()? {
+        detail.log = rows::json("log", row.seq, evidence.get(0)?)?;
+        detail.log_dropped_bytes = evidence.get::<_, i64>(1)?.unsigned_abs();
+        detail.exchanges = rows::json("exchanges", row.seq, evidence.get(2)?)?;
+    }
+    Ok(detail)
+}

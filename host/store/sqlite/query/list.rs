@@ -1,0 +1,111 @@
+//! A page of jobs, newest first.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use rusqlite::{Connection, Row};
+
+use super::Standing;
+use crate::clock::UnixMs;
+use crate::job::JobId;
+use crate::store::sqlite::fault::Outcome;
+use crate::store::sqlite::recover::{self, Newest};
+use crate::store::sqlite::rows::{self, JOB_COLUMNS, JobRow};
+use crate::store::sqlite::{Shared, SqliteStore};
+use crate::store::{JobView, ListFilter, ListPage, StoreError};
+
+/// How many jobs one call looks at.
+const LOOKED_AT_MAX: usize = 50_000;
+
+/// A page in the making.
+struct Search<'a> {
+    conn: &'a Connection,
+    shared: &'a Shared,
+    filter: &'a ListFilter,
+    now: UnixMs,
+    /// The newest attempts of jobs that are on disk only; read once, when the first such job is met.
+    newest: Option<HashMap<i64, Newest>>,
+}
+
+impl SqliteStore {
+    pub(in crate::store::sqlite) async fn read_list(
+        &self,
+        filter: ListFilter,
+        now: UnixMs,
+    ) -> Result<ListPage, StoreError> {
+        self.shared.health()?;
+        let shared = Arc::clone(&self.shared);
+        self.shared
+            .readers
+            .read(move |conn| Search { conn, shared: &shared, filter: &filter, now, newest: None }.run())
+            .await
+    }
+}
+
+impl Search<'_> {
+    fn run(mut self) -> Outcome<ListPage> {
+        let by_end = match self.filter.state.map(|state| state.end()) {
+            None => "",
+            Some(None) => "end_state IS NULL AND",
+            Some(Some(_)) => "end_state = ?2 AND",
+        };
+        let sql = format!("SELECT {JOB_COLUMNS} FROM jobs WHERE {by_end} place < ?1 ORDER BY place DESC");
+        let mut statement = self.conn.prepare_cached(&sql)?;
+        let before = self.filter.before.map_or(i64::MAX, JobId::place);
+        let end = self.filter.state.filter(|state| state.end().is_some());
+        let mut rows = match end {
+            Some(end) => statement.query((before, end.name()))?,
+            None => statement.query([before])?,
+        };
+        let (mut jobs, mut looked_at, mut last) = (Vec::new(), 0, None);
+        while let Some(row) = rows.next()? {
+            if jobs.len() >= self.filter.limit.max(1) || looked_at == LOOKED_AT_MAX {
+                return Ok(ListPage { jobs, next: last });
+            }
+            looked_at += 1;
+            last = Some(JobId::from_parts(row.get(0)?, row.get(1)?));
+            jobs.extend(self.look_at(row)?);
+        }
+        Ok(ListPage { jobs, next: None })
+    }
+
+    fn look_at(&mut self, row: &Row<'_>) -> Outcome<Option<JobView>> {
+        let is = |column, wanted: &Option<String>| -> Outcome<bool> {
+            let Some(wanted) = wanted else { return Ok(true) };
+            Ok(row.get_ref(column)?.as_str().map_err(rusqlite::Error::from)? == wanted)
+        };
+        if !is(2, &self.filter.plugin)? || !is(3, &self.filter.downstream)? {
+            return Ok(None);
+        }
+        let row = JobRow::read(row)?;
+        let has = |(name, value): &(String, String)| row.label(name) == Some(value);
+        if !self.filter.labels.iter().all(has) {
+            return Ok(None);
+        }
+        let standing = self.standing(&row)?;
+        if self.filter.state.is_some_and(|state| state != standing.state) {
+            return Ok(None);
+        }
+        let errors = rows::chain(self.conn, standing.newest).map(|attempt| Ok(attempt?.view.error));
+        let last_error = errors.filter_map(Outcome::transpose).next().transpose()?;
+        Ok(Some(JobView { last_error, ..standing.view(row, Vec::new()) }))
+    }
+
+    fn standing(&mut self, row: &JobRow) -> Outcome<Standing> {
+        let entry = match row.end {
+            Some(_) => None,
+            None => self.shared.memory().live.get(row.id).copied(),
+        };
+        let (conn, newest) = (self.conn, &mut self.newest);
+        Standing::find(conn, row, entry.as_ref(), self.now, || {
+            if newest.is_none() {
+                *newest = Some(recover::newest_attempts(conn)?);
+            }
+            let seen = newest.as_ref().and_then(|newest| newest.get(&row.id.place())).copied();
+            match seen {
+                Some(seen) => Ok(Some(seen)),
+                None => row.last_attempt.map(|seq| recover::newest_at(conn, seq)).transpose(),
+            }
+        })
+    }
+}

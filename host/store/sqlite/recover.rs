@@ -1,0 +1,249 @@
+//! Reading what is unfinished: all of it at the opening, the nearest of it when the memory has room again.
+
+use std::collections::{HashMap, HashSet};
+
+use rusqlite::{Connection, OptionalExtension as _, Row};
+
+use super::fault::Outcome;
+use super::rows::{Retried, retried};
+use crate::clock::UnixMs;
+use crate::job::JobId;
+use crate::job::live::{Key, LiveSet, Reload, Unfinished};
+
+/// The tokens of one opening: no lease of an earlier one is mistaken for a present one.
+const TOKENS_PER_BOOT: i64 = 1 << 40;
+
+/// The writer's counters.
+#[derive(Debug, Default)]
+pub(super) struct Numbers {
+    /// The highest place ever given out, or 0.
+    pub(super) last_place: i64,
+    /// The number of the next attempt row.
+    pub(super) attempts_next: i64,
+    /// Every newest attempt of an unfinished job that the job's own row does not name is at or behind this one.
+    pub(super) attempts_floor: i64,
+    /// The first attempt number of the group that is being written.
+    pub(super) group_attempts_from: i64,
+    /// The jobs with a row in `starts`.
+    pub(super) starts: HashSet<i64>,
+}
+
+/// What the opening found.
+pub(super) struct Recovered {
+    pub(super) live: LiveSet,
+    pub(super) numbers: Numbers,
+    /// A moment that has certainly passed.
+    pub(super) seen: UnixMs,
+}
+
+/// A waiting job, its plugin and its downstream.
+pub(super) type Found = (Unfinished, String, String);
+
+/// What the newest attempt says of a job.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Newest {
+    pub(super) seq: i64,
+    n: u32,
+    failed: u32,
+    /// When the next one is due; of a held job: when it was held.
+    due: Option<UnixMs>,
+    held: bool,
+}
+
+/// Reads everything that is unfinished.
+pub(super) fn recover(conn: &Connection, kept_max: usize) -> Outcome<Recovered> {
+    let boots = meta(conn, "boots")? + 1;
+    set_meta(conn, "boots", boots)?;
+    // A start of a job that is final or gone: it was cancelled while it ran, and then the host died.
+    conn.execute(
+        "DELETE FROM starts WHERE NOT EXISTS \
+         (SELECT 1 FROM jobs WHERE jobs.place = starts.place AND end_state IS NULL)",
+        (),
+    )?;
+    let mut live = LiveSet::new(kept_max, boots * TOKENS_PER_BOOT);
+    let sql = "SELECT count(*) FROM jobs WHERE end_state IS NULL";
+    live.reserve(conn.query_row(sql, (), |row| row.get(0).map(i64::unsigned_abs))?);
+    let seen = latest_moment(conn)?;
+    let starts = read_starts(conn)?;
+    scan(conn, i64::MAX, |mut job, plugin, downstream| {
+        let interrupted = starts.get(&job.id.place()).filter(|(n, _)| *n > job.attempts);
+        job.interrupted = interrupted.map(|(_, started_at)| *started_at);
+        live.insert(&job, plugin, downstream, seen);
+    })?;
+    let last_place = conn.query_row("SELECT coalesce(max(place), 0) FROM jobs", (), |row| row.get(0))?;
+    let last_attempt: i64 = conn.query_row("SELECT coalesce(max(seq), 0) FROM attempts", (), |row| row.get(0))?;
+    let attempts_next = meta(conn, "attempts_next")?.max(last_attempt + 1);
+    let numbers = Numbers {
+        last_place,
+        attempts_next,
+        group_attempts_from: attempts_next,
+        attempts_floor: meta(conn, "attempts_floor")?,
+        starts: starts.into_keys().collect(),
+    };
+    Ok(Recovered { live, numbers, seen })
+}
+
+/// The nearest waiting jobs at or behind a key, and the key of the first one left.
+pub(super) fn nearest(conn: &Connection, reload: Reload, suspects_to: i64) -> Outcome<(Vec<Found>, Option<Key>)> {
+    let key = |found: &Found| (found.0.due, found.0.id.place());
+    let mut nearest: Vec<Found> = Vec::new();
+    let mut rest_from: Option<Key> = None;
+    let mut trim = |nearest: &mut Vec<Found>| {
+        if nearest.len() > reload.most {
+            let (_, first_left, _) = nearest.select_nth_unstable_by_key(reload.most, key);
+            let first_left = key(first_left);
+            rest_from = Some(rest_from.map_or(first_left, |rest| rest.min(first_left)));
+            nearest.truncate(reload.most);
+        }
+    };
+    scan(conn, suspects_to, |job, plugin, downstream| {
+        if (job.due, job.id.place()) >= reload.from {
+            nearest.push((job, plugin.to_owned(), downstream.to_owned()));
+            if nearest.len() >= 2 * reload.most {
+                trim(&mut nearest);
+            }
+        }
+    })?;
+    trim(&mut nearest);
+    Ok((nearest, rest_from))
+}
+
+/// Goes over the unfinished jobs in the order of their arrival.
+fn scan(conn: &Connection, suspects_to: i64, mut found: impl FnMut(Unfinished, &str, &str)) -> Outcome<()> {
+    let newest = newest_attempts(conn)?;
+    let unholds = unholds(conn)?;
+    let mut statement = conn.prepare(
+        "SELECT place, tail, plugin, downstream, priority, run_at_ms, retried_ms, retried_after, last_attempt \
+         FROM jobs WHERE end_state IS NULL ORDER BY place",
+    )?;
+    let mut rows = statement.query(())?;
+    while let Some(row) = rows.next()? {
+        let place: i64 = row.get(0)?;
+        let text = |column| row.get_ref(column)?.as_str().map_err(rusqlite::Error::from);
+        let (plugin, downstream) = (text(2)?, text(3)?);
+        let on_row: Option<i64> = row.get(8)?;
+        let (newest, anchored) = match newest.get(&place).copied() {
+            Some(newest) if on_row.is_none_or(|seq| seq < newest.seq) => (Some(newest), false),
+            _ => (on_row.map(|seq| newest_at(conn, seq)).transpose()?, true),
+        };
+        let waiting = Waiting {
+            id: JobId::from_parts(place, row.get(1)?),
+            priority: row.get(4)?,
+            run_at: UnixMs(row.get(5)?),
+            retried: retried(row.get(6)?, row.get(7)?),
+            unheld_to: unholds.get(plugin).copied().unwrap_or(0),
+        };
+        let job = Unfinished { suspect: place <= suspects_to, anchored, ..waiting.after(newest) };
+        found(job, plugin, downstream);
+    }
+    Ok(())
+}
+
+/// What decides when an unfinished job is due.
+pub(super) struct Waiting {
+    pub(super) id: JobId,
+    pub(super) priority: i16,
+    pub(super) run_at: UnixMs,
+    pub(super) retried: Option<Retried>,
+    /// Attempts up to this one hold no job of its plugin.
+    pub(super) unheld_to: i64,
+}
+
+impl Waiting {
+    /// The job as it waits after its newest attempt. A person's retry after it counts for more than what it said.
+    pub(super) fn after(self, newest: Option<Newest>) -> Unfinished {
+        let blank = Unfinished { priority: self.priority, ..Unfinished::new(self.id) };
+        let retried_at = self.retried.map(|retried| retried.at);
+        let Some(newest) = newest else {
+            return Unfinished { due: retried_at.unwrap_or(self.run_at), ..blank };
+        };
+        let overruled = self.retried.is_some_and(|retried| retried.after >= newest.n);
+        let said = newest.due.filter(|_| !overruled);
+        Unfinished {
+            due: said.or(retried_at).unwrap_or(self.run_at),
+            attempts: newest.n,
+            failed: newest.failed,
+            newest: newest.seq,
+            held: newest.held && !overruled && newest.seq > self.unheld_to,
+            ..blank
+        }
+    }
+}
+
+/// The newest attempts, from the floor on, of the jobs that go on after them.
+pub(super) fn newest_attempts(conn: &Connection) -> Outcome<HashMap<i64, Newest>> {
+    let sql = format!("SELECT {NEWEST_COLUMNS}, place FROM attempts WHERE seq >= ?1 ORDER BY seq");
+    let mut statement = conn.prepare(&sql)?;
+    let mut rows = statement.query([meta(conn, "attempts_floor")?])?;
+    let mut newest = HashMap::new();
+    while let Some(row) = rows.next()? {
+        let (attempt, place) = (Newest::read(row)?, row.get(6)?);
+        if attempt.due.is_some() {
+            newest.insert(place, attempt);
+        } else {
+            // It ended the job, or was void. Where the job goes on all the same, its row names the attempt.
+            newest.remove(&place);
+        }
+    }
+    Ok(newest)
+}
+
+const NEWEST_COLUMNS: &str = "seq, n, failed, next_run_ms, held, finished_ms";
+
+impl Newest {
+    fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
+        let (next_run, held): (Option<i64>, bool) = (row.get(3)?, row.get(4)?);
+        let due = if held { Some(row.get(5)?) } else { next_run };
+        Ok(Self { seq: row.get(0)?, n: row.get(1)?, failed: row.get(2)?, due: due.map(UnixMs), held })
+    }
+}
+
+/// The attempt of that number, which must exist.
+pub(super) fn newest_at(conn: &Connection, seq: i64) -> Outcome<Newest> {
+    let sql = format!("SELECT {NEWEST_COLUMNS} FROM attempts WHERE seq = ?1");
+    Ok(conn.prepare_cached(&sql)?.query_row([seq], Newest::read)?)
+}
+
+/// The newest attempt of an unfinished job that is not in memory: from its row, or by looking over the newest attempts.
+pub(super) fn newest_of(conn: &Connection, place: i64, on_row: Option<i64>) -> Outcome<Option<Newest>> {
+    let sql = "SELECT max(seq) FROM attempts WHERE seq >= ?1 AND place = ?2";
+    let floor = meta(conn, "attempts_floor")?;
+    let seen: Option<i64> = conn.prepare_cached(sql)?.query_row([floor, place], |row| row.get(0))?;
+    seen.max(on_row).map(|seq| newest_at(conn, seq)).transpose()
+}
+
+/// Up to which attempt a plugin's jobs are no longer held.
+pub(super) fn unheld_to(conn: &Connection, plugin: &str) -> Outcome<i64> {
+    let mut statement = conn.prepare_cached("SELECT seq FROM unholds WHERE plugin = ?1")?;
+    Ok(statement.query_row([plugin], |row| row.get(0)).optional()?.unwrap_or(0))
+}
+
+fn unholds(conn: &Connection) -> Outcome<HashMap<String, i64>> {
+    let mut statement = conn.prepare("SELECT plugin, seq FROM unholds")?;
+    Ok(statement.query_map((), |row| Ok((row.get(0)?, row.get(1)?)))?.collect::<Result<_, _>>()?)
+}
+
+fn read_starts(conn: &Connection) -> Outcome<HashMap<i64, (u32, UnixMs)>> {
+    let mut statement = conn.prepare("SELECT place, n, started_ms FROM starts")?;
+    let read = |row: &Row<'_>| Ok((row.get(0)?, (row.get(1)?, UnixMs(row.get(2)?))));
+    Ok(statement.query_map((), read)?.collect::<Result<_, _>>()?)
+}
+
+/// When the newest thing on disk happened.
+fn latest_moment(conn: &Connection) -> Outcome<UnixMs> {
+    let sql = "SELECT max( \
+               coalesce((SELECT created_ms FROM jobs ORDER BY place DESC LIMIT 1), 0), \
+               coalesce((SELECT finished_ms FROM attempts ORDER BY seq DESC LIMIT 1), 0))";
+    Ok(UnixMs(conn.query_row(sql, (), |row| row.get(0))?))
+}
+
+pub(super) fn meta(conn: &Connection, name: &str) -> Outcome<i64> {
+    let mut statement = conn.prepare_cached("SELECT value FROM meta WHERE name = ?1")?;
+    Ok(statement.query_row([name], |row| row.get(0)).optional()?.unwrap_or(0))
+}
+
+pub(super) fn set_meta(conn: &Connection, name: &str, value: i64) -> Outcome<()> {
+    let sql = "INSERT INTO meta (name, value) VALUES (?1, ?2) ON CONFLICT DO UPDATE SET value = excluded.value";
+    conn.prepare_cached(sql)?.execute((name, value))?;
+    Ok(())
+}

@@ -1,0 +1,179 @@
+//! Rows and what they mean.
+
+use rusqlite::{Connection, OptionalExtension as _, Row};
+
+use super::fault::{Fault, Outcome, damaged};
+use crate::clock::UnixMs;
+use crate::job::spec::JSON;
+use crate::job::units::TimeSpan;
+use crate::job::{Completion, EndState, JobId, JobSpec, OutcomeKind, State};
+use crate::store::{Act, ActKind, AttemptView};
+
+/// The columns that [`JobRow::read`] takes, in its order.
+pub(super) const JOB_COLUMNS: &str = "place, tail, plugin, downstream, content_type, priority, run_at_ms, created_ms, \
+     retry, deadline_ms, labels, traceparent, idempotency_key, retried_ms, retried_after, end_state, finished_ms, \
+     last_attempt";
+
+/// A row of `jobs`.
+#[derive(Debug)]
+pub(super) struct JobRow {
+    pub(super) id: JobId,
+    pub(super) plugin: String,
+    pub(super) downstream: String,
+    content_type: Option<String>,
+    pub(super) priority: i16,
+    pub(super) run_at_ms: i64,
+    pub(super) created_ms: i64,
+    pub(super) retry: crate::job::RetryOverride,
+    deadline_ms: Option<i64>,
+    labels: std::collections::BTreeMap<String, String>,
+    traceparent: Option<String>,
+    pub(super) idempotency_key: Option<String>,
+    pub(super) retried: Option<Retried>,
+    pub(super) end: Option<(EndState, UnixMs)>,
+    pub(super) last_attempt: Option<i64>,
+}
+
+/// A person's last retry.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Retried {
+    pub(super) at: UnixMs,
+    /// The number of the attempt before it.
+    pub(super) after: u32,
+}
+
+impl JobRow {
+    pub(super) fn read(row: &Row<'_>) -> Outcome<Self> {
+        let place = row.get(0)?;
+        let end: Option<String> = row.get(15)?;
+        Ok(Self {
+            id: JobId::from_parts(place, row.get(1)?),
+            plugin: row.get(2)?,
+            downstream: row.get(3)?,
+            content_type: row.get(4)?,
+            priority: row.get(5)?,
+            run_at_ms: row.get(6)?,
+            created_ms: row.get(7)?,
+            retry: json("retry policy", place, row.get(8)?)?,
+            deadline_ms: row.get(9)?,
+            labels: json("labels", place, row.get(10)?)?,
+            traceparent: row.get(11)?,
+            idempotency_key: row.get(12)?,
+            retried: retried(row.get(13)?, row.get(14)?),
+            end: end.map(|end| Ok::<_, Fault>((end_state(place, &end)?, UnixMs(row.get(16)?)))).transpose()?,
+            last_attempt: row.get(17)?,
+        })
+    }
+
+    pub(super) fn label(&self, name: &str) -> Option<&String> {
+        self.labels.get(name)
+    }
+
+    pub(super) fn into_spec(self, payload: Vec<u8>) -> JobSpec {
+        JobSpec {
+            plugin: self.plugin,
+            downstream: self.downstream,
+            content_type: self.content_type.unwrap_or_else(|| JSON.to_owned()),
+            payload: payload.into(),
+            run_at: UnixMs(self.run_at_ms),
+            priority: self.priority,
+            retry: self.retry,
+            deadline: self.deadline_ms.map(|ms| TimeSpan::from_ms(ms.unsigned_abs())),
+            labels: self.labels,
+            traceparent: self.traceparent,
+            idempotency_key: self.idempotency_key,
+        }
+    }
+}
+
+pub(super) fn retried(at_ms: Option<i64>, after: Option<u32>) -> Option<Retried> {
+    Some(Retried { at: UnixMs(at_ms?), after: after? })
+}
+
+/// The job at this place, whatever the rest of its id.
+pub(super) fn job(conn: &Connection, place: i64) -> Outcome<Option<JobRow>> {
+    let sql = format!("SELECT {JOB_COLUMNS} FROM jobs WHERE place = ?1");
+    let mut statement = conn.prepare_cached(&sql)?;
+    let mut rows = statement.query([place])?;
+    rows.next()?.map(JobRow::read).transpose()
+}
+
+pub(super) fn payload(conn: &Connection, place: i64) -> Outcome<Vec<u8>> {
+    let mut statement = conn.prepare_cached("SELECT body FROM payloads WHERE place = ?1")?;
+    Ok(statement.query_row([place], |row| row.get(0)).optional()?.unwrap_or_default())
+}
+
+pub(super) fn result(conn: &Connection, place: i64) -> Outcome<Option<Completion>> {
+    let mut statement = conn.prepare_cached("SELECT content_type, body, attributes FROM results WHERE place = ?1")?;
+    let mut rows = statement.query([place])?;
+    let Some(row) = rows.next()? else { return Ok(None) };
+    let (content_type, body) = (row.get(0)?, row.get::<_, Vec<u8>>(1)?.into());
+    Ok(Some(Completion { content_type, body, attributes: json("attributes", place, row.get(2)?)? }))
+}
+
+pub(super) fn acts(conn: &Connection, place: i64) -> Outcome<Vec<Act>> {
+    let mut statement = conn.prepare_cached("SELECT at_ms, what FROM acts WHERE place = ?1 ORDER BY seq")?;
+    let read = |row: &Row<'_>| {
+        let what = if row.get_ref(1)?.as_str()? == "cancel" { ActKind::Cancel } else { ActKind::Retry };
+        Ok(Act { at: UnixMs(row.get(0)?), what })
+    };
+    Ok(statement.query_map([place], read)?.collect::<Result<_, _>>()?)
+}
+
+/// A row of `attempts`.
+#[derive(Clone, Debug)]
+pub(super) struct AttemptRow {
+    pub(super) seq: i64,
+    pub(super) previous: Option<i64>,
+    pub(super) view: AttemptView,
+    pub(super) failed: u32,
+    pub(super) held: bool,
+}
+
+/// The attempt of that number, which must exist.
+pub(super) fn attempt(conn: &Connection, seq: i64) -> Outcome<AttemptRow> {
+    let sql = "SELECT previous, n, started_ms, finished_ms, kind, error, code, delay_ms, next_run_ms, digest, cpu_us, \
+               memory_peak_bytes, failed, held FROM attempts LEFT JOIN revisions ON revisions.id = revision \
+               WHERE seq = ?1";
+    let mut statement = conn.prepare_cached(sql)?;
+    let mut rows = statement.query([seq])?;
+    let row = rows.next()?.ok_or_else(|| damaged("attempt", seq, "it is gone"))?;
+    let kind = row.get_ref(4)?.as_str().map_err(rusqlite::Error::from)?;
+    let kind = OutcomeKind::from_name(kind).ok_or_else(|| damaged("outcome", seq, kind))?;
+    let view = AttemptView {
+        n: row.get(1)?,
+        started_at: UnixMs(row.get(2)?),
+        finished_at: Some(UnixMs(row.get(3)?)),
+        kind: Some(kind),
+        error: row.get(5)?,
+        code: row.get(6)?,
+        delay_ms: row.get(7)?,
+        next_run_at: row.get::<_, Option<i64>>(8)?.map(UnixMs),
+        revision: row.get(9)?,
+        cpu_us: row.get::<_, i64>(10)?.unsigned_abs(),
+        memory_peak_bytes: row.get::<_, i64>(11)?.unsigned_abs(),
+    };
+    Ok(AttemptRow { seq, previous: row.get(0)?, view, failed: row.get(12)?, held: row.get(13)? })
+}
+
+/// The attempts of a job from its newest back to its first, read one by one.
+pub(super) fn chain(conn: &Connection, newest: Option<i64>) -> impl Iterator<Item = Outcome<AttemptRow>> {
+    let mut next = newest.filter(|seq| *seq > 0);
+    std::iter::from_fn(move || {
+        let row = attempt(conn, next?);
+        next = row.as_ref().ok().and_then(|row| row.previous);
+        Some(row)
+    })
+}
+
+pub(super) fn end_state(place: i64, name: &str) -> Outcome<EndState> {
+    name.parse::<State>().ok().and_then(State::end).ok_or_else(|| damaged("end state", place, name))
+}
+
+/// Reads a column of JSON; NULL is the default.
+pub(super) fn json<T>(what: &str, place: i64, text: Option<String>) -> Outcome<T>
+where
+    T: Default + serde::de::DeserializeOwned,
+{
+    text.map_or_else(|| Ok(T::default()), |text| serde_json::from_str(&text).map_err(|why| damaged(what, place, why)))
+}

@@ -1,0 +1,83 @@
+//! The embedded store from within: its file, its refusals, its bounds.
+
+use std::os::unix::fs::PermissionsExt as _;
+
+use rusqlite::Connection;
+use tempfile::TempDir;
+
+use super::*;
+use crate::job::{Admit, Disposition, Evidence, JobSpec, Lane, OutcomeKind};
+
+mod bounds;
+mod histories;
+mod layout;
+
+const NOW: UnixMs = UnixMs(1_767_323_045_000);
+
+struct Open;
+
+impl Admission for Open {
+    fn admit(&mut self, _: &Lane, _: UnixMs) -> Admit {
+        Admit::Yes
+    }
+}
+
+fn open_with(folder: &TempDir, options: SqliteOptions) -> Result<SqliteStore, StoreError> {
+    SqliteStore::open(&folder.path().join("data/windlass.db"), options, Arc::new(Chance::seeded(1)))
+}
+
+fn open(folder: &TempDir) -> Result<SqliteStore, StoreError> {
+    open_with(folder, SqliteOptions::default())
+}
+
+fn spec(run_at: UnixMs, payload_bytes: usize) -> JobSpec {
+    let (plugin, downstream) = ("echo".to_owned(), "echo".to_owned());
+    let (retry, deadline, labels) = Default::default();
+    JobSpec {
+        plugin,
+        downstream,
+        content_type: crate::job::spec::JSON.to_owned(),
+        payload: vec![b'1'; payload_bytes].into(),
+        run_at,
+        priority: 0,
+        retry,
+        deadline,
+        labels,
+        traceparent: None,
+        idempotency_key: None,
+    }
+}
+
+fn job(run_at: UnixMs) -> NewJob {
+    NewJob { spec: spec(run_at, 8), request_digest: [0; 32] }
+}
+
+async fn accept(store: &SqliteStore, run_at: UnixMs) -> JobId {
+    match store.enqueue(vec![job(run_at)], NOW).await.expect("accepted")[..] {
+        [Enqueued::Created(id)] => id,
+        ref other => panic!("{other:?}"),
+    }
+}
+
+fn ending(claimed: &Claimed, now: UnixMs, disposition: Disposition) -> Finish {
+    let kind = match disposition {
+        Disposition::Complete => OutcomeKind::Completed,
+        Disposition::Hold => OutcomeKind::Denied,
+        Disposition::Discard => OutcomeKind::Reject,
+        Disposition::Cancel => OutcomeKind::Cancelled,
+        Disposition::Retry { .. } => OutcomeKind::TryAgain,
+    };
+    Finish {
+        lease: claimed.lease,
+        attempt: claimed.attempt,
+        started_at: claimed.started_at,
+        finished_at: now,
+        kind,
+        error: None,
+        code: None,
+        delay_ms: None,
+        result: None,
+        evidence: Evidence::default(),
+        disposition,
+    }
+}

@@ -1,0 +1,102 @@
+//! The file: who may open it, and what it refuses to hold.
+
+use super::*;
+
+fn reason(opened: Result<SqliteStore, StoreError>) -> String {
+    match opened {
+        Err(StoreError::Open { reason, .. }) => reason,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_second_owner_is_refused_at_once() {
+    let folder = TempDir::new().unwrap();
+    let first = open(&folder).unwrap();
+    assert!(reason(open(&folder)).starts_with("another windlass is using it"));
+    drop(first);
+    open(&folder).unwrap();
+}
+
+#[tokio::test]
+async fn a_newer_layout_and_a_foreign_file_are_refused() {
+    let folder = TempDir::new().unwrap();
+    drop(open(&folder).unwrap());
+    let file = folder.path().join("data/windlass.db");
+    Connection::open(&file).unwrap().pragma_update(None, "user_version", 99).unwrap();
+    assert!(reason(open(&folder)).contains("its layout is number 99"));
+
+    let folder = TempDir::new().unwrap();
+    std::fs::create_dir(folder.path().join("data")).unwrap();
+    let foreign = Connection::open(folder.path().join("data/windlass.db")).unwrap();
+    foreign.execute_batch("CREATE TABLE recipes (name TEXT)").unwrap();
+    assert!(reason(open(&folder)).contains("not a windlass store"));
+
+    let folder = TempDir::new().unwrap();
+    std::fs::create_dir(folder.path().join("data")).unwrap();
+    std::fs::write(folder.path().join("data/windlass.db"), "x".repeat(9_000)).unwrap();
+    assert!(reason(open(&folder)).contains("not a database"));
+}
+
+#[tokio::test]
+async fn nobody_else_can_read_it() {
+    let folder = TempDir::new().unwrap();
+    let store = open(&folder).unwrap();
+    accept(&store, NOW).await;
+    let mode = |name: &str| std::fs::metadata(folder.path().join(name)).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode("data"), 0o700);
+    for name in ["data/windlass.db", "data/windlass.db-wal", "data/windlass.db.lock"] {
+        assert_eq!(mode(name), 0o600, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn nonsense_rows_are_refused() {
+    let folder = TempDir::new().unwrap();
+    drop(open(&folder).unwrap());
+    let conn = Connection::open(folder.path().join("data/windlass.db")).unwrap();
+    let job = |columns: &str, values: &str| {
+        format!(
+            "INSERT INTO jobs (place, tail, plugin, downstream, priority, run_at_ms, created_ms{columns}) \
+             VALUES (1, 2, 'p', 'd', 0, 3, 4{values})"
+        )
+    };
+    let attempt = |columns: &str, values: &str| {
+        format!(
+            "INSERT INTO attempts (seq, place, started_ms, finished_ms, cpu_us, memory_peak_bytes, n, kind, failed, \
+             held{columns}) VALUES (9, 1, 3, 4, 0, 0{values})"
+        )
+    };
+    let good = [job("", ""), attempt(", previous, next_run_ms", ", 2, 'trap', 1, 0, 8, 5")];
+    for sql in good {
+        conn.execute(&sql, ()).unwrap_or_else(|error| panic!("{error}: {sql}"));
+    }
+    conn.execute_batch("DELETE FROM jobs; DELETE FROM attempts").unwrap();
+    let bad = [
+        job(", end_state", ", 'completed'"),
+        job(", finished_ms", ", 5"),
+        job(", end_state, finished_ms", ", 'running', 5"),
+        job(", end_state, finished_ms", ", 'completed', 5"),
+        job(", retried_ms", ", 5"),
+        job(", retried_after", ", 5"),
+        job(", labels", ", 'no json'"),
+        job(", retry", ", '{'"),
+        job(", deadline_ms", ", -1"),
+        job("", "").replace("'d', 0,", "'d', 32768,"),
+        job("", "").replace("(1, 2", "(0, 2"),
+        attempt("", ", 1, 'broken', 0, 0"),
+        attempt("", ", 0, 'trap', 0, 0"),
+        attempt("", ", 1, 'trap', 2, 0"),
+        attempt("", ", 1, 'trap', 0, 2"),
+        attempt(", next_run_ms", ", 1, 'denied', 0, 1, 5"),
+        attempt(", previous", ", 2, 'trap', 1, 0, 9"),
+        "INSERT INTO idempotency VALUES ('k', 1, 2, x'00', 3)".to_owned(),
+        "INSERT INTO acts VALUES (1, 1, 2, 'praise')".to_owned(),
+        "INSERT INTO attempt_evidence VALUES (1, 'no json', 0, NULL)".to_owned(),
+        "INSERT INTO starts VALUES (1, 0, 2)".to_owned(),
+    ];
+    for sql in bad {
+        let error = conn.execute(&sql, ()).expect_err(&sql);
+        assert_eq!(error.sqlite_error_code(), Some(rusqlite::ErrorCode::ConstraintViolation), "{error}: {sql}");
+    }
+}

@@ -1,0 +1,316 @@
+//! The one thread that writes: group by group, each a transaction, synced before anybody is answered.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::Arc;
+use std::sync::mpsc::Receiver;
+
+use rusqlite::Connection;
+use tokio::sync::oneshot;
+
+use super::Shared;
+use super::effect::Effect;
+use super::enqueue::{Prepared, Ticket};
+use super::fault::{Fault, Outcome};
+use super::recover::{self, Numbers};
+use crate::clock::{Chance, UnixMs};
+use crate::job::{IdSource, JobId};
+use crate::store::{Acted, Enqueued, Finish, Finished, Lease, Retention, StoreError};
+
+/// How many calls one transaction serves at most.
+const GROUP_OPS_MAX: usize = 4_096;
+/// From how many pages on the WAL is copied back into the file.
+const WAL_PAGES: i64 = 1_000;
+
+/// Where an answer goes.
+pub(super) type To<T> = oneshot::Sender<Result<T, StoreError>>;
+type Answer = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
+
+/// The beginning of an attempt.
+#[derive(Debug)]
+pub(super) struct Begun {
+    pub(super) place: i64,
+    pub(super) n: u32,
+    pub(super) started_at: UnixMs,
+}
+
+/// What the writer is asked for.
+#[derive(Debug)]
+pub(super) enum Op {
+    Enqueue { jobs: Vec<Prepared>, now: UnixMs, ticket: Ticket, to: To<Vec<Enqueued>> },
+    Start { begun: Vec<Begun>, to: Option<To<()>> },
+    Release { leases: Vec<Lease>, to: To<()> },
+    Finish { finishes: Vec<Finish>, to: To<Vec<Finished>> },
+    Cancel { id: JobId, now: UnixMs, to: To<Acted> },
+    Retry { id: JobId, now: UnixMs, max_attempts: u32, to: To<Acted> },
+    Unhold { plugin: String, to: To<()> },
+    Prune { retention: Retention, now: UnixMs, most: usize, to: To<usize> },
+    SetPaused { plugin: String, paused: bool, to: To<()> },
+}
+
+/// What one transaction holds.
+#[derive(Default)]
+pub(super) struct Group {
+    pub(super) effects: Vec<Effect>,
+    /// Starts that are not written yet; an end in the same group spares them.
+    pub(super) starts: HashMap<i64, Begun>,
+    /// Starts on disk that this group deletes.
+    pub(super) starts_deleted: Vec<i64>,
+    /// Jobs that this group changes. A further change of one waits for the next group, so that each is judged by what
+    /// is in memory.
+    pub(super) touched: HashSet<i64>,
+    answers: Vec<Answer>,
+}
+
+impl Group {
+    /// Keeps an answer until the group's fate is known, and passes on whether the work went well.
+    fn answer<T: Send + 'static>(&mut self, to: To<T>, answer: Outcome<T>) -> Outcome<()> {
+        let (answer, outcome) = match answer {
+            Ok(answer) => (Some(answer), Ok(())),
+            Err(fault) => (None, Err(fault)),
+        };
+        self.answers.push(Box::new(move |fate| {
+            let lost = || StoreError::Failed("a failed group was committed".to_owned());
+            // Nobody may wait any more.
+            _ = to.send(fate.and_then(|()| answer.ok_or_else(lost)));
+        }));
+        outcome
+    }
+}
+
+/// The writer's own state.
+pub(super) struct Writer {
+    pub(super) conn: Connection,
+    pub(super) shared: Arc<Shared>,
+    pub(super) ids: IdSource,
+    pub(super) chance: Arc<Chance>,
+    pub(super) numbers: Numbers,
+    pub(super) starts_on_disk: HashSet<i64>,
+    /// The numbers of the revisions that have been seen.
+    pub(super) revisions: HashMap<String, i64>,
+    /// The highest place at the opening: what is at or before it may have killed a host.
+    opening_place: i64,
+}
+
+impl Writer {
+    pub(super) fn new(conn: Connection, shared: Arc<Shared>, mut numbers: Numbers, chance: Arc<Chance>) -> Self {
+        let starts_on_disk = std::mem::take(&mut numbers.starts);
+        let (ids, opening_place) = (IdSource::after(numbers.last_place), numbers.last_place);
+        let revisions = HashMap::new();
+        Self { conn, shared, ids, chance, numbers, starts_on_disk, revisions, opening_place }
+    }
+
+    /// Serves until nobody can ask any more.
+    pub(super) fn run(mut self, incoming: &Receiver<Op>) {
+        let mut waiting = VecDeque::new();
+        while let Ok(first) = incoming.recv() {
+            waiting.push_back(first);
+            waiting.extend(incoming.try_iter().take(GROUP_OPS_MAX - 1));
+            while !waiting.is_empty() {
+                self.write(&mut waiting);
+            }
+            self.reload();
+            self.checkpoint();
+        }
+        self.close();
+    }
+
+    /// Writes one group: what waits, up to the first change of a job that the group has changed already.
+    fn write(&mut self, waiting: &mut VecDeque<Op>) {
+        let mut group = Group::default();
+        let written =
+            self.shared.health().and_then(|()| self.fill(&mut group, waiting).map_err(|fault| self.roll_back(&fault)));
+        match written {
+            Ok(()) => self.apply(group),
+            Err(error) => {
+                // After the failure of the whole store nothing of what waits is tried.
+                if self.shared.failed.get().is_some() {
+                    waiting.drain(..).for_each(|op| op.refuse(&mut group));
+                }
+                group.answers.into_iter().for_each(|answer| answer(Err(error.clone())));
+            }
+        }
+    }
+
+    fn fill(&mut self, group: &mut Group, waiting: &mut VecDeque<Op>) -> Outcome<()> {
+        self.numbers.group_attempts_from = self.numbers.attempts_next;
+        self.conn.prepare_cached("BEGIN IMMEDIATE")?.execute(())?;
+        while let Some(op) = waiting.pop_front() {
+            if op.places().any(|place| group.touched.contains(&place)) {
+                waiting.push_front(op);
+                break;
+            }
+            self.carry_out(op, group)?;
+        }
+        self.write_starts(group)?;
+        self.conn.prepare_cached("COMMIT")?.execute(())?;
+        Ok(())
+    }
+
+    fn carry_out(&mut self, op: Op, group: &mut Group) -> Outcome<()> {
+        match op {
+            Op::Enqueue { jobs, now, ticket, to } => {
+                let answer = self.enqueue(jobs, now, group);
+                drop(ticket);
+                group.answer(to, answer)
+            }
+            Op::Start { begun, to } => {
+                group.starts.extend(begun.into_iter().map(|begun| (begun.place, begun)));
+                to.map_or(Ok(()), |to| group.answer(to, Ok(())))
+            }
+            Op::Release { leases, to } => {
+                let answer = self.release(leases, group);
+                group.answer(to, answer)
+            }
+            Op::Finish { finishes, to } => {
+                let answer = self.finish(finishes, group);
+                group.answer(to, answer)
+            }
+            Op::Cancel { id, now, to } => {
+                let answer = self.cancel(id, now, group);
+                group.answer(to, answer)
+            }
+            Op::Retry { id, now, max_attempts, to } => {
+                let answer = self.retry(id, now, max_attempts, group);
+                group.answer(to, answer)
+            }
+            Op::Unhold { plugin, to } => {
+                let answer = self.unhold(plugin, group);
+                group.answer(to, answer)
+            }
+            Op::Prune { retention, now, most, to } => {
+                let answer = self.prune(retention, now, most, group);
+                group.answer(to, answer)
+            }
+            Op::SetPaused { plugin, paused, to } => {
+                let answer = self.set_paused(&plugin, paused);
+                group.answer(to, answer)
+            }
+        }
+    }
+
+    fn write_starts(&self, group: &Group) -> Outcome<()> {
+        let sql = "INSERT INTO starts (place, n, started_ms) VALUES (?1, ?2, ?3) \
+                   ON CONFLICT DO UPDATE SET n = excluded.n, started_ms = excluded.started_ms";
+        let mut insert = self.conn.prepare_cached(sql)?;
+        for begun in group.starts.values() {
+            insert.execute((begun.place, begun.n, begun.started_at.0))?;
+        }
+        Ok(())
+    }
+
+    /// The start of this job's attempt is no longer wanted, written or not.
+    pub(super) fn drop_start(&self, place: i64, group: &mut Group) -> Outcome<()> {
+        if group.starts.remove(&place).is_none() && self.starts_on_disk.contains(&place) {
+            self.conn.prepare_cached("DELETE FROM starts WHERE place = ?1")?.execute([place])?;
+            group.starts_deleted.push(place);
+        }
+        Ok(())
+    }
+
+    /// Undoes the group. What is not the disk's fullness, a foreign lock or a senseless value is final: a sync that
+    /// failed once is not tried again as if it could succeed.
+    fn roll_back(&mut self, fault: &Fault) -> StoreError {
+        self.revisions.clear();
+        let error = StoreError::from(fault);
+        let undone = self.conn.is_autocommit() || self.conn.execute_batch("ROLLBACK").is_ok();
+        if undone && !fault.is_final() {
+            return error;
+        }
+        self.shared.poison(&error);
+        self.shared.failure()
+    }
+
+    /// What was committed takes place in memory; then everybody is answered.
+    fn apply(&mut self, group: Group) {
+        for place in &group.starts_deleted {
+            self.starts_on_disk.remove(place);
+        }
+        self.starts_on_disk.extend(group.starts.keys());
+        let claimable = group.effects.iter().any(Effect::is_claimable);
+        let ended: Vec<i64> = group.effects.iter().filter_map(Effect::ended).collect();
+        self.shared.apply(group.effects);
+        if claimable {
+            self.shared.changed.notify_one();
+        }
+        self.shared.waiters.wake(ended.into_iter());
+        group.answers.into_iter().for_each(|answer| answer(Ok(())));
+    }
+
+    /// Reads back the nearest jobs that are on disk only, in the background, where the memory has room again.
+    fn reload(&self) {
+        let Some(reload) = self.shared.memory().live.begin_reload() else { return };
+        let (shared, opening_place) = (Arc::clone(&self.shared), self.opening_place);
+        let read = move || {
+            let read = shared.readers.read_here(|conn| recover::nearest(conn, reload, opening_place));
+            match read {
+                Ok((jobs, rest_from)) => {
+                    shared.memory().live.merge(reload, &jobs, rest_from, shared.seen());
+                    shared.changed.notify_one();
+                }
+                // Waiting jobs that cannot be read would wait for ever.
+                Err(error) => shared.poison(&error),
+            }
+        };
+        let thread = std::thread::Builder::new().name("windlass-reload".to_owned());
+        if thread.spawn(read).is_err() {
+            self.shared.memory().live.abandon(reload);
+        }
+    }
+
+    /// Copies the WAL back into the file, beside the readers. Here and not inside a commit, so that nobody waits for it
+    /// and its failure is seen.
+    fn checkpoint(&self) {
+        if self.shared.health().is_err() {
+            return;
+        }
+        let run = |sql| -> Outcome<i64> {
+            let mut statement = self.conn.prepare_cached(sql)?;
+            Ok(statement.query_row((), |row| Ok(row.get::<_, i64>(1)? - row.get::<_, i64>(2)?))?)
+        };
+        let outcome = run("PRAGMA wal_checkpoint(NOOP)")
+            .and_then(|pages| if pages < WAL_PAGES { Ok(pages) } else { run("PRAGMA wal_checkpoint(PASSIVE)") });
+        // Where the disk is full, or someone else reads, the WAL keeps what could not be copied.
+        if let Err(fault) = outcome
+            && fault.is_final()
+        {
+            self.shared.poison(&StoreError::from(&fault));
+        }
+    }
+
+    fn close(mut self) {
+        if self.shared.health().is_ok() {
+            self.numbers.group_attempts_from = self.numbers.attempts_next;
+            // Only spares the next opening some reading.
+            _ = self.write_numbers();
+        }
+    }
+}
+
+impl Op {
+    /// The existing jobs that this changes.
+    fn places(&self) -> impl Iterator<Item = i64> {
+        let (one, finishes, leases): (_, &[Finish], &[Lease]) = match self {
+            Self::Cancel { id, .. } | Self::Retry { id, .. } => (Some(id.place()), &[], &[]),
+            Self::Finish { finishes, .. } => (None, finishes, &[]),
+            Self::Release { leases, .. } => (None, &[], leases),
+            _ => (None, &[], &[]),
+        };
+        let finishes = finishes.iter().map(|finish| finish.lease.job.place());
+        one.into_iter().chain(finishes).chain(leases.iter().map(|lease| lease.job.place()))
+    }
+
+    /// Answers that nothing was done: the group's fate is a failure.
+    fn refuse(self, group: &mut Group) {
+        let lost = || Fault::Damaged(String::new());
+        _ = match self {
+            Self::Enqueue { to, .. } => group.answer(to, Err(lost())),
+            Self::Start { to, .. } => to.map_or(Ok(()), |to| group.answer(to, Err(lost()))),
+            Self::Finish { to, .. } => group.answer(to, Err(lost())),
+            Self::Cancel { to, .. } | Self::Retry { to, .. } => group.answer(to, Err(lost())),
+            Self::Prune { to, .. } => group.answer(to, Err(lost())),
+            Self::Release { to, .. } | Self::Unhold { to, .. } | Self::SetPaused { to, .. } => {
+                group.answer(to, Err(lost()))
+            }
+        };
+    }
+}

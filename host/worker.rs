@@ -1,0 +1,175 @@
+//! The loops that carry jobs to their end. They decide nothing themselves: they feed the state machines of
+//! [`crate::job`] and carry out what these say.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::sync::{Notify, mpsc};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::clock::{Chance, Clock};
+use crate::config::Config;
+use crate::job::gates::{Admission, Admit, Gates, Lane};
+use crate::job::{Evidence, JobSpec, Outcome, RetryOverride, RetryPolicy};
+use crate::plugin::{Call, Loader, Plugin, PluginChange, Registry};
+use crate::store::{Finish, Store, StoreError};
+
+mod completer;
+mod dispatcher;
+mod executor;
+mod plugin_sync;
+mod pruner;
+mod rescuer;
+
+/// Runs the attempts of one kind of job.
+#[async_trait]
+pub trait Handler: Send + Sync {
+    /// What is different in the retry policy of its jobs.
+    fn retry(&self) -> &RetryOverride;
+
+    /// Runs one attempt; when `cancelled` fires, it ends soon as [`crate::job::HostFault::Cancelled`].
+    async fn run(&self, call: Call, cancelled: &CancellationToken) -> (Outcome, Evidence);
+}
+
+/// Finds who runs a job. The plugins' [`Registry`] does; tests and benches bring their own.
+pub trait Handlers: Send + Sync {
+    /// The handler of that name, where it can run now.
+    fn find(&self, name: &str) -> Option<Arc<dyn Handler>>;
+}
+
+#[async_trait]
+impl Handler for Plugin {
+    fn retry(&self) -> &RetryOverride {
+        &self.file.retry
+    }
+
+    async fn run(&self, call: Call, cancelled: &CancellationToken) -> (Outcome, Evidence) {
+        Self::run(self, call, cancelled).await
+    }
+}
+
+impl Handlers for Registry {
+    fn find(&self, name: &str) -> Option<Arc<dyn Handler>> {
+        self.get(name).filter(|plugin| plugin.revision.is_some()).map(|plugin| plugin as Arc<dyn Handler>)
+    }
+}
+
+/// What all loops share.
+#[derive(Clone)]
+pub struct Parts {
+    /// Where jobs are kept.
+    pub store: Arc<dyn Store>,
+    /// The plugins' folder.
+    pub loader: Arc<Loader>,
+    /// Who runs the jobs.
+    pub handlers: Arc<dyn Handlers>,
+    /// Who may run now.
+    pub gates: Arc<Mutex<Gates>>,
+    /// Woken when a gate may have opened.
+    pub wake: Arc<Notify>,
+    /// The settings.
+    pub config: Arc<Config>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Draws for the jitter.
+    pub chance: Arc<Chance>,
+    /// What is counted.
+    pub metrics: Arc<crate::telemetry::Metrics>,
+}
+
+impl Parts {
+    fn gates(&self) -> std::sync::MutexGuard<'_, Gates> {
+        self.gates.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The retry policy of a job: its own words, then its plugin's, then the host's.
+    fn policy(&self, handler: Option<&dyn Handler>, spec: &JobSpec) -> RetryPolicy {
+        let host = self.config.retry.policy();
+        handler.map_or(host, |handler| host.overridden(handler.retry())).overridden(&spec.retry)
+    }
+}
+
+/// Asks the shared gates, one lock a question.
+struct SharedGates<'a>(&'a Mutex<Gates>);
+
+impl Admission for SharedGates<'_> {
+    fn admit(&mut self, lane: &Lane, now: crate::clock::UnixMs) -> Admit {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).admit(lane, now)
+    }
+}
+
+/// How many ended attempts may wait to be recorded; when so many wait, no further one begins.
+const UNRECORDED_MAX: usize = 4_096;
+
+/// The running loops.
+pub struct Worker {
+    parts: Parts,
+    loops: TaskTracker,
+    attempts: TaskTracker,
+    recording: tokio::task::JoinHandle<()>,
+    finishes: mpsc::Sender<Finish>,
+    stop: CancellationToken,
+    stop_now: CancellationToken,
+}
+
+impl Worker {
+    /// Looks through the plugins folder, takes over what a crash interrupted, and starts the loops. On return every
+    /// plugin that was in the folder is loaded or has its load error, and interrupted jobs are runnable.
+    ///
+    /// # Errors
+    /// Where the store fails.
+    pub async fn start(parts: Parts, changes: mpsc::UnboundedReceiver<PluginChange>) -> Result<Self, StoreError> {
+        let (finishes, unrecorded) = mpsc::channel(UNRECORDED_MAX);
+        let (stop, stop_now) = (CancellationToken::new(), CancellationToken::new());
+        let (loops, attempts) = (TaskTracker::new(), TaskTracker::new());
+        let recording = tokio::spawn(completer::run(parts.clone(), unrecorded));
+        for name in parts.store.paused_plugins().await? {
+            parts.gates().set_paused(&name, true);
+        }
+        spawn(&loops, &stop, plugin_sync::apply(parts.clone(), changes));
+        parts.loader.look().await;
+        rescuer::run(&parts).await?;
+        let worker = Self { parts: parts.clone(), loops, attempts, recording, finishes, stop, stop_now };
+        let executor = executor::Executor {
+            parts: parts.clone(),
+            finishes: worker.finishes.clone(),
+            stop_now: worker.stop_now.clone(),
+        };
+        worker.spawn(plugin_sync::watch(parts.clone()));
+        worker.spawn(dispatcher::run(parts.clone(), executor, worker.attempts.clone()));
+        worker.spawn(pruner::run(parts));
+        Ok(worker)
+    }
+
+    /// Takes no more work, lets running attempts finish for at most `grace` or until `hurry` is done, hands the others
+    /// back, records everything.
+    pub async fn stop(self, grace: Duration, hurry: impl Future<Output = ()>) {
+        self.parts.gates().stop();
+        self.stop.cancel();
+        self.loops.close();
+        self.loops.wait().await;
+        self.attempts.close();
+        tokio::select! {
+            () = self.attempts.wait() => {}
+            () = tokio::time::sleep(grace) => {}
+            () = hurry => {}
+        }
+        self.stop_now.cancel();
+        self.attempts.wait().await;
+        drop(self.finishes);
+        if let Err(error) = self.recording.await {
+            tracing::error!(%error, "the recording of attempts broke off");
+        }
+    }
+
+    fn spawn(&self, body: impl Future<Output = ()> + Send + 'static) {
+        spawn(&self.loops, &self.stop, body);
+    }
+}
+
+fn spawn(loops: &TaskTracker, stop: &CancellationToken, body: impl Future<Output = ()> + Send + 'static) {
+    let stop = stop.clone();
+    loops.spawn(async move { stop.run_until_cancelled(body).await });
+}

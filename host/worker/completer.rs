@@ -1,0 +1,52 @@
+//! Records the ends of attempts, as many at once as wait.
+
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+
+use super::Parts;
+use crate::store::{Finish, Finished, StoreError};
+
+/// So many are recorded in one go.
+const BATCH_MAX: usize = 512;
+/// How long to leave a full store alone.
+const FULL_PAUSE: Duration = Duration::from_millis(500);
+
+/// Records until every sender is gone and nothing waits.
+pub(super) async fn run(parts: Parts, mut unrecorded: mpsc::Receiver<Finish>) {
+    let mut batch = Vec::with_capacity(BATCH_MAX);
+    while unrecorded.recv_many(&mut batch, BATCH_MAX).await > 0 {
+        record(&parts, std::mem::take(&mut batch)).await;
+    }
+}
+
+/// Records one batch. A store that is full is asked again until there is room: what happened must not be forgotten. A
+/// store that failed is final, and the attempts are repeated when it is opened again.
+async fn record(parts: &Parts, batch: Vec<Finish>) {
+    loop {
+        match parts.store.finish(batch.clone()).await {
+            Ok(answers) => return note(parts, &batch, &answers),
+            Err(error @ (StoreError::Full(_) | StoreError::Busy(_))) => {
+                tracing::warn!(%error, attempts = batch.len(), "ended attempts wait for room in the store");
+                tokio::time::sleep(FULL_PAUSE).await;
+            }
+            Err(error) => {
+                tracing::error!(%error, attempts = batch.len(), "ended attempts cannot be recorded; they will be repeated");
+                return;
+            }
+        }
+    }
+}
+
+fn note(parts: &Parts, batch: &[Finish], answers: &[Finished]) {
+    for (finish, answer) in batch.iter().zip(answers) {
+        parts.metrics.attempt_ended(finish, *answer);
+        tracing::debug!(
+            job.id = %finish.lease.job,
+            attempt = finish.attempt,
+            outcome = finish.kind.name(),
+            error = finish.error.as_deref(),
+            "an attempt ended"
+        );
+    }
+}

@@ -1,0 +1,31 @@
+//! Deletes finished jobs that are past their retention.
+
+use std::time::Duration;
+
+use super::Parts;
+use crate::store::Retention;
+
+/// So many jobs go in one transaction, so that pruning never holds up the queue for long.
+const PRUNE_MAX: usize = 1_000;
+
+/// Prunes, for ever.
+pub(super) async fn run(parts: Parts) {
+    loop {
+        tokio::time::sleep(poll(&parts).await).await;
+    }
+}
+
+/// Prunes once and says how long to wait before the next time.
+async fn poll(parts: &Parts) -> Duration {
+    let settings = &parts.config.retention;
+    let retention =
+        Retention { completed: settings.completed.0, cancelled: settings.cancelled.0, discarded: settings.discarded.0 };
+    match parts.store.prune(retention, parts.clock.now(), PRUNE_MAX).await {
+        Ok(PRUNE_MAX) => Duration::ZERO,
+        Ok(_) => settings.every.0,
+        Err(error) => {
+            tracing::warn!(%error, "finished jobs could not be deleted");
+            settings.every.0
+        }
+    }
+}

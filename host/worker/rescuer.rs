@@ -1,0 +1,38 @@
+//! Takes over attempts whose host died: each is recorded as interrupted, counted, and its job runs again at once.
+
+use super::Parts;
+use crate::job::retry::{Verdict, decide};
+use crate::job::{Evidence, OutcomeKind};
+use crate::store::{Claimed, Finish, StoreError};
+
+/// Rescues what there is.
+pub(super) async fn run(parts: &Parts) -> Result<(), StoreError> {
+    let interrupted = parts.store.rescue(parts.clock.now()).await?;
+    if interrupted.is_empty() {
+        return Ok(());
+    }
+    tracing::warn!(attempts = interrupted.len(), "the host died during these attempts; their jobs run again");
+    let finishes = interrupted.into_iter().map(|claimed| finish(parts, claimed)).collect();
+    parts.store.finish(finishes).await.map(drop)
+}
+
+fn finish(parts: &Parts, claimed: Claimed) -> Finish {
+    let handler = parts.handlers.find(&claimed.spec.plugin);
+    let policy = parts.policy(handler.as_deref(), &claimed.spec);
+    let finished_at = parts.clock.now();
+    let kind = OutcomeKind::Interrupted;
+    let verdict = Verdict { kind, delay_ms: None, failed_before: claimed.failed_before, at: finished_at };
+    Finish {
+        lease: claimed.lease,
+        attempt: claimed.attempt,
+        started_at: claimed.started_at,
+        finished_at,
+        kind,
+        error: Some("the host died during the attempt".to_owned()),
+        code: None,
+        delay_ms: None,
+        result: None,
+        evidence: Evidence::default(),
+        disposition: decide(&policy, verdict, parts.chance.unit()),
+    }
+}

@@ -1,0 +1,75 @@
+//! A request by the standard interface, `wasi:http`.
+
+use std::fmt::Debug;
+
+use serde_json::Value;
+
+use crate::fetch::{Answer, Trouble};
+use crate::verb::body_bytes;
+use crate::wasi::http::outgoing_handler;
+use crate::wasi::http::types::{Fields, IncomingBody, IncomingResponse, Method, OutgoingBody, OutgoingRequest, Scheme};
+use crate::wasi::io::streams::{InputStream, StreamError};
+
+/// The most that one read or write may carry; for writes the interface sets it.
+const CHUNK_BYTES: usize = 4_096;
+
+/// Sends it.
+pub fn send(url: &str, method: Option<&str>, body: Option<Value>) -> Result<Answer, Trouble> {
+    let request = request(url, method.unwrap_or("GET"))?;
+    let outgoing = request.body().map_err(|()| trouble("the request has no body"))?;
+    let future = outgoing_handler::handle(request, None).map_err(trouble)?;
+    // That nothing takes the body is the consequence of a fault that the answer tells better.
+    let _ = write(outgoing, &body_bytes(body));
+    future.subscribe().block();
+    let response = future.get().ok_or_else(|| trouble("no answer after waiting"))?;
+    receive(response.map_err(|()| trouble("the answer was taken before"))?.map_err(trouble)?)
+}
+
+fn request(url: &str, method: &str) -> Result<OutgoingRequest, Trouble> {
+    let (scheme, rest) = url.split_once("://").ok_or_else(|| trouble("the URL has no scheme"))?;
+    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    let scheme = match scheme {
+        "http" => Scheme::Http,
+        "https" => Scheme::Https,
+        other => Scheme::Other(other.to_owned()),
+    };
+    let request = OutgoingRequest::new(Fields::new());
+    request.set_method(&Method::Other(method.to_owned())).map_err(|()| trouble("the method is refused"))?;
+    request.set_scheme(Some(&scheme)).map_err(|()| trouble("the scheme is refused"))?;
+    request.set_authority(Some(authority)).map_err(|()| trouble("the authority is refused"))?;
+    request.set_path_with_query(Some(path)).map_err(|()| trouble("the path is refused"))?;
+    Ok(request)
+}
+
+fn write(to: OutgoingBody, body: &[u8]) -> Result<(), Trouble> {
+    let stream = to.write().map_err(|()| trouble("the body was taken before"))?;
+    for chunk in body.chunks(CHUNK_BYTES) {
+        stream.blocking_write_and_flush(chunk).map_err(trouble)?;
+    }
+    // The stream is the body's child and has to go before it.
+    drop(stream);
+    OutgoingBody::finish(to, None).map_err(trouble)
+}
+
+fn receive(response: IncomingResponse) -> Result<Answer, Trouble> {
+    let entries = response.headers().entries();
+    let headers = entries.into_iter().map(|(name, value)| (name, String::from_utf8_lossy(&value).into_owned()));
+    let incoming: IncomingBody = response.consume().map_err(|()| trouble("the body was taken before"))?;
+    let stream = incoming.stream().map_err(|()| trouble("the body was read before"))?;
+    Ok(Answer { status: response.status(), headers: headers.collect(), body: read(&stream)? })
+}
+
+fn read(stream: &InputStream) -> Result<Vec<u8>, Trouble> {
+    let mut body = Vec::new();
+    loop {
+        match stream.blocking_read(CHUNK_BYTES as u64) {
+            Ok(chunk) => body.extend(chunk),
+            Err(StreamError::Closed) => return Ok(body),
+            Err(error) => return Err(trouble(error)),
+        }
+    }
+}
+
+fn trouble(error: impl Debug) -> Trouble {
+    Trouble { kind: "wasi", message: format!("{error:?}") }
+}

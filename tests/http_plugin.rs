@@ -1,0 +1,159 @@
+//! The shipped plugin `http`: its contract, run by the component in the repository and by one built anew.
+
+mod common;
+
+use common::{Downstream, Host, Reply, Setup, Value, guests, json, ms};
+
+async fn host(component: Vec<u8>, downstream: &Downstream) -> Host {
+    let file = format!("origins = [\"{}\"]\n[retry]\nmax_attempts = 1\ncap = \"2s\"", downstream.origin());
+    Setup::default().plugin("http", component, &file).start().await
+}
+
+async fn outcome(host: &Host, payload: Value) -> (Value, Value) {
+    let job = host.ended(&host.enqueue(json!({"plugin": "http", "payload": payload})).await).await;
+    (job["attempts"][0].clone(), job)
+}
+
+/// Answers as the path says: `/STATUS` or `/STATUS/RETRY-AFTER`.
+async fn scripted() -> Downstream {
+    Downstream::start(|seen, _| async move {
+        let mut parts = seen.target.trim_start_matches('/').split('/');
+        let reply = Reply::status(parts.next().and_then(|status| status.parse().ok()).unwrap_or(200));
+        match parts.next() {
+            Some(after) => reply.header("retry-after", &after.replace("%20", " ")),
+            None => reply,
+        }
+    })
+    .await
+}
+
+async fn each_status_has_its_outcome(component: Vec<u8>) {
+    let downstream = scripted().await;
+    let host = host(component, &downstream).await;
+    for (path, expected, delay) in [
+        ("/200", "completed", Value::Null),
+        ("/204", "completed", Value::Null),
+        ("/299", "completed", Value::Null),
+        ("/301", "reject", Value::Null),
+        ("/304", "reject", Value::Null),
+        ("/400", "reject", Value::Null),
+        ("/401", "reject", Value::Null),
+        ("/404", "reject", Value::Null),
+        ("/408", "try-again", Value::Null),
+        ("/410", "reject", Value::Null),
+        ("/422", "reject", Value::Null),
+        ("/425", "try-again", Value::Null),
+        ("/429", "rate-limited", Value::Null),
+        ("/429/7", "rate-limited", json!(7_000)),
+        ("/429/0", "rate-limited", json!(0)),
+        ("/429/soon", "rate-limited", Value::Null),
+        ("/429/-5", "rate-limited", Value::Null),
+        ("/500", "try-again", Value::Null),
+        ("/503", "try-again", Value::Null),
+        ("/503/2", "rate-limited", json!(2_000)),
+        ("/504", "try-again", Value::Null),
+    ] {
+        let (attempt, _) = outcome(&host, json!({"url": downstream.url(path)})).await;
+        assert_eq!(attempt["outcome"], expected, "{path}: {attempt:#}");
+        assert_eq!(attempt["retry_after_ms"], delay, "{path}: {attempt:#}");
+        if expected != "completed" {
+            assert_eq!(attempt["code"], json!(format!("http-{}", &path[1..4])), "{path}");
+        }
+    }
+    let (attempt, _) =
+        outcome(&host, json!({"url": downstream.url("/429/Wed,%2021%20Oct%202099%2007:28:00%20GMT")})).await;
+    assert!(attempt["retry_after_ms"].as_u64().is_some_and(|ms| ms > 1_000_000_000), "{attempt:#}");
+    let (attempt, _) = outcome(&host, json!({"url": downstream.url("/429/999999999999999999999999999999")})).await;
+    assert_eq!(attempt["outcome"], "rate-limited", "{attempt:#}");
+}
+
+async fn a_request_goes_out_as_the_payload_says(component: Vec<u8>) {
+    let downstream = Downstream::start(|_, _| async {
+        Reply::status(201).header("x-kind", "test").body("application/json", r#"{"ok":true}"#)
+    })
+    .await;
+    let host = host(component, &downstream).await;
+    let (_, job) = outcome(&host, json!({"url": downstream.url("/orders?x=1"), "method": "PUT", "headers": {"X-Token": "t"}, "body": {"n": 1}, "timeout": "5s"})).await;
+    assert_eq!(job["state"], "completed", "{job:#}");
+    assert_eq!((&job["result"]["status"], &job["result"]["body"]), (&json!(201), &json!({"ok": true})));
+    assert_eq!(job["result"]["headers"]["x-kind"], "test");
+    let seen = &downstream.seen()[0];
+    assert_eq!((seen.method.as_str(), seen.target.as_str()), ("PUT", "/orders?x=1"));
+    assert_eq!((seen.header("x-token"), seen.header("content-type")), ("t", "application/json"));
+    assert_eq!(seen.key(), job["id"].as_str().unwrap());
+    assert_eq!(seen.header("host"), downstream.address.to_string());
+    assert_eq!(serde_json::from_slice::<Value>(&seen.body).unwrap(), json!({"n": 1}));
+    outcome(&host, json!({"url": downstream.url("/bytes"), "body_base64": "AP8="})).await;
+    let seen = &downstream.seen()[1];
+    assert_eq!((seen.method.as_str(), &seen.body[..]), ("POST", &[0, 255][..]));
+}
+
+async fn faults_of_the_connection_are_told_apart(component: Vec<u8>) {
+    let hanging = Downstream::start(|_, _| std::future::pending()).await;
+    let host = host(component, &hanging).await;
+    let (attempt, _) = outcome(&host, json!({"url": hanging.url("/"), "timeout": "200ms"})).await;
+    assert_eq!(attempt["outcome"], "unknown-outcome", "{attempt:#}");
+    let address = hanging.address;
+    drop(hanging);
+    // The listener is gone when a connection is refused.
+    common::until("the port is closed", || async {
+        tokio::net::TcpStream::connect(address).await.is_err().then_some(())
+    })
+    .await;
+    let (attempt, _) = outcome(&host, json!({"url": format!("http://{address}/")})).await;
+    assert_eq!(attempt["outcome"], "try-again", "{attempt:#}");
+    assert!(attempt["error"].as_str().unwrap().contains(&address.to_string()), "{attempt:#}");
+}
+
+async fn a_malformed_payload_is_refused_before_it_is_a_job(component: Vec<u8>) {
+    let downstream = scripted().await;
+    let host = host(component, &downstream).await;
+    for payload in
+        [json!({}), json!({"url": 7}), json!({"url": downstream.url("/200"), "colour": "red"}), json!("text")]
+    {
+        let job = json!({"plugin": "http", "payload": payload});
+        let (status, problem) = host.ask_json(reqwest::Method::POST, "/v1/jobs", Some(&job)).await;
+        assert_eq!(status.as_u16(), 422, "{payload}: {problem}");
+    }
+    // What no schema can say is told by the plugin.
+    let (attempt, _) = outcome(&host, json!({"url": downstream.url("/200"), "body": 1, "body_base64": "AA=="})).await;
+    assert_eq!((&attempt["outcome"], &attempt["code"]), (&json!("reject"), &json!("bad-payload")), "{attempt:#}");
+    assert!(downstream.seen().is_empty());
+}
+
+async fn retry_after_moves_the_next_attempt(component: Vec<u8>) {
+    let downstream = Downstream::start(|_, before| async move {
+        if before == 0 { Reply::status(503).header("retry-after", "1") } else { Reply::status(200) }
+    })
+    .await;
+    let file = format!("origins = [\"{}\"]\n[retry]\nbase = \"10ms\"", downstream.origin());
+    let host = Setup::default().plugin("http", component, &file).start().await;
+    let (first, job) = outcome(&host, json!({"url": downstream.url("/")})).await;
+    assert_eq!(job["state"], "completed", "{job:#}");
+    assert_eq!(ms(&first["next_run_at"]) - ms(&first["finished_at"]), 1_000);
+}
+
+/// Each case twice: by the shipped component and by one built from the sources beside it.
+macro_rules! both {
+    ($($case:ident),*) => {
+        mod shipped {$(
+            #[tokio::test]
+            async fn $case() {
+                super::$case(super::guests::shipped()).await;
+            }
+        )*}
+        mod rebuilt {$(
+            #[tokio::test]
+            async fn $case() {
+                super::$case(super::guests::component("http")).await;
+            }
+        )*}
+    };
+}
+both!(
+    each_status_has_its_outcome,
+    a_request_goes_out_as_the_payload_says,
+    faults_of_the_connection_are_told_apart,
+    a_malformed_payload_is_refused_before_it_is_a_job,
+    retry_after_moves_the_next_attempt
+);

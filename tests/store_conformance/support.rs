@@ -1,0 +1,178 @@
+//! What the cases share: harnesses, jobs, admissions and endings.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use tempfile::TempDir;
+use windlass::clock::{Chance, UnixMs};
+use windlass::job::{Admission, Admit, Disposition, Evidence, JobId, JobSpec, Lane, OutcomeKind, State};
+use windlass::store::sqlite::{SqliteOptions, SqliteStore};
+use windlass::store::{Claimed, Enqueued, Finish, Finished, JobView, NewJob, Store};
+
+/// A fresh store, that can be closed and opened again.
+pub trait Harness: Send + Sync {
+    /// Opens the store; again what was left where it was open before and dropped.
+    fn open(&self) -> Arc<dyn Store>;
+    /// Opens what a crash at this moment would leave, as a store of its own.
+    fn open_as_if_crashed(&self) -> Arc<dyn Store>;
+}
+
+/// The embedded store in a temporary folder.
+pub struct SqliteHarness {
+    folder: TempDir,
+    crashes: AtomicUsize,
+}
+
+impl Default for SqliteHarness {
+    fn default() -> Self {
+        Self { folder: TempDir::new().expect("a temporary folder"), crashes: AtomicUsize::new(0) }
+    }
+}
+
+impl SqliteHarness {
+    pub fn file(&self) -> PathBuf {
+        self.folder.path().join("data").join("windlass.db")
+    }
+}
+
+impl Harness for SqliteHarness {
+    fn open(&self) -> Arc<dyn Store> {
+        open(&self.file())
+    }
+
+    fn open_as_if_crashed(&self) -> Arc<dyn Store> {
+        let number = self.crashes.fetch_add(1, Ordering::Relaxed);
+        let copy = self.folder.path().join(format!("crash-{number}"));
+        std::fs::create_dir(&copy).expect("a folder for the copy");
+        for name in ["windlass.db", "windlass.db-wal"] {
+            let from = self.file().with_file_name(name);
+            if from.exists() {
+                std::fs::copy(from, copy.join(name)).expect("a copy");
+            }
+        }
+        open(&copy.join("windlass.db"))
+    }
+}
+
+fn open(file: &Path) -> Arc<dyn Store> {
+    let chance = Arc::new(Chance::seeded(7));
+    Arc::new(SqliteStore::open(file, SqliteOptions::default(), chance).expect("the store opens"))
+}
+
+/// A moment that serves as the present: 2026-01-02T03:04:05Z.
+pub const NOW: UnixMs = UnixMs(1_767_323_045_000);
+
+/// So many milliseconds after [`NOW`].
+pub fn at(ms: u64) -> UnixMs {
+    NOW.after(Duration::from_millis(ms))
+}
+
+/// A job of the plugin `echo`, due at [`NOW`].
+pub fn spec() -> JobSpec {
+    JobSpec {
+        plugin: "echo".into(),
+        downstream: "echo".into(),
+        content_type: "application/json".into(),
+        payload: "{\"n\":1}".into(),
+        run_at: NOW,
+        priority: 0,
+        retry: Default::default(),
+        deadline: None,
+        labels: Default::default(),
+        traceparent: None,
+        idempotency_key: None,
+    }
+}
+
+/// A job of that lane and that priority.
+pub fn in_lane(plugin: &str, downstream: &str, priority: i16) -> JobSpec {
+    JobSpec { plugin: plugin.into(), downstream: downstream.into(), priority, ..spec() }
+}
+
+/// A job with an idempotency key and a request.
+pub fn keyed(key: &str, request: u8) -> NewJob {
+    let spec = JobSpec { idempotency_key: Some(key.into()), ..spec() };
+    NewJob { spec, request_digest: [request; 32] }
+}
+
+/// Accepts one job at [`NOW`].
+pub async fn accept(store: &dyn Store, spec: JobSpec) -> JobId {
+    let answers = store.enqueue(vec![NewJob { spec, request_digest: [0; 32] }], NOW).await.expect("accepted");
+    match answers[..] {
+        [Enqueued::Created(id)] => id,
+        ref other => panic!("{other:?}"),
+    }
+}
+
+/// Admits everything.
+pub struct Open;
+
+impl Admission for Open {
+    fn admit(&mut self, _: &Lane, _: UnixMs) -> Admit {
+        Admit::Yes
+    }
+}
+
+/// Claims as much as there is, up to `most`.
+pub async fn claim(store: &dyn Store, most: usize, now: UnixMs) -> Vec<Claimed> {
+    store.claim(most, now, &mut Open).await.expect("claimed")
+}
+
+/// Claims the one job there is.
+pub async fn claim_one(store: &dyn Store, now: UnixMs) -> Claimed {
+    let mut claimed = claim(store, 2, now).await;
+    assert_eq!(claimed.len(), 1, "one job is due at {now}");
+    claimed.remove(0)
+}
+
+/// The end of an attempt, a second after its beginning.
+pub fn ending(claimed: &Claimed, kind: OutcomeKind, disposition: Disposition) -> Finish {
+    Finish {
+        lease: claimed.lease,
+        attempt: claimed.attempt,
+        started_at: claimed.started_at,
+        finished_at: claimed.started_at.after(Duration::from_secs(1)),
+        kind,
+        error: (kind != OutcomeKind::Completed).then(|| format!("attempt {} failed", claimed.attempt)),
+        code: None,
+        delay_ms: None,
+        result: None,
+        evidence: Evidence::default(),
+        disposition,
+    }
+}
+
+/// Records one end.
+pub async fn finish(store: &dyn Store, finish: Finish) -> Finished {
+    store.finish(vec![finish]).await.expect("finished")[0]
+}
+
+/// Records that the attempt completed its job.
+pub async fn complete(store: &dyn Store, claimed: &Claimed) {
+    let end = ending(claimed, OutcomeKind::Completed, Disposition::Complete);
+    assert_eq!(finish(store, end).await, Finished::Recorded);
+}
+
+/// Records that the attempt failed, and that the next is due at that moment.
+pub async fn fail(store: &dyn Store, claimed: &Claimed, next: UnixMs) {
+    let end = ending(claimed, OutcomeKind::TryAgain, Disposition::Retry { at: next, counted: true });
+    assert_eq!(finish(store, end).await, Finished::Recorded);
+}
+
+/// Records that the attempt was the last.
+pub async fn give_up(store: &dyn Store, claimed: &Claimed) {
+    let end = ending(claimed, OutcomeKind::Reject, Disposition::Discard);
+    assert_eq!(finish(store, end).await, Finished::Recorded);
+}
+
+/// The job, which must exist.
+pub async fn look(store: &dyn Store, id: JobId, now: UnixMs) -> JobView {
+    store.job(id, now).await.expect("read").expect("the job exists")
+}
+
+/// The job's state.
+pub async fn state(store: &dyn Store, id: JobId, now: UnixMs) -> State {
+    look(store, id, now).await.state
+}

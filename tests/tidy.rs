@@ -1,0 +1,108 @@
+//! What a machine can check of the house rules: who may use whom, how long files are, that documents are true.
+
+use std::path::{Path, PathBuf};
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn rust_files(folder: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+        if entry.is_dir() {
+            files.extend(rust_files(&entry));
+        } else if entry.extension().is_some_and(|extension| extension == "rs") {
+            files.push(entry);
+        }
+    }
+    files
+}
+
+/// The module that a file of `host/` belongs to.
+fn module(file: &Path) -> String {
+    let first = file.strip_prefix(root().join("host")).unwrap().components().next().unwrap();
+    first.as_os_str().to_str().unwrap().trim_end_matches(".rs").to_owned()
+}
+
+/// Who may use whom. `api` and `worker` never meet; neither do `store` and `plugin`.
+const MAY_USE: [(&str, &[&str]); 9] = [
+    ("clock", &[]),
+    ("job", &["clock"]),
+    ("config", &["job"]),
+    ("store", &["job", "clock", "config"]),
+    ("plugin", &["job", "clock", "config"]),
+    ("telemetry", &["job", "clock", "config", "store", "plugin"]),
+    ("worker", &["job", "clock", "config", "store", "plugin", "telemetry"]),
+    ("api", &["job", "clock", "config", "store", "plugin", "telemetry"]),
+    ("cli", &["job", "clock", "config", "store", "plugin", "telemetry", "worker", "api"]),
+];
+
+#[test]
+fn modules_use_only_what_they_may() {
+    let mut checked = 0;
+    for file in rust_files(&root().join("host")) {
+        let own = module(&file);
+        let Some((_, may)) = MAY_USE.iter().find(|(name, _)| *name == own) else {
+            assert!(["lib", "main"].contains(&own.as_str()), "{} belongs to no known module", file.display());
+            continue;
+        };
+        for (number, line) in std::fs::read_to_string(&file).unwrap().lines().enumerate() {
+            for used in line.split("crate::").skip(1) {
+                // `use crate::{a, b}` would hide a name from this check.
+                assert!(!used.starts_with('{'), "{}:{}: one `use crate::…` a module", file.display(), number + 1);
+                let used: String =
+                    used.chars().take_while(|letter| letter.is_alphanumeric() || *letter == '_').collect();
+                let allowed = used == own || may.contains(&used.as_str());
+                assert!(allowed, "{}:{}: `{own}` may not use `{used}`", file.display(), number + 1);
+                checked += 1;
+            }
+        }
+    }
+    assert!(checked > 50, "only {checked} uses were found");
+}
+
+#[test]
+fn only_the_plugin_module_knows_wasmtime_and_only_the_store_knows_sql() {
+    for file in rust_files(&root().join("host")) {
+        let text = std::fs::read_to_string(&file).unwrap();
+        for (word, owner) in
+            [("wasmtime::", "plugin"), ("wasmtime_wasi", "plugin"), ("rusqlite::", "store"), ("notify::", "plugin")]
+        {
+            assert!(!text.contains(word) || module(&file) == owner, "{} names {word}", file.display());
+        }
+    }
+}
+
+#[test]
+fn files_are_short_and_say_what_they_are_for() {
+    for folder in ["host", "tests", "benches"] {
+        for file in rust_files(&root().join(folder)) {
+            let text = std::fs::read_to_string(&file).unwrap();
+            let lines = text.lines().count();
+            assert!(lines <= 400, "{} has {lines} lines; split it", file.display());
+            assert!(text.starts_with("//!"), "{} does not open with its purpose", file.display());
+        }
+    }
+}
+
+#[test]
+fn documents_link_only_to_what_is_there() {
+    for document in ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md", "plugins/README.md"] {
+        let path = root().join(document);
+        let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{document}: {error}"));
+        for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            let target = link.split('#').next().unwrap();
+            if !target.is_empty() && !target.contains("://") {
+                assert!(path.parent().unwrap().join(target).exists(), "{document} links to {target}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_architecture_page_names_every_module() {
+    let page = std::fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap();
+    for (name, _) in MAY_USE {
+        assert!(page.contains(&format!("`{name}`")), "ARCHITECTURE.md does not name `{name}`");
+    }
+}
