@@ -101,12 +101,7 @@ impl Attempt {
 }
 
 /// Runs one attempt to its outcome, whatever happens.
-pub(super) async fn run(
-    code: &Code,
-    attempt: &Arc<Attempt>,
-    call: Call,
-    cancelled: &CancellationToken,
-) -> Outcome {
+pub(super) async fn run(code: &Code, attempt: &Arc<Attempt>, call: Call, cancelled: &CancellationToken) -> Outcome {
     let guest = AssertUnwindSafe(guest(code, attempt.clone(), call)).catch_unwind();
     let guest = tokio::time::timeout(attempt.wall, Metered::new(attempt.cpu.clone(), guest));
     let outcome = tokio::select! {

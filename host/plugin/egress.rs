@@ -6,7 +6,6 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
-use hyper_rustls::HttpsConnector;
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 
@@ -28,6 +27,7 @@ pub(super) use record::Recorder;
 pub(super) use send::read;
 
 use connect::Connector;
+use tls::Connections;
 pub(super) use tls::Outside;
 
 /// How long an unused connection is kept. Below what servers commonly allow, so that few are found dead.
@@ -61,7 +61,7 @@ impl Grants {
 #[derive(Debug)]
 pub(super) struct Egress {
     outside: Arc<Outside>,
-    client: OnceLock<Client<HttpsConnector<Connector>, SendBody>>,
+    client: OnceLock<Client<Connections, SendBody>>,
 }
 
 impl Egress {
@@ -70,7 +70,7 @@ impl Egress {
         Self { outside, client: OnceLock::new() }
     }
 
-    fn client(&self) -> &Client<HttpsConnector<Connector>, SendBody> {
+    fn client(&self) -> &Client<Connections, SendBody> {
         self.client.get_or_init(|| {
             let connector = self.outside.connector(Connector::new(self.outside.allow_cidrs()));
             Client::builder(TokioExecutor::new())

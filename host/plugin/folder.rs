@@ -220,7 +220,8 @@ mod tests {
         let (outside, _) = folder();
         fs::write(outside.path().join("secret"), b"x").unwrap();
         let (_dir, root) = folder();
-        rustix::fs::mknodat(rustix::fs::CWD, root.join("pipe.wasm"), rustix::fs::FileType::Fifo, Mode::RUSR, 0).unwrap();
+        rustix::fs::mknodat(rustix::fs::CWD, root.join("pipe.wasm"), rustix::fs::FileType::Fifo, Mode::RUSR, 0)
+            .unwrap();
         fs::create_dir(root.join("folder.wasm")).unwrap();
         symlink(outside.path().join("secret"), root.join("away.wasm")).unwrap();
         symlink(root.join("nowhere"), root.join("broken.wasm")).unwrap();

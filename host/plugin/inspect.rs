@@ -34,15 +34,7 @@ const OFFERED: [(&str, &str, &[&str]); 8] = [
     (
         "wasi:sockets",
         WASI,
-        &[
-            "instance-network",
-            "ip-name-lookup",
-            "network",
-            "tcp",
-            "tcp-create-socket",
-            "udp",
-            "udp-create-socket",
-        ],
+        &["instance-network", "ip-name-lookup", "network", "tcp", "tcp-create-socket", "udp", "udp-create-socket"],
     ),
 ];
 const WASI: &str = "0.2.12";

@@ -66,7 +66,8 @@ impl Ledger {
             self.dropped_bytes += message.len() as u64;
             return;
         };
-        let kept = if message.len() > text_room_bytes { text::line(&message, text_room_bytes) } else { message.clone() };
+        let kept =
+            if message.len() > text_room_bytes { text::line(&message, text_room_bytes) } else { message.clone() };
         self.dropped_bytes += message.len().saturating_sub(kept.len()) as u64;
         if kept.len() < message.len() {
             self.room_bytes = 0;

@@ -75,10 +75,7 @@ impl Folder {
     /// The place of that plugin.
     pub(super) fn slot(&self, name: &str) -> Arc<Slot> {
         let mut slots = lock(&self.slots);
-        slots
-            .entry(name.to_owned())
-            .or_insert_with(|| Arc::new(Slot::new(name.to_owned(), self.place.clone())))
-            .clone()
+        slots.entry(name.to_owned()).or_insert_with(|| Arc::new(Slot::new(name.to_owned(), self.place.clone()))).clone()
     }
 
     /// Takes up what is new, and what becomes new meanwhile. Answers when to look again where a file is still being

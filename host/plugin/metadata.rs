@@ -24,7 +24,8 @@ pub(super) fn read(answer: &str) -> Result<(Description, Option<PayloadSchema>),
     if answer.len() > DESCRIPTION_BYTES_MAX {
         return Err(format!("it is larger than {DESCRIPTION_BYTES_MAX} bytes"));
     }
-    let mut description: Description = serde_json::from_str(answer).map_err(|error| format!("it is not right: {error}"))?;
+    let mut description: Description =
+        serde_json::from_str(answer).map_err(|error| format!("it is not right: {error}"))?;
     clean(&mut description);
     let schema = description.payload_schema.as_ref().map(PayloadSchema::compile).transpose();
     let schema = schema.unwrap_or_else(|why| {
@@ -57,7 +58,8 @@ impl PayloadSchema {
         if !is_json(content_type) {
             return Err(format!("the payload is {content_type:?}, the plugin wants JSON"));
         }
-        let payload: Value = serde_json::from_slice(payload).map_err(|error| format!("the payload is no JSON: {error}"))?;
+        let payload: Value =
+            serde_json::from_slice(payload).map_err(|error| format!("the payload is no JSON: {error}"))?;
         self.0.validate(&payload).map_err(|misfit| {
             let place = misfit.instance_path().to_string();
             let place = if place.is_empty() { "the payload".to_owned() } else { format!("the payload at {place}") };

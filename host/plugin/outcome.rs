@@ -21,6 +21,8 @@ const CODE_BYTES_MAX: usize = 64;
 const NAME_BYTES_MAX: usize = 255;
 /// What an attribute costs beside its text.
 const ATTRIBUTE_BYTES: usize = 16;
+/// The digits of a hash in the name of a Rust function.
+const HASH_BYTES: usize = 16;
 /// How many frames of a backtrace are told.
 const FRAMES_MAX: usize = 12;
 
@@ -103,10 +105,10 @@ pub(super) fn denied_instead(outcome: Outcome, attempt: &Attempt) -> Outcome {
 pub(super) fn of_error(error: &Error, phase: Phase, attempt: &Attempt) -> Outcome {
     let (fault, message) = explain(error, phase);
     let mut told = message;
-    if fault == HostFault::Trap || fault == HostFault::Exit || fault == HostFault::Start {
-        if let Some(words) = attempt.ledger().last_words() {
-            told = format!("{told}: {words}");
-        }
+    if matches!(fault, HostFault::Trap | HostFault::Exit | HostFault::Start)
+        && let Some(words) = attempt.ledger().last_words()
+    {
+        told = format!("{told}: {words}");
     }
     let place = match fault {
         HostFault::Exit | HostFault::ResultTooLarge => None,
@@ -143,8 +145,12 @@ fn explain(error: &Error, phase: Phase) -> (HostFault, String) {
 /// The guest's own frames, innermost first, on one line. The host's never show.
 fn backtrace(error: &Error) -> Option<String> {
     let trace = error.downcast_ref::<WasmBacktrace>()?;
-    let names: Vec<_> = frames(&trace.to_string()).take(FRAMES_MAX).collect();
-    (!names.is_empty()).then(|| names.join(" < "))
+    let names: Vec<_> = frames(&trace.to_string()).collect();
+    // How a panic came to abort is the same every time: what called it is not.
+    let panic = names.iter().rposition(|name| name.contains("panicking::") || name.contains("rust_begin_unwind"));
+    let own = panic.map_or(&names[..], |last| &names[last + 1..]);
+    let told = if own.is_empty() { &names } else { own };
+    (!told.is_empty()).then(|| told[..told.len().min(FRAMES_MAX)].join(" < "))
 }
 
 /// Takes the demangled names out of wasmtime's own rendering, which has no other way to them.
@@ -156,16 +162,29 @@ fn frames(rendered: &str) -> impl Iterator<Item = String> {
         }
         let (_, name) = line.split_once(" - ").or_else(|| Some(("", line.strip_prefix("- ")?)))?;
         let name = name.split_once(".wasm!").map_or(name, |(_, function)| function);
-        Some(text::line(without_hash(name), NAME_BYTES_MAX))
+        Some(text::line(&without_hashes(name), NAME_BYTES_MAX))
     })
 }
 
-/// `core::panicking::panic::h0123456789abcdef` without its end.
-fn without_hash(name: &str) -> &str {
-    match name.rsplit_once("::h") {
-        Some((path, hash)) if hash.len() == 16 && hash.bytes().all(|byte| byte.is_ascii_hexdigit()) => path,
+/// `core[0123456789abcdef]::fmt::write` and `core::fmt::write::h0123456789abcdef` without the hashes of builds.
+fn without_hashes(name: &str) -> String {
+    let is_hash = |text: &str| text.len() == HASH_BYTES && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let name = match name.rsplit_once("::h") {
+        Some((path, hash)) if is_hash(hash) => path,
         _ => name,
+    };
+    let mut kept = String::with_capacity(name.len());
+    for (number, part) in name.split('[').enumerate() {
+        match part.split_once(']') {
+            Some((hash, rest)) if number > 0 && is_hash(hash) => kept.push_str(rest),
+            _ if number > 0 => {
+                kept.push('[');
+                kept.push_str(part);
+            }
+            _ => kept.push_str(part),
+        }
     }
+    kept
 }
 
 #[cfg(test)]
@@ -174,7 +193,7 @@ mod tests {
 
     #[test]
     fn frames_are_names_without_addresses() {
-        let rendered = "error while executing at wasm backtrace:\n    0:    0x1f2 - echo.wasm!core::panic::h0123456789abcdef\n    1:    0x200 - <unknown>!run";
-        assert_eq!(frames(rendered).collect::<Vec<_>>(), ["core::panic", "<unknown>!run"]);
+        let rendered = "error while executing at wasm backtrace:\n    0:    0x1f2 - echo.wasm!core::fmt::h0123456789abcdef\n    1:    0x200 - <unknown>!run\n    2:  0x3 - a.wasm!std[0123456789abcdef]::a[1]";
+        assert_eq!(frames(rendered).collect::<Vec<_>>(), ["core::fmt", "<unknown>!run", "std::a[1]"]);
     }
 }

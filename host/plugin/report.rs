@@ -22,7 +22,10 @@ pub(super) fn not_wasm(bytes: &[u8]) -> LoadError {
     }
     let opening = bytes.trim_ascii_start();
     if opening.starts_with(b"(component") || opening.starts_with(b"(module") {
-        return error("this is WebAssembly as text", "turn it into the binary form: `wasm-tools parse in.wat -o out.wasm`");
+        return error(
+            "this is WebAssembly as text",
+            "turn it into the binary form: `wasm-tools parse in.wat -o out.wasm`",
+        );
     }
     error("this is not WebAssembly", BUILD)
 }

@@ -151,11 +151,7 @@ fn compile(runtime: &Runtime, bytes: &[u8]) -> Result<Compiled, LoadError> {
 /// Tells what breaks the rules from what breaks our limits.
 fn refusal(error: &wasmtime::Error) -> LoadError {
     let why = error.root_cause().to_string();
-    if why.contains("exceeds") || why.contains("limit") {
-        report::too_demanding(&why)
-    } else {
-        report::malformed(&why)
-    }
+    if why.contains("exceeds") || why.contains("limit") { report::too_demanding(&why) } else { report::malformed(&why) }
 }
 
 /// Runs on a thread of its own that gives way to all others. A panic there is an answer.

@@ -73,9 +73,10 @@ async fn send(attempt: Arc<Attempt>, request: Request<WasiBody>, options: Reques
         head.method = method(head.method.as_str())?;
         head.uri = target?.uri;
         let permit = attempt.requests.clone().try_acquire_owned().map_err(|_| too_many())?;
-        let longest = options.connect_timeout.unwrap_or(Duration::MAX).saturating_add(
-            options.first_byte_timeout.unwrap_or(Duration::MAX),
-        );
+        let longest = options
+            .connect_timeout
+            .unwrap_or(Duration::MAX)
+            .saturating_add(options.first_byte_timeout.unwrap_or(Duration::MAX));
         let response = egress.send(Request::from_parts(head, body), patience(&attempt, Some(longest))).await?;
         Ok::<_, SendFailure>((response, permit))
     };

@@ -57,7 +57,8 @@ async fn a_trap_tells_the_guests_frames_and_not_the_hosts() {
 
 #[tokio::test]
 async fn names_of_functions_cannot_forge_a_line() {
-    let forged = component("(func $\"x\\0aERROR forged\\1b[31m\" unreachable)", "(call $\"x\\0aERROR forged\\1b[31m\")", "");
+    let forged =
+        component("(func $\"x\\0aERROR forged\\1b[31m\" unreachable)", "(call $\"x\\0aERROR forged\\1b[31m\")", "");
     let (outcome, _) = Bench::new().run(forged, b"").await;
     let message = outcome.message().unwrap();
     assert!(!message.contains('\n') && !message.contains('\u{1b}'), "{message}");
@@ -100,12 +101,16 @@ async fn memories_are_summed_over_the_store() {
           (func (export "grow") (param i32) (result i32) (memory.grow (local.get 0))))"#;
     let with = |pages: u32| {
         // Each memory stays below the limit of 64 pages; together they may not.
-        component("", "(drop (memory.grow (i32.const 40)))", &format!(
-            "{second} (core instance $other (instantiate $other))
+        component(
+            "",
+            "(drop (memory.grow (i32.const 40)))",
+            &format!(
+                "{second} (core instance $other (instantiate $other))
              (core module $start (import \"o\" \"grow\" (func $grow (param i32) (result i32)))
                (func $go (drop (call $grow (i32.const {pages})))) (start $go))
              (core instance (instantiate $start (with \"o\" (instance $other))))"
-        ))
+            ),
+        )
     };
     let bench = Bench::new();
     let (outcome, evidence) = bench.run(with(10), b"").await;
@@ -118,7 +123,9 @@ async fn memories_are_summed_over_the_store() {
 #[tokio::test]
 async fn a_result_over_the_limit_is_refused() {
     let bench = Bench::new();
-    let grown = |bytes: u32| component("", &format!("(drop (memory.grow (i32.const 60))) (local.set 9 (i32.const {bytes}))"), "");
+    let grown = |bytes: u32| {
+        component("", &format!("(drop (memory.grow (i32.const 60))) (local.set 9 (i32.const {bytes}))"), "")
+    };
     // The first is read and refused, the second is not even read.
     for bytes in [(128 << 10) + 1, 3 << 20] {
         let (outcome, _) = bench.run(grown(bytes), b"").await;

@@ -48,7 +48,8 @@ pub(in crate::plugin) async fn read(
     }
     let mut whole = Vec::with_capacity(usize::try_from(announced_bytes).unwrap_or(0));
     while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|error| SendFailure::Unanswered(format!("the answer broke off: {}", chain(&error))))?;
+        let frame =
+            frame.map_err(|error| SendFailure::Unanswered(format!("the answer broke off: {}", chain(&error))))?;
         let Ok(data) = frame.into_data() else { continue };
         recorder.received(data.len());
         if (whole.len() + data.len()) as u64 > bytes_max {
@@ -72,7 +73,10 @@ fn classify(error: &Error) -> SendFailure {
     }
     // hyper says so only of requests that it hands back untouched.
     if cause::<hyper::Error>(error).is_some_and(hyper::Error::is_canceled) {
-        return SendFailure::Unreachable(Unreachable::Refused, format!("the connection closed at once: {}", chain(error)));
+        return SendFailure::Unreachable(
+            Unreachable::Refused,
+            format!("the connection closed at once: {}", chain(error)),
+        );
     }
     SendFailure::Unanswered(format!("no complete answer came: {}", chain(error)))
 }

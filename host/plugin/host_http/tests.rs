@@ -126,9 +126,8 @@ async fn attempts_of_a_plugin_share_a_connection() {
 
 #[tokio::test]
 async fn a_redirect_is_an_answer_like_any_other() {
-    const MOVED: Downstream = Downstream::Answers(
-        "HTTP/1.1 302 Found\r\nlocation: http://169.254.169.254/\r\ncontent-length: 0\r\n\r\n",
-    );
+    const MOVED: Downstream =
+        Downstream::Answers("HTTP/1.1 302 Found\r\nlocation: http://169.254.169.254/\r\ncontent-length: 0\r\n\r\n");
     let (bench, stub) = (Bench::new(), Stub::start(&[MOVED]).await);
     let (_, evidence) = run(&stub.plugin(&bench, "GET", None).await, &stub.url("/")).await;
     assert_eq!(evidence.exchanges.len(), 1);
@@ -137,14 +136,17 @@ async fn a_redirect_is_an_answer_like_any_other() {
 
 #[tokio::test]
 async fn where_nobody_listens_it_is_unreachable() {
-    let (bench, stub) = (Bench::new(), Stub::start(&[OK]).await);
+    let bench = Bench::new();
     let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-    let plugin = bench.plugin(caller("GET", None), &[&format!("http://{closed}"), &stub.url("").replace("http", "https")]).await;
+    let hangs_up = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let plain = hangs_up.local_addr().unwrap();
+    tokio::spawn(async move { while hangs_up.accept().await.is_ok() {} });
+    let plugin = bench.plugin(caller("GET", None), &[&format!("http://{closed}"), &format!("https://{plain}")]).await;
     let (case, message, _) = failing(&plugin, &format!("http://{closed}/")).await;
     assert_eq!(case, UNREACHABLE, "{message}");
     assert!(message.contains("refused"), "{message}");
-    // A plain server speaks no TLS.
-    let (case, message, exchange) = failing(&plugin, &stub.url("/").replace("http", "https")).await;
+    // Without TLS nothing is sent.
+    let (case, message, exchange) = failing(&plugin, &format!("https://{plain}/")).await;
     assert_eq!(case, UNREACHABLE, "{message}");
     assert_eq!((exchange.status, exchange.sent_bytes), (None, 0));
 }

@@ -163,8 +163,9 @@ async fn what_is_no_plain_file_is_refused_and_never_waited_for() {
 #[tokio::test]
 async fn a_file_that_keeps_changing_is_not_loaded() {
     let fixture = Fixture::new();
+    fixture.write("a.wasm", &echo()[..1]);
     let writer = async {
-        for length in 1.. {
+        for length in 2.. {
             fixture.write("a.wasm", &echo()[..length % echo().len()]);
             tokio::time::sleep(super::LOOK_AGAIN / 2).await;
         }
@@ -200,7 +201,10 @@ async fn an_installed_component_serves_before_the_answer() {
     let (one, two) = tokio::join!(fixture.loader.install("a", other()), fixture.loader.install("a", echo()));
     let serving = fixture.plugin("a").await;
     assert!([one, two].iter().any(|installed| digest(installed.as_ref().unwrap()) == digest(&serving)));
-    assert_eq!(fs::read(fixture.dir.join("a.wasm")).unwrap().len() as u64, serving.revision.as_ref().unwrap().size_bytes);
+    assert_eq!(
+        fs::read(fixture.dir.join("a.wasm")).unwrap().len() as u64,
+        serving.revision.as_ref().unwrap().size_bytes
+    );
     assert!(fixture.loader.remove("a").await.unwrap());
     assert!(!fixture.loader.remove("a").await.unwrap());
     fixture.look().await;

@@ -34,10 +34,7 @@ async fn each_mistake_is_told_in_its_own_words() {
             wat(r#"(component (import "acme:kv/store@1.0.0" (instance (export "get" (func)))))"#),
             "does not have: acme:kv/store@1.0.0",
         ),
-        (
-            wat(r#"(component (import "wasi:clocks/system-clock@0.3.0" (instance (export "now" (func)))))"#),
-            "WASI 0.3",
-        ),
+        (wat(r#"(component (import "wasi:clocks/system-clock@0.3.0" (instance (export "now" (func)))))"#), "WASI 0.3"),
         (
             wat(r#"(component (import "windlass:plugin/log@0.2.0" (instance (export "log" (func)))))"#),
             "was built for windlass:plugin 0.2.0",
