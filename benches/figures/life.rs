@@ -68,12 +68,15 @@ pub async fn serve_downstream() {
 /// Runs one round and prints jobs per second and CPU microseconds a job.
 pub async fn run(by_plugin: bool) {
     let (folder, origin) = (folder(), std::env::var("DOWNSTREAM").expect("the downstream's origin"));
-    std::fs::copy("plugins/http.wasm", folder.path().join("http.wasm")).expect("the shipped plugin");
-    std::fs::write(folder.path().join("http.toml"), format!("origins = [\"{origin}\"]")).expect("a file");
+    // Apart from the store: whatever is written in the plugins' folder is looked at.
+    let plugins = folder.path().join("plugins");
+    std::fs::create_dir(&plugins).expect("a folder");
+    std::fs::copy("plugins/http.wasm", plugins.join("http.wasm")).expect("the shipped plugin");
+    std::fs::write(plugins.join("http.toml"), format!("origins = [\"{origin}\"]")).expect("a file");
     let mut config = Config::default();
     config.limits.concurrency = CONCURRENCY;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
-    let (loader, changes) = crate::enqueue::loader(folder.path(), &config, &clock).await;
+    let (loader, changes) = crate::enqueue::loader(&plugins, &config, &clock).await;
     let chance = Arc::new(Chance::seeded(1));
     let store = SqliteStore::open(&folder.path().join("bench.db"), SqliteOptions::default(), chance.clone());
     let store: Arc<dyn Store> = Arc::new(store.expect("a store"));

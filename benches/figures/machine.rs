@@ -2,7 +2,6 @@
 
 #![expect(clippy::disallowed_methods, reason = "benches measure real time")]
 
-use std::io::Write as _;
 use std::os::fd::AsFd as _;
 use std::time::{Duration, Instant};
 
@@ -22,9 +21,9 @@ pub fn now() -> Instant {
 /// The median time of one write of 4 KiB over a written file, with its fdatasync.
 pub fn fdatasync_median() -> Duration {
     let folder = Folder::new().expect("a temporary folder");
-    let mut file = std::fs::File::create(folder.path().join("sync")).expect("a file");
+    let file = std::fs::File::create(folder.path().join("sync")).expect("a file");
     let page = [7_u8; 4_096];
-    let mut write = |place: u64| {
+    let write = |place: u64| {
         use std::os::unix::fs::FileExt as _;
         let started = now();
         file.write_all_at(&page, place * 4_096).expect("a write");
@@ -35,7 +34,6 @@ pub fn fdatasync_median() -> Duration {
         write(place);
     }
     let mut times: Vec<_> = (0..512).map(|place| write(place % 256)).collect();
-    file.flush().expect("a flush");
     times.sort();
     times[times.len() / 2]
 }
