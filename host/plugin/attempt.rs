@@ -89,6 +89,8 @@ impl Attempt {
     /// What is known of it by now; empties the ledger.
     pub(super) fn evidence(&self, revision: Option<String>) -> Evidence {
         let mut ledger = self.ledger();
+        // They were written down as they ended.
+        ledger.exchanges.sort_by_key(|exchange| exchange.started_at);
         Evidence {
             cpu_us: u64::try_from(self.cpu.spent().as_micros()).unwrap_or(u64::MAX),
             memory_peak_bytes: self.memory_peak_bytes.load(Ordering::Relaxed),

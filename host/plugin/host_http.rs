@@ -74,7 +74,7 @@ async fn exchange(
     let (head, body) = response.into_parts();
     let body = egress::read(body, attempt.limits.response.0, recorder);
     let body = tokio::time::timeout(patience.saturating_sub(watch.elapsed()), body).await;
-    let body = body.map_err(|_| SendFailure::Unanswered(format!("no whole answer within {patience:.1?}")))??;
+    let body = body.map_err(|_| SendFailure::Silent(format!("no whole answer within {patience:.1?}")))??;
     Ok(wit::Response { status: head.status.as_u16(), headers: headers_of(&head.headers), body })
 }
 
@@ -155,7 +155,7 @@ fn told(failure: SendFailure) -> SendError {
         SendFailure::Denied(denial) => SendError::Denied(denial.told),
         SendFailure::Invalid(message) => SendError::Invalid(message),
         SendFailure::Unreachable(_, message) => SendError::Unreachable(message),
-        SendFailure::Unanswered(message) => SendError::Unanswered(message),
+        SendFailure::Unanswered(message) | SendFailure::Silent(message) => SendError::Unanswered(message),
         SendFailure::TooLarge(message) => SendError::TooLarge(message),
     }
 }

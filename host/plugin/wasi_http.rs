@@ -162,6 +162,7 @@ fn told(failure: SendFailure) -> Error {
         SendFailure::Unreachable(Unreachable::TimedOut, _) => Error::ConnectionTimeout,
         SendFailure::Unreachable(Unreachable::Tls, _) => Error::TlsProtocolError,
         SendFailure::Unanswered(_) => Error::HttpResponseIncomplete,
+        SendFailure::Silent(_) => Error::HttpResponseTimeout,
         SendFailure::TooLarge(_) => Error::HttpResponseBodySize(None),
     }
 }

@@ -34,6 +34,8 @@ pub(in crate::plugin) enum SendFailure {
     Unreachable(Unreachable, String),
     /// Something may have been sent, and no complete answer came.
     Unanswered(String),
+    /// The same, because the time for it was over.
+    Silent(String),
     /// An answer came, larger than is allowed.
     TooLarge(String),
 }
@@ -46,6 +48,7 @@ impl SendFailure {
             Self::Invalid(message)
             | Self::Unreachable(_, message)
             | Self::Unanswered(message)
+            | Self::Silent(message)
             | Self::TooLarge(message) => message,
         }
     }

@@ -25,7 +25,7 @@ impl Egress {
             Ok(Err(error)) => Err(classify(&error)),
             // Once it has a connection, the request may be on its way.
             Err(_) if connection.connection_metadata().is_some() => {
-                Err(SendFailure::Unanswered(format!("no answer within {patience:.1?}")))
+                Err(SendFailure::Silent(format!("no answer within {patience:.1?}")))
             }
             Err(_) => {
                 let message = format!("no connection within {patience:.1?}");
