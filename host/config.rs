@@ -21,6 +21,7 @@ mod store;
 
 pub use breaker::Breaker;
 pub use file::ConfigError;
+pub(crate) use file::downstream_key;
 pub use limits::{AttemptLimits, LimitOverride, Limits};
 pub use network::Network;
 pub use origin::{Origin, OriginHost};

@@ -1,5 +1,6 @@
 //! Windlass: a durable job runner for calls to unreliable systems. The map, in reading order.
 
+pub mod api;
 pub mod clock;
 pub mod config;
 pub mod job;

@@ -81,6 +81,8 @@ impl Executor {
 
     fn finish(&self, claimed: Claimed, outcome: Outcome, evidence: Evidence, policy: &RetryPolicy) -> Finish {
         let finished_at = self.parts.clock.now();
+        let took = finished_at.since(claimed.started_at);
+        self.parts.metrics.attempt_ran(&claimed.spec.plugin, outcome.kind(), took);
         let verdict = Verdict {
             kind: outcome.kind(),
             delay_ms: outcome.delay_ms(),

@@ -1,0 +1,31 @@
+//! The HTTP interface: one file per operation, each with its refusals, its documentation and its tests.
+//!
+//! [`router`] is the table of contents. The module decides nothing about jobs: it reads requests strictly, speaks to the
+//! [`crate::store::Store`], and asks the gates why a job waits.
+
+mod downstreams;
+pub mod error;
+mod guard;
+mod health;
+mod jobs;
+mod metrics;
+mod openapi;
+mod plugins;
+mod request;
+mod router;
+pub mod server;
+mod state;
+#[cfg(test)]
+mod testing;
+
+pub use downstreams::{DownstreamDocument, DownstreamList, DownstreamPlugin};
+pub use jobs::{
+    Accepted, AttemptDocument, AttemptEvidence, Attribute, BatchAccepted, JobDocument, JobPage, JobRequest, JobSummary,
+};
+pub use openapi::document;
+pub use plugins::{
+    PluginCounts, PluginDocument, PluginFolder, PluginGrants, PluginLimits, PluginList, PluginState, RevisionFacts,
+    ServedPlugin,
+};
+pub use router::router;
+pub use state::State;

@@ -1,0 +1,314 @@
+//! Every refusal of the API, as `application/problem+json` (RFC 9457). The `type`s are a closed list: [`ProblemKind`].
+
+use axum::http::header::{CONNECTION, CONTENT_TYPE, RETRY_AFTER};
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use serde::{Deserialize, Serialize};
+
+use crate::plugin::LoadError;
+use crate::store::StoreError;
+
+/// What the `type` of every problem begins with.
+const TYPE_PREFIX: &str = "urn:windlass:problem:";
+/// The media type of a problem.
+pub const PROBLEM_JSON: &str = "application/problem+json";
+/// How much of a caller's own words is repeated in an answer.
+const QUOTED_CHARS_MAX: usize = 80;
+
+/// Declares the kinds with their code, status and title in one table.
+macro_rules! problem_kinds {
+    ($($(#[$doc:meta])* $name:ident = $code:literal, $status:ident, $title:literal;)*) => {
+        /// Why a request was refused. A closed list; programs can rely on the codes.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum ProblemKind {
+            $($(#[$doc])* $name,)*
+        }
+
+        impl ProblemKind {
+            /// Every kind.
+            pub const ALL: &'static [Self] = &[$(Self::$name),*];
+
+            /// The last word of the `type`.
+            #[must_use]
+            pub const fn code(self) -> &'static str {
+                match self { $(Self::$name => $code),* }
+            }
+
+            /// The status of the answer.
+            #[must_use]
+            pub const fn status(self) -> StatusCode {
+                match self { $(Self::$name => StatusCode::$status),* }
+            }
+
+            /// The same short words for every problem of the kind.
+            #[must_use]
+            pub const fn title(self) -> &'static str {
+                match self { $(Self::$name => $title),* }
+            }
+        }
+    };
+}
+
+problem_kinds! {
+    /// The body is not JSON, or not a JSON object.
+    BodyMalformed = "body-malformed", BAD_REQUEST, "The body is not a JSON object";
+    /// The body broke off.
+    BodyIncomplete = "body-incomplete", BAD_REQUEST, "The body broke off";
+    /// A member of the body is unknown, missing, of the wrong type or out of its range.
+    MemberInvalid = "member-invalid", BAD_REQUEST, "A member of the body is invalid";
+    /// A header is malformed, or does not belong to this operation.
+    HeaderInvalid = "header-invalid", BAD_REQUEST, "A header is invalid";
+    /// A parameter of the query is unknown, repeated, malformed or out of its range.
+    QueryInvalid = "query-invalid", BAD_REQUEST, "A query parameter is invalid";
+    /// That cannot be the name of a plugin.
+    PluginNameInvalid = "plugin-name-invalid", BAD_REQUEST, "Not a plugin's name";
+    /// The `Host` names neither localhost nor a loopback address: a page of another site may be behind it.
+    HostRefused = "host-refused", FORBIDDEN, "Not reachable under this name";
+    /// A page of another site tried to change something.
+    OriginRefused = "origin-refused", FORBIDDEN, "Not from a page of another site";
+    /// There is nothing at this path.
+    RouteUnknown = "route-unknown", NOT_FOUND, "Nothing is here";
+    /// There is no such job, or no longer.
+    JobUnknown = "job-unknown", NOT_FOUND, "No such job";
+    /// The job has no such attempt.
+    AttemptUnknown = "attempt-unknown", NOT_FOUND, "No such attempt";
+    /// There is no such plugin.
+    PluginUnknown = "plugin-unknown", NOT_FOUND, "No such plugin";
+    /// The path does not answer to this method; `Allow` says to which it does.
+    MethodNotAllowed = "method-not-allowed", METHOD_NOT_ALLOWED, "Method not allowed";
+    /// The body took too long.
+    BodyTimeout = "body-timeout", REQUEST_TIMEOUT, "The body took too long";
+    /// The job's state does not allow the act.
+    StateConflict = "state-conflict", CONFLICT, "The job's state does not allow it";
+    /// The payload, the component or the body as a whole is larger than the host takes.
+    TooLarge = "too-large", PAYLOAD_TOO_LARGE, "Too large";
+    /// The body is not of the media type that the operation reads.
+    MediaTypeUnsupported = "media-type-unsupported", UNSUPPORTED_MEDIA_TYPE, "Unsupported media type";
+    /// The idempotency key belongs to another request.
+    IdempotencyKeyReused = "idempotency-key-reused", UNPROCESSABLE_ENTITY, "The idempotency key belongs to another request";
+    /// The payload does not fit the plugin's own schema.
+    PayloadRefused = "payload-refused", UNPROCESSABLE_ENTITY, "The plugin's schema refuses the payload";
+    /// The component is no plugin.
+    ComponentRefused = "component-refused", UNPROCESSABLE_ENTITY, "The component is no plugin";
+    /// There are as many unfinished jobs as `queue.high_water` allows.
+    HighWater = "high-water", TOO_MANY_REQUESTS, "Too many unfinished jobs";
+    /// The plugins folder cannot be written.
+    FolderUnwritable = "folder-unwritable", INTERNAL_SERVER_ERROR, "The plugins folder cannot be written";
+    /// What was read from the store is not what was written.
+    StoreDamaged = "store-damaged", INTERNAL_SERVER_ERROR, "The store is damaged";
+    /// The host broke off while it answered; its log says where.
+    Internal = "internal", INTERNAL_SERVER_ERROR, "The host broke off";
+    /// More callers wait for the store than it takes.
+    StoreBusy = "store-busy", SERVICE_UNAVAILABLE, "The store is busy";
+    /// The disk is full.
+    StoreFull = "store-full", SERVICE_UNAVAILABLE, "The store is full";
+    /// A write or a sync failed: nothing is accepted until the host is started anew.
+    StoreFailed = "store-failed", SERVICE_UNAVAILABLE, "The store failed";
+    /// The host is starting or stopping.
+    NotReady = "not-ready", SERVICE_UNAVAILABLE, "The host is not ready";
+}
+
+impl ProblemKind {
+    /// After how many seconds the same request may succeed, where that is to be said.
+    const fn retry_after_secs(self) -> Option<u32> {
+        match self {
+            Self::StoreBusy | Self::NotReady => Some(1),
+            Self::HighWater => Some(5),
+            Self::StoreFull => Some(10),
+            Self::StoreFailed => Some(60),
+            _ => None,
+        }
+    }
+}
+
+/// A refusal, on its way to the caller.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// The kind.
+    pub kind: ProblemKind,
+    /// What is wrong with this very request, where, and what to do.
+    pub detail: String,
+    /// More about what to do.
+    pub help: Option<String>,
+}
+
+/// A refusal, as it is sent (RFC 9457).
+#[derive(Clone, Debug, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct ProblemDocument {
+    /// The kind of problem: `urn:windlass:problem:` and a word of a closed list.
+    #[serde(rename = "type")]
+    #[schema(example = "urn:windlass:problem:plugin-unknown")]
+    pub kind: String,
+    /// The same short words for every problem of the kind.
+    pub title: String,
+    /// The status of the answer.
+    #[schema(example = 404)]
+    pub status: u16,
+    /// What is wrong with this very request, where, and what to do.
+    pub detail: String,
+    /// More about what to do, where there is more.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub help: Option<String>,
+}
+
+impl Problem {
+    /// A problem of that kind.
+    pub fn new(kind: ProblemKind, detail: impl Into<String>) -> Self {
+        Self { kind, detail: detail.into(), help: None }
+    }
+
+    /// The same problem, with its place put in front.
+    #[must_use]
+    pub(super) fn at(mut self, place: &str) -> Self {
+        self.detail = format!("{place}: {}", self.detail);
+        self
+    }
+
+    /// The document.
+    #[must_use]
+    pub fn document(&self) -> ProblemDocument {
+        ProblemDocument {
+            kind: format!("{TYPE_PREFIX}{}", self.kind.code()),
+            title: self.kind.title().to_owned(),
+            status: self.kind.status().as_u16(),
+            detail: self.detail.clone(),
+            help: self.help.clone(),
+        }
+    }
+}
+
+impl From<StoreError> for Problem {
+    fn from(error: StoreError) -> Self {
+        let (kind, what_to_do) = match &error {
+            StoreError::Busy(_) => (ProblemKind::StoreBusy, "nothing was changed; try again soon"),
+            StoreError::Full(_) => (ProblemKind::StoreFull, "nothing was changed; make room on the disk"),
+            StoreError::Failed(_) | StoreError::Open { .. } => {
+                (ProblemKind::StoreFailed, "look into the disk, then start the host anew")
+            }
+            StoreError::Damaged(_) => (ProblemKind::StoreDamaged, "restore the store from a backup"),
+        };
+        if matches!(kind, ProblemKind::StoreDamaged | ProblemKind::StoreFailed) {
+            tracing::error!(%error, "a request was refused because of the store");
+        }
+        Self::new(kind, format!("{error}; {what_to_do}"))
+    }
+}
+
+impl From<LoadError> for Problem {
+    fn from(error: LoadError) -> Self {
+        Self { kind: ProblemKind::ComponentRefused, detail: error.summary, help: error.help }
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let document = self.document();
+        let body = serde_json::to_vec(&document).expect("texts and a number are JSON");
+        let mut response = (self.kind.status(), body).into_response();
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
+        if let Some(secs) = self.kind.retry_after_secs() {
+            headers.insert(RETRY_AFTER, HeaderValue::from(secs));
+        }
+        // What is left of the body will not be read.
+        if matches!(self.kind, ProblemKind::BodyTimeout | ProblemKind::BodyIncomplete) {
+            headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        response
+    }
+}
+
+/// The answer of a path that does not answer to the method. axum adds `Allow`.
+pub(super) async fn method_not_allowed(method: axum::http::Method, uri: axum::http::Uri) -> Problem {
+    let detail = format!("{} does not answer to {method}; the header Allow says to what it does", quoted(uri.path()));
+    Problem::new(ProblemKind::MethodNotAllowed, detail)
+}
+
+/// The answer of a path at which nothing is.
+pub(super) async fn route_unknown(uri: axum::http::Uri) -> Problem {
+    let detail = format!("nothing is at {}; /openapi.json lists what there is", quoted(uri.path()));
+    Problem::new(ProblemKind::RouteUnknown, detail)
+}
+
+/// A caller's own word, quoted and cut to a length that fits a line.
+pub(super) fn quoted(text: &str) -> String {
+    match text.char_indices().nth(QUOTED_CHARS_MAX) {
+        Some((end, _)) => format!("{:?}…", &text[..end]),
+        None => format!("{text:?}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::api::testing::{Api, json};
+
+    #[test]
+    fn each_kind_has_a_code_of_its_own() {
+        let codes: BTreeSet<_> = ProblemKind::ALL.iter().map(|kind| kind.code()).collect();
+        assert_eq!(codes.len(), ProblemKind::ALL.len());
+        for kind in ProblemKind::ALL {
+            assert!(kind.status().is_client_error() || kind.status().is_server_error(), "{kind:?}");
+            assert!(kind.code().bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-'), "{kind:?}");
+        }
+    }
+
+    #[test]
+    fn overload_says_when_to_come_back() {
+        for kind in ProblemKind::ALL {
+            let is_overload = matches!(kind.status().as_u16(), 429 | 503);
+            let response = Problem::new(*kind, "x").into_response();
+            assert_eq!(response.headers().contains_key(RETRY_AFTER), is_overload, "{kind:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn an_unknown_path_is_not_found() {
+        let api = Api::new();
+        for path in ["/", "/v1", "/v1/nothing", "/v1/jobs/", "/v2/jobs"] {
+            let problem = api.get(path).await.problem(ProblemKind::RouteUnknown);
+            assert!(problem.detail.contains(path), "{problem:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_wrong_method_is_told_the_right_ones() {
+        let api = Api::new();
+        for (method, path, allow) in [
+            ("DELETE", "/v1/jobs", "GET,HEAD,POST"),
+            ("GET", "/v1/jobs/batch", "POST"),
+            ("PATCH", "/healthz", "GET,HEAD"),
+        ] {
+            let answer = api.send(method, path, None).await;
+            assert_eq!(answer.header("allow"), Some(allow), "{method} {path}");
+            answer.problem(ProblemKind::MethodNotAllowed);
+        }
+    }
+
+    #[tokio::test]
+    async fn each_failure_of_the_store_is_told_apart() {
+        let api = Api::new().plugin("echo");
+        let text = || "the disk is tired".to_owned();
+        for (error, kind) in [
+            (StoreError::Busy(text()), ProblemKind::StoreBusy),
+            (StoreError::Full(text()), ProblemKind::StoreFull),
+            (StoreError::Failed(text()), ProblemKind::StoreFailed),
+            (StoreError::Damaged(text()), ProblemKind::StoreDamaged),
+        ] {
+            api.store.fail_with(Some(error));
+            let problem = api.post("/v1/jobs", json!({"plugin": "echo", "payload": 1})).await.problem(kind);
+            assert!(problem.detail.contains("the disk is tired"), "{problem:?}");
+            api.get("/v1/jobs").await.problem(kind);
+        }
+        api.store.fail_with(None);
+        assert_eq!(api.post("/v1/jobs", json!({"plugin": "echo", "payload": 1})).await.status, 202);
+    }
+
+    #[test]
+    fn long_words_are_cut() {
+        assert_eq!(quoted("a\nb"), "\"a\\nb\"");
+        assert!(quoted(&"é".repeat(1_000)).chars().count() < 100);
+    }
+}

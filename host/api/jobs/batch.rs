@@ -1,0 +1,204 @@
+//! `POST /v1/jobs/batch`: accepts many jobs, or none.
+
+use std::collections::BTreeMap;
+
+use axum::Json;
+use axum::extract::{Request, State as Shared};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse as _, Response};
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use sha2::{Digest as _, Sha256};
+
+use super::super::State;
+use super::super::error::{Problem, ProblemDocument, ProblemKind};
+use super::super::request::{RawObject, json_body, object, traceparent, value};
+use super::enqueue::has_room;
+use super::spec::{self, Envelope, JobRequest};
+use crate::job::JobId;
+use crate::store::{Enqueued, NewJob};
+
+/// The most jobs of one batch.
+const JOBS_MAX: usize = 10_000;
+
+/// Jobs to be accepted, all or none.
+#[derive(Debug, utoipa::ToSchema)]
+#[expect(dead_code, reason = "it describes the body, which is read member by member")]
+pub struct BatchRequest {
+    /// 1 to 10,000 jobs.
+    #[schema(min_items = 1, max_items = 10000)]
+    jobs: Vec<JobRequest>,
+}
+
+/// The accepted jobs.
+#[derive(Clone, Debug, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct BatchAccepted {
+    /// Their ids, in the order of the jobs.
+    #[schema(value_type = Vec<String>)]
+    pub ids: Vec<JobId>,
+}
+
+/// Accept many jobs
+///
+/// All or none: a mistake in one job refuses the whole, and names the job. The body is at most `server.batch`.
+/// `Idempotency-Key` is not taken here.
+#[utoipa::path(
+    post, path = "/v1/jobs/batch", tag = "jobs", request_body = BatchRequest,
+    params(("traceparent" = Option<String>, Header, description = "W3C Trace Context, stored and passed on")),
+    responses(
+        (status = 202, description = "They are on disk", body = BatchAccepted),
+        (status = 400, description = "Malformed; the detail names the job", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 404, description = "No such plugin", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 413, description = "Too large", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 415, description = "Not application/json", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 422, description = "Refused by a plugin's schema", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 429, description = "Too many unfinished jobs", body = ProblemDocument, content_type = "application/problem+json", headers(
+            ("Retry-After" = u32, description = "Seconds"))),
+        (status = 503, description = "The store is busy, full or failed", body = ProblemDocument, content_type = "application/problem+json", headers(
+            ("Retry-After" = u32, description = "Seconds"))),
+    ),
+)]
+pub(in super::super) async fn batch(Shared(state): Shared<State>, request: Request) -> Result<Response, Problem> {
+    if request.headers().contains_key("idempotency-key") {
+        let detail = "the header Idempotency-Key belongs to one job; send jobs that need a key one by one";
+        return Err(Problem::new(ProblemKind::HeaderInvalid, detail));
+    }
+    let envelope = Envelope { now: state.now(), traceparent: traceparent(request.headers()), idempotency_key: None };
+    let told = format!("server.batch is {}", state.config.server.batch);
+    let body = json_body(&state, request, state.config.server.batch, &told).await?;
+    let jobs = read_off_thread(state.clone(), body, envelope.clone()).await?;
+    has_room(&state, jobs.len())?;
+    let by_plugin = count_by_plugin(&jobs);
+    let enqueued = state.store.enqueue(jobs, envelope.now).await?;
+    for (plugin, count) in by_plugin {
+        state.metrics.jobs_enqueued(&plugin, count);
+    }
+    let ids = enqueued.iter().map(id_of).collect::<Result<_, _>>()?;
+    Ok((StatusCode::ACCEPTED, Json(BatchAccepted { ids })).into_response())
+}
+
+/// Ten thousand jobs take long enough to read that others would notice.
+async fn read_off_thread(state: State, body: Bytes, envelope: Envelope) -> Result<Vec<NewJob>, Problem> {
+    let read = tokio::task::spawn_blocking(move || read(&state, &body, &envelope)).await;
+    read.unwrap_or_else(|_| Err(Problem::new(ProblemKind::Internal, "the host broke off while it read the batch")))
+}
+
+fn read(state: &State, body: &[u8], envelope: &Envelope) -> Result<Vec<NewJob>, Problem> {
+    let members = object(body)?;
+    members.only(&["jobs"])?;
+    let invalid = |why: &str| Problem::new(ProblemKind::MemberInvalid, format!("jobs: {why}"));
+    let raw = members.some("jobs").ok_or_else(|| invalid("it is missing; give a list of jobs"))?;
+    let jobs: Vec<&RawValue> = serde_json::from_str(raw.get()).map_err(|_| invalid("it is not a list of jobs"))?;
+    match jobs.len() {
+        0 => Err(invalid("the list is empty; give 1 to 10,000 jobs")),
+        1..=JOBS_MAX => jobs.iter().enumerate().map(|(index, job)| read_one(state, index, job, envelope)).collect(),
+        more => Err(invalid(&format!("there are {more}; a batch takes at most 10,000"))),
+    }
+}
+
+fn read_one(state: &State, index: usize, raw: &RawValue, envelope: &Envelope) -> Result<NewJob, Problem> {
+    let read = || {
+        let job: RawObject<'_> = value_of(raw)?;
+        spec::read(state, &job, envelope)
+    };
+    let spec = read().map_err(|mut problem| {
+        problem.detail = format!("jobs[{index}].{}", problem.detail);
+        problem
+    })?;
+    Ok(NewJob { spec, request_digest: Sha256::digest(raw.get()).into() })
+}
+
+fn value_of(raw: &RawValue) -> Result<RawObject<'_>, Problem> {
+    object(raw.get().as_bytes()).map_err(|_| {
+        // The syntax was checked with the whole body: it is the shape that is wrong.
+        value::<BTreeMap<String, serde::de::IgnoredAny>>("job", raw)
+            .err()
+            .unwrap_or_else(|| Problem::new(ProblemKind::MemberInvalid, "job: a member is there twice"))
+    })
+}
+
+fn count_by_plugin(jobs: &[NewJob]) -> BTreeMap<String, u64> {
+    let mut counts = BTreeMap::new();
+    for job in jobs {
+        *counts.entry(job.spec.plugin.clone()).or_default() += 1;
+    }
+    counts
+}
+
+fn id_of(enqueued: &Enqueued) -> Result<JobId, Problem> {
+    match enqueued {
+        Enqueued::Created(id) | Enqueued::Replayed(id) => Ok(*id),
+        Enqueued::KeyReused(_) | Enqueued::Withheld => {
+            Err(Problem::new(ProblemKind::Internal, "the store refused a job for a key that it does not have"))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+    use crate::api::testing::{Api, json};
+    use crate::config::Config;
+    use crate::job::units::ByteSize;
+
+    fn job() -> Value {
+        json!({"plugin": "echo", "payload": 1})
+    }
+
+    #[tokio::test]
+    async fn a_batch_is_accepted_in_its_order() {
+        let api = Api::new().plugin("echo");
+        let jobs: Vec<_> = (0..3).map(|n| json!({"plugin": "echo", "payload": n})).collect();
+        let answer = api.post("/v1/jobs/batch", json!({"jobs": jobs})).await;
+        assert_eq!(answer.status, 202);
+        let ids = answer.json()["ids"].clone();
+        for (n, id) in ids.as_array().unwrap().iter().enumerate() {
+            let job = api.get(&format!("/v1/jobs/{}", id.as_str().unwrap())).await.json();
+            assert_eq!(job["payload"], json!(n));
+        }
+    }
+
+    #[tokio::test]
+    async fn one_mistake_refuses_the_whole_and_names_the_job() {
+        let api = Api::new().plugin("echo");
+        let many = vec![job(); 10_001];
+        for (body, kind, told) in [
+            (json!({"jobs": []}), ProblemKind::MemberInvalid, "jobs: the list is empty"),
+            (json!({"jobs": many}), ProblemKind::MemberInvalid, "10,000"),
+            (json!({"jobs": 1}), ProblemKind::MemberInvalid, "jobs: it is not a list"),
+            (json!({}), ProblemKind::MemberInvalid, "jobs: it is missing"),
+            (json!({"jobs": [job()], "more": 1}), ProblemKind::MemberInvalid, "more"),
+            (json!({"jobs": [job(), 7]}), ProblemKind::MemberInvalid, "jobs[1].job: invalid type"),
+            (json!({"jobs": [job(), {"plugin": "echo"}]}), ProblemKind::MemberInvalid, "jobs[1].payload: "),
+            (json!({"jobs": [job(), job(), {"plugin": "no", "payload": 1}]}), ProblemKind::PluginUnknown, "jobs[2].plugin: "),
+        ] {
+            let problem = api.post("/v1/jobs/batch", body).await.problem(kind);
+            assert!(problem.detail.contains(told), "{problem:?}");
+        }
+        api.post("/v1/jobs/batch", json!([job()])).await.problem(ProblemKind::BodyMalformed);
+        assert_eq!(api.store.len(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_key_is_not_taken() {
+        let api = Api::new().plugin("echo");
+        let body = Some(json!({"jobs": [job()]}));
+        let answer = api.send_with("POST", "/v1/jobs/batch", &[("idempotency-key", "k")], body).await;
+        assert!(answer.problem(ProblemKind::HeaderInvalid).detail.contains("one by one"));
+    }
+
+    #[tokio::test]
+    async fn the_whole_has_a_limit_of_its_own_and_the_same_mark() {
+        let mut config = Config::default();
+        config.server.batch = ByteSize(1 << 10);
+        config.queue.high_water = 2;
+        let api = Api::with_config(config).plugin("echo");
+        let send = async |count: usize| api.post("/v1/jobs/batch", json!({"jobs": vec![job(); count]})).await;
+        assert!(send(100).await.problem(ProblemKind::TooLarge).detail.contains("server.batch is 1KiB"));
+        assert!(send(3).await.problem(ProblemKind::HighWater).detail.contains("3 more"));
+        assert_eq!(send(2).await.status, 202);
+    }
+}

@@ -1,0 +1,369 @@
+//! A job and its attempts, as they are told.
+//!
+//! What the contract marks as optional is absent where it does not apply (`waiting`, `retry_after_ms`, `next_run_at`,
+//! and one of the two forms of a payload or a result); everything else is always there, as null where there is nothing.
+
+use std::collections::BTreeMap;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use super::super::State;
+use super::super::request::is_json;
+use crate::clock::UnixMs;
+use crate::job::{Completion, JobId, Lane, OutcomeKind, State as JobState, WaitReason, Waiting};
+use crate::store::{Act, AttemptView, JobView};
+
+/// A job as lists tell it.
+#[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
+pub struct JobSummary {
+    /// Its id.
+    #[schema(value_type = String, format = "uuid")]
+    pub id: JobId,
+    /// The plugin that handles it.
+    pub plugin: String,
+    /// Where it stands.
+    pub state: JobState,
+    /// Why it does not run though it could; absent where nothing holds it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub waiting: Option<Waiting>,
+    /// How many attempts it has had, the running one included.
+    pub attempt: u32,
+    /// How many counted attempts it has in all.
+    pub max_attempts: u32,
+    /// When the next attempt is due, or the last one was.
+    #[schema(value_type = String, format = DateTime)]
+    pub run_at: UnixMs,
+    /// When it was accepted.
+    #[schema(value_type = String, format = DateTime)]
+    pub created_at: UnixMs,
+    /// When it became final.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub finished_at: Option<UnixMs>,
+    /// The downstream that it calls.
+    pub downstream: String,
+    /// Higher runs first.
+    pub priority: i16,
+    /// The caller's labels.
+    pub labels: BTreeMap<String, String>,
+    /// What went wrong last.
+    pub last_error: Option<String>,
+}
+
+/// A whole job.
+#[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
+pub struct JobDocument {
+    /// What lists tell, too.
+    #[serde(flatten)]
+    pub summary: JobSummary,
+    /// The payload, where it is JSON.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<serde_json::Value>)]
+    pub payload: Option<Box<RawValue>>,
+    /// The payload in base64, where it is not JSON.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub payload_base64: Option<String>,
+    /// The media type of `payload_base64`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub content_type: Option<String>,
+    /// The result: JSON as JSON, text as a string, null where there is none or it is in `result_base64`.
+    #[schema(value_type = Option<serde_json::Value>)]
+    pub result: Option<Box<RawValue>>,
+    /// The result in base64, where it is neither JSON nor text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub result_base64: Option<String>,
+    /// The media type of the result.
+    pub result_content_type: Option<String>,
+    /// What the plugin wanted kept beside the result.
+    pub result_attributes: Vec<Attribute>,
+    /// The attempts, oldest first.
+    pub attempts: Vec<AttemptDocument>,
+    /// What people did to it, oldest first.
+    pub acts: Vec<Act>,
+}
+
+/// One named value.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+pub struct Attribute {
+    /// What the value is.
+    pub name: String,
+    /// The value.
+    pub value: String,
+}
+
+/// An attempt.
+#[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
+pub struct AttemptDocument {
+    /// Its number, from 1.
+    pub n: u32,
+    /// When it began.
+    #[schema(value_type = String, format = DateTime)]
+    pub started_at: UnixMs,
+    /// When it ended; null while it runs.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub finished_at: Option<UnixMs>,
+    /// What it ended in; null while it runs.
+    pub outcome: Option<OutcomeKind>,
+    /// What went wrong, for people.
+    pub error: Option<String>,
+    /// What went wrong, for programs.
+    pub code: Option<String>,
+    /// How long the downstream asked to be left alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retry_after_ms: Option<u32>,
+    /// When the next one was due.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub next_run_at: Option<UnixMs>,
+    /// The revision that ran: the sha256 of the component.
+    pub revision: Option<String>,
+    /// Time inside the guest, in milliseconds.
+    pub cpu_ms: f64,
+    /// The most that all memories and tables held together.
+    pub memory_peak_bytes: u64,
+}
+
+impl JobSummary {
+    /// What lists tell of a job.
+    pub(in super::super) fn of(state: &State, view: &JobView) -> Self {
+        let spec = &view.spec;
+        Self {
+            id: view.id,
+            state: view.state,
+            waiting: waiting(state, view),
+            attempt: view.attempt,
+            max_attempts: max_attempts(state, view),
+            run_at: view.run_at,
+            created_at: view.created_at,
+            finished_at: view.finished_at,
+            plugin: spec.plugin.clone(),
+            downstream: spec.downstream.clone(),
+            priority: spec.priority,
+            labels: spec.labels.clone(),
+            last_error: view.last_error.clone(),
+        }
+    }
+}
+
+impl JobDocument {
+    /// All of a job.
+    pub(in super::super) fn of(state: &State, view: JobView) -> Self {
+        let summary = JobSummary::of(state, &view);
+        let content_type = view.spec.content_type;
+        let payload = json(&content_type, &view.spec.payload);
+        let other = payload.is_none().then(|| STANDARD.encode(&view.spec.payload));
+        let told = view.result.map(ToldResult::of).unwrap_or_default();
+        Self {
+            summary,
+            content_type: other.is_some().then_some(content_type),
+            payload,
+            payload_base64: other,
+            result: told.value,
+            result_base64: told.base64,
+            result_content_type: told.content_type,
+            result_attributes: told.attributes,
+            attempts: view.attempts.into_iter().map(AttemptDocument::from).collect(),
+            acts: view.acts,
+        }
+    }
+}
+
+impl From<AttemptView> for AttemptDocument {
+    fn from(view: AttemptView) -> Self {
+        Self {
+            n: view.n,
+            started_at: view.started_at,
+            finished_at: view.finished_at,
+            outcome: view.kind,
+            error: view.error,
+            code: view.code,
+            retry_after_ms: view.delay_ms,
+            next_run_at: view.next_run_at,
+            revision: view.revision,
+            cpu_ms: view.cpu_us as f64 / 1e3,
+            memory_peak_bytes: view.memory_peak_bytes,
+        }
+    }
+}
+
+/// A result in the form in which it can be told.
+#[derive(Default)]
+struct ToldResult {
+    value: Option<Box<RawValue>>,
+    base64: Option<String>,
+    content_type: Option<String>,
+    attributes: Vec<Attribute>,
+}
+
+impl ToldResult {
+    fn of(result: Completion) -> Self {
+        let attributes = result.attributes.into_iter().map(|(name, value)| Attribute { name, value }).collect();
+        if result.content_type.is_empty() && result.body.is_empty() {
+            return Self { attributes, ..Self::default() };
+        }
+        let value = json(&result.content_type, &result.body).or_else(|| text(&result.content_type, &result.body));
+        let base64 = value.is_none().then(|| STANDARD.encode(&result.body));
+        Self { value, base64, content_type: Some(result.content_type), attributes }
+    }
+}
+
+/// The bytes as JSON, where they are said to be and are.
+fn json(content_type: &str, bytes: &[u8]) -> Option<Box<RawValue>> {
+    if is_json(content_type) { serde_json::from_slice(bytes).ok() } else { None }
+}
+
+/// The bytes as a JSON string, where they are said to be text and are.
+fn text(content_type: &str, bytes: &[u8]) -> Option<Box<RawValue>> {
+    let is_text = content_type.get(..5).is_some_and(|start| start.eq_ignore_ascii_case("text/"));
+    let text = std::str::from_utf8(bytes).ok().filter(|_| is_text)?;
+    serde_json::value::to_raw_value(text).ok()
+}
+
+/// Why a due job does not run.
+fn waiting(state: &State, view: &JobView) -> Option<Waiting> {
+    if view.state.end().is_some() || view.state == JobState::Running {
+        return None;
+    }
+    if view.held {
+        return Some(wants_grant(state, view));
+    }
+    let now = state.now();
+    let is_due = view.state == JobState::Available || view.run_at <= now;
+    let lane = Lane::new(&view.spec.plugin, &view.spec.downstream);
+    is_due.then(|| state.gates().why_waiting(&lane, now)).flatten()
+}
+
+/// The job waits until the operator edits the grants: says where.
+fn wants_grant(state: &State, view: &JobView) -> Waiting {
+    let file = state.config.plugins.dir.join(format!("{}.toml", view.spec.plugin));
+    let why = view.last_error.as_deref().map(|error| format!("{error}; ")).unwrap_or_default();
+    let detail = format!("{why}grant it in {} and the job goes on", file.display());
+    Waiting { reason: WaitReason::GrantMissing, until: None, detail: Some(detail) }
+}
+
+/// How many counted attempts a job has: by its own words, then its plugin's, then the host's.
+pub(super) fn max_attempts(state: &State, view: &JobView) -> u32 {
+    let host = state.config.retry.policy();
+    let plugin = state.loader.get(&view.spec.plugin);
+    let policy = plugin.map_or(host, |plugin| host.overridden(&plugin.file().retry));
+    policy.overridden(&view.spec.retry).max_attempts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::testing::{Api, FakePlugin, NOW, json, view};
+    use crate::job::PluginStanding;
+    use crate::job::gates::{Admission as _, Admit};
+
+    fn told(result: Completion) -> serde_json::Value {
+        let view = JobView { result: Some(result), ..view("echo") };
+        serde_json::to_value(JobDocument::of(&Api::new().state, view)).unwrap()
+    }
+
+    fn completion(content_type: &str, body: &'static [u8]) -> Completion {
+        Completion { content_type: content_type.into(), body: body.into(), ..Completion::default() }
+    }
+
+    #[test]
+    fn a_result_is_told_in_the_form_that_it_has() {
+        let value = told(completion("application/json", b"{\"a\": 1.50}"));
+        assert_eq!((&value["result"], &value["result_content_type"]), (&json!({"a": 1.50}), &json!("application/json")));
+        assert_eq!(told(completion("text/html", "é".as_bytes()))["result"], "é");
+        for (content_type, body) in [("application/json", &b"{"[..]), ("text/plain", &[0xff]), ("image/png", b"x")] {
+            let value = told(completion(content_type, body));
+            assert_eq!(value["result"], json!(null));
+            assert_eq!(value["result_base64"], json!(STANDARD.encode(body)));
+            assert_eq!(value["result_content_type"], json!(content_type));
+        }
+        let value = told(completion("", b""));
+        assert_eq!((&value["result"], &value["result_content_type"]), (&json!(null), &json!(null)));
+        assert!(value.get("result_base64").is_none());
+    }
+
+    #[test]
+    fn attributes_stay_beside_the_result() {
+        let attributes = vec![("status".to_owned(), "200".to_owned())];
+        let value = told(Completion { attributes, ..Completion::default() });
+        assert_eq!(value["result_attributes"], json!([{"name": "status", "value": "200"}]));
+    }
+
+    #[test]
+    fn a_payload_is_told_in_one_of_two_forms() {
+        let api = Api::new();
+        let value = serde_json::to_value(JobDocument::of(&api.state, view("echo"))).unwrap();
+        assert_eq!(value["payload"], json!({"n": 1}));
+        assert!(value.get("payload_base64").is_none() && value.get("content_type").is_none());
+        let mut other = view("echo");
+        (other.spec.content_type, other.spec.payload) = ("image/png".into(), vec![0_u8, 255].into());
+        let value = serde_json::to_value(JobDocument::of(&api.state, other)).unwrap();
+        assert_eq!((&value["payload_base64"], &value["content_type"]), (&json!("AP8="), &json!("image/png")));
+        assert!(value.get("payload").is_none());
+    }
+
+    #[test]
+    fn a_due_job_says_why_it_waits() {
+        let api = Api::new().plugin("echo");
+        let reason = |view: &JobView| waiting(&api.state, view).map(|waiting| waiting.reason);
+        let due = view("echo");
+        assert_eq!(reason(&due), None, "it is about to run");
+        assert_eq!(reason(&view("nobody")), Some(WaitReason::PluginMissing));
+        api.state.gates().set_standing("echo", PluginStanding::Broken("no export".into()));
+        assert_eq!(reason(&due), Some(WaitReason::PluginBroken));
+        api.state.gates().set_paused("echo", true);
+        assert_eq!(reason(&due), Some(WaitReason::Paused));
+        for state in [JobState::Running, JobState::Completed] {
+            assert_eq!(reason(&JobView { state, ..due.clone() }), None, "{state}");
+        }
+        let later = JobView { state: JobState::Retryable, run_at: crate::clock::UnixMs(NOW.0 + 1), ..due.clone() };
+        assert_eq!(reason(&later), None, "it waits for its time");
+        assert_eq!(reason(&JobView { state: JobState::Retryable, ..due }), Some(WaitReason::Paused), "it is due");
+    }
+
+    #[test]
+    fn a_full_plugin_says_so() {
+        let api = Api::new();
+        let mut plugin = FakePlugin::named("echo");
+        plugin.file.concurrency = Some(1);
+        api.plugins.put(plugin);
+        api.stand("echo");
+        assert_eq!(api.state.gates().admit(&Lane::new("echo", "echo"), NOW), Admit::Yes);
+        assert_eq!(waiting(&api.state, &view("echo")).map(|waiting| waiting.reason), Some(WaitReason::Concurrency));
+    }
+
+    #[test]
+    fn a_held_job_names_the_file_to_edit() {
+        let api = Api::new().plugin("echo");
+        let held = JobView { held: true, last_error: Some("https://x is not granted".into()), ..view("echo") };
+        let waiting = waiting(&api.state, &held).unwrap();
+        assert_eq!(waiting.reason, WaitReason::GrantMissing);
+        let detail = waiting.detail.unwrap();
+        assert!(detail.contains("https://x is not granted") && detail.contains("plugins/echo.toml"), "{detail}");
+    }
+
+    #[test]
+    fn the_narrowest_policy_counts_the_attempts() {
+        let api = Api::new();
+        let mut job = view("echo");
+        assert_eq!(max_attempts(&api.state, &job), 20);
+        let mut plugin = FakePlugin::named("echo");
+        plugin.file.retry.max_attempts = Some(8);
+        api.plugins.put(plugin);
+        assert_eq!(max_attempts(&api.state, &job), 8);
+        job.spec.retry.max_attempts = Some(3);
+        assert_eq!(max_attempts(&api.state, &job), 3);
+    }
+
+    #[test]
+    fn what_there_is_not_is_null_and_what_does_not_apply_is_absent() {
+        let value = serde_json::to_value(JobDocument::of(&Api::new().plugin("echo").state, view("echo"))).unwrap();
+        for null in ["finished_at", "last_error", "result", "result_content_type"] {
+            assert_eq!(value.get(null), Some(&json!(null)), "{null}");
+        }
+        for absent in ["waiting", "payload_base64", "content_type", "result_base64"] {
+            assert_eq!(value.get(absent), None, "{absent}");
+        }
+    }
+}

@@ -1,0 +1,246 @@
+//! `POST /v1/jobs`: accepts one job.
+
+use axum::Json;
+use axum::extract::{Request, State as Shared};
+use axum::http::header::LOCATION;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use axum::response::{IntoResponse as _, Response};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use super::super::State;
+use super::super::error::{Problem, ProblemDocument, ProblemKind};
+use super::super::request::{idempotency_key, json_body, object, traceparent};
+use super::spec::{self, Envelope, JobRequest};
+use crate::clock::UnixMs;
+use crate::job::{JobId, JobSpec, State as JobState};
+use crate::store::{Enqueued, NewJob};
+
+/// Says that the answer repeats an earlier one.
+const IDEMPOTENCY_REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
+
+/// An accepted job.
+#[derive(Clone, Debug, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct Accepted {
+    /// Its id.
+    #[schema(value_type = String, format = "uuid")]
+    pub id: JobId,
+    /// Where it stands. Null where an earlier request's job was finished and deleted since.
+    pub state: Option<JobState>,
+    /// The plugin that handles it.
+    pub plugin: String,
+    /// The downstream that it calls.
+    pub downstream: String,
+    /// The earliest moment of the next attempt.
+    #[schema(value_type = String, format = DateTime)]
+    pub run_at: UnixMs,
+}
+
+/// Accept a job
+///
+/// Answers when the job is on disk, synced. With an `Idempotency-Key`, a repeat of the same body is answered with the
+/// same job; the key is remembered for at least 24 hours, and as long as the job lives.
+#[utoipa::path(
+    post, path = "/v1/jobs", tag = "jobs", request_body = JobRequest,
+    params(
+        ("Idempotency-Key" = Option<String>, Header, description = "1 to 255 visible ASCII characters"),
+        ("traceparent" = Option<String>, Header, description = "W3C Trace Context, stored and passed on"),
+    ),
+    responses(
+        (status = 202, description = "It is on disk", body = Accepted, headers(
+            ("Location" = String, description = "The path of the job"))),
+        (status = 200, description = "The same request came before", body = Accepted, headers(
+            ("Idempotency-Replayed" = bool, description = "true"))),
+        (status = 400, description = "Malformed", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 403, description = "Sent by a page of another site", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 404, description = "No such plugin", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 408, description = "The body took too long", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 413, description = "Too large", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 415, description = "Not application/json", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 422, description = "Refused by the plugin's schema, or the key belongs to another request", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 429, description = "Too many unfinished jobs", body = ProblemDocument, content_type = "application/problem+json", headers(
+            ("Retry-After" = u32, description = "Seconds"))),
+        (status = 503, description = "The store is busy, full or failed", body = ProblemDocument, content_type = "application/problem+json", headers(
+            ("Retry-After" = u32, description = "Seconds"))),
+    ),
+)]
+pub(in super::super) async fn enqueue(Shared(state): Shared<State>, request: Request) -> Result<Response, Problem> {
+    let headers = request.headers();
+    let (key, traceparent) = (idempotency_key(headers)?, traceparent(headers));
+    let most = spec::body_most(state.config.limits.payload);
+    let told = format!("limits.payload is {}", state.config.limits.payload);
+    let body = json_body(&state, request, most, &told).await?;
+    let envelope = Envelope { now: state.now(), traceparent, idempotency_key: key };
+    let spec = spec::read(&state, &object(&body)?, &envelope)?;
+    has_room(&state, 1)?;
+    let accepted = accepted(&spec, envelope.now);
+    let job = NewJob { spec, request_digest: Sha256::digest(&body).into() };
+    match state.store.enqueue(vec![job], envelope.now).await?.as_slice() {
+        [Enqueued::Created(id)] => {
+            let accepted = accepted(*id);
+            state.metrics.jobs_enqueued(&accepted.plugin, 1);
+            Ok((StatusCode::ACCEPTED, location(*id), Json(accepted)).into_response())
+        }
+        [Enqueued::Replayed(id)] => replayed(&state, accepted(*id)).await,
+        [Enqueued::KeyReused(id)] => Err(key_reused(*id)),
+        _ => Err(Problem::new(ProblemKind::Internal, "the store gave no answer for the job")),
+    }
+}
+
+/// Refuses what would go over the high-water mark.
+pub(super) fn has_room(state: &State, more: usize) -> Result<(), Problem> {
+    let (unfinished, most) = (state.store.counts().unfinished, state.config.queue.high_water);
+    if unfinished.saturating_add(more as u64) > most {
+        let detail = format!(
+            "{unfinished} jobs are unfinished and {more} more would go over the high-water mark of {most} \
+             (queue.high_water); nothing was stored"
+        );
+        return Err(Problem::new(ProblemKind::HighWater, detail));
+    }
+    Ok(())
+}
+
+/// What is told of a job once its id is known.
+fn accepted(spec: &JobSpec, now: UnixMs) -> impl FnOnce(JobId) -> Accepted + use<> {
+    let state = Some(if spec.run_at > now { JobState::Scheduled } else { JobState::Available });
+    let (plugin, downstream, run_at) = (spec.plugin.clone(), spec.downstream.clone(), spec.run_at);
+    move |id| Accepted { id, state, plugin, downstream, run_at }
+}
+
+/// The earlier request's job as it stands now.
+async fn replayed(state: &State, asked: Accepted) -> Result<Response, Problem> {
+    let (now_state, run_at) = match state.store.job(asked.id, state.now()).await? {
+        Some(job) => (Some(job.state), job.run_at),
+        None => (None, asked.run_at),
+    };
+    let mut headers = location(asked.id);
+    headers.insert(IDEMPOTENCY_REPLAYED, HeaderValue::from_static("true"));
+    Ok((StatusCode::OK, headers, Json(Accepted { state: now_state, run_at, ..asked })).into_response())
+}
+
+fn key_reused(id: JobId) -> Problem {
+    let detail = format!(
+        "the header Idempotency-Key belongs to job {id}, whose request had another body; nothing was stored; use a \
+         key of its own for each job"
+    );
+    Problem::new(ProblemKind::IdempotencyKeyReused, detail)
+}
+
+fn location(id: JobId) -> HeaderMap {
+    let path = HeaderValue::from_str(&format!("/v1/jobs/{id}")).expect("an id is visible ASCII");
+    HeaderMap::from_iter([(LOCATION, path)])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::testing::{Api, FakePlugin, json};
+    use crate::config::Config;
+    use crate::job::units::ByteSize;
+    use crate::plugin::LoadError;
+
+    #[tokio::test]
+    async fn a_job_is_accepted_with_its_place() {
+        let api = Api::new().plugin("echo");
+        let answer = api.post("/v1/jobs", json!({"plugin": "echo", "payload": {"a": 1}})).await;
+        assert_eq!(answer.status, 202);
+        let body = answer.json();
+        assert_eq!(answer.header("location").unwrap(), format!("/v1/jobs/{}", body["id"].as_str().unwrap()));
+        assert_eq!((&body["state"], &body["plugin"]), (&json!("available"), &json!("echo")));
+        assert_eq!((&body["downstream"], &body["run_at"]), (&json!("echo"), &json!("2026-01-02T03:04:05.007Z")));
+        let later = api.post("/v1/jobs", json!({"plugin": "echo", "payload": 1, "delay": "10s"})).await.json();
+        assert_eq!((&later["state"], &later["run_at"]), (&json!("scheduled"), &json!("2026-01-02T03:04:15.007Z")));
+    }
+
+    #[tokio::test]
+    async fn a_repeat_under_the_same_key_is_the_same_job() {
+        let api = Api::new().plugin("echo");
+        let send = async |payload: u32| {
+            let job = json!({"plugin": "echo", "payload": payload});
+            api.send_with("POST", "/v1/jobs", &[("idempotency-key", "k")], Some(job)).await
+        };
+        let first = send(1).await;
+        assert_eq!((first.status, first.header("idempotency-replayed")), (202, None));
+        let id = first.json()["id"].clone();
+        let second = send(1).await;
+        assert_eq!((second.status, second.header("idempotency-replayed")), (200, Some("true")));
+        assert_eq!((&second.json()["id"], &second.json()["state"]), (&id, &json!("available")));
+        assert_eq!(second.header("location"), first.header("location"));
+        let problem = send(2).await.problem(ProblemKind::IdempotencyKeyReused);
+        assert!(problem.detail.contains(id.as_str().unwrap()), "{problem:?}");
+        assert_eq!(api.store.len(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_bad_key_is_refused() {
+        let api = Api::new().plugin("echo");
+        let job = Some(json!({"plugin": "echo", "payload": 1}));
+        let answer = api.send_with("POST", "/v1/jobs", &[("idempotency-key", "a b")], job).await;
+        answer.problem(ProblemKind::HeaderInvalid);
+    }
+
+    #[tokio::test]
+    async fn the_trace_context_and_the_key_are_kept() {
+        let api = Api::new().plugin("echo");
+        let parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+        let headers = [("traceparent", parent), ("idempotency-key", "k")];
+        api.send_with("POST", "/v1/jobs", &headers, Some(json!({"plugin": "echo", "payload": 1}))).await;
+        let spec = api.store.specs().remove(0);
+        assert_eq!((spec.traceparent.as_deref(), spec.idempotency_key.as_deref()), (Some(parent), Some("k")));
+    }
+
+    #[tokio::test]
+    async fn a_body_that_is_no_object_is_malformed() {
+        let api = Api::new().plugin("echo");
+        for text in ["", "{", "[]", "\"x\"", "{\"plugin\":\"echo\",\"payload\":1,}"] {
+            let problem = api.post_text("/v1/jobs", "application/json", text).await.problem(ProblemKind::BodyMalformed);
+            assert!(problem.detail.contains("line 1 column"), "{problem:?}");
+        }
+        let deep = format!("{{\"plugin\":\"echo\",\"payload\":{}{}}}", "[".repeat(100_000), "]".repeat(100_000));
+        api.post_text("/v1/jobs", "application/json", &deep).await.problem(ProblemKind::MemberInvalid);
+        assert_eq!(api.store.len(), 0);
+    }
+
+    #[tokio::test]
+    async fn another_media_type_is_refused() {
+        let api = Api::new().plugin("echo");
+        let problem =
+            api.post_text("/v1/jobs", "text/plain", "{}").await.problem(ProblemKind::MediaTypeUnsupported);
+        assert!(problem.detail.contains("application/json") && problem.detail.contains("text/plain"), "{problem:?}");
+    }
+
+    #[tokio::test]
+    async fn a_body_beyond_the_limit_is_refused_with_both_sizes() {
+        let mut config = Config::default();
+        config.limits.payload = ByteSize(1 << 10);
+        let api = Api::with_config(config).plugin("echo");
+        let long = format!("\"{}\"", "x".repeat(1 << 20));
+        let problem = api.post_text("/v1/jobs", "application/json", &long).await.problem(ProblemKind::TooLarge);
+        assert!(problem.detail.contains("limits.payload is 1KiB") && problem.detail.contains("more than"), "{problem:?}");
+    }
+
+    #[tokio::test]
+    async fn above_the_high_water_mark_nothing_is_stored() {
+        let mut config = Config::default();
+        config.queue.high_water = 1;
+        let api = Api::with_config(config).plugin("echo");
+        let job = || json!({"plugin": "echo", "payload": 1});
+        assert_eq!(api.post("/v1/jobs", job()).await.status, 202);
+        let answer = api.post("/v1/jobs", job()).await;
+        assert!(answer.header("retry-after").is_some_and(|secs| secs.parse::<u32>().unwrap() > 0));
+        answer.problem(ProblemKind::HighWater);
+        assert_eq!(api.store.len(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_job_of_a_plugin_that_cannot_run_is_accepted_and_waits() {
+        let api = Api::new();
+        api.plugins.put(FakePlugin { revision: None, ..FakePlugin::named("gone") });
+        let error = LoadError { summary: "no export".into(), help: None };
+        api.plugins.put(FakePlugin { revision: None, load_error: Some(error), ..FakePlugin::named("bad") });
+        for name in ["gone", "bad"] {
+            assert_eq!(api.post("/v1/jobs", json!({"plugin": name, "payload": 1})).await.status, 202);
+        }
+        api.post("/v1/jobs", json!({"plugin": "nobody", "payload": 1})).await.problem(ProblemKind::PluginUnknown);
+    }
+}

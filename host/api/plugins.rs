@@ -1,0 +1,47 @@
+//! `/v1/plugins`: what operators do with plugins.
+
+mod document;
+mod face;
+mod list;
+mod pause;
+mod put;
+mod remove;
+mod resume;
+mod show;
+
+pub use document::{PluginCounts, PluginDocument, PluginGrants, PluginState, PluginLimits};
+pub use list::PluginList;
+pub use face::{PluginFolder, RevisionFacts, ServedPlugin};
+
+pub(super) use list::{__path_list, list};
+pub(super) use pause::{__path_pause, pause};
+pub(super) use put::{__path_put, put};
+pub(super) use remove::{__path_remove, remove};
+pub(super) use resume::{__path_resume, resume};
+pub(super) use show::{__path_show, show};
+
+use super::State;
+use super::error::Problem;
+use super::state::unknown_plugin;
+
+/// The plugin as it stands: one that the folder knows, or whose jobs wait for it.
+fn find(state: &State, name: &str) -> Result<PluginDocument, Problem> {
+    let lanes = state.store.counts().lanes;
+    match state.loader.get(name) {
+        Some(plugin) => Ok(PluginDocument::of(state, &*plugin, &lanes)),
+        None if lanes.iter().any(|lane| &*lane.lane.plugin == name) => {
+            Ok(PluginDocument::missing(state, name, &lanes))
+        }
+        None => Err(unknown_plugin(name, &state.config)),
+    }
+}
+
+/// Pauses a plugin or lets it go on: on disk first, then in the gates.
+async fn set_paused(state: &State, name: &str, paused: bool) -> Result<PluginDocument, Problem> {
+    find(state, name)?;
+    state.store.set_paused(name, paused).await?;
+    state.gates().set_paused(name, paused);
+    state.wake.notify_one();
+    tracing::info!(plugin.name = name, paused, "a person paused a plugin, or let it go on");
+    find(state, name)
+}

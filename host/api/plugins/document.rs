@@ -1,0 +1,210 @@
+//! A plugin, as it is told. Secrets and configuration values are told by name only.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use super::super::State;
+use super::ServedPlugin;
+use crate::clock::UnixMs;
+use crate::config::{AttemptLimits, PluginFile};
+use crate::job::RetryOverride;
+use crate::plugin::{Description, LoadError};
+use crate::store::LaneCounts;
+
+/// How a plugin stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum PluginState {
+    /// A revision serves. Where `load_error` is there too, the newest file was refused and the older one goes on.
+    Ready,
+    /// Its component could not be loaded, and there is no earlier revision: its jobs wait.
+    Broken,
+    /// A person paused it: its jobs wait.
+    Paused,
+    /// There is no component: its jobs wait.
+    Missing,
+}
+
+/// A plugin as it stands.
+#[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
+pub struct PluginDocument {
+    /// Its name.
+    pub name: String,
+    /// How it stands.
+    pub state: PluginState,
+    /// The revision that serves: the sha256 of the component. Null where none does.
+    pub revision: Option<String>,
+    /// How large the component is.
+    pub size_bytes: Option<u64>,
+    /// When the revision was taken up.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub loaded_at: Option<UnixMs>,
+    /// Why the newest component or the newest file was not taken up.
+    pub load_error: Option<LoadError>,
+    /// What the plugin says of itself and asks for.
+    pub asked: Option<Description>,
+    /// What the operator grants.
+    pub granted: PluginGrants,
+    /// The downstream of its jobs, where they name none.
+    pub downstream: String,
+    /// The most attempts at once; null where only the host's own limit holds.
+    pub concurrency: Option<u32>,
+    /// The most starts in a second; null where there is no limit.
+    pub rate_per_second: Option<f64>,
+    /// What its attempts may use; null where there is no plugin.
+    pub limits: Option<PluginLimits>,
+    /// What is different in its retry policy.
+    pub retry: RetryOverride,
+    /// Where its unfinished jobs stand.
+    pub counts: PluginCounts,
+    /// The interfaces that it imports, with versions.
+    pub imports: Vec<String>,
+    /// The interfaces that it exports, with versions.
+    pub exports: Vec<String>,
+}
+
+/// What the operator grants to a plugin, by name.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+pub struct PluginGrants {
+    /// The origins that it may reach.
+    pub origins: Vec<String>,
+    /// The names of the values that it may read.
+    pub config: Vec<String>,
+    /// The names of the secrets that it may use.
+    pub secrets: Vec<String>,
+}
+
+/// What an attempt may use.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+pub struct PluginLimits {
+    /// Wall time.
+    #[schema(example = "30s")]
+    pub deadline: String,
+    /// Time inside the guest.
+    #[schema(example = "5s")]
+    pub cpu: String,
+    /// All memories and tables together.
+    #[schema(example = "64MiB")]
+    pub memory: String,
+    /// One downstream response.
+    #[schema(example = "8MiB")]
+    pub response: String,
+    /// Log lines and output kept.
+    #[schema(example = "256KiB")]
+    pub output: String,
+    /// The payload, and the result.
+    #[schema(example = "1MiB")]
+    pub payload: String,
+}
+
+/// Where the unfinished jobs of a plugin stand.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+pub struct PluginCounts {
+    /// Due ones that do not run.
+    pub available: u64,
+    /// Running ones.
+    pub running: u64,
+    /// Those whose time has not come.
+    pub later: u64,
+    /// Those that wait for a grant.
+    pub held: u64,
+}
+
+impl PluginDocument {
+    /// A plugin that the folder knows.
+    pub(super) fn of(state: &State, plugin: &dyn ServedPlugin, lanes: &[LaneCounts]) -> Self {
+        let (file, revision) = (plugin.file(), plugin.revision());
+        let names = |texts: &[String]| texts.to_vec();
+        Self {
+            name: plugin.name().to_owned(),
+            state: standing(state, plugin),
+            revision: revision.map(|revision| revision.digest.to_owned()),
+            size_bytes: revision.map(|revision| revision.size_bytes),
+            loaded_at: plugin.loaded_at(),
+            load_error: plugin.load_error().cloned(),
+            asked: revision.and_then(|revision| revision.description.cloned()),
+            granted: PluginGrants::of(file),
+            downstream: plugin.downstream().to_owned(),
+            concurrency: file.concurrency,
+            rate_per_second: file.rate.map(|rate| rate.per_second),
+            limits: Some(PluginLimits::of(plugin.limits())),
+            retry: file.retry.clone(),
+            counts: PluginCounts::of(plugin.name(), lanes),
+            imports: revision.map(|revision| names(revision.imports)).unwrap_or_default(),
+            exports: revision.map(|revision| names(revision.exports)).unwrap_or_default(),
+        }
+    }
+
+    /// A plugin of which there is nothing but its jobs.
+    pub(super) fn missing(state: &State, name: &str, lanes: &[LaneCounts]) -> Self {
+        let paused = state.gates().is_paused(name);
+        Self {
+            name: name.to_owned(),
+            state: if paused { PluginState::Paused } else { PluginState::Missing },
+            revision: None,
+            size_bytes: None,
+            loaded_at: None,
+            load_error: None,
+            asked: None,
+            granted: PluginGrants::default(),
+            downstream: name.to_owned(),
+            concurrency: None,
+            rate_per_second: None,
+            limits: None,
+            retry: RetryOverride::default(),
+            counts: PluginCounts::of(name, lanes),
+            imports: Vec::new(),
+            exports: Vec::new(),
+        }
+    }
+}
+
+/// Paused beats everything else, as it does in the gates.
+fn standing(state: &State, plugin: &dyn ServedPlugin) -> PluginState {
+    if state.gates().is_paused(plugin.name()) {
+        return PluginState::Paused;
+    }
+    match (plugin.revision(), plugin.load_error()) {
+        (Some(_), _) => PluginState::Ready,
+        (None, Some(_)) => PluginState::Broken,
+        (None, None) => PluginState::Missing,
+    }
+}
+
+impl PluginGrants {
+    fn of(file: &PluginFile) -> Self {
+        fn names<T>(map: &BTreeMap<String, T>) -> Vec<String> {
+            map.keys().cloned().collect()
+        }
+        Self {
+            origins: file.origins.iter().map(ToString::to_string).collect(),
+            config: names(&file.config),
+            secrets: names(&file.secrets),
+        }
+    }
+}
+
+impl PluginLimits {
+    fn of(limits: &AttemptLimits) -> Self {
+        Self {
+            deadline: limits.deadline.to_string(),
+            cpu: limits.cpu.to_string(),
+            memory: limits.memory.to_string(),
+            response: limits.response.to_string(),
+            output: limits.output.to_string(),
+            payload: limits.payload.to_string(),
+        }
+    }
+}
+
+impl PluginCounts {
+    fn of(name: &str, lanes: &[LaneCounts]) -> Self {
+        lanes.iter().filter(|lane| &*lane.lane.plugin == name).fold(Self::default(), |sum, lane| Self {
+            available: sum.available + lane.available,
+            running: sum.running + lane.running,
+            later: sum.later + lane.later,
+            held: sum.held + lane.held,
+        })
+    }
+}

@@ -1,0 +1,126 @@
+//! What the API needs of the plugins folder. [`Loader`] has it; tests bring their own.
+
+use std::io;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use crate::clock::UnixMs;
+use crate::config::{AttemptLimits, PluginFile};
+use crate::plugin::{Description, InstallError, LoadError, Loader, Plugin};
+
+/// The plugins by name, and the folder in which they are.
+#[async_trait]
+pub trait PluginFolder: Send + Sync {
+    /// The plugin of that name.
+    fn get(&self, name: &str) -> Option<Arc<dyn ServedPlugin>>;
+
+    /// All plugins, by name.
+    fn all(&self) -> Vec<Arc<dyn ServedPlugin>>;
+
+    /// Checks a component and, where it is a plugin, puts it into the folder and takes it up.
+    async fn install(&self, name: &str, component: Bytes) -> Result<(), InstallError>;
+
+    /// Removes the component of that name from the folder. False where there was none.
+    async fn remove(&self, name: &str) -> io::Result<bool>;
+}
+
+/// A plugin as it stands.
+pub trait ServedPlugin: Send + Sync {
+    /// Its name.
+    fn name(&self) -> &str;
+
+    /// Its grants and policy.
+    fn file(&self) -> &PluginFile;
+
+    /// What its attempts may use.
+    fn limits(&self) -> &AttemptLimits;
+
+    /// The revision that serves, if any.
+    fn revision(&self) -> Option<RevisionFacts<'_>>;
+
+    /// When that revision was taken up.
+    fn loaded_at(&self) -> Option<UnixMs>;
+
+    /// Why the newest component or the newest file was not taken up.
+    fn load_error(&self) -> Option<&LoadError>;
+
+    /// Checks a payload against the plugin's own schema, where it has one. The error names the place.
+    fn check_payload(&self, content_type: &str, payload: &[u8]) -> Result<(), String>;
+
+    /// The downstream of its jobs, where they name none.
+    fn downstream(&self) -> &str {
+        self.file().downstream.as_deref().unwrap_or(self.name())
+    }
+}
+
+/// What is told of a revision.
+#[derive(Clone, Copy, Debug)]
+pub struct RevisionFacts<'a> {
+    /// The sha256 of its bytes, in hex.
+    pub digest: &'a str,
+    /// How large it is.
+    pub size_bytes: u64,
+    /// The interfaces that it imports.
+    pub imports: &'a [String],
+    /// The interfaces that it exports.
+    pub exports: &'a [String],
+    /// What it says of itself.
+    pub description: Option<&'a Description>,
+}
+
+#[async_trait]
+impl PluginFolder for Loader {
+    fn get(&self, name: &str) -> Option<Arc<dyn ServedPlugin>> {
+        self.registry.get(name).map(|plugin| plugin as Arc<dyn ServedPlugin>)
+    }
+
+    fn all(&self) -> Vec<Arc<dyn ServedPlugin>> {
+        self.registry.all().values().map(|plugin| plugin.clone() as Arc<dyn ServedPlugin>).collect()
+    }
+
+    async fn install(&self, name: &str, component: Bytes) -> Result<(), InstallError> {
+        Self::install(self, name, component).await.map(drop)
+    }
+
+    async fn remove(&self, name: &str) -> io::Result<bool> {
+        Self::remove(self, name).await
+    }
+}
+
+impl ServedPlugin for Plugin {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn file(&self) -> &PluginFile {
+        &self.file
+    }
+
+    fn limits(&self) -> &AttemptLimits {
+        &self.limits
+    }
+
+    fn revision(&self) -> Option<RevisionFacts<'_>> {
+        self.revision.as_deref().map(|revision| RevisionFacts {
+            digest: &revision.digest,
+            size_bytes: revision.size_bytes,
+            imports: &revision.imports,
+            exports: &revision.exports,
+            description: revision.description.as_ref(),
+        })
+    }
+
+    fn loaded_at(&self) -> Option<UnixMs> {
+        self.loaded_at
+    }
+
+    fn load_error(&self) -> Option<&LoadError> {
+        self.load_error.as_ref()
+    }
+
+    fn check_payload(&self, content_type: &str, payload: &[u8]) -> Result<(), String> {
+        self.revision.as_ref().map_or(Ok(()), |revision| revision.check_payload(content_type, payload))
+    }
+}

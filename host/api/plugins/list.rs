@@ -1,0 +1,56 @@
+//! `GET /v1/plugins`: every plugin, by name.
+
+use std::collections::BTreeMap;
+
+use axum::Json;
+use axum::extract::State as Shared;
+use serde::Serialize;
+
+use super::super::State;
+use super::PluginDocument;
+
+/// The plugins.
+#[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
+pub struct PluginList {
+    /// By name; those that are only missed by their jobs included.
+    pub plugins: Vec<PluginDocument>,
+}
+
+/// List plugins
+#[utoipa::path(
+    get, path = "/v1/plugins", tag = "plugins",
+    responses((status = 200, description = "The plugins", body = PluginList)),
+)]
+pub(in super::super) async fn list(Shared(state): Shared<State>) -> Json<PluginList> {
+    let lanes = state.store.counts().lanes;
+    let known = state.loader.all().into_iter().map(|plugin| PluginDocument::of(&state, &*plugin, &lanes));
+    let mut plugins: BTreeMap<String, PluginDocument> = known.map(|told| (told.name.clone(), told)).collect();
+    for lane in &lanes {
+        if !plugins.contains_key(&*lane.lane.plugin) {
+            let told = PluginDocument::missing(&state, &lane.lane.plugin, &lanes);
+            plugins.insert(told.name.clone(), told);
+        }
+    }
+    Json(PluginList { plugins: plugins.into_values().collect() })
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::api::testing::{Api, json};
+
+    #[tokio::test]
+    async fn plugins_stand_by_name_and_missed_ones_are_told() {
+        let api = Api::new().plugin("zip").plugin("echo").plugin("gone");
+        api.enqueue(json!({"plugin": "gone", "payload": 1})).await;
+        api.plugins.forget("gone");
+        let told = api.get("/v1/plugins").await.json();
+        let states: Vec<_> = told["plugins"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|plugin| (plugin["name"].as_str().unwrap(), plugin["state"].as_str().unwrap()))
+            .collect();
+        assert_eq!(states, [("echo", "ready"), ("gone", "missing"), ("zip", "ready")]);
+        assert_eq!(told["plugins"][1]["counts"]["available"], 1);
+    }
+}

@@ -1,0 +1,115 @@
+//! `PUT /v1/plugins/{name}`: puts a component into the folder.
+
+use axum::Json;
+use axum::extract::{Request, State as Shared};
+use axum::http::StatusCode;
+use axum::http::header::LOCATION;
+use axum::response::{IntoResponse as _, Response};
+
+use super::super::State;
+use super::super::error::{Problem, ProblemDocument, ProblemKind};
+use super::super::request::{PluginPath, read_body};
+use super::{PluginDocument, find};
+use crate::job::units::ByteSize;
+use crate::plugin::InstallError;
+
+/// The largest component.
+const COMPONENT_MAX: ByteSize = ByteSize(64 << 20);
+
+/// Install a plugin
+///
+/// The body is a component. It passes the same checks as a file that is dropped into the folder; one that is refused
+/// changes nothing, and the older revision goes on.
+#[utoipa::path(
+    put, path = "/v1/plugins/{name}", tag = "plugins",
+    params(("name" = String, Path, description = "The plugin's name")),
+    request_body(content = Vec<u8>, content_type = "application/wasm", description = "A component, at most 64MiB"),
+    responses(
+        (status = 200, description = "It replaced an older revision", body = PluginDocument),
+        (status = 201, description = "It is new", body = PluginDocument, headers(
+            ("Location" = String, description = "The path of the plugin"))),
+        (status = 400, description = "Not a plugin's name", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 408, description = "The body took too long", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 413, description = "Too large", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 422, description = "It is no plugin; says what is missing", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 500, description = "The plugins folder cannot be written", body = ProblemDocument, content_type = "application/problem+json"),
+    ),
+)]
+pub(in super::super) async fn put(
+    Shared(state): Shared<State>,
+    PluginPath(name): PluginPath,
+    request: Request,
+) -> Result<Response, Problem> {
+    let component = read_body(&state, request, COMPONENT_MAX, "the largest component").await?;
+    let is_new = state.loader.get(&name).is_none_or(|plugin| plugin.revision().is_none());
+    state.loader.install(&name, component).await.map_err(|error| refused(&state, error))?;
+    state.wake.notify_one();
+    tracing::info!(plugin.name = name, "a component was put into the plugins folder");
+    let told = Json(find(&state, &name)?);
+    Ok(if is_new {
+        (StatusCode::CREATED, [(LOCATION, format!("/v1/plugins/{name}"))], told).into_response()
+    } else {
+        told.into_response()
+    })
+}
+
+fn refused(state: &State, error: InstallError) -> Problem {
+    match error {
+        InstallError::Refused(error) => error.into(),
+        InstallError::Folder(error) => unwritable(state, &error),
+    }
+}
+
+/// The folder cannot be written.
+pub(super) fn unwritable(state: &State, error: &std::io::Error) -> Problem {
+    let folder = state.config.plugins.dir.display();
+    tracing::error!(%error, %folder, "the plugins folder cannot be written");
+    let detail = format!("cannot write the plugins folder {folder}: {error}; nothing was changed");
+    Problem::new(ProblemKind::FolderUnwritable, detail)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::testing::Api;
+
+    #[tokio::test]
+    async fn a_component_is_created_then_replaced() {
+        let api = Api::new();
+        let answer = api.put("/v1/plugins/echo", b"component").await;
+        assert_eq!((answer.status, answer.header("location")), (201, Some("/v1/plugins/echo")));
+        assert_eq!((answer.json()["name"].as_str(), answer.json()["state"].as_str()), (Some("echo"), Some("ready")));
+        assert_eq!(api.put("/v1/plugins/echo", b"component").await.status, 200);
+        assert_eq!(api.plugins.installed(), ["echo", "echo"]);
+        api.woken().await;
+    }
+
+    #[tokio::test]
+    async fn what_is_no_plugin_is_refused_with_what_to_do() {
+        let api = Api::new().plugin("echo");
+        let problem = api.put("/v1/plugins/echo", b"refuse me").await.problem(ProblemKind::ComponentRefused);
+        assert_eq!(problem.detail, "it does not export a handler");
+        assert_eq!(problem.help.as_deref(), Some("export windlass:plugin/handler"));
+        assert_eq!(api.get("/v1/plugins/echo").await.json()["state"], "ready");
+    }
+
+    #[tokio::test]
+    async fn a_name_must_be_one() {
+        Api::new().put("/v1/plugins/Echo", b"component").await.problem(ProblemKind::PluginNameInvalid);
+        Api::new().put("/v1/plugins/..%2Fetc", b"component").await.problem(ProblemKind::PluginNameInvalid);
+    }
+
+    #[tokio::test]
+    async fn a_folder_that_cannot_be_written_is_told() {
+        let problem = Api::new().put("/v1/plugins/echo", b"disk").await.problem(ProblemKind::FolderUnwritable);
+        assert!(problem.detail.contains("plugins"), "{problem:?}");
+    }
+
+    #[tokio::test]
+    async fn a_component_that_is_too_large_is_refused() {
+        let api = Api::new();
+        let headers = [("content-length", "68000000"), ("expect", "100-continue")];
+        let answer = api.send_with("PUT", "/v1/plugins/echo", &headers, None).await;
+        assert!(answer.problem(ProblemKind::TooLarge).detail.contains("64MiB"));
+    }
+}

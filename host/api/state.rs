@@ -1,0 +1,67 @@
+//! What every handler shares.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use super::error::{Problem, ProblemKind};
+use super::plugins::{PluginFolder, ServedPlugin};
+use crate::clock::{Clock, UnixMs};
+use crate::config::Config;
+use crate::job::Gates;
+use crate::store::Store;
+use crate::telemetry::Metrics;
+
+/// What every handler shares. Cheap to clone.
+#[derive(Clone)]
+pub struct State {
+    /// Where jobs are kept.
+    pub store: Arc<dyn Store>,
+    /// The plugins; a [`crate::plugin::Loader`], except in tests.
+    pub loader: Arc<dyn PluginFolder>,
+    /// Who may run now; asked why a job waits.
+    pub gates: Arc<Mutex<Gates>>,
+    /// Woken when a gate may have opened.
+    pub wake: Arc<Notify>,
+    /// The settings.
+    pub config: Arc<Config>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    /// Whether the plugins folder was looked through once, and the host is not stopping.
+    pub ready: Arc<AtomicBool>,
+    /// Fires when the server stops: long waits end.
+    pub stopping: CancellationToken,
+}
+
+impl State {
+    /// The gates, locked. Not to be held over an await.
+    pub(super) fn gates(&self) -> MutexGuard<'_, Gates> {
+        self.gates.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The present moment.
+    pub(super) fn now(&self) -> UnixMs {
+        self.clock.now()
+    }
+
+    /// Whether the host said that it is ready.
+    pub(super) fn is_ready(&self) -> bool {
+        self.ready.load(Ordering::Acquire)
+    }
+
+    /// The plugin of that name, where the folder knows it.
+    pub(super) fn plugin(&self, name: &str) -> Result<Arc<dyn ServedPlugin>, Problem> {
+        self.loader.get(name).ok_or_else(|| unknown_plugin(name, &self.config))
+    }
+}
+
+/// What to say of a plugin that is not there.
+pub(super) fn unknown_plugin(name: &str, config: &Config) -> Problem {
+    let folder = config.plugins.dir.display();
+    let name = super::error::quoted(name);
+    Problem::new(ProblemKind::PluginUnknown, format!("there is no plugin {name}; put its component into {folder}/"))
+}

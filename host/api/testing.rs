@@ -1,0 +1,183 @@
+//! What the tests of the endpoints stand on: the real router over a store in memory and plugins that are only said.
+
+mod plugins;
+mod store;
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::{HeaderMap, Request};
+use bytes::Bytes;
+use futures_util::FutureExt as _;
+use http_body_util::BodyExt as _;
+use serde_json::Value;
+use tower_service::Service as _;
+
+pub(super) use plugins::{FakePlugin, FakePlugins};
+pub(super) use serde_json::json;
+pub(super) use store::{FakeStore, attempt_view, view};
+
+use super::State;
+use super::error::{PROBLEM_JSON, ProblemDocument, ProblemKind};
+use crate::clock::{Clock, UnixMs};
+use crate::config::Config;
+use crate::job::{Gates, PluginStanding};
+use crate::telemetry::Metrics;
+
+/// The moment at which every test happens: 2026-01-02T03:04:05.007Z.
+pub(super) const NOW: UnixMs = UnixMs(1_767_323_045_007);
+
+#[derive(Debug)]
+struct FixedClock;
+
+impl Clock for FixedClock {
+    fn now(&self) -> UnixMs {
+        NOW
+    }
+}
+
+/// An API under test.
+pub(super) struct Api {
+    pub(super) state: State,
+    pub(super) store: Arc<FakeStore>,
+    pub(super) plugins: Arc<FakePlugins>,
+}
+
+impl Api {
+    /// With the default settings and no plugins.
+    pub(super) fn new() -> Self {
+        Self::with_config(Config::default())
+    }
+
+    /// With these settings and no plugins.
+    pub(super) fn with_config(config: Config) -> Self {
+        let (store, plugins) = (Arc::<FakeStore>::default(), Arc::<FakePlugins>::default());
+        let state = State {
+            store: store.clone(),
+            loader: plugins.clone(),
+            gates: Arc::new(std::sync::Mutex::new(Gates::new(config.limits.concurrency))),
+            wake: Arc::default(),
+            config: Arc::new(config),
+            clock: Arc::new(FixedClock),
+            metrics: Arc::new(Metrics::new()),
+            ready: Arc::new(AtomicBool::new(true)),
+            stopping: tokio_util::sync::CancellationToken::new(),
+        };
+        Self { state, store, plugins }
+    }
+
+    /// With a plugin of that name, ready to run.
+    pub(super) fn plugin(self, name: &str) -> Self {
+        self.plugins.put(FakePlugin::named(name));
+        self.stand(name);
+        self
+    }
+
+    /// Tells the gates of a plugin, as the worker does.
+    pub(super) fn stand(&self, name: &str) {
+        let plugin = self.plugins.find(name).expect("a plugin that was put there");
+        let mut gates = self.state.gates();
+        gates.set_standing(name, PluginStanding::Ready);
+        gates.set_limits(name, plugin.file.gate_limits());
+    }
+
+    /// The router.
+    pub(super) fn router(&self) -> Router {
+        super::router(self.state.clone())
+    }
+
+    /// Sends any request.
+    pub(super) async fn request(&self, request: Request<Body>) -> Answer {
+        let response = self.router().call(request).await.expect("a router never fails");
+        let (parts, body) = response.into_parts();
+        let body = body.collect().await.expect("a whole answer").to_bytes();
+        Answer { status: parts.status.as_u16(), headers: parts.headers, body }
+    }
+
+    /// Sends JSON, or no body, with these headers.
+    pub(super) async fn send_with(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        json: Option<Value>,
+    ) -> Answer {
+        let mut builder = Request::builder().method(method).uri(path);
+        if json.is_some() {
+            builder = builder.header("content-type", "application/json");
+        }
+        for (name, value) in headers {
+            builder = builder.header(*name, *value);
+        }
+        let body = json.map_or_else(Body::empty, |json| Body::from(json.to_string()));
+        self.request(builder.body(body).expect("a request")).await
+    }
+
+    pub(super) async fn send(&self, method: &str, path: &str, json: Option<Value>) -> Answer {
+        self.send_with(method, path, &[("host", "localhost:7070")], json).await
+    }
+
+    pub(super) async fn get(&self, path: &str) -> Answer {
+        self.send("GET", path, None).await
+    }
+
+    pub(super) async fn post(&self, path: &str, json: Value) -> Answer {
+        self.send("POST", path, Some(json)).await
+    }
+
+    /// Sends text as it is.
+    pub(super) async fn post_text(&self, path: &str, content_type: &str, text: &str) -> Answer {
+        let builder = Request::builder().method("POST").uri(path).header("content-type", content_type);
+        self.request(builder.body(Body::from(text.to_owned())).expect("a request")).await
+    }
+
+    /// Sends bytes.
+    pub(super) async fn put(&self, path: &str, bytes: &'static [u8]) -> Answer {
+        self.request(Request::builder().method("PUT").uri(path).body(Body::from(bytes)).expect("a request")).await
+    }
+
+    /// Enqueues a job and returns its id.
+    pub(super) async fn enqueue(&self, job: Value) -> String {
+        let answer = self.post("/v1/jobs", job).await;
+        assert_eq!(answer.status, 202, "{:?}", answer.body);
+        answer.json()["id"].as_str().expect("an id").to_owned()
+    }
+
+    /// Checks that the dispatcher was woken.
+    pub(super) async fn woken(&self) {
+        assert!(self.state.wake.notified().now_or_never().is_some(), "nobody was woken");
+    }
+}
+
+/// An answer.
+pub(super) struct Answer {
+    pub(super) status: u16,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Bytes,
+}
+
+impl Answer {
+    /// The body as JSON.
+    pub(super) fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error} in {:?}", self.body))
+    }
+
+    /// A header as text.
+    pub(super) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(|value| value.to_str().expect("text"))
+    }
+
+    /// Checks that this is a problem of that kind.
+    #[track_caller]
+    pub(super) fn problem(&self, kind: ProblemKind) -> ProblemDocument {
+        assert_eq!(self.status, kind.status().as_u16(), "{:?}", self.body);
+        assert_eq!(self.header("content-type"), Some(PROBLEM_JSON));
+        let problem: ProblemDocument = serde_json::from_slice(&self.body).expect("a problem document");
+        assert_eq!(problem.kind, format!("urn:windlass:problem:{}", kind.code()), "{problem:?}");
+        assert_eq!((problem.status, problem.title.as_str()), (self.status, kind.title()));
+        assert!(!problem.detail.is_empty() && !problem.detail.contains('\n'), "{problem:?}");
+        problem
+    }
+}

@@ -1,0 +1,149 @@
+//! Plugins that are only said.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use super::NOW;
+use crate::api::plugins::{PluginFolder, RevisionFacts, ServedPlugin};
+use crate::clock::UnixMs;
+use crate::config::{AttemptLimits, Limits, PluginFile};
+use crate::plugin::{Description, InstallError, LoadError};
+
+/// A plugin with what the API can see of one.
+#[derive(Clone, Debug)]
+pub(in super::super) struct FakePlugin {
+    pub(in super::super) name: String,
+    pub(in super::super) file: PluginFile,
+    pub(in super::super) limits: AttemptLimits,
+    pub(in super::super) revision: Option<FakeRevision>,
+    pub(in super::super) load_error: Option<LoadError>,
+    /// Why its schema refuses every payload.
+    pub(in super::super) refuses: Option<String>,
+}
+
+#[derive(Clone, Debug)]
+pub(in super::super) struct FakeRevision {
+    digest: String,
+    exports: Vec<String>,
+    description: Description,
+}
+
+impl FakePlugin {
+    /// A ready plugin that asks for a secret and has no file.
+    pub(in super::super) fn named(name: &str) -> Self {
+        let (file, limits) = (PluginFile::default(), Limits::default());
+        Self {
+            name: name.to_owned(),
+            limits: limits.attempt(&file.limits),
+            file,
+            revision: Some(FakeRevision {
+                digest: "ab".repeat(32),
+                exports: vec!["windlass:plugin/handler@0.1.0".to_owned()],
+                description: Description { secrets: vec!["key".to_owned()], ..Description::default() },
+            }),
+            load_error: None,
+            refuses: None,
+        }
+    }
+}
+
+impl ServedPlugin for FakePlugin {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn file(&self) -> &PluginFile {
+        &self.file
+    }
+
+    fn limits(&self) -> &AttemptLimits {
+        &self.limits
+    }
+
+    fn revision(&self) -> Option<RevisionFacts<'_>> {
+        self.revision.as_ref().map(|revision| RevisionFacts {
+            digest: &revision.digest,
+            size_bytes: 9,
+            imports: &[],
+            exports: &revision.exports,
+            description: Some(&revision.description),
+        })
+    }
+
+    fn loaded_at(&self) -> Option<UnixMs> {
+        self.revision.as_ref().map(|_| NOW)
+    }
+
+    fn load_error(&self) -> Option<&LoadError> {
+        self.load_error.as_ref()
+    }
+
+    fn check_payload(&self, _: &str, _: &[u8]) -> Result<(), String> {
+        self.refuses.clone().map_or(Ok(()), Err)
+    }
+}
+
+/// A folder of them.
+#[derive(Debug, Default)]
+pub(in super::super) struct FakePlugins {
+    plugins: Mutex<BTreeMap<String, FakePlugin>>,
+    installed: Mutex<Vec<String>>,
+}
+
+impl FakePlugins {
+    pub(in super::super) fn put(&self, plugin: FakePlugin) {
+        self.plugins.lock().unwrap().insert(plugin.name.clone(), plugin);
+    }
+
+    pub(in super::super) fn find(&self, name: &str) -> Option<FakePlugin> {
+        self.plugins.lock().unwrap().get(name).cloned()
+    }
+
+    pub(in super::super) fn forget(&self, name: &str) {
+        self.plugins.lock().unwrap().remove(name);
+    }
+
+    /// The names of what was installed, in order.
+    pub(in super::super) fn installed(&self) -> Vec<String> {
+        self.installed.lock().unwrap().clone()
+    }
+}
+
+#[async_trait]
+impl PluginFolder for FakePlugins {
+    fn get(&self, name: &str) -> Option<Arc<dyn ServedPlugin>> {
+        self.find(name).map(|plugin| Arc::new(plugin) as Arc<dyn ServedPlugin>)
+    }
+
+    fn all(&self) -> Vec<Arc<dyn ServedPlugin>> {
+        let plugins = self.plugins.lock().unwrap();
+        plugins.values().map(|plugin| Arc::new(plugin.clone()) as Arc<dyn ServedPlugin>).collect()
+    }
+
+    /// The bytes say what becomes of them.
+    async fn install(&self, name: &str, component: Bytes) -> Result<(), InstallError> {
+        match &component[..] {
+            b"refuse me" => Err(InstallError::Refused(LoadError {
+                summary: "it does not export a handler".to_owned(),
+                help: Some("export windlass:plugin/handler".to_owned()),
+            })),
+            b"disk" => Err(InstallError::Folder(io::Error::other("no space"))),
+            _ => {
+                self.installed.lock().unwrap().push(name.to_owned());
+                self.put(FakePlugin::named(name));
+                Ok(())
+            }
+        }
+    }
+
+    async fn remove(&self, name: &str) -> io::Result<bool> {
+        if name == "stuck" {
+            return Err(io::Error::other("read-only"));
+        }
+        Ok(self.plugins.lock().unwrap().remove(name).is_some())
+    }
+}
