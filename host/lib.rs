@@ -1,6 +1,7 @@
 //! Windlass: a durable job runner for calls to unreliable systems. The map, in reading order.
 
 pub mod api;
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod job;

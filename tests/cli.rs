@@ -60,7 +60,7 @@ async fn a_component_is_checked_without_a_server() {
     assert!(code == 0 && stdout.contains("windlass:plugin/handler@0.1.0"), "{stdout}{stderr}");
     for (bytes, told) in [
         (b"hello".to_vec(), "WebAssembly"),
-        (wat::parse_str("(module)").unwrap(), "core module"),
+        (wat::parse_str("(module)").unwrap(), "core WebAssembly module"),
         (wat::parse_str("(component)").unwrap(), "handler"),
     ] {
         let (code, stdout, stderr) = check(&bytes);

@@ -52,7 +52,7 @@ async fn a_job_that_cannot_be_accepted_is_refused_with_its_reason() {
         (echo(json!({"retry": {"factor": 0.1}})), 400, "factor"),
         (echo(json!({"retry": {"max_attempts": 0}})), 400, "max_attempts"),
         (echo(json!({"retry": {"tries": 1}})), 400, "tries"),
-        (json!({"plugin": "http", "payload": {"uri": "x"}}), 422, "url"),
+        (json!({"plugin": "http", "payload": {"uri": "x"}}), 422, "uri"),
         (echo(json!({"payload": "x".repeat(1 << 20)})), 413, "1MiB"),
     ] {
         refused(&host, job, status, told).await;

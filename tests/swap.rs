@@ -90,7 +90,7 @@ async fn a_bad_file_leaves_the_good_one_serving_and_says_why() {
     let no_export = wat::parse_str("(component)").unwrap();
     let truncated = guests::component("echo")[..1_000].to_vec();
     for (bad, told) in
-        [(b"hello".to_vec(), "not"), (core_module, "core module"), (no_export, "handler"), (truncated, "")]
+        [(b"hello".to_vec(), "not"), (core_module, "core WebAssembly module"), (no_export, "handler"), (truncated, "")]
     {
         put(&host, "echo.wasm", &bad);
         let plugin = plugin_when(&host, "echo", "the load error is reported", |plugin| {
