@@ -49,7 +49,10 @@ pub struct DemoArgs {
 
 /// tmp
 #[derive(Clone, Copy, Debug)]
-pub enum ExitCode { Done, WrongUsage }
+pub enum ExitCode {
+    Done,
+    WrongUsage,
+}
 
 fn wrong_usage(error: &dyn std::fmt::Display) -> ExitCode {
     eprintln!("windlass: {error}");

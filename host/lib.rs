@@ -1,5 +1,7 @@
 //! Windlass: a durable job runner for calls to unreliable systems. The map, in reading order.
 
+#![cfg_attr(not(test), warn(clippy::unwrap_used))]
+
 pub mod api;
 pub mod cli;
 pub mod clock;

@@ -2,6 +2,9 @@
 fn main() {
     match windlass::cli::run() {
         Ok(code) => std::process::exit(code),
-        Err(error) => { eprintln!("windlass: {error:#}"); std::process::exit(1) }
+        Err(error) => {
+            eprintln!("windlass: {error:#}");
+            std::process::exit(1)
+        }
     }
 }

@@ -108,10 +108,13 @@ async fn faults_of_the_connection_are_told_apart(component: Vec<u8>) {
 async fn a_malformed_payload_is_refused_before_it_is_a_job(component: Vec<u8>) {
     let downstream = scripted().await;
     let host = host(component, &downstream).await;
-    for payload in
-        [json!({}), json!({"url": 7}), json!({"url": downstream.url("/200"), "colour": "red"}),
-        json!({"url": downstream.url("/200"), "body": 1, "body_base64": "AA=="}), json!("text")]
-    {
+    for payload in [
+        json!({}),
+        json!({"url": 7}),
+        json!({"url": downstream.url("/200"), "colour": "red"}),
+        json!({"url": downstream.url("/200"), "body": 1, "body_base64": "AA=="}),
+        json!("text"),
+    ] {
         let job = json!({"plugin": "http", "payload": payload});
         let (status, problem) = host.ask_json(reqwest::Method::POST, "/v1/jobs", Some(&job)).await;
         assert_eq!(status.as_u16(), 422, "{payload}: {problem}");

@@ -116,7 +116,8 @@ async fn an_attempts_evidence_can_be_read() {
     assert_eq!(job["state"], "completed", "{job:#}");
     let attempt = host.get(&format!("/v1/jobs/{id}/attempts/1")).await;
     let log = attempt["log"].as_array().unwrap();
-    let lines: Vec<_> = log.iter().map(|line| (line["level"].as_str().unwrap(), line["message"].as_str().unwrap())).collect();
+    let lines: Vec<_> =
+        log.iter().map(|line| (line["level"].as_str().unwrap(), line["message"].as_str().unwrap())).collect();
     assert_eq!(lines, [("warn", "a line"), ("warn", "forged red"), ("stdout", "printed")], "clean, and no line forged");
     let exchange = &attempt["exchanges"][0];
     assert_eq!((&exchange["method"], &exchange["status"]), (&json!("PUT"), &json!(200)), "{attempt:#}");

@@ -27,7 +27,7 @@ async fn each_misdeed_has_its_outcome_and_the_host_goes_on() {
         (json!({"do": "exit", "code": 3}), "exit", "exit status"),
         (json!({"do": "spin"}), "cpu-budget", "200ms"),
         (json!({"do": "sleep", "ms": 60_000}), "deadline", "500ms"),
-        (json!({"do": "allocate", "bytes": 64 << 20}), "memory", "16MiB"),
+        (json!({"do": "allocate", "bytes": 64 << 20}), "memory", "limit is 16777216"),
         (json!({"do": "result", "bytes": (1 << 20) + 1}), "result-too-large", "1MiB"),
         (json!({"do": "retry", "message": "later"}), "try-again", "later"),
         (json!({"do": "rate-limited", "message": "slow down"}), "rate-limited", "slow down"),

@@ -66,7 +66,10 @@ async fn load(role: &str, connections: usize) -> (f64, f64) {
 }
 
 async fn client(address: SocketAddr, stop: Arc<AtomicBool>, count: Arc<AtomicU64>) {
-    let body = Bytes::from(format!(r#"{{"plugin":"http","payload":{{"url":"http://localhost/","body":"{}"}}}}"#, "x".repeat(220)));
+    let body = Bytes::from(format!(
+        r#"{{"plugin":"http","payload":{{"url":"http://localhost/","body":"{}"}}}}"#,
+        "x".repeat(220)
+    ));
     let stream = tokio::net::TcpStream::connect(address).await.expect("a connection");
     stream.set_nodelay(true).expect("an option");
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.expect("HTTP/1.1");
@@ -92,7 +95,8 @@ pub async fn serve_null() {
 /// The server that stores durably.
 pub async fn serve_durable() {
     let folder = folder();
-    let store = SqliteStore::open(&folder.path().join("bench.db"), SqliteOptions::default(), Arc::new(Chance::seeded(1)));
+    let store =
+        SqliteStore::open(&folder.path().join("bench.db"), SqliteOptions::default(), Arc::new(Chance::seeded(1)));
     serve(Arc::new(store.expect("a store"))).await;
 }
 

@@ -33,7 +33,8 @@ const CONCURRENCY: u32 = 64;
 
 /// Measures and prints.
 pub async fn report() {
-    let (mut ratios, mut rates, mut natives, mut cpus, mut more) = (Vec::new(), Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let (mut ratios, mut rates, mut natives, mut cpus, mut more) =
+        (Vec::new(), Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
         let (native, native_cpu) = one("life-native");
         let (plugin, plugin_cpu) = one("life-plugin");
@@ -92,7 +93,7 @@ pub async fn run(by_plugin: bool) {
         config: Arc::new(config),
         clock: clock.clone(),
         chance,
-        metrics: Arc::new(Metrics),
+        metrics: Arc::new(Metrics::new()),
     };
     let worker = Worker::start(parts, changes).await.expect("a worker");
     let name = if by_plugin { "http" } else { "native" };

@@ -50,12 +50,24 @@ pub async fn report() {
     let goal_us = 2.0 * sync_us + 500.0;
     let picked_up = median(times_us);
     let name = "idle pick-up, POST asked to call arrived | one fdatasync";
-    line(name, &format!("{picked_up:.0} us"), &format!("{sync_us:.0} us"), Some(picked_up / sync_us), &format!("{goal_us:.0} us"));
+    line(
+        name,
+        &format!("{picked_up:.0} us"),
+        &format!("{sync_us:.0} us"),
+        Some(picked_up / sync_us),
+        &format!("{goal_us:.0} us"),
+    );
     tokio::time::sleep(REST / 5).await;
     let before = cpu(host.child.id());
     tokio::time::sleep(REST).await;
     let idle = (cpu(host.child.id()) - before).as_secs_f64() / REST.as_secs_f64() * 100.0;
-    line("resident memory, idle, one Rust plugin", &format!("{:.1} MiB", resident_mib(host.child.id())), "", None, "<= 60");
+    line(
+        "resident memory, idle, one Rust plugin",
+        &format!("{:.1} MiB", resident_mib(host.child.id())),
+        "",
+        None,
+        "<= 60",
+    );
     line("CPU, idle", &format!("{idle:.1} %"), "", None, "");
 }
 

@@ -81,7 +81,9 @@ mod tests {
     #[tokio::test]
     async fn jobs_are_counted_by_what_they_call() {
         let api = Api::new().plugin("a").plugin("b");
-        for (plugin, downstream, delay) in [("a", "erp", "0s"), ("a", "erp", "1h"), ("b", "erp", "0s"), ("b", "x", "0s")] {
+        for (plugin, downstream, delay) in
+            [("a", "erp", "0s"), ("a", "erp", "1h"), ("b", "erp", "0s"), ("b", "x", "0s")]
+        {
             let job = json!({"plugin": plugin, "downstream": downstream, "payload": 1, "delay": delay});
             api.enqueue(job).await;
         }

@@ -9,9 +9,9 @@ mod remove;
 mod resume;
 mod show;
 
-pub use document::{PluginCounts, PluginDocument, PluginGrants, PluginState, PluginLimits};
-pub use list::PluginList;
+pub use document::{PluginCounts, PluginDocument, PluginGrants, PluginLimits, PluginState};
 pub use face::{PluginFolder, RevisionFacts, ServedPlugin};
+pub use list::PluginList;
 
 pub(super) use list::{__path_list, list};
 pub(super) use pause::{__path_pause, pause};
@@ -29,9 +29,7 @@ fn find(state: &State, name: &str) -> Result<PluginDocument, Problem> {
     let lanes = state.store.counts().lanes;
     match state.loader.get(name) {
         Some(plugin) => Ok(PluginDocument::of(state, &*plugin, &lanes)),
-        None if lanes.iter().any(|lane| &*lane.lane.plugin == name) => {
-            Ok(PluginDocument::missing(state, name, &lanes))
-        }
+        None if lanes.iter().any(|lane| &*lane.lane.plugin == name) => Ok(PluginDocument::missing(state, name, &lanes)),
         None => Err(unknown_plugin(name, &state.config)),
     }
 }

@@ -33,7 +33,8 @@ const GOODBYE: Duration = Duration::from_secs(5);
 /// Serves until `stop` fires; then takes no more connections, lets the answers that have begun go out for a short while,
 /// and returns.
 pub async fn serve(listener: TcpListener, router: Router, config: Arc<Config>, stop: CancellationToken) {
-    let permits = Arc::new(Semaphore::new(usize::try_from(config.server.connections).unwrap_or(Semaphore::MAX_PERMITS)));
+    let permits =
+        Arc::new(Semaphore::new(usize::try_from(config.server.connections).unwrap_or(Semaphore::MAX_PERMITS)));
     let graceful = GracefulShutdown::new();
     let hurry = CancellationToken::new();
     let connections = Connections { builder: builder(&config), router, config, hurry: hurry.clone() };
@@ -108,7 +109,9 @@ impl Connections {
         let service = service_fn(move |request: hyper::Request<Incoming>| {
             seen.cancel();
             let mut router = router.clone();
-            async move { Ok::<_, Infallible>(router.call(request.map(Body::new)).await.unwrap_or_else(|never| match never {})) }
+            async move {
+                Ok::<_, Infallible>(router.call(request.map(Body::new)).await.unwrap_or_else(|never| match never {}))
+            }
         });
         let connection = self.builder.serve_connection(TokioIo::new(stream), service).into_owned();
         tokio::select! {
@@ -195,8 +198,7 @@ mod tests {
     async fn http2_is_spoken_with_prior_knowledge() {
         let served = serve_with(|_| {}).await;
         let io = TokioIo::new(TcpStream::connect(served.address).await.unwrap());
-        let (mut sender, connection) =
-            hyper::client::conn::http2::handshake(TokioExecutor::new(), io).await.unwrap();
+        let (mut sender, connection) = hyper::client::conn::http2::handshake(TokioExecutor::new(), io).await.unwrap();
         tokio::spawn(connection);
         let uri = format!("http://{}/healthz", served.address);
         let request = hyper::Request::builder().uri(uri).body(Body::empty()).unwrap();

@@ -78,19 +78,21 @@ async fn flaky_downstream() -> anyhow::Result<SocketAddr> {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.context("cannot start the demo's downstream")?;
     let address = listener.local_addr()?;
     let calls = Arc::new(Mutex::new(HashMap::<String, u32>::new()));
-    let router = Router::new().route(
-        "/refuse/{refusals}",
-        axum::routing::post(move |axum::extract::Path(refusals): axum::extract::Path<u32>, headers: HeaderMap| {
-            let key = headers.get("idempotency-key").and_then(|key| key.to_str().ok()).unwrap_or_default().to_owned();
-            let mut calls = calls.lock().unwrap_or_else(PoisonError::into_inner);
-            let count = calls.entry(key).or_default();
-            *count += 1;
-            let refused = *count <= refusals;
-            async move {
-                if refused { (StatusCode::SERVICE_UNAVAILABLE, "not now") } else { (StatusCode::OK, "thank you") }
-            }
-        }),
-    );
+    let router =
+        Router::new().route(
+            "/refuse/{refusals}",
+            axum::routing::post(move |axum::extract::Path(refusals): axum::extract::Path<u32>, headers: HeaderMap| {
+                let key =
+                    headers.get("idempotency-key").and_then(|key| key.to_str().ok()).unwrap_or_default().to_owned();
+                let mut calls = calls.lock().unwrap_or_else(PoisonError::into_inner);
+                let count = calls.entry(key).or_default();
+                *count += 1;
+                let refused = *count <= refusals;
+                async move {
+                    if refused { (StatusCode::SERVICE_UNAVAILABLE, "not now") } else { (StatusCode::OK, "thank you") }
+                }
+            }),
+        );
     tokio::spawn(async move { axum::serve(listener, router).await });
     Ok(address)
 }
@@ -135,15 +137,24 @@ impl Watched {
     fn news(&mut self, job: &Value) -> String {
         let mut text = String::new();
         let attempts = job["attempts"].as_array().map(Vec::as_slice).unwrap_or_default();
-        for attempt in attempts.iter().skip(self.attempts as usize).filter(|attempt| !attempt["finished_at"].is_null()) {
+        for attempt in attempts.iter().skip(self.attempts as usize).filter(|attempt| !attempt["finished_at"].is_null())
+        {
             self.attempts += 1;
             let word = |name: &str| attempt[name].as_str().unwrap_or_default().to_owned();
             let moment = |name: &str| crate::clock::UnixMs::parse(&word(name)).map_or(0, |moment| moment.0);
-            let waited = self.previous_end.map_or(String::new(), |end| {
-                format!(" after {:.1} s", (moment("started_at") - end) as f64 / 1e3)
-            });
+            let waited = self
+                .previous_end
+                .map_or(String::new(), |end| format!(" after {:.1} s", (moment("started_at") - end) as f64 / 1e3));
             self.previous_end = Some(moment("finished_at"));
-            let _ = writeln!(text, "{} job {}… attempt {}{waited}: {} {}", word("finished_at"), short(&self.id), attempt["n"], word("outcome"), word("error"));
+            let _ = writeln!(
+                text,
+                "{} job {}… attempt {}{waited}: {} {}",
+                word("finished_at"),
+                short(&self.id),
+                attempt["n"],
+                word("outcome"),
+                word("error")
+            );
         }
         text
     }

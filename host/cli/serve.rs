@@ -123,7 +123,8 @@ impl Running {
             ready: ready.clone(),
             stopping: stop_serving.clone(),
         };
-        let serving = tokio::spawn(api::server::serve(listener, api::router(state), config.clone(), stop_serving.clone()));
+        let serving =
+            tokio::spawn(api::server::serve(listener, api::router(state), config.clone(), stop_serving.clone()));
         tracing::info!(address = %address, plugins = %config.plugins.dir.display(), "windlass listens");
         let handlers = loader.registry.clone();
         let parts = Parts { store, loader, handlers, gates, wake, config: config.clone(), clock, chance, metrics };

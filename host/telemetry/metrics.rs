@@ -115,11 +115,7 @@ impl Metrics {
     fn register(&self) {
         let mut registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
         registry.register("jobs_enqueued", "Jobs accepted since the start", self.enqueued.clone());
-        registry.register(
-            "jobs_finished",
-            "Jobs that became final since the store was opened",
-            self.finished.clone(),
-        );
+        registry.register("jobs_finished", "Jobs that became final since the store was opened", self.finished.clone());
         registry.register("attempts", "Attempts that ended since the start", self.attempts.clone());
         registry.register("attempts_void", "Ends of attempts whose lease was void", self.void.clone());
         registry.register("attempt_duration_seconds", "How long attempts took", self.duration.clone());

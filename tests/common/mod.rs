@@ -1,7 +1,7 @@
 //! What the tests against the real binary share: a host of one's own, a downstream that does as it is told, and the
 //! guests, built from source.
 
-#![allow(dead_code, reason = "each test file uses its own part")]
+#![allow(dead_code, unused_imports, reason = "each test file uses its own part")]
 
 pub mod downstream;
 pub mod guests;

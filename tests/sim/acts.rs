@@ -46,7 +46,7 @@ impl World {
             record.start_on_disk = record.start_on_disk.filter(|_| record.end.is_none());
         }
         for record in self.disk.values().filter(|record| record.end.is_none()).cloned().collect::<Vec<_>>() {
-            self.into_memory(&record, true);
+            self.take_in(&record, true);
         }
         for handed in self.live.rescue() {
             self.record_end(handed.id.place(), handed, OutcomeKind::Interrupted, None);
@@ -70,7 +70,7 @@ impl World {
         // A person gets one more attempt where all are used up.
         record.failed = record.failed.min(self.policy.max_attempts - 1);
         let record = record.clone();
-        self.into_memory(&Record { start_on_disk: None, ..record }, false);
+        self.take_in(&Record { start_on_disk: None, ..record }, false);
     }
 
     pub(super) fn edit_grants(&mut self) {

@@ -195,11 +195,11 @@ impl World {
             end: None,
             running: None,
         };
-        self.into_memory(&record, false);
+        self.take_in(&record, false);
         self.disk.insert(id.place(), record);
     }
 
-    fn into_memory(&mut self, record: &Record, suspect: bool) {
+    fn take_in(&mut self, record: &Record, suspect: bool) {
         let job = Unfinished {
             id: record.id,
             priority: record.priority,

@@ -173,7 +173,11 @@ mod tests {
             (json!({"jobs": [job()], "more": 1}), ProblemKind::MemberInvalid, "more"),
             (json!({"jobs": [job(), 7]}), ProblemKind::MemberInvalid, "jobs[1].job: invalid type"),
             (json!({"jobs": [job(), {"plugin": "echo"}]}), ProblemKind::MemberInvalid, "jobs[1].payload: "),
-            (json!({"jobs": [job(), job(), {"plugin": "no", "payload": 1}]}), ProblemKind::PluginUnknown, "jobs[2].plugin: "),
+            (
+                json!({"jobs": [job(), job(), {"plugin": "no", "payload": 1}]}),
+                ProblemKind::PluginUnknown,
+                "jobs[2].plugin: ",
+            ),
         ] {
             let problem = api.post("/v1/jobs/batch", body).await.problem(kind);
             assert!(problem.detail.contains(told), "{problem:?}");

@@ -270,7 +270,10 @@ mod tests {
     #[test]
     fn a_result_is_told_in_the_form_that_it_has() {
         let value = told(completion("application/json", b"{\"a\": 1.50}"));
-        assert_eq!((&value["result"], &value["result_content_type"]), (&json!({"a": 1.50}), &json!("application/json")));
+        assert_eq!(
+            (&value["result"], &value["result_content_type"]),
+            (&json!({"a": 1.50}), &json!("application/json"))
+        );
         assert_eq!(told(completion("text/html", "é".as_bytes()))["result"], "é");
         for (content_type, body) in [("application/json", &b"{"[..]), ("text/plain", &[0xff]), ("image/png", b"x")] {
             let value = told(completion(content_type, body));

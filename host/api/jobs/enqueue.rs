@@ -204,8 +204,7 @@ mod tests {
     #[tokio::test]
     async fn another_media_type_is_refused() {
         let api = Api::new().plugin("echo");
-        let problem =
-            api.post_text("/v1/jobs", "text/plain", "{}").await.problem(ProblemKind::MediaTypeUnsupported);
+        let problem = api.post_text("/v1/jobs", "text/plain", "{}").await.problem(ProblemKind::MediaTypeUnsupported);
         assert!(problem.detail.contains("application/json") && problem.detail.contains("text/plain"), "{problem:?}");
     }
 
@@ -216,7 +215,10 @@ mod tests {
         let api = Api::with_config(config).plugin("echo");
         let long = format!("\"{}\"", "x".repeat(1 << 20));
         let problem = api.post_text("/v1/jobs", "application/json", &long).await.problem(ProblemKind::TooLarge);
-        assert!(problem.detail.contains("limits.payload is 1KiB") && problem.detail.contains("more than"), "{problem:?}");
+        assert!(
+            problem.detail.contains("limits.payload is 1KiB") && problem.detail.contains("more than"),
+            "{problem:?}"
+        );
     }
 
     #[tokio::test]

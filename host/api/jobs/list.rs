@@ -148,7 +148,8 @@ mod tests {
     #[tokio::test]
     async fn an_invalid_query_is_refused() {
         let api = Api::new();
-        for query in ["state=done", "limit=0", "limit=501", "limit=many", "cursor=x", "label=x", "label=:x", "color=1"] {
+        for query in ["state=done", "limit=0", "limit=501", "limit=many", "cursor=x", "label=x", "label=:x", "color=1"]
+        {
             let problem = api.get(&format!("/v1/jobs?{query}")).await.problem(ProblemKind::QueryInvalid);
             assert!(problem.detail.contains(query.split('=').next().unwrap()), "{problem:?}");
         }

@@ -76,8 +76,22 @@ mod tests {
         let id = api.enqueue(job).await;
         let told = api.get(&format!("/v1/jobs/{id}")).await.json();
         for member in [
-            "id", "plugin", "state", "attempt", "max_attempts", "run_at", "created_at", "finished_at", "downstream",
-            "priority", "labels", "payload", "result", "last_error", "attempts", "acts",
+            "id",
+            "plugin",
+            "state",
+            "attempt",
+            "max_attempts",
+            "run_at",
+            "created_at",
+            "finished_at",
+            "downstream",
+            "priority",
+            "labels",
+            "payload",
+            "result",
+            "last_error",
+            "attempts",
+            "acts",
         ] {
             assert!(told.get(member).is_some(), "{member} is not in {told:#}");
         }

@@ -280,12 +280,7 @@ impl Store for FakeStore {
 
     // What follows is the worker's.
 
-    async fn claim(
-        &self,
-        _: usize,
-        _: UnixMs,
-        _: &mut (dyn Admission + Send),
-    ) -> Result<Vec<Claimed>, StoreError> {
+    async fn claim(&self, _: usize, _: UnixMs, _: &mut (dyn Admission + Send)) -> Result<Vec<Claimed>, StoreError> {
         unreachable!("the API claims nothing")
     }
 
