@@ -1,4 +1,4 @@
-//! The command line.
+//! The command line: what can be typed, and what the program exits with.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -7,11 +7,17 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::telemetry::LogFormat;
 
+mod client;
 mod demo;
+mod enqueue;
+mod jobs;
+mod plugin;
+mod print;
 mod serve;
 
-/// tmp
+/// A durable job runner for calls to systems that are slow, limited or down.
 #[derive(Debug, Parser)]
+#[command(name = "windlass", version, disable_help_subcommand = true)]
 pub struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -19,51 +25,106 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Run the server.
     Serve(ServeArgs),
+    /// Hand a job to a running server.
+    Enqueue(enqueue::EnqueueArgs),
+    /// Look at jobs, cancel them, try them again.
+    #[command(subcommand)]
+    Jobs(jobs::JobsCommand),
+    /// Look at plugins, check and change them.
+    #[command(subcommand)]
+    Plugin(plugin::PluginCommand),
+    /// Watch the main job: a server, a plugin, a downstream that fails at first, and a few jobs.
     Demo(DemoArgs),
 }
 
-/// tmp
+/// What `windlass serve` is told.
 #[derive(Args, Debug)]
 pub struct ServeArgs {
-    #[arg(long)]
+    /// The settings [default: windlass.toml, where it exists]
+    #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    #[arg(long)]
+    /// The address and the port to listen on [default: 127.0.0.1:7070]
+    #[arg(long, value_name = "ADDR")]
     listen: Option<SocketAddr>,
-    #[arg(long)]
+    /// The folder of the store [default: data]
+    #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
-    #[arg(long)]
+    /// The folder of the plugins [default: plugins]
+    #[arg(long, value_name = "DIR")]
     plugins: Option<PathBuf>,
-    #[arg(long, value_enum, default_value_t)]
+    /// How log lines are written to standard error
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
     log_format: LogFormat,
 }
 
-/// tmp
+/// What `windlass demo` is told.
 #[derive(Args, Debug)]
 pub struct DemoArgs {
-    #[arg(long)]
+    /// The address and the port to listen on [default: 127.0.0.1:7070]
+    #[arg(long, value_name = "ADDR")]
     listen: Option<SocketAddr>,
+    /// End when every job is completed
     #[arg(long)]
     once: bool,
 }
 
-/// tmp
-#[derive(Clone, Copy, Debug)]
+/// What the program exits with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ExitCode {
+    /// 0: done.
     Done,
+    /// 1: not done.
+    Failed,
+    /// 2: wrong usage or settings.
     WrongUsage,
 }
 
+impl From<ExitCode> for std::process::ExitCode {
+    fn from(code: ExitCode) -> Self {
+        match code {
+            ExitCode::Done => Self::SUCCESS,
+            ExitCode::Failed => Self::from(1),
+            ExitCode::WrongUsage => Self::from(2),
+        }
+    }
+}
+
+impl Cli {
+    /// Carries out what was typed.
+    ///
+    /// # Errors
+    /// Where it cannot be done; the chain of causes is for people.
+    pub fn run(self) -> anyhow::Result<ExitCode> {
+        match self.command {
+            Command::Serve(args) => serve::run(&args),
+            Command::Demo(args) => demo::run(&args),
+            Command::Enqueue(args) => block_on(enqueue::run(args)),
+            Command::Jobs(command) => block_on(jobs::run(command)),
+            Command::Plugin(command) => block_on(plugin::run(command)),
+        }
+    }
+}
+
+fn block_on(command: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::Result<ExitCode> {
+    serve::runtime()?.block_on(command)
+}
+
+/// Says in one line what is wrong with what was typed or set.
 fn wrong_usage(error: &dyn std::fmt::Display) -> ExitCode {
     eprintln!("windlass: {error}");
     ExitCode::WrongUsage
 }
 
-/// tmp
-pub fn run() -> anyhow::Result<i32> {
-    let code = match Cli::parse().command {
-        Command::Serve(args) => serve::run(&args)?,
-        Command::Demo(args) => demo::run(&args)?,
-    };
-    Ok(if matches!(code, ExitCode::WrongUsage) { 2 } else { 0 })
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_commands_are_well_formed() {
+        Cli::command().debug_assert();
+    }
 }

@@ -1,10 +1,13 @@
-//! The binary.
-fn main() {
-    match windlass::cli::run() {
-        Ok(code) => std::process::exit(code),
+//! The program: parse, run, exit.
+
+use clap::Parser as _;
+
+fn main() -> std::process::ExitCode {
+    match windlass::cli::Cli::parse().run() {
+        Ok(code) => code.into(),
         Err(error) => {
             eprintln!("windlass: {error:#}");
-            std::process::exit(1)
+            windlass::cli::ExitCode::Failed.into()
         }
     }
 }

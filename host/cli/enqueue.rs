@@ -1,0 +1,141 @@
+//! `windlass enqueue`: hands a job to a running server, and waits for its end on request.
+
+use std::io::Read as _;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use clap::Args;
+use reqwest::Method;
+use serde_json::{Map, Value, json};
+
+use super::client::{Client, ServerArgs};
+use super::{ExitCode, print, wrong_usage};
+use crate::job::units::TimeSpan;
+
+/// One long wait is made of answers that come at least this often.
+const WAIT_AT_ONCE: Duration = Duration::from_secs(60);
+
+/// What `windlass enqueue` is told.
+#[derive(Args, Debug)]
+pub(super) struct EnqueueArgs {
+    /// The plugin that handles the job
+    #[arg(value_name = "PLUGIN")]
+    plugin: String,
+    /// The payload: JSON, or @FILE, or - for standard input
+    #[arg(long, value_name = "JSON|@FILE|-", default_value = "null", allow_hyphen_values = true)]
+    payload: String,
+    /// Wait until the job is final, at most so long, and print it
+    #[arg(long, value_name = "DURATION", num_args = 0..=1, default_missing_value = "5m")]
+    wait: Option<TimeSpan>,
+    /// The earliest moment of the first attempt, RFC 3339
+    #[arg(long, value_name = "TIME", conflicts_with = "delay")]
+    run_at: Option<String>,
+    /// How long from now until the first attempt
+    #[arg(long, value_name = "DURATION")]
+    delay: Option<String>,
+    /// Higher runs first
+    #[arg(long, value_name = "N", allow_hyphen_values = true)]
+    priority: Option<i16>,
+    /// The downstream that the job calls
+    #[arg(long, value_name = "KEY")]
+    downstream: Option<String>,
+    /// A label; can be repeated
+    #[arg(long = "label", value_name = "NAME=VALUE", value_parser = label)]
+    labels: Vec<(String, String)>,
+    /// A key by which a repeat of this command is recognised
+    #[arg(long, value_name = "KEY")]
+    idempotency_key: Option<String>,
+    /// How many attempts the job has in all
+    #[arg(long, value_name = "N")]
+    max_attempts: Option<u32>,
+    /// The wall time of one attempt
+    #[arg(long, value_name = "DURATION")]
+    deadline: Option<String>,
+    /// Print the server's document
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    server: ServerArgs,
+}
+
+/// Reads `NAME=VALUE`.
+pub(super) fn label(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or("a label is NAME=VALUE")?;
+    Ok((name.to_owned(), value.to_owned()))
+}
+
+/// Enqueues.
+pub(super) async fn run(args: EnqueueArgs) -> anyhow::Result<ExitCode> {
+    let payload = match payload(&args.payload)? {
+        Ok(payload) => payload,
+        Err(why) => return Ok(wrong_usage(&why)),
+    };
+    let client = args.server.client()?;
+    let mut request = client.request(Method::POST, "/v1/jobs").header("content-type", "application/json");
+    if let Some(key) = &args.idempotency_key {
+        request = request.header("idempotency-key", key);
+    }
+    let accepted = client.send(request.body(body(&args, payload).to_string())).await?;
+    let id = print::plain(&accepted["id"]);
+    let Some(wait) = args.wait else {
+        if args.json {
+            print::document(&accepted);
+        } else {
+            print::out(&format!("job {id} is {}\n", print::plain(&accepted["state"])));
+        }
+        return Ok(ExitCode::Done);
+    };
+    let job = wait_for(&client, &id, wait.0).await?;
+    if args.json {
+        print::document(&job)
+    } else {
+        print::out(&print::job(&job))
+    }
+    Ok(if job["state"] == "completed" { ExitCode::Done } else { ExitCode::Failed })
+}
+
+/// The payload's JSON; the inner error is one of usage.
+fn payload(given: &str) -> anyhow::Result<Result<Value, String>> {
+    let text = if given == "-" {
+        let mut text = String::new();
+        std::io::stdin().read_to_string(&mut text).context("cannot read the payload from standard input")?;
+        text
+    } else if let Some(file) = given.strip_prefix('@') {
+        std::fs::read_to_string(file).with_context(|| format!("cannot read the payload {file}"))?
+    } else {
+        given.to_owned()
+    };
+    Ok(serde_json::from_str(&text).map_err(|error| format!("--payload is not JSON: {error}")))
+}
+
+/// The request's document: only what was said.
+fn body(args: &EnqueueArgs, payload: Value) -> Value {
+    let mut body = Map::from_iter([("plugin".to_owned(), json!(args.plugin)), ("payload".to_owned(), payload)]);
+    let mut say = |name: &str, value: Option<Value>| {
+        if let Some(value) = value {
+            body.insert(name.to_owned(), value);
+        }
+    };
+    say("run_at", args.run_at.as_ref().map(|time| json!(time)));
+    say("delay", args.delay.as_ref().map(|delay| json!(delay)));
+    say("priority", args.priority.map(|priority| json!(priority)));
+    say("downstream", args.downstream.as_ref().map(|key| json!(key)));
+    say("deadline", args.deadline.as_ref().map(|deadline| json!(deadline)));
+    say("retry", args.max_attempts.map(|most| json!({"max_attempts": most})));
+    let labels: Map<_, _> = args.labels.iter().map(|(name, value)| (name.clone(), json!(value))).collect();
+    say("labels", (!labels.is_empty()).then_some(Value::Object(labels)));
+    Value::Object(body)
+}
+
+/// The job when it is final, or as it stands when the time is up.
+async fn wait_for(client: &Client, id: &str, most: Duration) -> anyhow::Result<Value> {
+    let mut left = most;
+    loop {
+        let step = left.min(WAIT_AT_ONCE);
+        let job = client.get(&format!("/v1/jobs/{id}?wait={}ms", step.as_millis())).await?;
+        left -= step;
+        if !job["finished_at"].is_null() || left.is_zero() {
+            return Ok(job);
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! `windlass jobs …`: what became of jobs, and what a person can do to them.
+
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+
+use super::client::{Client, ServerArgs, escaped};
+use super::enqueue::label;
+use super::{ExitCode, print};
+
+/// The most jobs that the server gives in one answer.
+const PAGE_MAX: usize = 500;
+
+/// What can be done with jobs.
+#[derive(Debug, Subcommand)]
+pub(super) enum JobsCommand {
+    /// List jobs, newest first
+    List(ListArgs),
+    /// Show a job with its attempts, or one attempt with its evidence
+    Show(ShowArgs),
+    /// Call jobs off
+    Cancel(ActArgs),
+    /// Make jobs available now, discarded and cancelled ones too
+    Retry(ActArgs),
+}
+
+/// What `windlass jobs list` is told.
+#[derive(Args, Debug)]
+pub(super) struct ListArgs {
+    /// Only jobs in this state
+    #[arg(long)]
+    state: Option<crate::job::State>,
+    /// Only jobs of this plugin
+    #[arg(long)]
+    plugin: Option<String>,
+    /// Only jobs of this downstream
+    #[arg(long, value_name = "KEY")]
+    downstream: Option<String>,
+    /// Only jobs with this label; can be repeated
+    #[arg(long = "label", value_name = "NAME=VALUE", value_parser = label)]
+    labels: Vec<(String, String)>,
+    /// At most so many
+    #[arg(long, value_name = "N", default_value_t = 50)]
+    limit: usize,
+    /// Print the server's documents as one
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    server: ServerArgs,
+}
+
+/// What `windlass jobs show` is told.
+#[derive(Args, Debug)]
+pub(super) struct ShowArgs {
+    /// The job
+    id: String,
+    /// Show this attempt with its log and its exchanges
+    #[arg(long, value_name = "N")]
+    attempt: Option<u32>,
+    /// Print the server's document
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    server: ServerArgs,
+}
+
+/// What `windlass jobs cancel` and `retry` are told.
+#[derive(Args, Debug)]
+pub(super) struct ActArgs {
+    /// The jobs
+    #[arg(required = true)]
+    ids: Vec<String>,
+    #[command(flatten)]
+    server: ServerArgs,
+}
+
+/// Does it.
+pub(super) async fn run(command: JobsCommand) -> anyhow::Result<ExitCode> {
+    match command {
+        JobsCommand::List(args) => list(args).await,
+        JobsCommand::Show(args) => show(args).await,
+        JobsCommand::Cancel(args) => act(args, "cancel").await,
+        JobsCommand::Retry(args) => act(args, "retry").await,
+    }
+}
+
+async fn list(args: ListArgs) -> anyhow::Result<ExitCode> {
+    let client = args.server.client()?;
+    let (jobs, next) = pages(&client, &args).await?;
+    if args.json {
+        print::document(&json!({"jobs": jobs, "next": next}));
+        return Ok(ExitCode::Done);
+    }
+    let rows = jobs.iter().map(|job| {
+        let of = |name: &str| print::plain(&job[name]);
+        let waiting = print::plain(&job["waiting"]["reason"]);
+        vec![
+            of("id"),
+            of("plugin"),
+            of("downstream"),
+            of("state"),
+            waiting,
+            of("attempt"),
+            of("created_at"),
+            of("last_error"),
+        ]
+    });
+    let columns = ["id", "plugin", "downstream", "state", "waiting", "attempt", "created", "last error"];
+    print::out(&print::table(&columns, rows));
+    Ok(ExitCode::Done)
+}
+
+/// Pages until the limit is filled or nothing is left. A page may be short with more to come.
+async fn pages(client: &Client, args: &ListArgs) -> anyhow::Result<(Vec<Value>, Value)> {
+    let filter = filter(args);
+    let (mut jobs, mut next) = (Vec::new(), Value::Null);
+    loop {
+        let limit = (args.limit - jobs.len()).min(PAGE_MAX);
+        let cursor = next.as_str().map(|cursor| format!("&cursor={}", escaped(cursor))).unwrap_or_default();
+        let mut page = client.get(&format!("/v1/jobs?limit={limit}{filter}{cursor}")).await?;
+        if let Some(found) = page["jobs"].as_array_mut() {
+            jobs.append(found);
+        }
+        next = page["next"].take();
+        if next.is_null() || jobs.len() >= args.limit {
+            return Ok((jobs, next));
+        }
+    }
+}
+
+fn filter(args: &ListArgs) -> String {
+    let state = args.state.map(|state| state.to_string());
+    let simple =
+        [("state", state.as_ref()), ("plugin", args.plugin.as_ref()), ("downstream", args.downstream.as_ref())];
+    let simple = simple.into_iter().filter_map(|(name, value)| Some(format!("&{name}={}", escaped(value?))));
+    let labels = args.labels.iter().map(|(name, value)| format!("&label={}", escaped(&format!("{name}:{value}"))));
+    simple.chain(labels).collect()
+}
+
+async fn show(args: ShowArgs) -> anyhow::Result<ExitCode> {
+    let client = args.server.client()?;
+    let job = format!("/v1/jobs/{}", escaped(&args.id));
+    let document = match args.attempt {
+        Some(n) => client.get(&format!("{job}/attempts/{n}")).await?,
+        None => client.get(&job).await?,
+    };
+    match (args.json, args.attempt) {
+        (true, _) => print::document(&document),
+        (false, Some(_)) => print::out(&print::attempt(&document)),
+        (false, None) => print::out(&print::job(&document)),
+    }
+    Ok(ExitCode::Done)
+}
+
+async fn act(args: ActArgs, what: &str) -> anyhow::Result<ExitCode> {
+    let client = args.server.client()?;
+    for id in &args.ids {
+        let job = client.post(&format!("/v1/jobs/{}/{what}", escaped(id))).await?;
+        print::out(&format!("job {id} is {}\n", print::plain(&job["state"])));
+    }
+    Ok(ExitCode::Done)
+}

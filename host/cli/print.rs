@@ -1,0 +1,151 @@
+//! What people see of the server's documents.
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+
+use comfy_table::{ContentArrangement, Table, presets};
+use serde_json::Value;
+
+use crate::clock::UnixMs;
+
+/// Writes to standard output. Who closed the pipe has seen enough.
+pub(super) fn out(text: &str) {
+    let mut stdout = std::io::stdout().lock();
+    let _ = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
+}
+
+/// Writes a document as it is.
+pub(super) fn document(value: &Value) {
+    out(&format!("{value:#}\n"));
+}
+
+/// A table with these columns.
+pub(super) fn table(columns: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
+    table.set_header(columns.iter().map(|name| name.to_uppercase()));
+    table.add_rows(rows);
+    let lines: Vec<_> = table.lines().map(|line| line.trim_end().to_owned()).collect();
+    format!("{}\n", lines.join("\n"))
+}
+
+/// A value as text for people: nothing for null, text without quotes.
+pub(super) fn plain(value: &Value) -> String {
+    match value {
+        Value::Null => String::new(),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
+/// The facts of one thing, a line each; those without a value are left out.
+pub(super) fn facts(facts: &[(&str, String)]) -> String {
+    facts.iter().filter(|(_, value)| !value.is_empty()).fold(String::new(), |mut text, (name, value)| {
+        let _ = writeln!(text, "{name:<13} {value}");
+        text
+    })
+}
+
+/// A job with its attempts.
+pub(super) fn job(job: &Value) -> String {
+    let of = |name: &str| plain(&job[name]);
+    let waiting = match &job["waiting"] {
+        Value::Null => String::new(),
+        waiting => format!("{} {} {}", plain(&waiting["reason"]), plain(&waiting["until"]), plain(&waiting["detail"])),
+    };
+    let mut text = facts(&[
+        ("job", of("id")),
+        ("plugin", of("plugin")),
+        ("downstream", of("downstream")),
+        ("state", of("state")),
+        ("waiting", waiting.trim_end().to_owned()),
+        ("attempt", format!("{} of {}", of("attempt"), of("max_attempts"))),
+        ("created", of("created_at")),
+        ("run at", of("run_at")),
+        ("finished", of("finished_at")),
+        ("labels", if job["labels"] == serde_json::json!({}) { String::new() } else { of("labels") }),
+        ("last error", of("last_error")),
+        ("result", of("result")),
+        ("result base64", of("result_base64")),
+    ]);
+    if let Some(attempts) = job["attempts"].as_array().filter(|attempts| !attempts.is_empty()) {
+        let _ = write!(text, "\n{}", attempts_table(attempts));
+    }
+    text
+}
+
+fn attempts_table(attempts: &[Value]) -> String {
+    let rows = attempts.iter().map(|attempt| {
+        let of = |name: &str| plain(&attempt[name]);
+        vec![of("n"), of("started_at"), took(attempt), of("outcome"), of("code"), of("error")]
+    });
+    table(&["n", "started", "took", "outcome", "code", "error"], rows)
+}
+
+/// How long an attempt took.
+fn took(attempt: &Value) -> String {
+    let moment = |name: &str| attempt[name].as_str().and_then(|text| UnixMs::parse(text).ok());
+    match (moment("started_at"), moment("finished_at")) {
+        (Some(started), Some(finished)) => format!("{} ms", finished.0 - started.0),
+        _ => String::new(),
+    }
+}
+
+/// An attempt with its evidence.
+pub(super) fn attempt(attempt: &Value) -> String {
+    let of = |name: &str| plain(&attempt[name]);
+    let mut text = facts(&[
+        ("attempt", of("n")),
+        ("started", of("started_at")),
+        ("took", took(attempt)),
+        ("outcome", of("outcome")),
+        ("code", of("code")),
+        ("error", of("error")),
+        ("next run at", of("next_run_at")),
+        ("revision", of("revision")),
+        ("cpu ms", of("cpu_ms")),
+        ("memory peak", of("memory_peak_bytes")),
+        ("log dropped", if attempt["log_dropped_bytes"] == 0 { String::new() } else { of("log_dropped_bytes") }),
+    ]);
+    let list = |name: &str| attempt[name].as_array().filter(|list| !list.is_empty()).cloned();
+    if let Some(exchanges) = list("exchanges") {
+        let row = |it: &Value| ["method", "url", "status", "error"].map(|name| plain(&it[name])).to_vec();
+        let _ = write!(text, "\n{}", table(&["method", "url", "status", "error"], exchanges.iter().map(row)));
+    }
+    if let Some(log) = list("log") {
+        let row = |it: &Value| ["at_ms", "level", "message"].map(|name| plain(&it[name])).to_vec();
+        let _ = write!(text, "\n{}", table(&["at ms", "level", "message"], log.iter().map(row)));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_job_is_shown_with_its_attempts_and_without_what_is_not_there() {
+        let shown = job(&json!({
+            "id": "7", "plugin": "http", "downstream": "erp", "state": "available", "attempt": 1, "max_attempts": 20,
+            "waiting": {"reason": "paused"}, "labels": {}, "last_error": null, "result": null,
+            "attempts": [{"n": 1, "started_at": "2026-01-01T00:00:00.000Z", "finished_at": "2026-01-01T00:00:00.025Z",
+                "outcome": "try-again", "code": "http-503", "error": "not now"}],
+        }));
+        assert!(shown.contains("attempt       1 of 20\n") && shown.contains("waiting       paused\n"), "{shown}");
+        assert!(shown.contains("25 ms") && shown.contains("http-503"), "{shown}");
+        assert!(!shown.contains("result") && !shown.contains("labels") && !shown.contains("null"), "{shown}");
+    }
+
+    #[test]
+    fn an_attempts_evidence_is_shown() {
+        let shown = attempt(&json!({
+            "n": 2, "outcome": "completed", "log_dropped_bytes": 0,
+            "exchanges": [{"method": "POST", "url": "https://erp.example/", "status": 200}],
+            "log": [{"at_ms": 3, "level": "info", "message": "hello"}],
+        }));
+        assert!(shown.contains("https://erp.example/") && shown.contains("hello"), "{shown}");
+        assert!(!shown.contains("dropped"), "{shown}");
+    }
+}
