@@ -39,6 +39,8 @@ pub struct DownstreamPlugin {
     pub running: u64,
     /// How many of its due jobs wait, those that wait for a grant included.
     pub waiting: u64,
+    /// How many of its jobs wait for a grant.
+    pub held: u64,
     /// How many of its jobs are not due yet.
     pub later: u64,
     /// Why a due job would not start at this moment; absent where it would.
@@ -69,6 +71,7 @@ fn part(state: &State, lane: &LaneCounts) -> DownstreamPlugin {
         plugin: lane.lane.plugin.to_string(),
         running: lane.running,
         waiting: lane.available + lane.held,
+        held: lane.held,
         later: lane.later,
         blocked: state.gates().why_waiting(&lane.lane, state.now()),
     }
@@ -91,11 +94,11 @@ mod tests {
         let told = api.get("/v1/downstreams").await.json();
         let expected = json!({"downstreams": [
             {"key": "erp", "running": 0, "waiting": 2, "plugins": [
-                {"plugin": "a", "running": 0, "waiting": 1, "later": 1},
-                {"plugin": "b", "running": 0, "waiting": 1, "later": 0, "blocked": {"reason": "paused"}},
+                {"plugin": "a", "running": 0, "waiting": 1, "held": 0, "later": 1},
+                {"plugin": "b", "running": 0, "waiting": 1, "held": 0, "later": 0, "blocked": {"reason": "paused"}},
             ]},
             {"key": "x", "running": 0, "waiting": 1, "plugins": [
-                {"plugin": "b", "running": 0, "waiting": 1, "later": 0, "blocked": {"reason": "paused"}},
+                {"plugin": "b", "running": 0, "waiting": 1, "held": 0, "later": 0, "blocked": {"reason": "paused"}},
             ]},
         ]});
         assert_eq!(told, expected);

@@ -237,9 +237,14 @@ fn waiting(state: &State, view: &JobView) -> Option<Waiting> {
 
 /// The job waits until the operator edits the grants: says where.
 fn wants_grant(state: &State, view: &JobView) -> Waiting {
-    let file = state.config.plugins.dir.join(format!("{}.toml", view.spec.plugin));
-    let why = view.last_error.as_deref().map(|error| format!("{error}; ")).unwrap_or_default();
-    let detail = format!("{why}grant it in {} and the job goes on", file.display());
+    let file = format!("{}.toml", view.spec.plugin);
+    let path = state.config.plugins.dir.join(&file);
+    let detail = match view.last_error.as_deref() {
+        // The refusal says itself what to write where.
+        Some(error) if error.contains(&file) => error.to_owned(),
+        Some(error) => format!("{error}; grant it in {} and the job goes on", path.display()),
+        None => format!("grant what it asks for in {} and the job goes on", path.display()),
+    };
     Waiting { reason: WaitReason::GrantMissing, until: None, detail: Some(detail) }
 }
 
@@ -344,6 +349,9 @@ mod tests {
         assert_eq!(waiting.reason, WaitReason::GrantMissing);
         let detail = waiting.detail.unwrap();
         assert!(detail.contains("https://x is not granted") && detail.contains("plugins/echo.toml"), "{detail}");
+        let told = "add \"https://x\" to origins in plugins/echo.toml";
+        let held = JobView { last_error: Some(told.into()), ..held };
+        assert_eq!(super::waiting(&api.state, &held).unwrap().detail.as_deref(), Some(told), "once is enough");
     }
 
     #[test]

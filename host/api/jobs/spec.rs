@@ -126,8 +126,16 @@ pub(super) fn read(state: &State, job: &RawObject<'_>, envelope: &Envelope) -> R
     };
     plugin
         .check_payload(&spec.content_type, &spec.payload)
-        .map_err(|why| Problem::new(ProblemKind::PayloadRefused, format!("payload: {why}")))?;
+        .map_err(|why| Problem::new(ProblemKind::PayloadRefused, misfit(&why)))?;
     Ok(spec)
+}
+
+/// A misfit begins with its place in the payload; told as a member it needs no article.
+fn misfit(why: &str) -> String {
+    match why.strip_prefix("the ") {
+        Some(place) if place.starts_with("payload") => place.to_owned(),
+        _ => format!("payload: {why}"),
+    }
 }
 
 fn invalid(member: &str, why: &str) -> Problem {
@@ -156,12 +164,12 @@ fn json_payload(job: &RawObject<'_>, json: &RawValue, most: ByteSize) -> Result<
 
 fn binary_payload(job: &RawObject<'_>, most: ByteSize) -> Result<(String, Bytes), Problem> {
     let text: String = job.get("payload_base64")?.unwrap_or_default();
-    // Each four characters are three bytes, or fewer by the padding.
-    within(text.len() / 4 * 3, ByteSize(most.0.saturating_add(2)), "payload_base64")?;
+    // Four characters are three bytes less the padding: known before anything is decoded.
+    let padding = text.bytes().rev().take(2).filter(|&byte| byte == b'=').count();
+    within((text.len() / 4 * 3).saturating_sub(padding), most, "payload_base64")?;
     let bytes = STANDARD
         .decode(text)
         .map_err(|error| invalid("payload_base64", &format!("it is not base64 (RFC 4648 §4, padded): {error}")))?;
-    within(bytes.len(), most, "payload_base64")?;
     let content_type: String = job.get("content_type")?.unwrap_or_else(|| OCTETS.to_owned());
     let is_sound = content_type.len() <= CONTENT_TYPE_BYTES_MAX
         && content_type.contains('/')

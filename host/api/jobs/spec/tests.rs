@@ -155,7 +155,8 @@ fn the_plugins_schema_can_refuse() {
     let plugin = FakePlugin { refuses: Some("/url: it is missing".into()), ..FakePlugin::named("echo") };
     let problem = read_for(plugin, r#"{"plugin":"echo","payload":{}}"#).unwrap_err();
     assert_eq!(problem.kind, ProblemKind::PayloadRefused);
-    assert!(problem.detail.contains("/url"), "{problem:?}");
+    assert_eq!(problem.detail, "payload: /url: it is missing");
+    assert_eq!(misfit("the payload at /url: no"), "payload at /url: no");
 }
 
 #[test]
