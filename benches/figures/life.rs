@@ -11,9 +11,9 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
-use windlass::clock::{Chance, Clock, SystemClock, UnixMs};
+use windlass::clock::{Chance, Clock, Stopwatch, SystemClock, UnixMs};
 use windlass::config::Config;
-use windlass::job::{Completion, Evidence, Gates, JobSpec, Outcome, PluginStanding, RetryOverride};
+use windlass::job::{Completion, Evidence, Exchange, Gates, JobSpec, Outcome, PluginStanding, RetryOverride};
 use windlass::plugin::Call;
 use windlass::store::sqlite::{SqliteOptions, SqliteStore};
 use windlass::store::{NewJob, Store};
@@ -83,7 +83,8 @@ pub async fn run(by_plugin: bool) {
     let store: Arc<dyn Store> = Arc::new(store.expect("a store"));
     let mut gates = Gates::new(CONCURRENCY);
     gates.set_standing("native", PluginStanding::Ready);
-    let handlers: Arc<dyn Handlers> = if by_plugin { loader.registry.clone() } else { Arc::new(Native::new()) };
+    let handlers: Arc<dyn Handlers> =
+        if by_plugin { loader.registry.clone() } else { Arc::new(Native::new(clock.clone())) };
     let parts = Parts {
         store: store.clone(),
         loader,
@@ -143,16 +144,18 @@ fn job(plugin: &str, payload: &Bytes, now: UnixMs) -> NewJob {
     NewJob { spec, request_digest: [0; 32] }
 }
 
-/// The same call, made by Rust code in the host.
+/// The same call, made by Rust code in the host, which leaves the same evidence.
 #[derive(Clone)]
 struct Native {
     client: Client<HttpConnector, Full<Bytes>>,
+    clock: Arc<dyn Clock>,
     retry: RetryOverride,
 }
 
 impl Native {
-    fn new() -> Self {
-        Self { client: Client::builder(TokioExecutor::new()).build_http(), retry: RetryOverride::default() }
+    fn new(clock: Arc<dyn Clock>) -> Self {
+        let client = Client::builder(TokioExecutor::new()).build_http();
+        Self { client, clock, retry: RetryOverride::default() }
     }
 }
 
@@ -170,20 +173,34 @@ impl Handler for Native {
 
     async fn run(&self, call: Call, _: &CancellationToken) -> (Outcome, Evidence) {
         let payload: serde_json::Value = serde_json::from_slice(&call.payload).expect("JSON");
-        let request = hyper::Request::post(payload["url"].as_str().expect("a URL"))
+        let (url, body) = (payload["url"].as_str().expect("a URL"), Bytes::from(payload["body"].to_string()));
+        let (started_at, watch, sent_bytes) = (self.clock.now(), Stopwatch::start(), body.len() as u64);
+        let elapsed_us = || watch.elapsed().as_micros() as u64;
+        let request = hyper::Request::post(url)
             .header("content-type", "application/json")
             .header("idempotency-key", call.idempotency_key)
-            .body(Full::new(Bytes::from(payload["body"].to_string())))
+            .body(Full::new(body))
             .expect("a request");
         let answer = self.client.request(request).await.expect("an answer");
-        let status = answer.status().as_u16();
+        let (status, head_us) = (answer.status().as_u16(), elapsed_us());
         let body = answer.into_body().collect().await.expect("a whole answer").to_bytes();
+        let exchange = Exchange {
+            method: "POST".to_owned(),
+            url: url.to_owned(),
+            status: Some(status),
+            error: None,
+            started_at,
+            head_us: Some(head_us),
+            total_us: elapsed_us(),
+            sent_bytes,
+            received_bytes: body.len() as u64,
+        };
         let body = serde_json::json!({"status": status, "headers": {}, "body": String::from_utf8_lossy(&body)});
         let completion = Completion {
             content_type: windlass::job::spec::JSON.to_owned(),
             body: Bytes::from(body.to_string()),
             attributes: Vec::new(),
         };
-        (Outcome::Completed(completion), Evidence::default())
+        (Outcome::Completed(completion), Evidence { exchanges: vec![exchange], ..Evidence::default() })
     }
 }

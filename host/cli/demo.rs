@@ -102,15 +102,20 @@ async fn show(host: SocketAddr, downstream: SocketAddr) -> anyhow::Result<()> {
     let client = reqwest::Client::builder().no_proxy().build()?;
     println!("windlass is up on http://{host}; its plugins are in {FOLDER}/plugins\n");
     let mut jobs = Vec::new();
-    for refusals in REFUSALS {
+    for (number, refusals) in (1..).zip(REFUSALS) {
         let url = format!("http://{downstream}/refuse/{refusals}");
-        let request = json!({"plugin": "http", "payload": {"url": url, "body": {"order": 42}}});
+        let request = json!({"plugin": "http", "payload": {"url": url, "body": {"order": number}}});
         let answer = client.post(format!("http://{host}/v1/jobs")).json(&request).send().await?;
-        println!("POST /v1/jobs {request}\n  {}", answer.status());
+        let status = answer.status();
         let answer: Value = answer.json().await?;
         let id = answer["id"].as_str().with_context(|| format!("the host answered {answer}"))?.to_owned();
-        println!("  job {id}: the downstream refuses its first {refusals} calls\n");
-        jobs.push(Watched { id, refusals, attempts: 0, previous_end: None });
+        let calls = match refusals {
+            0 => "no call".to_owned(),
+            1 => "the first call".to_owned(),
+            more => format!("the first {more} calls"),
+        };
+        println!("POST /v1/jobs {request}\n  {status}: job {number} is {id}; its downstream refuses {calls}\n");
+        jobs.push(Watched { number, id, refusals, attempts: 0, previous_end: None });
     }
     while !jobs.is_empty() {
         for watched in &mut jobs {
@@ -126,6 +131,7 @@ async fn show(host: SocketAddr, downstream: SocketAddr) -> anyhow::Result<()> {
 
 /// A job whose attempts are being printed.
 struct Watched {
+    number: u32,
     id: String,
     refusals: u32,
     attempts: u32,
@@ -146,23 +152,18 @@ impl Watched {
                 .previous_end
                 .map_or(String::new(), |end| format!(" after {:.1} s", (moment("started_at") - end) as f64 / 1e3));
             self.previous_end = Some(moment("finished_at"));
+            let error = attempt["error"].as_str().map_or(String::new(), |error| format!(": {error}"));
             let _ = writeln!(
                 text,
-                "{} job {}… attempt {}{waited}: {} {}",
+                "{} job {}, attempt {}{waited}: {}{error}",
                 word("finished_at"),
-                short(&self.id),
+                self.number,
                 attempt["n"],
-                word("outcome"),
-                word("error")
+                word("outcome")
             );
         }
         text
     }
-}
-
-/// The first characters of an id whose clock part tells jobs of one second apart.
-fn short(id: &str) -> &str {
-    id.get(..18).unwrap_or(id)
 }
 
 fn farewell(host: SocketAddr, downstream: SocketAddr) -> String {

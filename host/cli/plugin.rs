@@ -117,10 +117,11 @@ async fn list(args: ListArgs) -> anyhow::Result<ExitCode> {
             count("available"),
             count("running"),
             count("later"),
+            count("held"),
             error,
         ]
     });
-    let columns = ["name", "state", "revision", "loaded", "available", "running", "later", "load error"];
+    let columns = ["name", "state", "revision", "loaded", "available", "running", "later", "held", "load error"];
     print::out(&print::table(&columns, rows));
     Ok(ExitCode::Done)
 }

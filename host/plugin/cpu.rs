@@ -1,5 +1,6 @@
 //! The CPU time that an attempt takes, over all threads that it runs on.
 
+use std::cell::Cell;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,7 +9,17 @@ use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
 
-/// A sum of thread time. Only the thread that polls the attempt writes to it.
+use crate::clock::Stopwatch;
+
+/// Reading a thread's own clock is a system call, and most polls take microseconds. So a poll shorter than this counts
+/// with its wall time, and a longer one from a reading that is at most this old.
+const PRECISION: Duration = Duration::from_millis(1);
+
+thread_local! {
+    static LAST_READING: Cell<Option<(Stopwatch, u64)>> = const { Cell::new(None) };
+}
+
+/// A sum of thread time, to a millisecond for each poll. Only the thread that polls the attempt writes to it.
 #[derive(Debug, Default)]
 pub(super) struct CpuMeter {
     spent_ns: AtomicU64,
@@ -45,11 +56,27 @@ impl<F: Future> Future for Metered<F> {
     type Output = F::Output;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
-        let before_ns = thread_cpu_ns();
-        self.meter.since_ns.store(before_ns, Ordering::Relaxed);
+        let since_ns = recent_thread_cpu_ns();
+        self.meter.since_ns.store(since_ns, Ordering::Relaxed);
+        let watch = Stopwatch::start();
         let polled = self.future.as_mut().poll(context);
-        self.meter.spent_ns.fetch_add(thread_cpu_ns().saturating_sub(before_ns), Ordering::Relaxed);
+        let wall_ns = u64::try_from(watch.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        let is_short = u128::from(wall_ns) < PRECISION.as_nanos();
+        let spent_ns = if is_short { wall_ns } else { wall_ns.min(thread_cpu_ns().saturating_sub(since_ns)) };
+        self.meter.spent_ns.fetch_add(spent_ns, Ordering::Relaxed);
         polled
+    }
+}
+
+/// The thread's CPU time at most [`PRECISION`] ago.
+fn recent_thread_cpu_ns() -> u64 {
+    match LAST_READING.get() {
+        Some((watch, cpu_ns)) if watch.elapsed() < PRECISION => cpu_ns,
+        _ => {
+            let cpu_ns = thread_cpu_ns();
+            LAST_READING.set(Some((Stopwatch::start(), cpu_ns)));
+            cpu_ns
+        }
     }
 }
 

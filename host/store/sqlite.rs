@@ -44,7 +44,7 @@ use cache::SpecCache;
 use open::Ownership;
 use readers::Readers;
 use waiters::Waiters;
-use writer::Op;
+use writer::{Begun, Op};
 
 /// What bounds the store.
 #[derive(Clone, Copy, Debug)]
@@ -83,6 +83,8 @@ struct Shared {
     cache: Mutex<SpecCache>,
     readers: Readers,
     waiters: Waiters,
+    /// Beginnings of attempts on their way to the writer, which the next commit carries.
+    begun: Mutex<Vec<Begun>>,
     changed: Notify,
     /// Why the store takes nothing more, once that is so.
     failed: OnceLock<StoreError>,
@@ -119,6 +121,7 @@ impl SqliteStore {
             cache: Mutex::new(SpecCache::new(options.cached_bytes_max)),
             readers: Readers::new(PathBuf::from(path)),
             waiters: Waiters::default(),
+            begun: Mutex::default(),
             changed: Notify::new(),
             failed: OnceLock::new(),
             queued_jobs: AtomicUsize::new(0),
@@ -164,6 +167,18 @@ impl Shared {
 
     fn cache(&self) -> MutexGuard<'_, SpecCache> {
         self.cache.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether these are the first on their way, so that the writer must be told.
+    fn add_begun(&self, begun: Vec<Begun>) -> bool {
+        let mut waiting = self.begun.lock().unwrap_or_else(PoisonError::into_inner);
+        let was_empty = waiting.is_empty();
+        waiting.extend(begun);
+        was_empty
+    }
+
+    fn take_begun(&self) -> Vec<Begun> {
+        std::mem::take(&mut self.begun.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     fn health(&self) -> Result<(), StoreError> {

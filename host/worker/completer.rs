@@ -5,17 +5,31 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 use super::Parts;
+use crate::clock::Stopwatch;
 use crate::store::{Finish, Finished, StoreError};
 
 /// So many are recorded in one go.
 const BATCH_MAX: usize = 512;
+/// How far apart two goes are: under load fewer and larger ones cost the disk and the processor less, and nobody waits
+/// for them as for a 202. The first after a pause is at once.
+const PACE: Duration = Duration::from_millis(1);
 /// How long to leave a full store alone.
 const FULL_PAUSE: Duration = Duration::from_millis(500);
 
 /// Records until every sender is gone and nothing waits.
 pub(super) async fn run(parts: Parts, mut unrecorded: mpsc::Receiver<Finish>) {
     let mut batch = Vec::with_capacity(BATCH_MAX);
+    let mut last: Option<Stopwatch> = None;
     while unrecorded.recv_many(&mut batch, BATCH_MAX).await > 0 {
+        if let Some(left) = last.and_then(|last| PACE.checked_sub(last.elapsed())) {
+            tokio::time::sleep(left).await;
+            while batch.len() < BATCH_MAX
+                && let Ok(finish) = unrecorded.try_recv()
+            {
+                batch.push(finish);
+            }
+        }
+        last = Some(Stopwatch::start());
         record(&parts, std::mem::take(&mut batch)).await;
     }
 }

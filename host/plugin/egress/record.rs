@@ -95,6 +95,10 @@ impl Drop for Recorder {
 
 /// A URL without user information and without the values of its query: both carry secrets.
 pub(super) fn masked(url: &Url) -> String {
+    let has_user = !url.username().is_empty() || url.password().is_some();
+    if !has_user && url.query().is_none() && url.fragment().is_none() {
+        return text::line(url.as_str(), TEXT_BYTES_MAX);
+    }
     let mut shown = url.clone();
     // Both fail only for URLs that can have none.
     let _ = shown.set_username("");

@@ -48,16 +48,16 @@ impl SqliteStore {
 
     /// Tells the writer what begins. Only where a suspect is among it is there an answer to wait for.
     fn announce(&self, handed: &[Handed]) -> Result<Option<oneshot::Receiver<Result<(), StoreError>>>, StoreError> {
-        let begun =
-            handed.iter().map(|job| Begun { place: job.id.place(), n: job.attempt, started_at: job.started_at });
-        let (to, answer) = if handed.iter().any(|job| job.suspect) {
+        let begun: Vec<Begun> = handed.iter().map(Handed::begun).collect();
+        if handed.iter().any(|job| job.suspect) {
             let (to, answer) = oneshot::channel();
-            (Some(to), Some(answer))
-        } else {
-            (None, None)
-        };
-        self.tell(Op::Start { begun: begun.collect(), to })?;
-        Ok(answer)
+            self.tell(Op::Start { begun, to })?;
+            return Ok(Some(answer));
+        }
+        if self.shared.add_begun(begun) {
+            self.tell(Op::Begun)?;
+        }
+        Ok(None)
     }
 }
 
@@ -82,6 +82,10 @@ impl Shared {
 }
 
 impl Handed {
+    fn begun(&self) -> Begun {
+        Begun { place: self.id.place(), n: self.attempt, started_at: self.started_at }
+    }
+
     fn claimed(self, known: Known) -> Claimed {
         Claimed {
             lease: Lease { job: self.id, token: self.token },

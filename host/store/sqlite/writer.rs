@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
+use std::time::Duration;
 
 use rusqlite::Connection;
 use tokio::sync::oneshot;
@@ -18,6 +19,9 @@ use crate::store::{Acted, Enqueued, Finish, Finished, Lease, Retention, StoreErr
 
 /// How many calls one transaction serves at most.
 const GROUP_OPS_MAX: usize = 4_096;
+/// How long the beginning of an attempt waits for a commit that carries it. A host that dies within it does not know of
+/// the attempt; of a job that it finds at its start it writes the beginning first.
+const RIDE_MAX: Duration = Duration::from_millis(2);
 /// From how many pages on the WAL is copied back into the file.
 const WAL_PAGES: i64 = 1_000;
 
@@ -36,15 +40,52 @@ pub(super) struct Begun {
 /// What the writer is asked for.
 #[derive(Debug)]
 pub(super) enum Op {
-    Enqueue { jobs: Vec<Prepared>, now: UnixMs, ticket: Ticket, to: To<Vec<Enqueued>> },
-    Start { begun: Vec<Begun>, to: Option<To<()>> },
-    Release { leases: Vec<Lease>, to: To<()> },
-    Finish { finishes: Vec<Finish>, to: To<Vec<Finished>> },
-    Cancel { id: JobId, now: UnixMs, to: To<Acted> },
-    Retry { id: JobId, now: UnixMs, max_attempts: u32, to: To<Acted> },
-    Unhold { plugin: String, to: To<()> },
-    Prune { retention: Retention, now: UnixMs, most: usize, to: To<usize> },
-    SetPaused { plugin: String, paused: bool, to: To<()> },
+    Enqueue {
+        jobs: Vec<Prepared>,
+        now: UnixMs,
+        ticket: Ticket,
+        to: To<Vec<Enqueued>>,
+    },
+    Start {
+        begun: Vec<Begun>,
+        to: To<()>,
+    },
+    /// Attempts began that nobody waits for: they are in [`Shared::begun`].
+    Begun,
+    Release {
+        leases: Vec<Lease>,
+        to: To<()>,
+    },
+    Finish {
+        finishes: Vec<Finish>,
+        to: To<Vec<Finished>>,
+    },
+    Cancel {
+        id: JobId,
+        now: UnixMs,
+        to: To<Acted>,
+    },
+    Retry {
+        id: JobId,
+        now: UnixMs,
+        max_attempts: u32,
+        to: To<Acted>,
+    },
+    Unhold {
+        plugin: String,
+        to: To<()>,
+    },
+    Prune {
+        retention: Retention,
+        now: UnixMs,
+        most: usize,
+        to: To<usize>,
+    },
+    SetPaused {
+        plugin: String,
+        paused: bool,
+        to: To<()>,
+    },
 }
 
 /// What one transaction holds.
@@ -62,6 +103,10 @@ pub(super) struct Group {
 }
 
 impl Group {
+    fn begin(&mut self, begun: Vec<Begun>) {
+        self.starts.extend(begun.into_iter().map(|begun| (begun.place, begun)));
+    }
+
     /// Keeps an answer until the group's fate is known, and passes on whether the work went well.
     fn answer<T: Send + 'static>(&mut self, to: To<T>, answer: Outcome<T>) -> Outcome<()> {
         let (answer, outcome) = match answer {
@@ -103,10 +148,11 @@ impl Writer {
     pub(super) fn run(mut self, incoming: &Receiver<Op>) {
         let mut waiting = VecDeque::new();
         while let Ok(first) = incoming.recv() {
-            waiting.push_back(first);
-            waiting.extend(incoming.try_iter().take(GROUP_OPS_MAX - 1));
-            while !waiting.is_empty() {
-                self.write(&mut waiting);
+            gather(first, incoming, &mut waiting);
+            // After what waits was received: the beginning of whatever ends in it is among these.
+            let mut begun = self.shared.take_begun();
+            while !(waiting.is_empty() && begun.is_empty()) {
+                self.write(&mut waiting, std::mem::take(&mut begun));
             }
             self.reload();
             self.checkpoint();
@@ -115,8 +161,9 @@ impl Writer {
     }
 
     /// Writes one group: what waits, up to the first change of a job that the group has changed already.
-    fn write(&mut self, waiting: &mut VecDeque<Op>) {
+    fn write(&mut self, waiting: &mut VecDeque<Op>, begun: Vec<Begun>) {
         let mut group = Group::default();
+        group.begin(begun);
         let written =
             self.shared.health().and_then(|()| self.fill(&mut group, waiting).map_err(|fault| self.roll_back(&fault)));
         match written {
@@ -154,9 +201,10 @@ impl Writer {
                 group.answer(to, answer)
             }
             Op::Start { begun, to } => {
-                group.starts.extend(begun.into_iter().map(|begun| (begun.place, begun)));
-                to.map_or(Ok(()), |to| group.answer(to, Ok(())))
+                group.begin(begun);
+                group.answer(to, Ok(()))
             }
+            Op::Begun => Ok(()),
             Op::Release { leases, to } => {
                 let answer = self.release(leases, group);
                 group.answer(to, answer)
@@ -286,6 +334,20 @@ impl Writer {
     }
 }
 
+/// Takes up what waits. Beginnings alone stay a moment for company: the next commit carries them at no cost, and the end
+/// of a short attempt makes its beginning needless.
+fn gather(first: Op, incoming: &Receiver<Op>, waiting: &mut VecDeque<Op>) {
+    waiting.push_back(first);
+    waiting.extend(incoming.try_iter().take(GROUP_OPS_MAX - 1));
+    if waiting.iter().all(|op| matches!(op, Op::Begun)) {
+        waiting.clear();
+        if let Ok(op) = incoming.recv_timeout(RIDE_MAX) {
+            waiting.push_back(op);
+            waiting.extend(incoming.try_iter().take(GROUP_OPS_MAX - 1));
+        }
+    }
+}
+
 impl Op {
     /// The existing jobs that this changes.
     fn places(&self) -> impl Iterator<Item = i64> {
@@ -304,13 +366,14 @@ impl Op {
         let lost = || Fault::Damaged(String::new());
         _ = match self {
             Self::Enqueue { to, .. } => group.answer(to, Err(lost())),
-            Self::Start { to, .. } => to.map_or(Ok(()), |to| group.answer(to, Err(lost()))),
+            Self::Begun => Ok(()),
             Self::Finish { to, .. } => group.answer(to, Err(lost())),
             Self::Cancel { to, .. } | Self::Retry { to, .. } => group.answer(to, Err(lost())),
             Self::Prune { to, .. } => group.answer(to, Err(lost())),
-            Self::Release { to, .. } | Self::Unhold { to, .. } | Self::SetPaused { to, .. } => {
-                group.answer(to, Err(lost()))
-            }
+            Self::Start { to, .. }
+            | Self::Release { to, .. }
+            | Self::Unhold { to, .. }
+            | Self::SetPaused { to, .. } => group.answer(to, Err(lost())),
         };
     }
 }
