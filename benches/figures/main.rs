@@ -13,7 +13,7 @@ mod serve;
 use machine::Folder;
 
 /// How many rounds each comparison has.
-const ROUNDS: usize = 3;
+const ROUNDS: usize = 5;
 
 fn main() {
     if role::play() {
