@@ -37,6 +37,7 @@ mod output;
 mod registry;
 mod report;
 mod revision;
+mod secrets;
 mod slot;
 mod state;
 #[cfg(test)]
@@ -80,6 +81,33 @@ impl PluginHost {
     /// Says, to the plugin's author, what is missing and what to do.
     pub async fn load(&self, component: Bytes) -> Result<Revision, LoadError> {
         revision::load(&self.runtime, component).await
+    }
+
+    /// A plugin of that revision without a folder, for whoever tries one by itself. `grants_file` is where a denied
+    /// call is told to be granted.
+    ///
+    /// # Errors
+    /// Where a secret cannot be read.
+    pub fn plugin(
+        &self,
+        name: &str,
+        grants_file: &str,
+        revision: Arc<Revision>,
+        file: PluginFile,
+    ) -> Result<Plugin, String> {
+        let secrets = Arc::new(secrets::Secrets::read(&file.secrets)?);
+        let runtime = self.runtime.clone();
+        Ok(Plugin {
+            name: name.to_owned(),
+            limits: runtime.limits.attempt(&file.limits),
+            revision: Some(revision),
+            loaded_at: Some(runtime.clock.now()),
+            load_error: None,
+            grants: Arc::new(egress::Grants::new(grants_file.to_owned(), &file, secrets)),
+            egress: Arc::new(egress::Egress::new(runtime.outside.clone())),
+            runtime,
+            file,
+        })
     }
 }
 

@@ -24,7 +24,7 @@ pub struct PluginFile {
     /// Starts per time, for example `100/s` or `30/m`.
     #[serde(deserialize_with = "rate", serialize_with = "no_rate", skip_serializing_if = "Option::is_none")]
     pub rate: Option<Rate>,
-    /// The secrets that it may use, by name. Read and checked; this version does not hand them out yet.
+    /// The secrets that it may use, by name. No value of `config` has the name of one.
     pub secrets: BTreeMap<String, SecretSource>,
     /// The values that it may read, by name.
     #[serde(deserialize_with = "texts")]
@@ -68,6 +68,9 @@ impl PluginFile {
         }
         if let Some(downstream) = &self.downstream {
             super::file::downstream_key(downstream).map_err(|why| format!("downstream: {why}"))?;
+        }
+        if let Some(name) = self.secrets.keys().find(|name| self.config.contains_key(*name)) {
+            return Err(format!("secrets.{name}: config has a value of that name too; keep one of them"));
         }
         self.retry.validate()?;
         ceilings.admits(&self.limits)
@@ -168,6 +171,7 @@ mod tests {
             ("[limits]\ndeadline = \"1h\"", "above the host's ceiling of 30s"),
             ("[secrets]\nkey = { vault = \"x\" }", "vault"),
             ("[config]\nlist = [1]", "config.list"),
+            ("[config]\nkey = \"a\"\n[secrets]\nkey = { env = \"A\" }", "secrets.key"),
         ] {
             let error = read(text).unwrap_err();
             assert!(error.contains("stripe.toml") && error.contains(told), "{text:?} gave {error:?}");

@@ -13,7 +13,7 @@ use wasmtime::component::ResourceTable;
 
 use crate::clock::{Clock, Stopwatch};
 use crate::config::AttemptLimits;
-use crate::job::{Evidence, HostFault, Outcome};
+use crate::job::{Evidence, HostFault, LogLevel, Outcome};
 
 use super::Call;
 use super::bindings::windlass::plugin::types::{AttributeParam as Attribute, Job};
@@ -86,6 +86,11 @@ impl Attempt {
         self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Keeps what the guest said, without its secrets.
+    pub(super) fn log(&self, level: LogLevel, message: &str) {
+        self.ledger().log(level, &self.grants.secrets.mask(message));
+    }
+
     /// What is known of it by now; empties the ledger.
     pub(super) fn evidence(&self, revision: Option<String>) -> Evidence {
         let mut ledger = self.ledger();
@@ -115,7 +120,7 @@ pub(super) async fn run(code: &Code, attempt: &Arc<Attempt>, call: Call, cancell
             Err(_elapsed) => outcome::deadline(attempt),
         },
     };
-    outcome::denied_instead(outcome, attempt)
+    outcome::masked(outcome::denied_instead(outcome, attempt), &attempt.grants.secrets)
 }
 
 /// The instance's whole life. Dropping this future ends it.

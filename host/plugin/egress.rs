@@ -11,6 +11,8 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 
 use crate::config::{Origin, PluginFile};
 
+use super::secrets::Secrets;
+
 mod address;
 mod body;
 mod connect;
@@ -47,13 +49,20 @@ pub(super) struct Grants {
     /// The origins that it may reach.
     origins: Vec<Origin>,
     /// The values that it may read.
-    pub(super) config: BTreeMap<String, String>,
+    config: BTreeMap<String, String>,
+    /// The secrets that it may read, and that are masked in what it says.
+    pub(super) secrets: Arc<Secrets>,
 }
 
 impl Grants {
     /// The grants that `file` holds, for a plugin whose file of grants is called `name`.
-    pub(super) fn new(name: String, file: &PluginFile) -> Self {
-        Self { file: name, origins: file.origins.clone(), config: file.config.clone() }
+    pub(super) fn new(name: String, file: &PluginFile, secrets: Arc<Secrets>) -> Self {
+        Self { file: name, origins: file.origins.clone(), config: file.config.clone(), secrets }
+    }
+
+    /// The value or the secret of that name.
+    pub(super) fn value(&self, name: &str) -> Option<String> {
+        self.config.get(name).or_else(|| self.secrets.get(name)).cloned()
     }
 }
 

@@ -5,6 +5,6 @@ use super::state::State;
 
 impl Host for State {
     fn get(&mut self, name: String) -> Option<String> {
-        self.attempt.grants.config.get(&name).cloned()
+        self.attempt.grants.value(&name)
     }
 }

@@ -14,7 +14,7 @@ impl Host for State {
             Level::Warn => LogLevel::Warn,
             Level::Error => LogLevel::Error,
         };
-        self.attempt.ledger().log(level, &message);
+        self.attempt.log(level, &message);
     }
 }
 

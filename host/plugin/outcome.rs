@@ -10,6 +10,7 @@ use super::bindings::windlass::plugin::types::{
     Completion as GuestCompletion, Failure, Fault as GuestFault, Setback as GuestSetback,
 };
 use super::limits::MemoryExceeded;
+use super::secrets::Secrets;
 use super::state::CpuExceeded;
 use super::text;
 
@@ -98,6 +99,32 @@ pub(super) fn denied_instead(outcome: Outcome, attempt: &Attempt) -> Outcome {
     match attempt.ledger().denied.take() {
         Some(remedy) if !keeps => Outcome::Host(HostFault::Denied, text::line(&remedy, ERROR_BYTES_MAX)),
         _ => outcome,
+    }
+}
+
+/// What is kept of an outcome: without the plugin's secrets.
+pub(super) fn masked(outcome: Outcome, secrets: &Secrets) -> Outcome {
+    if secrets.is_empty() {
+        return outcome;
+    }
+    let mask = |text: String| secrets.mask(&text).into_owned();
+    let setback = |setback: Setback| Setback {
+        message: mask(setback.message),
+        code: setback.code.map(mask),
+        delay_ms: setback.delay_ms,
+    };
+    let fault = |fault: Fault| Fault { message: mask(fault.message), code: fault.code.map(mask) };
+    match outcome {
+        Outcome::Completed(completion) => Outcome::Completed(Completion {
+            content_type: mask(completion.content_type),
+            body: secrets.mask_bytes(completion.body),
+            attributes: completion.attributes.into_iter().map(|(name, value)| (mask(name), mask(value))).collect(),
+        }),
+        Outcome::TryAgain(said) => Outcome::TryAgain(setback(said)),
+        Outcome::RateLimited(said) => Outcome::RateLimited(setback(said)),
+        Outcome::Reject(said) => Outcome::Reject(fault(said)),
+        Outcome::UnknownOutcome(said) => Outcome::UnknownOutcome(fault(said)),
+        Outcome::Host(kind, message) => Outcome::Host(kind, mask(message)),
     }
 }
 

@@ -44,7 +44,7 @@ impl Output {
 
     fn end_line(&self, line: &mut Vec<u8>) {
         let text = String::from_utf8_lossy(line);
-        self.attempt.ledger().log(self.level, text.trim_end_matches(['\n', '\r']));
+        self.attempt.log(self.level, text.trim_end_matches(['\n', '\r']));
         line.clear();
     }
 }

@@ -13,6 +13,7 @@ use super::egress::{Egress, Grants};
 use super::folder::{self, COMPONENT_BYTES_MAX, Found, GRANTS_BYTES_MAX, ReadError, Stamp};
 use super::registry::Publisher;
 use super::revision::{Runtime, hex};
+use super::secrets::Secrets;
 use super::{LoadError, Plugin, Revision, report, revision};
 
 /// What all slots share.
@@ -44,6 +45,7 @@ pub(super) struct Slot {
 pub(super) struct Standing {
     taken: Found,
     file: PluginFile,
+    secrets: Arc<Secrets>,
     /// Whether `file` says what the operator wrote. Until then nothing serves.
     is_file_known: bool,
     file_error: Option<LoadError>,
@@ -59,6 +61,7 @@ impl Slot {
         let standing = Standing {
             taken: Found::default(),
             file: PluginFile::default(),
+            secrets: Arc::default(),
             is_file_known: true,
             file_error: None,
             revision: None,
@@ -134,11 +137,12 @@ impl Slot {
     /// Answers whether the grants are others now. A file that is not right changes nothing but the report.
     async fn take_grants(&self, standing: &mut Standing, stamp: Option<&Stamp>) -> bool {
         let read = match stamp {
-            None => Ok(PluginFile::default()),
+            None => Ok((PluginFile::default(), Secrets::default())),
             Some(stamp) => self.read_grants(stamp).await,
         };
         match read {
-            Ok(file) => {
+            Ok((file, secrets)) => {
+                standing.secrets = Arc::new(secrets);
                 let old = std::mem::replace(&mut standing.file, file);
                 standing.is_file_known = true;
                 standing.file_error = None;
@@ -156,13 +160,16 @@ impl Slot {
         }
     }
 
-    async fn read_grants(&self, stamp: &Stamp) -> Result<PluginFile, String> {
+    async fn read_grants(&self, stamp: &Stamp) -> Result<(PluginFile, Secrets), String> {
         let path = self.place.dir.join(self.file_name("toml"));
         let shown = path.display().to_string();
         let bytes = self.read(path.clone(), stamp.clone(), GRANTS_BYTES_MAX).await;
         let bytes = bytes.map_err(|error| format!("{shown}: {error}"))?;
         let text = String::from_utf8(bytes).map_err(|_| format!("{shown}: the file is not UTF-8"))?;
-        PluginFile::parse(&path, &text, &self.place.runtime.limits).map_err(|error| error.to_string())
+        let file = PluginFile::parse(&path, &text, &self.place.runtime.limits).map_err(|error| error.to_string())?;
+        let sources = file.secrets.clone();
+        let secrets = blocking(move || Secrets::read(&sources)).await.map_err(|why| format!("{shown}: {why}"))?;
+        Ok((file, secrets))
     }
 
     async fn take_component(&self, standing: &mut Standing, stamp: Option<&Stamp>) {
@@ -237,7 +244,7 @@ impl Slot {
             revision,
             loaded_at,
             load_error: both(standing.component_error.clone(), standing.file_error.clone()),
-            grants: Arc::new(Grants::new(grants_file, &standing.file)),
+            grants: Arc::new(Grants::new(grants_file, &standing.file, standing.secrets.clone())),
             egress: standing.egress.clone(),
             runtime: self.place.runtime.clone(),
             file: standing.file.clone(),

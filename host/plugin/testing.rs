@@ -11,7 +11,7 @@ use crate::config::{Limits, Network, PluginFile};
 use crate::job::units::{ByteSize, TimeSpan};
 use crate::job::{Evidence, JobId, Outcome};
 
-use super::{Call, HostSettings, LoadError, Plugin, PluginHost, Revision, egress};
+use super::{Call, HostSettings, LoadError, Plugin, PluginHost, Revision};
 
 /// The types of the world, as a component imports them.
 const TYPES: &str = r#"
@@ -161,18 +161,8 @@ impl Bench {
     pub(super) async fn plugin(&self, component: Bytes, origins: &[&str]) -> Plugin {
         let origins = origins.iter().map(|origin| origin.parse().unwrap()).collect();
         let file = PluginFile { origins, ..PluginFile::default() };
-        let runtime = self.host.runtime.clone();
-        Plugin {
-            name: "test".to_owned(),
-            limits: runtime.limits.attempt(&file.limits),
-            revision: Some(Arc::new(self.load(component).await.unwrap())),
-            loaded_at: Some(UnixMs(0)),
-            load_error: None,
-            grants: Arc::new(egress::Grants::new("plugins/test.toml".to_owned(), &file)),
-            egress: Arc::new(egress::Egress::new(runtime.outside.clone())),
-            runtime,
-            file,
-        }
+        let revision = Arc::new(self.load(component).await.unwrap());
+        self.host.plugin("test", "plugins/test.toml", revision, file).unwrap()
     }
 
     /// Runs one attempt of that component, with nothing granted.

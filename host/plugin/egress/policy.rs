@@ -25,7 +25,7 @@ impl Grants {
                 return ("(malformed)".to_owned(), Err(refusal));
             }
         };
-        let shown = record::masked(&url);
+        let shown = self.secrets.mask(&record::masked(&url)).into_owned();
         let target = self.target(&url);
         (shown, target)
     }
@@ -58,12 +58,14 @@ impl Grants {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::config::PluginFile;
 
     fn grants(origins: &[&str]) -> Grants {
         let origins = origins.iter().map(|origin| origin.parse().unwrap()).collect();
-        Grants::new("plugins/stripe.toml".to_owned(), &PluginFile { origins, ..PluginFile::default() })
+        Grants::new("plugins/stripe.toml".to_owned(), &PluginFile { origins, ..PluginFile::default() }, Arc::default())
     }
 
     #[test]

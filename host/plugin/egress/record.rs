@@ -74,7 +74,7 @@ impl Recorder {
 
     fn close(&mut self, error: Option<&str>) {
         self.is_over = true;
-        self.exchange.error = error.map(|why| text::line(why, TEXT_BYTES_MAX));
+        self.exchange.error = error.map(|why| text::line(&self.attempt.grants.secrets.mask(why), TEXT_BYTES_MAX));
         self.exchange.total_us = self.elapsed_us();
         self.exchange.sent_bytes = self.sent_bytes.load(Ordering::Relaxed);
         self.attempt.ledger().exchanged(self.exchange.clone());

@@ -1,0 +1,101 @@
+//! `windlass plugin check`: whether a file is a plugin.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use clap::Args;
+use serde_json::json;
+
+use super::super::{ExitCode, print};
+use crate::clock::SystemClock;
+use crate::config::Config;
+use crate::plugin::{HostSettings, LoadError, PluginHost, Revision};
+
+/// What `windlass plugin check` is told.
+#[derive(Args, Debug)]
+pub(in crate::cli) struct CheckArgs {
+    /// The component
+    file: PathBuf,
+    /// Print a document
+    #[arg(long)]
+    json: bool,
+}
+
+/// Checks it.
+pub(super) async fn check(args: CheckArgs) -> anyhow::Result<ExitCode> {
+    let component = std::fs::read(&args.file).with_context(|| format!("cannot read {}", args.file.display()))?;
+    let cache = CacheFolder::new()?;
+    let config = Config::default();
+    let settings = HostSettings { limits: config.limits, network: config.network, cache_dir: cache.0.clone() };
+    let host = PluginHost::start(settings, Arc::new(SystemClock::start()))?;
+    match host.load(component.into()).await {
+        Ok(revision) => {
+            tell_revision(&args.file, &revision, args.json);
+            Ok(ExitCode::Done)
+        }
+        Err(error) => {
+            tell_error(&args.file, &error, args.json);
+            Ok(ExitCode::Failed)
+        }
+    }
+}
+
+/// A folder for the compiled code of one check.
+struct CacheFolder(PathBuf);
+
+impl CacheFolder {
+    fn new() -> anyhow::Result<Self> {
+        let folder = std::env::temp_dir().join(format!("windlass-check-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).with_context(|| format!("cannot make the folder {}", folder.display()))?;
+        Ok(Self(folder))
+    }
+}
+
+impl Drop for CacheFolder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+fn tell_revision(file: &Path, revision: &Revision, as_json: bool) {
+    let (compile_ms, start_us) = (revision.compile_time.as_millis(), revision.start_time.as_micros());
+    if as_json {
+        return print::document(&json!({
+            "plugin": true,
+            "revision": revision.digest,
+            "size_bytes": revision.size_bytes,
+            "imports": revision.imports,
+            "exports": revision.exports,
+            "description": revision.description,
+            "compile_ms": u64::try_from(compile_ms).unwrap_or(u64::MAX),
+            "start_us": u64::try_from(start_us).unwrap_or(u64::MAX),
+        }));
+    }
+    let said = revision.description.clone().unwrap_or_default();
+    print::out(&format!("{} is a plugin\n\n", file.display()));
+    print::out(&print::facts(&[
+        ("revision", revision.digest.clone()),
+        ("size", format!("{} bytes", revision.size_bytes)),
+        ("compiled in", format!("{compile_ms} ms")),
+        ("started in", format!("{start_us} us")),
+        ("title", said.title.unwrap_or_default()),
+        ("version", said.version.unwrap_or_default()),
+        ("wants origins", said.origins.join(", ")),
+        ("wants config", said.config.join(", ")),
+        ("wants secrets", said.secrets.join(", ")),
+        ("schema", if said.payload_schema.is_some() { "checks payloads at enqueue".to_owned() } else { String::new() }),
+        ("exports", revision.exports.join("\n              ")),
+        ("imports", revision.imports.join("\n              ")),
+    ]));
+}
+
+fn tell_error(file: &Path, error: &LoadError, as_json: bool) {
+    if as_json {
+        return print::document(&json!({"plugin": false, "summary": error.summary, "help": error.help}));
+    }
+    eprintln!("windlass: {}: {}", file.display(), error.summary);
+    if let Some(help) = &error.help {
+        eprintln!("{help}");
+    }
+}
