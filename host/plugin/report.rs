@@ -42,8 +42,8 @@ pub(super) fn precompiled() -> LoadError {
 pub(super) fn core_module() -> LoadError {
     error(
         "this is a core WebAssembly module, not a component",
-        "build for wasm32-wasip2, or wrap the module: `wasm-tools component new module.wasm -o plugin.wasm` (with \
-         `--adapt wasi_snapshot_preview1.reactor.wasm` where it uses WASI 0.1)",
+        "in Rust build for wasm32-wasip2; of what a C, Zig or Go compiler wrote, make a component by `windlass plugin \
+         wrap module.wasm -o plugin.wasm`",
     )
 }
 

@@ -1,5 +1,6 @@
 //! `windlass plugin check`: whether a file is a plugin.
 
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -10,7 +11,7 @@ use serde_json::json;
 use super::super::{ExitCode, print};
 use crate::clock::SystemClock;
 use crate::config::Config;
-use crate::plugin::{HostSettings, LoadError, PluginHost, Revision};
+use crate::plugin::{Description, HostSettings, LoadError, PluginHost, Revision, is_plugin_name};
 
 /// What `windlass plugin check` is told.
 #[derive(Args, Debug)]
@@ -63,6 +64,7 @@ fn tell_revision(file: &Path, revision: &Revision, as_json: bool) {
     if as_json {
         return print::document(&json!({
             "plugin": true,
+            "interface": interface(revision),
             "revision": revision.digest,
             "size_bytes": revision.size_bytes,
             "imports": revision.imports,
@@ -73,13 +75,16 @@ fn tell_revision(file: &Path, revision: &Revision, as_json: bool) {
         }));
     }
     let said = revision.description.clone().unwrap_or_default();
+    let next = next_step(file, &said);
     print::out(&format!("{} is a plugin\n\n", file.display()));
     print::out(&print::facts(&[
+        ("interface", interface(revision).map(|version| format!("windlass:plugin {version}")).unwrap_or_default()),
         ("revision", revision.digest.clone()),
         ("size", format!("{} bytes", revision.size_bytes)),
         ("compiled in", format!("{compile_ms} ms")),
         ("started in", format!("{start_us} us")),
         ("title", said.title.unwrap_or_default()),
+        ("description", said.description.unwrap_or_default()),
         ("version", said.version.unwrap_or_default()),
         ("wants origins", said.origins.join(", ")),
         ("wants config", said.config.join(", ")),
@@ -88,6 +93,37 @@ fn tell_revision(file: &Path, revision: &Revision, as_json: bool) {
         ("exports", revision.exports.join("\n              ")),
         ("imports", revision.imports.join("\n              ")),
     ]));
+    print::out(&next);
+}
+
+/// The version of our interface that the component was built for.
+fn interface(revision: &Revision) -> Option<&str> {
+    let handler = |export: &&String| export.starts_with("windlass:plugin/handler@");
+    revision.exports.iter().find(handler)?.split_once('@').map(|(_, version)| version)
+}
+
+/// Where the file goes, and the grants that what it asks for come to.
+fn next_step(file: &Path, said: &Description) -> String {
+    let stem = file.file_stem().unwrap_or_default().to_string_lossy();
+    let name = if is_plugin_name(&stem) { stem.as_ref() } else { "NAME" };
+    let mut text = format!("\nNext: put it into the plugins folder as {name}.wasm");
+    if said.origins.is_empty() && said.config.is_empty() && said.secrets.is_empty() {
+        text.push_str(".\n");
+        return text;
+    }
+    let _ = writeln!(text, ", and beside it what it asks for, as {name}.toml:\n");
+    if !said.origins.is_empty() {
+        let _ = writeln!(text, "  origins = {:?}", said.origins);
+    }
+    for (table, names, value) in [("config", &said.config, "\"…\""), ("secrets", &said.secrets, "{ env = \"…\" }")] {
+        if !names.is_empty() {
+            let _ = writeln!(text, "  [{table}]");
+        }
+        for name in names {
+            let _ = writeln!(text, "  {name:?} = {value}");
+        }
+    }
+    text
 }
 
 fn tell_error(file: &Path, error: &LoadError, as_json: bool) {
