@@ -1,6 +1,7 @@
 //! What a job is and what becomes of it: pure values and state machines, without input, output, clock or randomness.
 
 pub mod gates;
+pub mod health;
 pub mod id;
 pub mod live;
 pub mod outcome;

@@ -1,0 +1,315 @@
+//! The health of one downstream: whether its jobs may be claimed now, how many at once, and why not.
+
+use std::time::Duration;
+
+use super::gates::{Rate, WaitReason, Waiting};
+use super::outcome::{Evidence, Outcome, OutcomeKind};
+use crate::clock::UnixMs;
+
+pub mod breaker;
+pub mod limiter;
+mod window;
+
+pub use breaker::{Breaker, BreakerPolicy, Opening, Role};
+pub use limiter::{Limiter, LimiterPolicy};
+
+/// How downstreams are judged.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct HealthPolicy {
+    /// When a downstream counts as down, and how it is probed.
+    pub breaker: BreakerPolicy,
+    /// How many attempts at once it is given.
+    pub limiter: LimiterPolicy,
+    /// The longest that a downstream can hold its jobs by Retry-After.
+    pub hold_cap: Duration,
+    /// How many attempts of one job may end in a rate limit without being counted. 0: they all count.
+    pub free_rate_limits: u32,
+}
+
+impl Default for HealthPolicy {
+    fn default() -> Self {
+        Self {
+            breaker: BreakerPolicy::default(),
+            limiter: LimiterPolicy::default(),
+            hold_cap: Duration::from_secs(300),
+            free_rate_limits: 100,
+        }
+    }
+}
+
+/// What an attempt says of its downstream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Sign {
+    /// It answered, be it that this job is wrong.
+    Well,
+    /// It did not do its part; why, for people.
+    Ill(String),
+    /// It asked everybody to wait; for how long, where it said so.
+    Busy(Option<Duration>, String),
+    /// Nothing: the plugin never called it, or failed by itself.
+    Nothing,
+}
+
+impl Sign {
+    /// Reads it from what an attempt ended in.
+    #[must_use]
+    pub fn of(outcome: &Outcome, evidence: &Evidence) -> Self {
+        let called = !evidence.exchanges.is_empty();
+        let unanswered = evidence.exchanges.iter().any(|exchange| exchange.error.is_some());
+        let why = || outcome.message().unwrap_or_default().to_owned();
+        match outcome.kind() {
+            OutcomeKind::Completed | OutcomeKind::Reject if called => Self::Well,
+            OutcomeKind::RateLimited => {
+                Self::Busy(outcome.delay_ms().map(|delay_ms| Duration::from_millis(delay_ms.into())), why())
+            }
+            OutcomeKind::TryAgain | OutcomeKind::UnknownOutcome if called => Self::Ill(why()),
+            // Where the plugin was waiting for an answer, it is the downstream that was slow.
+            OutcomeKind::Deadline if unanswered => Self::Ill(why()),
+            _ => Self::Nothing,
+        }
+    }
+}
+
+/// An attempt that ended.
+#[derive(Clone, Debug)]
+pub struct Ended {
+    /// When it began.
+    pub started_at: UnixMs,
+    /// What it says.
+    pub sign: Sign,
+    /// How long the downstream took, where it was called.
+    pub latency: Option<Duration>,
+}
+
+/// A change that people are told of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// The breaker opened.
+    Opened,
+    /// The breaker closed.
+    Closed,
+    /// The downstream asked everybody to wait until then.
+    HeldUntil(UnixMs),
+}
+
+/// What a person set for one downstream.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Overrides {
+    /// The most attempts at once.
+    pub concurrency: Option<u32>,
+    /// The most starts per time.
+    pub rate: Option<Rate>,
+}
+
+/// Until when a downstream is left alone, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hold {
+    /// Until then; the end of time where a person did not say.
+    pub until: UnixMs,
+    /// Why, for people.
+    pub cause: String,
+}
+
+/// See the module.
+#[derive(Clone, Debug)]
+pub struct Health {
+    breaker: Breaker,
+    limiter: Limiter,
+    hold: Option<Hold>,
+    overrides: Overrides,
+    running: u32,
+    /// The moment, in fractions of a millisecond, at which the rate's allowance is whole again.
+    whole_again_ms: f64,
+}
+
+impl Health {
+    /// Of a downstream that nothing is known of.
+    #[must_use]
+    pub fn new(policy: &HealthPolicy) -> Self {
+        Self {
+            breaker: Breaker::new(&policy.breaker),
+            limiter: Limiter::new(&policy.limiter),
+            hold: None,
+            overrides: Overrides::default(),
+            running: 0,
+            whole_again_ms: 0.0,
+        }
+    }
+
+    /// As it was kept when the host stopped.
+    #[must_use]
+    pub fn restored(policy: &HealthPolicy, opening: Option<Opening>, hold: Option<Hold>, overrides: Overrides) -> Self {
+        let breaker =
+            opening.map_or_else(|| Breaker::new(&policy.breaker), |opening| Breaker::reopened(&policy.breaker, opening));
+        Self { breaker, hold, overrides, ..Self::new(policy) }
+    }
+
+    /// Why a due job does not start at this moment; none where it does. `ceiling` is the most attempts at once that
+    /// the plugin or the host sets.
+    #[must_use]
+    pub fn why_waiting(&self, policy: &HealthPolicy, ceiling: u32, now: UnixMs) -> Option<Waiting> {
+        if let Some(hold) = self.hold.as_ref().filter(|hold| hold.until > now) {
+            let until = Some(hold.until).filter(|until| *until < FOR_EVER);
+            return Some(Waiting { reason: WaitReason::RetryAfter, until, detail: Some(hold.cause.clone()) });
+        }
+        if let Err(until) = self.breaker.may_start(&policy.breaker, now) {
+            let detail = self.breaker.opening().map(|opening| opening.cause.clone());
+            return Some(Waiting { reason: WaitReason::BreakerOpen, until, detail });
+        }
+        let limit = self.limit(policy, ceiling);
+        if self.breaker.opening().is_none() && self.running >= limit {
+            let detail = Some(format!("the downstream is given {limit} attempts at once"));
+            return Some(Waiting { reason: WaitReason::Concurrency, until: None, detail });
+        }
+        let free_at = self.rate_free_at();
+        (free_at > now).then(|| Waiting { reason: WaitReason::RateLimit, until: Some(free_at), detail: None })
+    }
+
+    /// An attempt starts.
+    pub fn start(&mut self, now: UnixMs) {
+        self.running += 1;
+        self.breaker.start(now);
+        if let Some(rate) = self.overrides.rate {
+            self.whole_again_ms = self.whole_again_ms.max(now.0 as f64) + 1_000.0 / rate.per_second;
+        }
+    }
+
+    /// An attempt that was to start did not.
+    pub fn give_back(&mut self, started_at: UnixMs, now: UnixMs) {
+        self.running = self.running.saturating_sub(1);
+        self.breaker.abstain(started_at, now);
+    }
+
+    /// An attempt ended. `draw`, from 0 to 1, spreads the next probe.
+    pub fn end(&mut self, policy: &HealthPolicy, ceiling: u32, ended: &Ended, now: UnixMs, draw: f64) -> Option<Change> {
+        let at_once = self.running;
+        self.running = self.running.saturating_sub(1);
+        let Ended { started_at, sign, latency } = ended;
+        let is_regular = self.breaker.role(*started_at) == Role::Regular && self.breaker.opening().is_none();
+        if is_regular {
+            let failed = matches!(sign, Sign::Ill(_) | Sign::Busy(..));
+            let limits = self.bounds(policy, ceiling);
+            self.limiter.ended(&limits, *started_at, now, *latency, failed, at_once);
+        }
+        let breaker = &policy.breaker;
+        match sign {
+            Sign::Well => {
+                if self.breaker.succeed(breaker, *started_at, now) {
+                    self.limiter.restart(&policy.limiter);
+                    return Some(Change::Closed);
+                }
+            }
+            Sign::Nothing => self.breaker.abstain(*started_at, now),
+            Sign::Ill(cause) => {
+                return self.breaker.fail(breaker, *started_at, now, cause, draw).then_some(Change::Opened);
+            }
+            Sign::Busy(delay, cause) => {
+                let opened = self.breaker.fail(breaker, *started_at, now, cause, draw);
+                if let Some(delay) = delay.filter(|delay| !delay.is_zero()) {
+                    let until = now.after(delay.min(policy.hold_cap));
+                    if self.hold.as_ref().is_none_or(|hold| hold.until < until) {
+                        self.hold = Some(Hold { until, cause: cause.clone() });
+                        return Some(if opened { Change::Opened } else { Change::HeldUntil(until) });
+                    }
+                }
+                return opened.then_some(Change::Opened);
+            }
+        }
+        None
+    }
+
+    /// Whether an attempt that began then was sent to see whether the downstream is back: its failure is not counted.
+    #[must_use]
+    pub fn is_probe(&self, started_at: UnixMs) -> bool {
+        self.breaker.role(started_at) == Role::Probe
+    }
+
+    /// A person, or a downstream, wants it left alone.
+    pub fn hold(&mut self, hold: Hold) {
+        self.hold = Some(hold);
+    }
+
+    /// A person lets it go on: neither hold nor breaker stands in the way. It begins small.
+    pub fn release(&mut self, policy: &HealthPolicy) {
+        self.hold = None;
+        if self.breaker.opening().is_some() {
+            self.breaker.close(&policy.breaker);
+            self.limiter.restart(&policy.limiter);
+        }
+    }
+
+    /// A person wants to know now.
+    pub fn probe_now(&mut self, now: UnixMs) {
+        self.hold = None;
+        self.breaker.probe_now(now);
+    }
+
+    /// A person sets its limits.
+    pub fn set_overrides(&mut self, overrides: Overrides) {
+        self.overrides = overrides;
+    }
+
+    /// What a person set.
+    #[must_use]
+    pub fn overrides(&self) -> Overrides {
+        self.overrides
+    }
+
+    /// What is known of the outage, while there is one.
+    #[must_use]
+    pub fn opening(&self) -> Option<&Opening> {
+        self.breaker.opening()
+    }
+
+    /// Until when it is left alone.
+    #[must_use]
+    pub fn held(&self, now: UnixMs) -> Option<&Hold> {
+        self.hold.as_ref().filter(|hold| hold.until > now)
+    }
+
+    /// The share of failures lately, and of how many calls.
+    #[must_use]
+    pub fn error_rate(&self, now: UnixMs) -> (f64, u32) {
+        self.breaker.error_rate(now)
+    }
+
+    /// How many attempts run.
+    #[must_use]
+    pub fn running(&self) -> u32 {
+        self.running
+    }
+
+    /// How many may run at once now, while the breaker is closed.
+    #[must_use]
+    pub fn limit(&self, policy: &HealthPolicy, ceiling: u32) -> u32 {
+        let bounds = self.bounds(policy, ceiling);
+        self.limiter.limit(&bounds)
+    }
+
+    /// Whether there is nothing to remember of it.
+    #[must_use]
+    pub fn is_plain(&self, now: UnixMs) -> bool {
+        self.running == 0
+            && self.opening().is_none()
+            && self.held(now).is_none()
+            && self.overrides == Overrides::default()
+    }
+
+    fn bounds(&self, policy: &HealthPolicy, ceiling: u32) -> LimiterPolicy {
+        let ceiling = self.overrides.concurrency.unwrap_or(ceiling).min(ceiling);
+        LimiterPolicy { ceiling: ceiling.min(policy.limiter.ceiling).max(1), ..policy.limiter }
+    }
+
+    fn rate_free_at(&self) -> UnixMs {
+        match self.overrides.rate {
+            Some(rate) => {
+                let ahead_ms = (1_000.0 - 1_000.0 / rate.per_second).max(0.0);
+                UnixMs((self.whole_again_ms - ahead_ms).ceil() as i64)
+            }
+            None => UnixMs(0),
+        }
+    }
+}
+
+/// The end of a hold that has none.
+pub const FOR_EVER: UnixMs = UnixMs(253_402_300_799_000);

@@ -1,0 +1,230 @@
+//! How many attempts a downstream bears at once, found out while it is being called.
+//!
+//! After TCP Vegas (Brakmo and Peterson, 1995), which Netflix's concurrency-limits took to services: attempts beyond
+//! what a service works on at once only wait there, and that wait is seen in the latency. With the latency of an empty
+//! queue `base` and the present one `now`, of `limit` attempts about `limit × (1 − base/now)` wait. The limit is led to
+//! where a few do. A window of calls with many failures takes three tenths off, whatever the latency.
+//!
+//! What differs from Vegas: latencies are medians of a window of calls, since one call says little; both are taken with
+//! the uncertainty of a median, so that a downstream whose answers vary is not strangled; and a base that is old is
+//! measured anew, by easing off for one window, as BBR does.
+
+use std::time::Duration;
+
+use crate::clock::UnixMs;
+
+/// The bounds of a limit.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct LimiterPolicy {
+    /// Where a downstream begins that nothing is known of, and one that was down.
+    pub initial: u32,
+    /// Latency alone never leads below this.
+    pub floor: u32,
+    /// The most.
+    pub ceiling: u32,
+}
+
+impl Default for LimiterPolicy {
+    fn default() -> Self {
+        Self { initial: 8, floor: 8, ceiling: 256 }
+    }
+}
+
+/// The fewest and the most calls that make a window.
+const WINDOW_CALLS: (u32, u32) = (30, 300);
+/// With fewer latencies a median says nothing.
+const LATENCIES_MIN: usize = 10;
+/// By how much a limit grows each window while no queue has been seen.
+const STEEP: f64 = 1.5;
+/// What is left of a limit after a window with many failures.
+const BACK_OFF: f64 = 0.7;
+/// So large a share of failures is many.
+const MANY_FAILURES: f64 = 0.1;
+/// What is left of a limit for the window in which the base is measured anew.
+const EASE_OFF: f64 = 0.7;
+/// A base is good for so long.
+const BASE_LASTS: Duration = Duration::from_secs(30);
+/// Waits below this are noise of the machine.
+const NOISE_US: f64 = 2_000.0;
+
+/// See the module.
+#[derive(Clone, Debug)]
+pub struct Limiter {
+    limit: f64,
+    is_steep: bool,
+    /// Beyond this, growth is slow even while steep: there a queue, or an outage, was met before.
+    gentle_from: f64,
+    base: Option<Base>,
+    /// The limit to go back to after the present window, which measures the base.
+    eased: Option<f64>,
+    window: Window,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Base {
+    upper_us: f64,
+    measured_at: UnixMs,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Window {
+    latencies_us: Vec<u32>,
+    calls: u32,
+    failures: u32,
+    most_at_once: u32,
+    /// Calls that began before are of the window before.
+    began_at: UnixMs,
+}
+
+impl Limiter {
+    /// One that knows nothing yet.
+    #[must_use]
+    pub fn new(policy: &LimiterPolicy) -> Self {
+        Self {
+            limit: f64::from(policy.initial.min(policy.ceiling)),
+            is_steep: true,
+            gentle_from: f64::INFINITY,
+            base: None,
+            eased: None,
+            window: Window::default(),
+        }
+    }
+
+    /// How many attempts may run at once now.
+    #[must_use]
+    pub fn limit(&self, policy: &LimiterPolicy) -> u32 {
+        (self.limit as u32).clamp(1, policy.ceiling)
+    }
+
+    /// The downstream was down, and is back: begin small again, and be careful where it was before.
+    pub fn restart(&mut self, policy: &LimiterPolicy) {
+        let before = self.eased.unwrap_or(self.limit);
+        *self = Self { gentle_from: (before / 2.0).max(f64::from(policy.initial)), ..Self::new(policy) };
+    }
+
+    /// A call ended. `at_once` is how many ran when it did, itself included.
+    pub fn ended(
+        &mut self,
+        policy: &LimiterPolicy,
+        started_at: UnixMs,
+        now: UnixMs,
+        latency: Option<Duration>,
+        failed: bool,
+        at_once: u32,
+    ) {
+        // It ran under the limit of the window before.
+        if started_at < self.window.began_at {
+            return;
+        }
+        self.window.most_at_once = self.window.most_at_once.max(at_once);
+        self.window.failures += u32::from(failed);
+        if let Some(latency) = latency.filter(|_| !failed) {
+            self.window.latencies_us.push(u32::try_from(latency.as_micros()).unwrap_or(u32::MAX));
+        }
+        self.window.calls += 1;
+        let limit = self.limit as u32;
+        let wanted = if self.is_steep {
+            limit.clamp(4, WINDOW_CALLS.1)
+        } else {
+            (3 * limit).clamp(WINDOW_CALLS.0, WINDOW_CALLS.1)
+        };
+        if self.window.calls >= wanted {
+            self.conclude(policy, now);
+        }
+    }
+
+    /// A window is full: what follows from it.
+    fn conclude(&mut self, policy: &LimiterPolicy, now: UnixMs) {
+        let mut window = std::mem::take(&mut self.window);
+        self.window.began_at = now;
+        if f64::from(window.failures) > MANY_FAILURES * f64::from(window.calls) {
+            self.limit = self.eased.take().unwrap_or(self.limit);
+            self.gentle_from = self.limit * BACK_OFF;
+            self.lead(policy, self.limit * BACK_OFF, 1);
+            self.is_steep = false;
+            return;
+        }
+        let Some(spread) = Spread::of(&mut window.latencies_us) else {
+            // Few calls, or none that says how long it took: nothing speaks against more.
+            self.limit = self.eased.take().unwrap_or(self.limit);
+            return self.grow(policy, &window);
+        };
+        if let Some(before) = self.eased.take() {
+            self.base = Some(Base { upper_us: spread.upper_us(), measured_at: now });
+            self.limit = before;
+            return;
+        }
+        let base = match &mut self.base {
+            Some(base) if spread.upper_us() > base.upper_us => *base,
+            base => {
+                *base = Some(Base { upper_us: spread.upper_us(), measured_at: now });
+                return self.grow(policy, &window);
+            }
+        };
+        let waiting = self.limit * (1.0 - (base.upper_us + NOISE_US) / spread.lower_us()).max(0.0);
+        let (few, many) = ((0.03 * self.limit).max(0.5), (0.1 * self.limit).max(1.0));
+        if waiting > many {
+            self.is_steep = false;
+            self.gentle_from = self.gentle_from.min(self.limit);
+            self.lead(policy, self.limit - (waiting - few), policy.floor);
+        } else if waiting < few {
+            self.grow(policy, &window);
+        } else {
+            self.is_steep = false;
+        }
+        if now.since(base.measured_at) > BASE_LASTS && self.limit > f64::from(policy.floor) {
+            self.eased = Some(self.limit);
+            self.limit = (self.limit * EASE_OFF).max(f64::from(policy.floor));
+        }
+    }
+
+    /// Upwards, where the limit was what bounded the window.
+    fn grow(&mut self, policy: &LimiterPolicy, window: &Window) {
+        if f64::from(window.most_at_once) < 0.8 * self.limit.floor() {
+            return;
+        }
+        let step = if self.is_steep && self.limit < self.gentle_from {
+            self.limit * (STEEP - 1.0)
+        } else {
+            (0.05 * self.limit).max(1.0)
+        };
+        self.lead(policy, self.limit + step, 1);
+    }
+
+    fn lead(&mut self, policy: &LimiterPolicy, to: f64, floor: u32) {
+        let floor = f64::from(floor.min(policy.ceiling)).min(self.limit.max(1.0));
+        self.limit = to.clamp(floor, f64::from(policy.ceiling.max(1)));
+    }
+}
+
+/// The median of a window and how well it is known.
+struct Spread {
+    median_us: f64,
+    error_us: f64,
+}
+
+impl Spread {
+    fn of(latencies_us: &mut [u32]) -> Option<Self> {
+        if latencies_us.len() < LATENCIES_MIN {
+            return None;
+        }
+        latencies_us.sort_unstable();
+        let quantile = |share: f64| f64::from(latencies_us[((latencies_us.len() - 1) as f64 * share) as usize]);
+        // The standard error of a median is 1.25 standard deviations over the root of the count; a quartile range is
+        // 1.35 of them.
+        let deviation_us = (quantile(0.75) - quantile(0.25)) / 1.35;
+        let error_us = 1.25 * deviation_us / (latencies_us.len() as f64).sqrt();
+        Some(Self { median_us: quantile(0.5).max(1.0), error_us })
+    }
+
+    fn upper_us(&self) -> f64 {
+        self.median_us + self.error_us
+    }
+
+    fn lower_us(&self) -> f64 {
+        (self.median_us - self.error_us).max(1.0)
+    }
+}
+
+#[cfg(test)]
+mod tests;

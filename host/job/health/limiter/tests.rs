@@ -1,0 +1,119 @@
+use proptest::prelude::*;
+
+use super::*;
+use crate::clock::Chance;
+
+/// A downstream that works on `knee` calls at once, each for `service_us`, spread by `spread` to both sides.
+struct Model {
+    knee: f64,
+    service_us: f64,
+    spread: f64,
+}
+
+/// Calls without end, always as many at once as the limit allows; returns the limits over time, one a window's worth.
+fn drive(model: &Model, policy: &LimiterPolicy, calls: usize, seed: u64) -> Vec<u32> {
+    let chance = Chance::seeded(seed);
+    let mut limiter = Limiter::new(policy);
+    let mut now_us = 0.0;
+    let mut out: Vec<(f64, f64)> = Vec::new();
+    let mut limits = Vec::new();
+    for call in 0..calls {
+        while (out.len() as u32) < limiter.limit(policy) {
+            let crowd = ((out.len() + 1) as f64 / model.knee).max(1.0);
+            let noise = 1.0 + model.spread * (2.0 * chance.unit() - 1.0);
+            out.push((now_us, now_us + model.service_us * crowd * noise));
+        }
+        let soonest = (0..out.len()).min_by(|a, b| out[*a].1.total_cmp(&out[*b].1)).unwrap();
+        let at_once = out.len() as u32;
+        let (started_us, ended_us) = out.swap_remove(soonest);
+        now_us = ended_us;
+        let ms = |us: f64| UnixMs((us / 1e3) as i64);
+        let latency = Some(Duration::from_micros((ended_us - started_us) as u64));
+        limiter.ended(policy, ms(started_us), ms(now_us), latency, false, at_once);
+        if call % 50 == 0 {
+            limits.push(limiter.limit(policy));
+        }
+    }
+    limits
+}
+
+fn settled(limits: &[u32]) -> f64 {
+    let late = &limits[limits.len() / 2..];
+    late.iter().copied().map(f64::from).sum::<f64>() / late.len() as f64
+}
+
+#[test]
+fn it_settles_near_the_knee() {
+    for (knee, service_us, spread) in
+        [(20.0, 50_000.0, 0.0), (20.0, 50_000.0, 0.3), (20.0, 200_000.0, 0.5), (60.0, 30_000.0, 0.2), (12.0, 80_000.0, 0.1)]
+    {
+        let limits = drive(&Model { knee, service_us, spread }, &LimiterPolicy::default(), 40_000, 1);
+        let found = settled(&limits);
+        println!("knee {knee}, spread {spread}: {found}");
+        assert!((0.8 * knee..=1.2 * knee).contains(&found), "knee {knee}, spread {spread}: {found}");
+    }
+}
+
+#[test]
+fn what_bears_everything_gets_everything_soon() {
+    let model = Model { knee: 1e9, service_us: 5_000.0, spread: 0.5 };
+    let limits = drive(&model, &LimiterPolicy::default(), 2_000, 1);
+    assert_eq!(limits.last(), Some(&256), "{limits:?}");
+}
+
+#[test]
+fn answers_that_vary_do_not_strangle_it() {
+    let model = Model { knee: 1e9, service_us: 50_000.0, spread: 0.95 };
+    let found = settled(&drive(&model, &LimiterPolicy::default(), 100_000, 1));
+    assert!(found > 200.0, "{found}");
+}
+
+#[test]
+fn failures_lower_it_and_a_restart_begins_small() {
+    let policy = LimiterPolicy::default();
+    let mut limiter = Limiter::new(&policy);
+    let mut now = 0;
+    let mut calls = |limiter: &mut Limiter, count: u32, failed: bool| {
+        for _ in 0..count {
+            now += 1;
+            let at_once = limiter.limit(&policy);
+            limiter.ended(&policy, UnixMs(now), UnixMs(now), Some(Duration::from_millis(20)), failed, at_once);
+        }
+    };
+    calls(&mut limiter, 500, false);
+    let high = limiter.limit(&policy);
+    assert!(high > 100, "{high}");
+    calls(&mut limiter, 2_000, true);
+    assert_eq!(limiter.limit(&policy), 1);
+    calls(&mut limiter, 2_000, false);
+    assert!(limiter.limit(&policy) > 20, "it recovers");
+    limiter.restart(&policy);
+    assert_eq!(limiter.limit(&policy), policy.initial);
+}
+
+#[test]
+fn calls_that_nobody_makes_raise_nothing() {
+    let policy = LimiterPolicy::default();
+    let mut limiter = Limiter::new(&policy);
+    for now in 0..1_000 {
+        limiter.ended(&policy, UnixMs(now), UnixMs(now), Some(Duration::from_millis(20)), false, 2);
+    }
+    assert_eq!(limiter.limit(&policy), policy.initial);
+}
+
+proptest! {
+    #[test]
+    fn it_stays_within_its_bounds(
+        calls in prop::collection::vec((0_i64..50, 0_u64..5_000_000, any::<bool>(), 1_u32..400), 1..2_000),
+        initial in 1_u32..50, ceiling in 1_u32..300,
+    ) {
+        let policy = LimiterPolicy { initial, floor: 8, ceiling };
+        let (mut limiter, mut now) = (Limiter::new(&policy), 0);
+        for (pause, latency_us, failed, at_once) in calls {
+            now += pause;
+            let latency = Some(Duration::from_micros(latency_us));
+            limiter.ended(&policy, UnixMs(now), UnixMs(now), latency, failed, at_once);
+            prop_assert!((1..=ceiling).contains(&limiter.limit(&policy)));
+        }
+    }
+}
