@@ -10,7 +10,7 @@ pub mod spec;
 pub mod state;
 pub mod units;
 
-pub use gates::{Admission, Admit, Gates, Lane, PluginStanding, WaitReason, Waiting};
+pub use gates::{Admission, Admit, Gates, Lane, Opened, PluginStanding, WaitReason, Waiting};
 pub use id::{IdSource, JobId};
 pub use outcome::{Completion, Evidence, Exchange, Fault, HostFault, LogLevel, LogLine, Outcome, OutcomeKind, Setback};
 pub use retry::{Disposition, Jitter, RetryOverride, RetryPolicy};

@@ -11,7 +11,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::clock::{Chance, Clock};
 use crate::config::Config;
-use crate::job::gates::{Admission, Admit, Gates, Lane};
+use crate::job::gates::{Admission, Admit, Gates, Lane, Opened};
 use crate::job::{Evidence, JobSpec, Outcome, RetryOverride, RetryPolicy};
 use crate::plugin::{Call, Loader, Plugin, PluginChange, Registry};
 use crate::store::{Finish, Store, StoreError};
@@ -97,6 +97,10 @@ struct SharedGates<'a>(&'a Mutex<Gates>);
 impl Admission for SharedGates<'_> {
     fn admit(&mut self, lane: &Lane, now: crate::clock::UnixMs) -> Admit {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).admit(lane, now)
+    }
+
+    fn opened(&mut self) -> Opened {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).opened()
     }
 }
 

@@ -2,13 +2,22 @@
 //!
 //! A state machine: the host tells it what changed, the store asks it for leave before it hands out a job, and the API
 //! asks it why a job waits. It knows no clock; each question carries the present moment.
+//!
+//! Who asked in vain is told when it is worth asking again, so that a closed lane or plugin costs nothing while it is
+//! closed: see [`Admission::opened`].
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::health::{Change, Ended, Health, HealthPolicy};
 use crate::clock::UnixMs;
+
+mod plugin_gate;
+
+use plugin_gate::PluginGate;
+pub use plugin_gate::Rate;
 
 /// One line of waiting jobs: those of one plugin that call one downstream. Order, limits and health are kept per lane.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -37,14 +46,39 @@ pub enum Admit {
         /// When the lane opens by itself.
         until: Option<UnixMs>,
     },
+    /// No job of any lane of this plugin now.
+    PluginClosed {
+        /// When the plugin opens by itself.
+        until: Option<UnixMs>,
+    },
     /// No job of any lane: the host is full.
     HostFull,
+}
+
+/// What may have opened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Opened {
+    /// Anything: ask again for every lane.
+    Any,
+    /// These lanes, and the lanes of these plugins.
+    These {
+        /// The lanes.
+        lanes: Vec<Lane>,
+        /// The plugins.
+        plugins: Vec<Arc<str>>,
+    },
 }
 
 /// Gives leave to hand out jobs, one by one.
 pub trait Admission {
     /// May one job of this lane start now?
     fn admit(&mut self, lane: &Lane, now: UnixMs) -> Admit;
+
+    /// Which of those that were refused may have opened since this was last asked, other than by the time that the
+    /// refusal named. Who does not keep account says that anything may have.
+    fn opened(&mut self) -> Opened {
+        Opened::Any
+    }
 }
 
 /// Why a job that could run does not. A closed list.
@@ -94,13 +128,6 @@ pub enum PluginStanding {
     Missing,
 }
 
-/// So many starts per second, with a burst of as many as fit into one second (the generic cell rate algorithm).
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Rate {
-    /// Starts per second.
-    pub per_second: f64,
-}
-
 /// What bounds one plugin.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct PluginLimits {
@@ -110,21 +137,15 @@ pub struct PluginLimits {
     pub rate: Option<Rate>,
 }
 
-#[derive(Debug)]
-struct PluginGate {
-    standing: PluginStanding,
-    paused: bool,
-    limits: PluginLimits,
-    running: u32,
-    /// The moment, in fractions of a millisecond, at which the rate's allowance is whole again.
-    whole_again_ms: f64,
-}
-
-impl Default for PluginGate {
-    fn default() -> Self {
-        let standing = PluginStanding::Missing;
-        Self { standing, paused: false, limits: PluginLimits::default(), running: 0, whole_again_ms: 0.0 }
-    }
+/// What an attempt that ended was, and changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Judged {
+    /// It was sent to see whether the downstream is back.
+    pub was_probe: bool,
+    /// What people are told of.
+    pub change: Option<Change>,
+    /// What is kept over a restart is other than it was.
+    pub to_keep: bool,
 }
 
 /// All gates of one host.
@@ -132,32 +153,75 @@ impl Default for PluginGate {
 pub struct Gates {
     concurrency: u32,
     running: u32,
-    running_by_lane: HashMap<Lane, u32>,
+    lanes: HashMap<Lane, Health>,
     plugins: HashMap<Arc<str>, PluginGate>,
+    health: HealthPolicy,
     stopped: bool,
+    refused_lanes: HashSet<Lane>,
+    refused_plugins: HashSet<Arc<str>>,
+    opened_lanes: Vec<Lane>,
+    opened_plugins: Vec<Arc<str>>,
+    /// When the lanes were last looked through for those with nothing to remember.
+    swept_at: UnixMs,
 }
+
+/// How often that is done.
+const SWEEP: std::time::Duration = std::time::Duration::from_secs(600);
+/// So few lanes are all kept.
+const LANES_KEPT: usize = 1_000;
 
 impl Gates {
     /// Gates of a host that runs at most `concurrency` attempts at once. Every plugin is missing until it is said.
     #[must_use]
     pub fn new(concurrency: u32) -> Self {
-        let (running_by_lane, plugins) = Default::default();
-        Self { concurrency, running: 0, running_by_lane, plugins, stopped: false }
+        Self::judging(concurrency, HealthPolicy::default())
+    }
+
+    /// The same, with that policy of health.
+    #[must_use]
+    pub fn judging(concurrency: u32, health: HealthPolicy) -> Self {
+        Self {
+            concurrency,
+            running: 0,
+            lanes: HashMap::new(),
+            plugins: HashMap::new(),
+            health,
+            stopped: false,
+            refused_lanes: HashSet::new(),
+            refused_plugins: HashSet::new(),
+            opened_lanes: Vec::new(),
+            opened_plugins: Vec::new(),
+            swept_at: UnixMs(0),
+        }
+    }
+
+    /// How downstreams are judged.
+    #[must_use]
+    pub fn health_policy(&self) -> &HealthPolicy {
+        &self.health
     }
 
     /// Says how a plugin stands.
     pub fn set_standing(&mut self, plugin: &str, standing: PluginStanding) {
         self.plugin(plugin).standing = standing;
+        self.plugin_opened(plugin);
     }
 
     /// Says what bounds a plugin.
     pub fn set_limits(&mut self, plugin: &str, limits: PluginLimits) {
         self.plugin(plugin).limits = limits;
+        self.plugin_opened(plugin);
+        // The plugin's bound is part of each lane's.
+        let of_plugin: Vec<_> = self.refused_lanes.iter().filter(|lane| &*lane.plugin == plugin).cloned().collect();
+        for lane in of_plugin {
+            self.lane_opened(&lane);
+        }
     }
 
     /// Pauses a plugin, or lets it go on.
     pub fn set_paused(&mut self, plugin: &str, paused: bool) {
         self.plugin(plugin).paused = paused;
+        self.plugin_opened(plugin);
     }
 
     /// Whether a person paused the plugin.
@@ -171,18 +235,35 @@ impl Gates {
         self.stopped = true;
     }
 
-    /// Gives back the place of an attempt that ended.
-    pub fn release(&mut self, lane: &Lane) {
+    /// An attempt ended. `draw`, from 0 to 1, spreads the next probe.
+    pub fn end(&mut self, lane: &Lane, ended: &Ended, now: UnixMs, draw: f64) -> Judged {
+        self.leave(lane);
+        let ceiling = self.ceiling(&lane.plugin);
+        let Some(health) = self.lanes.get_mut(lane) else {
+            return Judged { was_probe: false, change: None, to_keep: false };
+        };
+        let was_probe = health.is_probe(ended.started_at);
+        let change = health.end(&self.health, ceiling, ended, now, draw);
+        self.lane_opened(lane);
+        self.sweep(now);
+        Judged { was_probe, to_keep: was_probe || change.is_some(), change }
+    }
+
+    /// Gives back the place of an attempt that never began, or says nothing of its downstream.
+    pub fn give_back(&mut self, lane: &Lane, started_at: UnixMs, now: UnixMs) {
+        self.leave(lane);
+        if let Some(health) = self.lanes.get_mut(lane) {
+            health.give_back(started_at, now);
+        }
+        self.lane_opened(lane);
+    }
+
+    fn leave(&mut self, lane: &Lane) {
         self.running = self.running.saturating_sub(1);
         if let Some(gate) = self.plugins.get_mut(&lane.plugin) {
             gate.running = gate.running.saturating_sub(1);
         }
-        if let Some(running) = self.running_by_lane.get_mut(lane) {
-            *running = running.saturating_sub(1);
-            if *running == 0 {
-                self.running_by_lane.remove(lane);
-            }
-        }
+        self.plugin_opened(&lane.plugin);
     }
 
     /// How many attempts run.
@@ -194,39 +275,60 @@ impl Gates {
     /// How many attempts of this lane run.
     #[must_use]
     pub fn running_in(&self, lane: &Lane) -> u32 {
-        self.running_by_lane.get(lane).copied().unwrap_or(0)
+        self.lanes.get(lane).map_or(0, Health::running)
+    }
+
+    /// The health of a downstream, where anything is known of it.
+    #[must_use]
+    pub fn health(&self, lane: &Lane) -> Option<&Health> {
+        self.lanes.get(lane)
+    }
+
+    /// Every downstream of which anything is known.
+    pub fn known(&self) -> impl Iterator<Item = (&Lane, &Health)> {
+        self.lanes.iter()
+    }
+
+    /// Changes what is known of a downstream: a person's act, or what was kept.
+    pub fn change_health(&mut self, lane: &Lane, change: impl FnOnce(&HealthPolicy, &mut Health)) {
+        let health = self.lanes.entry(lane.clone()).or_insert_with(|| Health::new(&self.health));
+        change(&self.health, health);
+        self.lane_opened(lane);
+    }
+
+    /// The most attempts at once that a plugin's downstreams are ever given.
+    #[must_use]
+    pub fn ceiling(&self, plugin: &str) -> u32 {
+        let limit = self.plugins.get(plugin).and_then(|gate| gate.limits.concurrency);
+        limit.unwrap_or(self.concurrency).min(self.concurrency)
     }
 
     /// Why a due job of this lane would not start at this moment; none where it would.
     #[must_use]
     pub fn why_waiting(&self, lane: &Lane, now: UnixMs) -> Option<Waiting> {
-        let because = |reason, until, detail| Some(Waiting { reason, until, detail });
-        let missing = PluginGate::default();
-        let gate = self.plugins.get(&lane.plugin).unwrap_or(&missing);
-        if gate.paused {
-            return because(WaitReason::Paused, None, None);
+        if let Some(waiting) = self.plugin_waits(&lane.plugin, now) {
+            return Some(waiting);
         }
-        match &gate.standing {
-            PluginStanding::Missing => return because(WaitReason::PluginMissing, None, None),
-            PluginStanding::Broken(detail) => return because(WaitReason::PluginBroken, None, Some(detail.clone())),
-            PluginStanding::Ready => {}
+        if let Some(waiting) = self.lane_waits(lane, now) {
+            return Some(waiting);
         }
+        let because = |detail: String| Waiting { reason: WaitReason::Concurrency, until: None, detail: Some(detail) };
         if self.stopped {
-            return because(WaitReason::Concurrency, None, Some("the host is stopping".to_owned()));
+            return Some(because("the host is stopping".to_owned()));
         }
-        if self.running >= self.concurrency {
-            let detail = format!("the host runs {} attempts, its limit", self.running);
-            return because(WaitReason::Concurrency, None, Some(detail));
+        (self.running >= self.concurrency)
+            .then(|| because(format!("the host runs {} attempts, its limit", self.running)))
+    }
+
+    fn plugin_waits(&self, plugin: &str, now: UnixMs) -> Option<Waiting> {
+        match self.plugins.get(plugin) {
+            Some(gate) => gate.why_waiting(now),
+            None => PluginGate::default().why_waiting(now),
         }
-        if gate.limits.concurrency.is_some_and(|most| gate.running >= most) {
-            let detail = format!("the plugin runs {} attempts, its limit", gate.running);
-            return because(WaitReason::Concurrency, None, Some(detail));
-        }
-        let free_at = gate.rate_free_at();
-        if free_at > now {
-            return because(WaitReason::RateLimit, Some(free_at), None);
-        }
-        None
+    }
+
+    fn lane_waits(&self, lane: &Lane, now: UnixMs) -> Option<Waiting> {
+        self.lanes.get(lane)?.why_waiting(&self.health, self.ceiling(&lane.plugin), now)
     }
 
     fn plugin(&mut self, name: &str) -> &mut PluginGate {
@@ -235,6 +337,26 @@ impl Gates {
         }
         self.plugins.get_mut(name).expect("inserted above")
     }
+
+    fn plugin_opened(&mut self, name: &str) {
+        if let Some(name) = self.refused_plugins.take(name) {
+            self.opened_plugins.push(name);
+        }
+    }
+
+    fn lane_opened(&mut self, lane: &Lane) {
+        if let Some(lane) = self.refused_lanes.take(lane) {
+            self.opened_lanes.push(lane);
+        }
+    }
+
+    /// Forgets the lanes of which there is nothing to remember but how much they bore long ago.
+    fn sweep(&mut self, now: UnixMs) {
+        if self.lanes.len() > LANES_KEPT && now.since(self.swept_at) >= SWEEP {
+            self.swept_at = now;
+            self.lanes.retain(|_, health| !health.is_plain(now));
+        }
+    }
 }
 
 impl Admission for Gates {
@@ -242,104 +364,30 @@ impl Admission for Gates {
         if self.stopped || self.running >= self.concurrency {
             return Admit::HostFull;
         }
-        if let Some(waiting) = self.why_waiting(lane, now) {
+        if let Some(waiting) = self.plugin_waits(&lane.plugin, now) {
+            self.refused_plugins.insert(lane.plugin.clone());
+            return Admit::PluginClosed { until: waiting.until };
+        }
+        if let Some(waiting) = self.lane_waits(lane, now) {
+            self.refused_lanes.insert(lane.clone());
             return Admit::LaneClosed { until: waiting.until };
         }
         self.running += 1;
-        *self.running_by_lane.entry(lane.clone()).or_default() += 1;
+        if !self.lanes.contains_key(lane) {
+            self.lanes.insert(lane.clone(), Health::new(&self.health));
+        }
+        self.lanes.get_mut(lane).expect("inserted above").start(now);
         let gate = self.plugin(&lane.plugin);
         gate.running += 1;
         gate.spend(now);
         Admit::Yes
     }
-}
 
-impl PluginGate {
-    /// The first moment at which the rate allows one more start.
-    fn rate_free_at(&self) -> UnixMs {
-        match self.limits.rate {
-            // A whole second's allowance may be taken at once: so far may the debt run ahead of the present.
-            Some(rate) => {
-                let ahead_ms = (1_000.0 - 1_000.0 / rate.per_second).max(0.0);
-                UnixMs((self.whole_again_ms - ahead_ms).ceil() as i64)
-            }
-            None => UnixMs(0),
-        }
-    }
-
-    fn spend(&mut self, now: UnixMs) {
-        if let Some(rate) = self.limits.rate {
-            self.whole_again_ms = self.whole_again_ms.max(now.0 as f64) + 1_000.0 / rate.per_second;
-        }
+    fn opened(&mut self) -> Opened {
+        let (lanes, plugins) = (std::mem::take(&mut self.opened_lanes), std::mem::take(&mut self.opened_plugins));
+        Opened::These { lanes, plugins }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn gates(concurrency: u32) -> (Gates, Lane) {
-        let mut gates = Gates::new(concurrency);
-        gates.set_standing("erp", PluginStanding::Ready);
-        (gates, Lane::new("erp", "erp"))
-    }
-
-    fn reason(gates: &Gates, lane: &Lane) -> Option<WaitReason> {
-        gates.why_waiting(lane, UnixMs(0)).map(|waiting| waiting.reason)
-    }
-
-    #[test]
-    fn each_gate_names_its_reason() {
-        let (mut gates, lane) = gates(2);
-        assert_eq!(reason(&gates, &lane), None);
-        assert_eq!(reason(&gates, &Lane::new("other", "x")), Some(WaitReason::PluginMissing));
-        gates.set_standing("erp", PluginStanding::Broken("no export".into()));
-        assert_eq!(reason(&gates, &lane), Some(WaitReason::PluginBroken));
-        gates.set_paused("erp", true);
-        assert_eq!(reason(&gates, &lane), Some(WaitReason::Paused));
-        gates.set_paused("erp", false);
-        gates.set_standing("erp", PluginStanding::Ready);
-        gates.set_limits("erp", PluginLimits { concurrency: Some(1), rate: None });
-        assert_eq!(gates.admit(&lane, UnixMs(0)), Admit::Yes);
-        assert_eq!(reason(&gates, &lane), Some(WaitReason::Concurrency));
-        gates.release(&lane);
-        assert_eq!(reason(&gates, &lane), None);
-    }
-
-    #[test]
-    fn a_full_host_admits_no_lane() {
-        let (mut gates, lane) = gates(1);
-        assert_eq!(gates.admit(&lane, UnixMs(0)), Admit::Yes);
-        assert_eq!(gates.admit(&lane, UnixMs(0)), Admit::HostFull);
-        gates.release(&lane);
-        gates.stop();
-        assert_eq!(gates.admit(&lane, UnixMs(0)), Admit::HostFull);
-    }
-
-    proptest! {
-        #[test]
-        fn a_rate_holds_over_any_stretch(per_second in 1_u32..50, gaps in prop::collection::vec(0_i64..400, 1..300)) {
-            let (mut gates, lane) = gates(u32::MAX);
-            let rate = Some(Rate { per_second: per_second.into() });
-            gates.set_limits("erp", PluginLimits { concurrency: None, rate });
-            let (mut now, mut starts) = (UnixMs(1_000_000), Vec::new());
-            for gap in gaps {
-                now = UnixMs(now.0 + gap);
-                match gates.admit(&lane, now) {
-                    Admit::Yes => starts.push(now),
-                    Admit::LaneClosed { until } => prop_assert!(until.is_some_and(|until| until > now)),
-                    Admit::HostFull => prop_assert!(false),
-                }
-            }
-            // Within any window the starts are at most one burst and what the window's length allows.
-            for (index, first) in starts.iter().enumerate() {
-                for (count, last) in starts[index..].iter().enumerate() {
-                    let allowed = f64::from(per_second) * (1.0 + (last.0 - first.0) as f64 / 1e3);
-                    prop_assert!(count as f64 + 1.0 <= allowed + 1.0, "{} starts from {:?} to {:?}", count + 1, first, last);
-                }
-            }
-        }
-    }
-}
+mod tests;

@@ -139,8 +139,8 @@ impl Health {
     /// As it was kept when the host stopped.
     #[must_use]
     pub fn restored(policy: &HealthPolicy, opening: Option<Opening>, hold: Option<Hold>, overrides: Overrides) -> Self {
-        let breaker =
-            opening.map_or_else(|| Breaker::new(&policy.breaker), |opening| Breaker::reopened(&policy.breaker, opening));
+        let breaker = opening
+            .map_or_else(|| Breaker::new(&policy.breaker), |opening| Breaker::reopened(&policy.breaker, opening));
         Self { breaker, hold, overrides, ..Self::new(policy) }
     }
 
@@ -161,8 +161,9 @@ impl Health {
             let detail = Some(format!("the downstream is given {limit} attempts at once"));
             return Some(Waiting { reason: WaitReason::Concurrency, until: None, detail });
         }
-        let free_at = self.rate_free_at();
-        (free_at > now).then(|| Waiting { reason: WaitReason::RateLimit, until: Some(free_at), detail: None })
+        let free_at = self.overrides.rate.map(|rate| rate.free_at(self.whole_again_ms));
+        let until = free_at.filter(|free_at| *free_at > now)?;
+        Some(Waiting { reason: WaitReason::RateLimit, until: Some(until), detail: None })
     }
 
     /// An attempt starts.
@@ -170,7 +171,7 @@ impl Health {
         self.running += 1;
         self.breaker.start(now);
         if let Some(rate) = self.overrides.rate {
-            self.whole_again_ms = self.whole_again_ms.max(now.0 as f64) + 1_000.0 / rate.per_second;
+            self.whole_again_ms = rate.spend(self.whole_again_ms, now);
         }
     }
 
@@ -181,7 +182,14 @@ impl Health {
     }
 
     /// An attempt ended. `draw`, from 0 to 1, spreads the next probe.
-    pub fn end(&mut self, policy: &HealthPolicy, ceiling: u32, ended: &Ended, now: UnixMs, draw: f64) -> Option<Change> {
+    pub fn end(
+        &mut self,
+        policy: &HealthPolicy,
+        ceiling: u32,
+        ended: &Ended,
+        now: UnixMs,
+        draw: f64,
+    ) -> Option<Change> {
         let at_once = self.running;
         self.running = self.running.saturating_sub(1);
         let Ended { started_at, sign, latency } = ended;
@@ -298,16 +306,6 @@ impl Health {
     fn bounds(&self, policy: &HealthPolicy, ceiling: u32) -> LimiterPolicy {
         let ceiling = self.overrides.concurrency.unwrap_or(ceiling).min(ceiling);
         LimiterPolicy { ceiling: ceiling.min(policy.limiter.ceiling).max(1), ..policy.limiter }
-    }
-
-    fn rate_free_at(&self) -> UnixMs {
-        match self.overrides.rate {
-            Some(rate) => {
-                let ahead_ms = (1_000.0 - 1_000.0 / rate.per_second).max(0.0);
-                UnixMs((self.whole_again_ms - ahead_ms).ceil() as i64)
-            }
-            None => UnixMs(0),
-        }
     }
 }
 

@@ -7,7 +7,7 @@
 use std::collections::hash_map::Entry as Slot;
 use std::collections::{BTreeSet, HashMap};
 
-use super::gates::{Admission, Admit, Lane};
+use super::gates::{Admission, Admit, Lane, Opened};
 use super::id::JobId;
 use crate::clock::UnixMs;
 
@@ -101,8 +101,8 @@ impl LiveSet {
     /// one after the other, within a lane the highest priority first, then the longest due.
     pub fn claim(&mut self, most: usize, now: UnixMs, admission: &mut dyn Admission) -> Vec<Handed> {
         self.promote(now);
-        self.lanes.forget_openings(now);
-        let (mut handed, mut closed) = (Vec::new(), Vec::new());
+        self.open(admission.opened(), now);
+        let mut handed = Vec::new();
         while handed.len() < most {
             let Some(lane) = self.lanes.first_ready() else { break };
             match admission.admit(self.lanes.name(lane), now) {
@@ -111,17 +111,24 @@ impl LiveSet {
                     handed.push(self.start(place, now));
                     self.lanes.take_turn(lane);
                 }
-                Admit::LaneClosed { until } => {
-                    self.lanes.close(lane, until);
-                    closed.push(lane);
-                }
+                Admit::LaneClosed { until } => self.lanes.close(lane, until),
+                Admit::PluginClosed { until } => self.lanes.close_plugin_of(lane, until),
                 Admit::HostFull => break,
             }
         }
-        for lane in closed {
-            self.lanes.rejoin(lane);
-        }
         handed
+    }
+
+    /// Brings back what was closed and may have opened.
+    fn open(&mut self, opened: Opened, now: UnixMs) {
+        self.lanes.open_due(now);
+        match opened {
+            Opened::Any => self.lanes.open_all(),
+            Opened::These { lanes, plugins } => {
+                lanes.iter().for_each(|lane| self.lanes.open_named(lane));
+                plugins.iter().for_each(|plugin| self.lanes.open_plugin(plugin));
+            }
+        }
     }
 
     /// Hands out the attempts that a dead host left behind, to be recorded as interrupted.

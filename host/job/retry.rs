@@ -171,6 +171,9 @@ pub struct Verdict {
     pub failed_before: u32,
     /// When the attempt ended.
     pub at: UnixMs,
+    /// Its failure is not held against the job: it was sent to see whether the downstream is back, or the downstream
+    /// asked everybody to wait.
+    pub is_free: bool,
 }
 
 /// Decides what becomes of a job. `draw`, from 0 to 1, spreads the delay.
@@ -182,7 +185,7 @@ pub fn decide(policy: &RetryPolicy, verdict: Verdict, draw: f64) -> Disposition 
         OutcomeKind::Reject => Disposition::Discard,
         OutcomeKind::Cancelled => Disposition::Cancel,
         OutcomeKind::Denied => Disposition::Hold,
-        _ if failed >= policy.max_attempts => Disposition::Discard,
+        _ if failed >= policy.max_attempts && !verdict.is_free => Disposition::Discard,
         // The host's fault, not the downstream's: there is nothing to leave alone.
         OutcomeKind::Interrupted => Disposition::Retry { at: verdict.at, counted: true },
         OutcomeKind::TryAgain
@@ -197,7 +200,7 @@ pub fn decide(policy: &RetryPolicy, verdict: Verdict, draw: f64) -> Disposition 
         | OutcomeKind::ResultTooLarge => {
             let asked = Duration::from_millis(verdict.delay_ms.unwrap_or(0).into()).min(policy.cap.0);
             let delay = policy.delay(failed, draw).max(asked);
-            Disposition::Retry { at: verdict.at.after(ceil_ms(delay)), counted: true }
+            Disposition::Retry { at: verdict.at.after(ceil_ms(delay)), counted: !verdict.is_free }
         }
     }
 }
@@ -255,7 +258,7 @@ mod tests {
             failed_before in 0..20_000_u32, draw in 0.0..=1.0,
         ) {
             let at = UnixMs(1_000_000);
-            let verdict = Verdict { kind, delay_ms, failed_before, at };
+            let verdict = Verdict { kind, delay_ms, failed_before, at, is_free: false };
             if let Disposition::Retry { at: next, counted } = decide(&policy, verdict, draw) {
                 prop_assert!(next >= at);
                 prop_assert!(next <= at.after(policy.cap.0 + Duration::from_millis(1)));
@@ -279,7 +282,8 @@ mod tests {
     fn a_downstreams_wish_is_heard_up_to_the_cap() {
         let policy = RetryPolicy { jitter: Jitter::None, ..RetryPolicy::default() };
         let after = |delay_ms| {
-            let verdict = Verdict { kind: OutcomeKind::RateLimited, delay_ms, failed_before: 0, at: UnixMs(0) };
+            let verdict =
+                Verdict { kind: OutcomeKind::RateLimited, delay_ms, failed_before: 0, at: UnixMs(0), is_free: false };
             decide(&policy, verdict, 0.5)
         };
         let retry = |ms| Disposition::Retry { at: UnixMs(ms), counted: true };
@@ -292,7 +296,8 @@ mod tests {
     #[test]
     fn the_last_attempt_discards() {
         let policy = RetryPolicy { max_attempts: 3, ..RetryPolicy::default() };
-        let verdict = Verdict { kind: OutcomeKind::Trap, delay_ms: None, failed_before: 2, at: UnixMs(0) };
+        let verdict =
+            Verdict { kind: OutcomeKind::Trap, delay_ms: None, failed_before: 2, at: UnixMs(0), is_free: false };
         assert_eq!(decide(&policy, verdict, 0.0), Disposition::Discard);
     }
 

@@ -1,10 +1,14 @@
 //! One attempt, as a straight line: find the plugin, run it, decide, pass on to be recorded.
 
+use std::time::Duration;
+
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::{Handler, Parts};
-use crate::job::gates::Lane;
+use crate::clock::UnixMs;
+use crate::job::gates::{Judged, Lane};
+use crate::job::health::{Change, Ended, Sign};
 use crate::job::retry::{Verdict, decide};
 use crate::job::{Disposition, Evidence, HostFault, Outcome, RetryPolicy};
 use crate::plugin::Call;
@@ -19,16 +23,55 @@ pub(super) struct Executor {
     pub(super) stop_now: CancellationToken,
 }
 
-/// The place of a running attempt; dropping it gives it back.
+/// The place of a running attempt; dropping it gives it back, and says nothing of the downstream.
 struct Place<'a> {
     parts: &'a Parts,
-    lane: Lane,
+    lane: Option<Lane>,
+    started_at: UnixMs,
+}
+
+impl<'a> Place<'a> {
+    fn of(parts: &'a Parts, claimed: &Claimed) -> Self {
+        let lane = Lane::new(&claimed.spec.plugin, &claimed.spec.downstream);
+        Self { parts, lane: Some(lane), started_at: claimed.started_at }
+    }
+
+    /// Gives it back, with what the attempt says of its downstream. Tells people what changed.
+    fn end(mut self, sign: Sign, evidence: &Evidence) -> Judged {
+        let lane = self.lane.take().expect("a place ends once");
+        let calls_us: u64 = evidence.exchanges.iter().map(|exchange| exchange.total_us).sum();
+        let latency = (!evidence.exchanges.is_empty()).then(|| Duration::from_micros(calls_us));
+        let ended = Ended { started_at: self.started_at, sign, latency };
+        let judged = self.parts.gates().end(&lane, &ended, self.parts.clock.now(), self.parts.chance.unit());
+        self.parts.wake.notify_one();
+        if let Some(change) = &judged.change {
+            tell(&lane, change, &ended.sign);
+        }
+        judged
+    }
 }
 
 impl Drop for Place<'_> {
     fn drop(&mut self) {
-        self.parts.gates().release(&self.lane);
-        self.parts.wake.notify_one();
+        if let Some(lane) = self.lane.take() {
+            self.parts.gates().give_back(&lane, self.started_at, self.parts.clock.now());
+            self.parts.wake.notify_one();
+        }
+    }
+}
+
+fn tell(lane: &Lane, change: &Change, sign: &Sign) {
+    let (plugin, downstream) = (&*lane.plugin, &*lane.downstream);
+    let cause = match sign {
+        Sign::Ill(cause) | Sign::Busy(_, cause) => cause.as_str(),
+        Sign::Well | Sign::Nothing => "",
+    };
+    match change {
+        Change::Opened => tracing::warn!(plugin, downstream, cause, "a downstream is down: its jobs wait"),
+        Change::Closed => tracing::info!(plugin, downstream, "a downstream is back: its jobs go on"),
+        Change::HeldUntil(until) => {
+            tracing::warn!(plugin, downstream, %until, cause, "a downstream asked everybody to wait");
+        }
     }
 }
 
@@ -40,15 +83,18 @@ impl Executor {
 
     /// Runs one attempt to its end.
     pub(super) async fn attempt(self, claimed: Claimed) {
-        let place = Place { parts: &self.parts, lane: Lane::new(&claimed.spec.plugin, &claimed.spec.downstream) };
+        let place = Place::of(&self.parts, &claimed);
         let Some(handler) = self.parts.handlers.find(&claimed.spec.plugin) else {
             return self.give_back(claimed, place).await;
         };
         let policy = self.parts.policy(Some(&*handler), &claimed.spec);
         let (outcome, evidence) = self.run(&*handler, &claimed, &policy).await;
+        let sign = Sign::of(&outcome, &evidence);
+        let is_rate_limit = matches!(sign, Sign::Busy(..));
         // The room is free when the guest is gone, not when the disk is done.
-        drop(place);
-        let finish = self.finish(claimed, outcome, evidence, &policy);
+        let judged = place.end(sign, &evidence);
+        let is_free = judged.was_probe || is_rate_limit && self.forgives(&claimed);
+        let finish = self.finish(claimed, outcome, evidence, &policy, is_free);
         self.pass_on(finish).await;
     }
 
@@ -58,6 +104,12 @@ impl Executor {
         if let Err(error) = self.parts.store.release(vec![claimed.lease]).await {
             tracing::error!(%error, job.id = %claimed.lease.job, "a job could not be given back");
         }
+    }
+
+    /// Whether one more rate limit is not held against the job.
+    fn forgives(&self, claimed: &Claimed) -> bool {
+        let uncounted = claimed.attempt.saturating_sub(1).saturating_sub(claimed.failed_before);
+        uncounted < self.parts.gates().health_policy().free_rate_limits
     }
 
     /// Runs the handler until it ends, the job is cancelled, or the host must stop.
@@ -79,7 +131,14 @@ impl Executor {
         }
     }
 
-    fn finish(&self, claimed: Claimed, outcome: Outcome, evidence: Evidence, policy: &RetryPolicy) -> Finish {
+    fn finish(
+        &self,
+        claimed: Claimed,
+        outcome: Outcome,
+        evidence: Evidence,
+        policy: &RetryPolicy,
+        is_free: bool,
+    ) -> Finish {
         let finished_at = self.parts.clock.now();
         let took = finished_at.since(claimed.started_at);
         self.parts.metrics.attempt_ran(&claimed.spec.plugin, outcome.kind(), took);
@@ -88,6 +147,7 @@ impl Executor {
             delay_ms: outcome.delay_ms(),
             failed_before: claimed.failed_before,
             at: finished_at,
+            is_free,
         };
         let disposition = match &outcome {
             // Handed back by a host that stops: nobody's fault, so it does not count.

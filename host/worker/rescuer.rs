@@ -21,7 +21,8 @@ fn finish(parts: &Parts, claimed: Claimed) -> Finish {
     let policy = parts.policy(handler.as_deref(), &claimed.spec);
     let finished_at = parts.clock.now();
     let kind = OutcomeKind::Interrupted;
-    let verdict = Verdict { kind, delay_ms: None, failed_before: claimed.failed_before, at: finished_at };
+    let verdict =
+        Verdict { kind, delay_ms: None, failed_before: claimed.failed_before, at: finished_at, is_free: false };
     Finish {
         lease: claimed.lease,
         attempt: claimed.attempt,

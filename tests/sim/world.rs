@@ -244,7 +244,7 @@ impl World {
     fn attempt_ends(&mut self, place: i64, token: i64) {
         let handed = self.handed.remove(&(place, token)).expect("it was handed out");
         let lane = self.disk[&place].lane.clone();
-        self.gates.release(&lane);
+        self.gates.give_back(&lane, handed.started_at, self.now);
         let standing = self.live.standing(place, token);
         let record = self.disk.get_mut(&place).expect("on disk");
         (record.running, record.start_on_disk) = (None, None);
@@ -281,7 +281,7 @@ impl World {
     }
 
     fn record_end(&mut self, place: i64, handed: Handed, kind: OutcomeKind, delay_ms: Option<u32>) {
-        let verdict = Verdict { kind, delay_ms, failed_before: handed.failed_before, at: self.now };
+        let verdict = Verdict { kind, delay_ms, failed_before: handed.failed_before, at: self.now, is_free: false };
         let disposition = decide(&self.policy, verdict, self.chance.unit());
         let record = self.disk.get_mut(&place).expect("on disk");
         record.attempts = handed.attempt;

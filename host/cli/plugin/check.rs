@@ -115,7 +115,8 @@ fn next_step(file: &Path, said: &Description) -> String {
     if !said.origins.is_empty() {
         let _ = writeln!(text, "  origins = {:?}", said.origins);
     }
-    for (table, names, value) in [("config", &said.config, "\"…\""), ("secrets", &said.secrets, "{ env = \"…\" }")] {
+    for (table, names, value) in [("config", &said.config, "\"…\""), ("secrets", &said.secrets, "{ env = \"…\" }")]
+    {
         if !names.is_empty() {
             let _ = writeln!(text, "  [{table}]");
         }

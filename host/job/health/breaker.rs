@@ -159,21 +159,13 @@ impl Breaker {
     }
 
     /// An attempt failed. True where the breaker opens by it. `draw`, from 0 to 1, spreads the next probe.
-    pub fn fail(
-        &mut self,
-        policy: &BreakerPolicy,
-        started_at: UnixMs,
-        now: UnixMs,
-        cause: &str,
-        draw: f64,
-    ) -> bool {
+    pub fn fail(&mut self, policy: &BreakerPolicy, started_at: UnixMs, now: UnixMs, cause: &str, draw: f64) -> bool {
         let role = self.role(started_at);
         let Some(opening) = &mut self.opening else {
             self.in_a_row += 1;
             self.window.add(now, true);
             let (rate, calls) = self.window.rate(now);
-            let opens = self.in_a_row >= policy.failures
-                || calls >= policy.window_calls && rate >= policy.error_rate;
+            let opens = self.in_a_row >= policy.failures || calls >= policy.window_calls && rate >= policy.error_rate;
             if opens {
                 self.open(policy, now, cause, draw);
             }

@@ -36,10 +36,9 @@ impl ErrorWindow {
     pub(super) fn rate(&self, now: UnixMs) -> (f64, u32) {
         let mut current = self.clone();
         current.move_on(now);
-        let (calls, failures) =
-            current.parts.iter().fold((0_u32, 0_u32), |(all, bad), (calls, failures)| {
-                (all.saturating_add(*calls), bad.saturating_add(*failures))
-            });
+        let (calls, failures) = current.parts.iter().fold((0_u32, 0_u32), |(all, bad), (calls, failures)| {
+            (all.saturating_add(*calls), bad.saturating_add(*failures))
+        });
         (if calls == 0 { 0.0 } else { f64::from(failures) / f64::from(calls) }, calls)
     }
 

@@ -11,6 +11,8 @@ use crate::clock::UnixMs;
 type ReadyKey = (Reverse<i16>, UnixMs, i64);
 /// A lane's place in the ring: the most urgent head first, then the one that waits longest for its turn.
 type RingKey = (Reverse<i16>, u64, u32);
+/// A plugin's place among the plugins: that of its first lane.
+type PluginKey = RingKey;
 
 /// How many unfinished jobs of a lane stand where, of those in memory.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,29 +36,45 @@ struct LaneState {
     /// Where it stands in the ring, while it does.
     ring: Option<RingKey>,
     turn: u64,
-    /// When it opens by itself, where it was found closed.
-    opens_at: Option<UnixMs>,
+    /// It was found closed, and stays out of the ring: when it opens by itself, where that is known.
+    closed: Option<Option<UnixMs>>,
 }
 
-/// All lanes that have an unfinished job in memory.
+/// The lanes of one plugin.
+#[derive(Debug, Default)]
+struct PluginState {
+    index: HashMap<Arc<str>, u32>,
+    /// The lanes that may be asked for.
+    ring: BTreeSet<RingKey>,
+    /// Where it stands among the plugins, while it does.
+    place: Option<PluginKey>,
+    /// It was found closed: when it opens by itself, where that is known.
+    closed: Option<Option<UnixMs>>,
+}
+
+/// All lanes that have an unfinished job in memory. What is closed costs nothing until it opens.
 #[derive(Debug, Default)]
 pub(super) struct Lanes {
     states: Vec<LaneState>,
     free: Vec<u32>,
-    index: HashMap<Arc<str>, HashMap<Arc<str>, u32>>,
-    ring: BTreeSet<RingKey>,
+    plugins: HashMap<Arc<str>, PluginState>,
+    ring: BTreeSet<PluginKey>,
+    /// When closed lanes open by themselves.
+    lane_openings: BTreeSet<(UnixMs, u32)>,
+    /// When closed plugins do.
+    plugin_openings: BTreeSet<(UnixMs, Arc<str>)>,
     next_turn: u64,
 }
 
 impl Lanes {
     /// The number of that lane. A lane without jobs is forgotten, and its number given to another.
     pub(super) fn intern(&mut self, plugin: &str, downstream: &str) -> u32 {
-        if let Some(lane) = self.index.get(plugin).and_then(|lanes| lanes.get(downstream)) {
+        if let Some(lane) = self.plugins.get(plugin).and_then(|state| state.index.get(downstream)) {
             return *lane;
         }
         let name = self.new_name(plugin, downstream);
         let tally = LaneTally { lane: name.clone(), ready: 0, running: 0, later: 0, held: 0 };
-        let state = LaneState { tally, ready: BTreeSet::new(), ring: None, turn: 0, opens_at: None };
+        let state = LaneState { tally, ready: BTreeSet::new(), ring: None, turn: 0, closed: None };
         let lane = match self.free.pop() {
             Some(lane) => {
                 self.states[lane as usize] = state;
@@ -67,13 +85,13 @@ impl Lanes {
                 u32::try_from(self.states.len() - 1).expect("fewer lanes than jobs, and those are bounded")
             }
         };
-        self.index.entry(name.plugin).or_default().insert(name.downstream, lane);
+        self.plugins.entry(name.plugin).or_default().index.insert(name.downstream, lane);
         lane
     }
 
     /// Lanes of one plugin share its name.
     fn new_name(&self, plugin: &str, downstream: &str) -> Lane {
-        let plugin = self.index.get_key_value(plugin).map_or_else(|| plugin.into(), |(name, _)| Arc::clone(name));
+        let plugin = self.plugins.get_key_value(plugin).map_or_else(|| plugin.into(), |(name, _)| Arc::clone(name));
         Lane { plugin, downstream: downstream.into() }
     }
 
@@ -88,12 +106,14 @@ impl Lanes {
             return;
         }
         let Lane { plugin, downstream } = tally.lane.clone();
-        let Some(of_plugin) = self.index.get_mut(&plugin) else { return };
-        if of_plugin.remove(&downstream).is_some() {
+        self.open(lane);
+        let Some(of_plugin) = self.plugins.get_mut(&plugin) else { return };
+        if of_plugin.index.remove(&downstream).is_some() {
             self.free.push(lane);
         }
-        if of_plugin.is_empty() {
-            self.index.remove(&plugin);
+        if of_plugin.index.is_empty() {
+            self.open_plugin(&plugin);
+            self.plugins.remove(&plugin);
         }
     }
 
@@ -125,15 +145,16 @@ impl Lanes {
         }
     }
 
-    /// Puts the lane where it belongs in the ring: by its head, or nowhere without one.
-    pub(super) fn rejoin(&mut self, lane: u32) {
+    /// Puts the lane where it belongs in the ring: by its head, or nowhere without one or while it is closed.
+    fn rejoin(&mut self, lane: u32) {
         let state = &mut self.states[lane as usize];
-        let head = state.ready.first().map(|(priority, ..)| *priority);
+        let head = state.ready.first().map(|(priority, ..)| *priority).filter(|_| state.closed.is_none());
         if head == state.ring.map(|(priority, ..)| priority) {
             return;
         }
+        let Some(plugin) = self.plugins.get_mut(&state.tally.lane.plugin) else { return };
         if let Some(left) = state.ring.take() {
-            self.ring.remove(&left);
+            plugin.ring.remove(&left);
         } else if state.turn == 0 {
             // A lane that comes anew queues up behind those that wait already.
             self.next_turn += 1;
@@ -143,10 +164,12 @@ impl Lanes {
             Some(priority) => {
                 let key = (priority, state.turn, lane);
                 state.ring = Some(key);
-                self.ring.insert(key);
+                plugin.ring.insert(key);
             }
-            None => (state.turn, state.opens_at) = (0, None),
+            None if state.ready.is_empty() => state.turn = 0,
+            None => {}
         }
+        place(&mut self.ring, plugin);
     }
 
     /// The lane whose turn it is.
@@ -162,41 +185,104 @@ impl Lanes {
     /// Sends the lane to the end of the queue of its urgency.
     pub(super) fn take_turn(&mut self, lane: u32) {
         let state = &mut self.states[lane as usize];
-        state.opens_at = None;
         let Some(left) = state.ring.take() else { return };
-        self.ring.remove(&left);
+        if let Some(plugin) = self.plugins.get_mut(&state.tally.lane.plugin) {
+            plugin.ring.remove(&left);
+        }
         self.next_turn += 1;
         state.turn = self.next_turn;
         self.rejoin(lane);
     }
 
-    /// Takes a closed lane out of the ring; [`Self::rejoin`] brings it back, in its old turn.
+    /// Takes a closed lane out of the ring; it comes back in its old turn.
     pub(super) fn close(&mut self, lane: u32, until: Option<UnixMs>) {
-        let state = &mut self.states[lane as usize];
-        state.opens_at = until;
-        if let Some(left) = state.ring.take() {
-            self.ring.remove(&left);
+        self.open(lane);
+        self.states[lane as usize].closed = Some(until);
+        self.lane_openings.extend(until.map(|until| (until, lane)));
+        self.rejoin(lane);
+    }
+
+    /// Takes a closed plugin with all its lanes out of the ring.
+    pub(super) fn close_plugin_of(&mut self, lane: u32, until: Option<UnixMs>) {
+        let name = self.name(lane).plugin.clone();
+        self.open_plugin(&name);
+        let Some(plugin) = self.plugins.get_mut(&name) else { return };
+        plugin.closed = Some(until);
+        place(&mut self.ring, plugin);
+        self.plugin_openings.extend(until.map(|until| (until, name)));
+    }
+
+    /// A lane may be asked for again.
+    pub(super) fn open(&mut self, lane: u32) {
+        let Some(until) = self.states[lane as usize].closed.take() else { return };
+        if let Some(until) = until {
+            self.lane_openings.remove(&(until, lane));
+        }
+        self.rejoin(lane);
+    }
+
+    /// The lane of that name may be asked for again.
+    pub(super) fn open_named(&mut self, name: &Lane) {
+        if let Some(lane) = self.plugins.get(&name.plugin).and_then(|plugin| plugin.index.get(&name.downstream)) {
+            self.open(*lane);
         }
     }
 
-    /// Forgets the openings that have come.
-    pub(super) fn forget_openings(&mut self, now: UnixMs) {
-        for (_, _, lane) in &self.ring {
-            let opens_at = &mut self.states[*lane as usize].opens_at;
-            *opens_at = opens_at.filter(|moment| *moment > now);
+    /// The lanes of a plugin may be asked for again.
+    pub(super) fn open_plugin(&mut self, name: &Arc<str>) {
+        let Some(plugin) = self.plugins.get_mut(name) else { return };
+        let Some(until) = plugin.closed.take() else { return };
+        place(&mut self.ring, plugin);
+        if let Some(until) = until {
+            self.plugin_openings.remove(&(until, name.clone()));
         }
     }
 
-    /// When the first closed lane opens by itself.
+    /// Everything may be asked for again.
+    pub(super) fn open_all(&mut self) {
+        let closed = |(lane, state): (usize, &LaneState)| state.closed.is_some().then_some(lane as u32);
+        let lanes: Vec<_> = self.states.iter().enumerate().filter_map(closed).collect();
+        for lane in lanes {
+            self.open(lane);
+        }
+        let closed = self.plugins.iter().filter(|(_, plugin)| plugin.closed.is_some());
+        for name in closed.map(|(name, _)| name.clone()).collect::<Vec<_>>() {
+            self.open_plugin(&name);
+        }
+    }
+
+    /// What opens by itself by now may be asked for again.
+    pub(super) fn open_due(&mut self, now: UnixMs) {
+        while let Some((_, lane)) = self.lane_openings.first().filter(|(moment, _)| *moment <= now) {
+            self.open(*lane);
+        }
+        while let Some((_, name)) = self.plugin_openings.first().filter(|(moment, _)| *moment <= now).cloned() {
+            self.open_plugin(&name);
+        }
+    }
+
+    /// When the first of what is closed opens by itself.
     pub(super) fn next_opening(&self) -> Option<UnixMs> {
-        self.ring.iter().filter_map(|(_, _, lane)| self.states[*lane as usize].opens_at).min()
+        let lane = self.lane_openings.first().map(|(moment, _)| *moment);
+        lane.into_iter().chain(self.plugin_openings.first().map(|(moment, _)| *moment)).min()
     }
 
     /// The counts of every lane with jobs, in the order of their names.
     pub(super) fn tallies(&self) -> Vec<LaneTally> {
-        let lanes = self.index.values().flat_map(HashMap::values);
+        let lanes = self.plugins.values().flat_map(|plugin| plugin.index.values());
         let mut tallies: Vec<_> = lanes.map(|lane| self.states[*lane as usize].tally.clone()).collect();
         tallies.sort_unstable_by(|a, b| a.lane.cmp(&b.lane));
         tallies
+    }
+}
+
+/// Puts a plugin where it belongs among the plugins: by its first lane, or nowhere without one or while it is closed.
+fn place(ring: &mut BTreeSet<PluginKey>, plugin: &mut PluginState) {
+    let place = plugin.ring.first().copied().filter(|_| plugin.closed.is_none());
+    if place != plugin.place {
+        if let Some(left) = std::mem::replace(&mut plugin.place, place) {
+            ring.remove(&left);
+        }
+        ring.extend(place);
     }
 }

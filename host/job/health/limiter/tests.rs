@@ -44,9 +44,13 @@ fn settled(limits: &[u32]) -> f64 {
 
 #[test]
 fn it_settles_near_the_knee() {
-    for (knee, service_us, spread) in
-        [(20.0, 50_000.0, 0.0), (20.0, 50_000.0, 0.3), (20.0, 200_000.0, 0.5), (60.0, 30_000.0, 0.2), (12.0, 80_000.0, 0.1)]
-    {
+    for (knee, service_us, spread) in [
+        (20.0, 50_000.0, 0.0),
+        (20.0, 50_000.0, 0.3),
+        (20.0, 200_000.0, 0.5),
+        (60.0, 30_000.0, 0.2),
+        (12.0, 80_000.0, 0.1),
+    ] {
         let limits = drive(&Model { knee, service_us, spread }, &LimiterPolicy::default(), 40_000, 1);
         let found = settled(&limits);
         println!("knee {knee}, spread {spread}: {found}");
