@@ -18,7 +18,10 @@ mod state;
 #[cfg(test)]
 mod testing;
 
-pub use downstreams::{DownstreamDocument, DownstreamList, DownstreamPlugin};
+pub use downstreams::{
+    BreakerState, DownstreamAct, DownstreamDocument, DownstreamList, DownstreamPlugin, HeldUntil, HoldRequest,
+    LimitRequest, Outage,
+};
 pub use jobs::{
     Accepted, AttemptDocument, AttemptEvidence, Attribute, BatchAccepted, JobDocument, JobPage, JobRequest, JobSummary,
 };

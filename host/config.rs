@@ -25,6 +25,7 @@ pub(crate) use file::downstream_key;
 pub use limits::{AttemptLimits, LimitOverride, Limits};
 pub use network::Network;
 pub use origin::{Origin, OriginHost};
+pub(crate) use plugin_file::parse_rate;
 pub use plugin_file::{PluginFile, SecretSource};
 pub use plugins::Plugins;
 pub use queue::Queue;

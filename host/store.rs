@@ -9,11 +9,15 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::UnixMs;
+use crate::job::health::Kept;
 use crate::job::{
-    Admission, Completion, Disposition, EndState, Evidence, Exchange, JobId, JobSpec, LogLine, OutcomeKind, State,
+    Admission, Completion, Disposition, EndState, Evidence, Exchange, JobId, JobSpec, Lane, LogLine, OutcomeKind, State,
 };
 
+mod keeper;
 pub mod sqlite;
+
+pub use keeper::HealthKeeper;
 
 /// A failure of the store. Nothing that it answers to has been acknowledged.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -269,7 +273,7 @@ pub struct Counts {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LaneCounts {
     /// The lane.
-    pub lane: crate::job::Lane,
+    pub lane: Lane,
     /// Due ones that do not run.
     pub available: u64,
     /// Running ones.
@@ -301,6 +305,34 @@ impl Retention {
             EndState::Discarded => self.discarded,
         }
     }
+}
+
+/// How plugins and downstreams stand, as far as it survives a restart.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Standings {
+    /// The plugins that a person paused, by name.
+    pub paused_plugins: Vec<String>,
+    /// The downstreams of which there is something to keep.
+    pub downstreams: Vec<(Lane, Kept)>,
+}
+
+/// How one plugin or downstream stands.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Standing {
+    /// A plugin is paused, or no longer.
+    Plugin {
+        /// Its name.
+        name: String,
+        /// Whether it is.
+        paused: bool,
+    },
+    /// What is to be kept of a downstream; nothing where there is nothing to keep.
+    Downstream {
+        /// Through which plugin it is called, and its key.
+        lane: Lane,
+        /// What is kept.
+        kept: Kept,
+    },
 }
 
 /// A durable queue of jobs.
@@ -373,11 +405,11 @@ pub trait Store: Send + Sync {
     /// Returns how many jobs went.
     async fn prune(&self, retention: Retention, now: UnixMs, most: usize) -> Result<usize, StoreError>;
 
-    /// The plugins that a person paused.
-    async fn paused_plugins(&self) -> Result<Vec<String>, StoreError>;
+    /// How plugins and downstreams stood when that was recorded last.
+    async fn standings(&self) -> Result<Standings, StoreError>;
 
-    /// Records that a plugin is paused, or no longer.
-    async fn set_paused(&self, plugin: &str, paused: bool) -> Result<(), StoreError>;
+    /// Records how one of them stands now.
+    async fn set_standing(&self, standing: Standing) -> Result<(), StoreError>;
 
     /// Whether the store takes writes; the error says why not.
     fn health(&self) -> Result<(), StoreError>;

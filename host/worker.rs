@@ -14,7 +14,7 @@ use crate::config::Config;
 use crate::job::gates::{Admission, Admit, Gates, Lane, Opened};
 use crate::job::{Evidence, JobSpec, Outcome, RetryOverride, RetryPolicy};
 use crate::plugin::{Call, Loader, Plugin, PluginChange, Registry};
-use crate::store::{Finish, Store, StoreError};
+use crate::store::{Finish, HealthKeeper, Store, StoreError};
 
 mod completer;
 mod dispatcher;
@@ -67,6 +67,8 @@ pub struct Parts {
     pub handlers: Arc<dyn Handlers>,
     /// Who may run now.
     pub gates: Arc<Mutex<Gates>>,
+    /// Keeps what is known of downstreams.
+    pub keeper: HealthKeeper,
     /// Woken when a gate may have opened.
     pub wake: Arc<Notify>,
     /// The settings.
@@ -88,6 +90,15 @@ impl Parts {
     fn policy(&self, handler: Option<&dyn Handler>, spec: &JobSpec) -> RetryPolicy {
         let host = self.config.retry.policy();
         handler.map_or(host, |handler| host.overridden(handler.retry())).overridden(&spec.retry)
+    }
+}
+
+/// Keeps the health of downstreams as it changes.
+async fn keep_health(parts: Parts, mut changed: mpsc::UnboundedReceiver<Lane>) {
+    while let Some(lane) = changed.recv().await {
+        if let Err(error) = parts.keeper.keep(&lane).await {
+            tracing::error!(%error, downstream = &*lane.downstream, "a downstream's health could not be kept");
+        }
     }
 }
 
@@ -129,9 +140,8 @@ impl Worker {
         let (stop, stop_now) = (CancellationToken::new(), CancellationToken::new());
         let (loops, attempts) = (TaskTracker::new(), TaskTracker::new());
         let recording = tokio::spawn(completer::run(parts.clone(), unrecorded));
-        for name in parts.store.paused_plugins().await? {
-            parts.gates().set_paused(&name, true);
-        }
+        let (changed_health, changes_to_keep) = mpsc::unbounded_channel();
+        parts.keeper.restore().await?;
         spawn(&loops, &stop, plugin_sync::apply(parts.clone(), changes));
         parts.loader.look().await;
         rescuer::run(&parts).await?;
@@ -139,10 +149,12 @@ impl Worker {
         let executor = executor::Executor {
             parts: parts.clone(),
             finishes: worker.finishes.clone(),
+            changed: changed_health,
             stop_now: worker.stop_now.clone(),
         };
         worker.spawn(plugin_sync::watch(parts.clone()));
         worker.spawn(dispatcher::run(parts.clone(), executor, worker.attempts.clone()));
+        worker.spawn(keep_health(parts.clone(), changes_to_keep));
         worker.spawn(pruner::run(parts));
         Ok(worker)
     }

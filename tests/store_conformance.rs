@@ -86,6 +86,7 @@ conformance! {
             what_is_past_its_retention_goes,
             a_key_outlives_its_job_for_a_day,
             paused_plugins_stay_paused,
+            what_is_known_of_downstreams_is_kept,
             nothing_comes_back_of_what_was_pruned;
     }
 }

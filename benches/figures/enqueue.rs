@@ -15,8 +15,8 @@ use windlass::clock::{Chance, Clock, SystemClock};
 use windlass::config::Config;
 use windlass::job::Gates;
 use windlass::plugin::{HostSettings, Loader, PluginHost};
-use windlass::store::Store;
 use windlass::store::sqlite::{SqliteOptions, SqliteStore};
+use windlass::store::{HealthKeeper, Store};
 use windlass::telemetry::Metrics;
 
 use crate::machine::{cpu, now};
@@ -109,10 +109,12 @@ async fn serve(store: Arc<dyn Store>) {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
     let (loader, _changes) = loader(folder.path(), &config, &clock).await;
     let config = Arc::new(config);
+    let gates = Arc::new(Mutex::new(Gates::new(1)));
     let state = api::State {
+        keeper: HealthKeeper::new(store.clone(), gates.clone()),
         store,
         loader,
-        gates: Arc::new(Mutex::new(Gates::new(1))),
+        gates,
         wake: Arc::new(Notify::new()),
         config: config.clone(),
         clock,

@@ -16,7 +16,7 @@ use windlass::config::Config;
 use windlass::job::{Completion, Evidence, Exchange, Gates, JobSpec, Outcome, PluginStanding, RetryOverride};
 use windlass::plugin::Call;
 use windlass::store::sqlite::{SqliteOptions, SqliteStore};
-use windlass::store::{NewJob, Store};
+use windlass::store::{HealthKeeper, NewJob, Store};
 use windlass::telemetry::Metrics;
 use windlass::worker::{Handler, Handlers, Parts, Worker};
 
@@ -85,11 +85,13 @@ pub async fn run(by_plugin: bool) {
     gates.set_standing("native", PluginStanding::Ready);
     let handlers: Arc<dyn Handlers> =
         if by_plugin { loader.registry.clone() } else { Arc::new(Native::new(clock.clone())) };
+    let gates = Arc::new(Mutex::new(gates));
     let parts = Parts {
+        keeper: HealthKeeper::new(store.clone(), gates.clone()),
         store: store.clone(),
         loader,
         handlers,
-        gates: Arc::new(Mutex::new(gates)),
+        gates,
         wake: Arc::new(Notify::new()),
         config: Arc::new(config),
         clock: clock.clone(),

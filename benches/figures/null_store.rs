@@ -6,7 +6,7 @@ use windlass::clock::{Chance, UnixMs};
 use windlass::job::{Admission, IdSource, JobId};
 use windlass::store::{
     Acted, AttemptDetail, Claimed, Counts, Enqueued, Finish, Finished, JobView, Lease, ListFilter, ListPage, NewJob,
-    Retention, Store, StoreError,
+    Retention, Standing, Standings, Store, StoreError,
 };
 
 /// Accepts everything and forgets it.
@@ -91,11 +91,11 @@ impl Store for NullStore {
         Ok(0)
     }
 
-    async fn paused_plugins(&self) -> Result<Vec<String>, StoreError> {
-        Ok(Vec::new())
+    async fn standings(&self) -> Result<Standings, StoreError> {
+        Ok(Standings::default())
     }
 
-    async fn set_paused(&self, _: &str, _: bool) -> Result<(), StoreError> {
+    async fn set_standing(&self, _: Standing) -> Result<(), StoreError> {
         Ok(())
     }
 

@@ -74,6 +74,8 @@ problem_kinds! {
     AttemptUnknown = "attempt-unknown", NOT_FOUND, "No such attempt";
     /// There is no such plugin.
     PluginUnknown = "plugin-unknown", NOT_FOUND, "No such plugin";
+    /// No job calls that downstream, and nothing is known of it.
+    DownstreamUnknown = "downstream-unknown", NOT_FOUND, "No such downstream";
     /// The path does not answer to this method; `Allow` says to which it does.
     MethodNotAllowed = "method-not-allowed", METHOD_NOT_ALLOWED, "Method not allowed";
     /// The body took too long.

@@ -25,7 +25,8 @@ use super::{downstreams, health, jobs, metrics, plugins};
     ),
     paths(
         jobs::list, jobs::enqueue, jobs::batch, jobs::show, jobs::attempt, jobs::cancel, jobs::retry, plugins::list,
-        plugins::show, plugins::put, plugins::remove, plugins::pause, plugins::resume, downstreams::list,
+        plugins::show, plugins::put, plugins::remove, plugins::pause, plugins::resume, downstreams::list, downstreams::show,
+        downstreams::hold, downstreams::release, downstreams::probe, downstreams::limit,
         health::healthz, health::readyz, metrics::metrics, openapi,
     ),
 )]

@@ -23,6 +23,7 @@ pub(super) use show::{__path_show, show};
 use super::State;
 use super::error::Problem;
 use super::state::unknown_plugin;
+use crate::store::Standing;
 
 /// The plugin as it stands: one that the folder knows, or whose jobs wait for it.
 fn find(state: &State, name: &str) -> Result<PluginDocument, Problem> {
@@ -37,7 +38,8 @@ fn find(state: &State, name: &str) -> Result<PluginDocument, Problem> {
 /// Pauses a plugin or lets it go on: on disk first, then in the gates.
 async fn set_paused(state: &State, name: &str, paused: bool) -> Result<PluginDocument, Problem> {
     find(state, name)?;
-    state.store.set_paused(name, paused).await?;
+    let standing = Standing::Plugin { name: name.to_owned(), paused };
+    state.store.set_standing(standing).await?;
     state.gates().set_paused(name, paused);
     state.wake.notify_one();
     tracing::info!(plugin.name = name, paused, "a person paused a plugin, or let it go on");

@@ -11,7 +11,7 @@ use super::plugins::{PluginFolder, ServedPlugin};
 use crate::clock::{Clock, UnixMs};
 use crate::config::Config;
 use crate::job::Gates;
-use crate::store::Store;
+use crate::store::{HealthKeeper, Store};
 use crate::telemetry::Metrics;
 
 /// What every handler shares. Cheap to clone.
@@ -23,6 +23,8 @@ pub struct State {
     pub loader: Arc<dyn PluginFolder>,
     /// Who may run now; asked why a job waits.
     pub gates: Arc<Mutex<Gates>>,
+    /// Records what people do to downstreams.
+    pub keeper: HealthKeeper,
     /// Woken when a gate may have opened.
     pub wake: Arc<Notify>,
     /// The settings.

@@ -24,6 +24,7 @@ use super::error::{PROBLEM_JSON, ProblemDocument, ProblemKind};
 use crate::clock::{Clock, UnixMs};
 use crate::config::Config;
 use crate::job::{Gates, PluginStanding};
+use crate::store::HealthKeeper;
 use crate::telemetry::Metrics;
 
 /// The moment at which every test happens: 2026-01-02T03:04:05.007Z.
@@ -54,10 +55,12 @@ impl Api {
     /// With these settings and no plugins.
     pub(super) fn with_config(config: Config) -> Self {
         let (store, plugins) = (Arc::<FakeStore>::default(), Arc::<FakePlugins>::default());
+        let gates = Arc::new(std::sync::Mutex::new(Gates::new(config.limits.concurrency)));
         let state = State {
             store: store.clone(),
             loader: plugins.clone(),
-            gates: Arc::new(std::sync::Mutex::new(Gates::new(config.limits.concurrency))),
+            keeper: HealthKeeper::new(store.clone(), gates.clone()),
+            gates,
             wake: Arc::default(),
             config: Arc::new(config),
             clock: Arc::new(FixedClock),

@@ -18,6 +18,7 @@ use crate::clock::{Chance, Clock, SystemClock};
 use crate::config::{self, Config};
 use crate::job::Gates;
 use crate::plugin::{HostSettings, Loader, PluginHost};
+use crate::store::HealthKeeper;
 use crate::store::sqlite::{SqliteOptions, SqliteStore};
 use crate::telemetry::{self, Metrics};
 use crate::worker::{Parts, Worker};
@@ -107,7 +108,9 @@ impl Running {
         let address = listener.local_addr()?;
         let host = PluginHost::start(host_settings(&config), clock.clone())?;
         let (loader, changes) = Loader::new(host, config.plugins.dir.clone(), clock.clone())?;
-        let gates = Arc::new(Mutex::new(Gates::new(config.limits.concurrency)));
+        let concurrency = config.limits.concurrency;
+        let gates = Arc::new(Mutex::new(Gates::judging(concurrency, config.breaker.policy(concurrency))));
+        let keeper = HealthKeeper::new(store.clone(), gates.clone());
         let wake = Arc::new(Notify::new());
         let metrics = Arc::new(Metrics::new());
         let ready = Arc::new(AtomicBool::new(false));
@@ -116,6 +119,7 @@ impl Running {
             store: store.clone(),
             loader: loader.clone(),
             gates: gates.clone(),
+            keeper: keeper.clone(),
             wake: wake.clone(),
             config: config.clone(),
             clock: clock.clone(),
@@ -127,7 +131,8 @@ impl Running {
             tokio::spawn(api::server::serve(listener, api::router(state), config.clone(), stop_serving.clone()));
         tracing::info!(address = %address, plugins = %config.plugins.dir.display(), "windlass listens");
         let handlers = loader.registry.clone();
-        let parts = Parts { store, loader, handlers, gates, wake, config: config.clone(), clock, chance, metrics };
+        let parts =
+            Parts { store, loader, handlers, gates, keeper, wake, config: config.clone(), clock, chance, metrics };
         let worker = Worker::start(parts, changes).await?;
         ready.store(true, Ordering::Release);
         tracing::info!("windlass is ready");

@@ -2,29 +2,85 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::job::health::{BreakerPolicy, HealthPolicy, LimiterPolicy};
 use crate::job::units::TimeSpan;
 
-/// When a downstream counts as down. Read and checked; this version does not act on it yet.
+/// When a downstream counts as down, how it is probed, and what it is given when it is back.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Breaker {
-    /// Failures in a row after which the downstream's jobs wait. 1 to 10000.
+    /// Failures in a row after which the downstream's jobs wait. 1 to 1000000000.
     pub failures: u32,
+    /// The share of failures in `window` after which they wait too, given four times `failures` calls. Above 0, to 1.
+    pub error_rate: f64,
+    /// How far back that share looks. 1s to 1h.
+    pub window: TimeSpan,
     /// How long after that the first probe is sent; the interval doubles.
     pub probe: TimeSpan,
     /// The longest interval between probes.
     pub probe_cap: TimeSpan,
+    /// Probes that may be out at the same time, where some hang. 1 to 100.
+    pub probes: u32,
+    /// Probes in a row that must go well before the jobs go on. 1 to 100.
+    pub successes: u32,
+    /// Attempts at once that a new downstream is given, and one that is back; it earns more. 1 to 10000.
+    pub initial: u32,
+    /// The longest that a downstream can hold its jobs by asking for a pause. 0s to 24h.
+    pub hold_cap: TimeSpan,
+    /// How many attempts of one job may end in a rate limit without being counted. 0 to 10000.
+    pub free_rate_limits: u32,
 }
 
 impl Default for Breaker {
     fn default() -> Self {
-        Self { failures: 5, probe: TimeSpan::from_secs(1), probe_cap: TimeSpan::from_secs(5) }
+        let HealthPolicy { breaker, limiter, hold_cap, free_rate_limits } = HealthPolicy::default();
+        Self {
+            failures: breaker.failures,
+            error_rate: breaker.error_rate,
+            window: TimeSpan(breaker.window),
+            probe: TimeSpan(breaker.probe),
+            probe_cap: TimeSpan(breaker.probe_cap),
+            probes: breaker.probes,
+            successes: breaker.successes,
+            initial: limiter.initial,
+            hold_cap: TimeSpan(hold_cap),
+            free_rate_limits,
+        }
     }
 }
 
 impl Breaker {
+    /// The policy of a host that runs so many attempts at once.
+    #[must_use]
+    pub fn policy(&self, concurrency: u32) -> HealthPolicy {
+        HealthPolicy {
+            breaker: BreakerPolicy {
+                failures: self.failures,
+                error_rate: self.error_rate,
+                window: self.window.0,
+                window_calls: self.failures.saturating_mul(4),
+                probe: self.probe.0,
+                probe_cap: self.probe_cap.0,
+                probes: self.probes,
+                successes: self.successes,
+            },
+            limiter: LimiterPolicy { initial: self.initial, floor: self.initial, ceiling: concurrency },
+            hold_cap: self.hold_cap.0,
+            free_rate_limits: self.free_rate_limits,
+        }
+    }
+
     pub(super) fn validate(&self) -> Result<(), String> {
-        super::file::within("breaker.failures", self.failures, 1, 10_000)?;
-        super::file::within("breaker.probe_cap", self.probe_cap, self.probe, TimeSpan::from_secs(86_400))
+        use super::file::within;
+        within("breaker.failures", self.failures, 1, 1_000_000_000)?;
+        within("breaker.error_rate", self.error_rate, f64::MIN_POSITIVE, 1.0)?;
+        within("breaker.window", self.window, TimeSpan::from_secs(1), TimeSpan::from_secs(3_600))?;
+        within("breaker.probe", self.probe, TimeSpan::from_ms(1), TimeSpan::from_secs(86_400))?;
+        within("breaker.probe_cap", self.probe_cap, self.probe, TimeSpan::from_secs(86_400))?;
+        within("breaker.probes", self.probes, 1, 100)?;
+        within("breaker.successes", self.successes, 1, 100)?;
+        within("breaker.initial", self.initial, 1, 10_000)?;
+        within("breaker.hold_cap", self.hold_cap, TimeSpan::from_ms(0), TimeSpan::from_secs(86_400))?;
+        within("breaker.free_rate_limits", self.free_rate_limits, 0, 10_000)
     }
 }

@@ -83,7 +83,8 @@ fn rate<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Rate>, D::E
     parse_rate(&text).map(Some).map_err(serde::de::Error::custom)
 }
 
-fn parse_rate(text: &str) -> Result<Rate, String> {
+/// Reads `100/s`, `30/m` or `5/h`.
+pub(crate) fn parse_rate(text: &str) -> Result<Rate, String> {
     let refusal = || format!("{text:?} is not a rate such as \"100/s\", \"30/m\" or \"5/h\"");
     let (count, unit) = text.split_once('/').ok_or_else(refusal)?;
     let count: u32 = count.trim().parse().map_err(|_| refusal())?;

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::health::{Change, Ended, Health, HealthPolicy};
+use super::health::{Act, Change, Ended, Health, HealthPolicy, Kept};
 use crate::clock::UnixMs;
 
 mod plugin_gate;
@@ -289,11 +289,16 @@ impl Gates {
         self.lanes.iter()
     }
 
-    /// Changes what is known of a downstream: a person's act, or what was kept.
-    pub fn change_health(&mut self, lane: &Lane, change: impl FnOnce(&HealthPolicy, &mut Health)) {
+    /// A person does something to a downstream.
+    pub fn act(&mut self, lane: &Lane, act: Act) {
         let health = self.lanes.entry(lane.clone()).or_insert_with(|| Health::new(&self.health));
-        change(&self.health, health);
+        health.act(&self.health, act);
         self.lane_opened(lane);
+    }
+
+    /// Says what was kept of a downstream.
+    pub fn restore_health(&mut self, lane: &Lane, kept: Kept) {
+        self.lanes.insert(lane.clone(), Health::restored(&self.health, kept));
     }
 
     /// The most attempts at once that a plugin's downstreams are ever given.

@@ -2,15 +2,19 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::gates::{Rate, WaitReason, Waiting};
 use super::outcome::{Evidence, Outcome, OutcomeKind};
 use crate::clock::UnixMs;
 
 pub mod breaker;
+mod kept;
 pub mod limiter;
 mod window;
 
 pub use breaker::{Breaker, BreakerPolicy, Opening, Role};
+pub use kept::{Act, ActKind, Kept};
 pub use limiter::{Limiter, LimiterPolicy};
 
 /// How downstreams are judged.
@@ -93,7 +97,8 @@ pub enum Change {
 }
 
 /// What a person set for one downstream.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Overrides {
     /// The most attempts at once.
     pub concurrency: Option<u32>,
@@ -102,10 +107,11 @@ pub struct Overrides {
 }
 
 /// Until when a downstream is left alone, and why.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hold {
-    /// Until then; the end of time where a person did not say.
-    pub until: UnixMs,
+    /// Until then; without it until a person releases it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub until: Option<UnixMs>,
     /// Why, for people.
     pub cause: String,
 }
@@ -117,6 +123,7 @@ pub struct Health {
     limiter: Limiter,
     hold: Option<Hold>,
     overrides: Overrides,
+    acts: Vec<Act>,
     running: u32,
     /// The moment, in fractions of a millisecond, at which the rate's allowance is whole again.
     whole_again_ms: f64,
@@ -131,6 +138,7 @@ impl Health {
             limiter: Limiter::new(&policy.limiter),
             hold: None,
             overrides: Overrides::default(),
+            acts: Vec::new(),
             running: 0,
             whole_again_ms: 0.0,
         }
@@ -138,19 +146,33 @@ impl Health {
 
     /// As it was kept when the host stopped.
     #[must_use]
-    pub fn restored(policy: &HealthPolicy, opening: Option<Opening>, hold: Option<Hold>, overrides: Overrides) -> Self {
-        let breaker = opening
-            .map_or_else(|| Breaker::new(&policy.breaker), |opening| Breaker::reopened(&policy.breaker, opening));
-        Self { breaker, hold, overrides, ..Self::new(policy) }
+    pub fn restored(policy: &HealthPolicy, kept: Kept) -> Self {
+        let mut health = Self::new(policy);
+        if let Some(opening) = kept.opening {
+            health.breaker = Breaker::reopened(&policy.breaker, opening);
+        }
+        (health.hold, health.overrides, health.acts) = (kept.hold, kept.overrides, kept.acts);
+        health
+    }
+
+    /// What is to be kept over a restart.
+    #[must_use]
+    pub fn kept(&self) -> Kept {
+        Kept {
+            opening: self.breaker.opening().cloned(),
+            hold: self.hold.clone(),
+            overrides: self.overrides,
+            acts: self.acts.clone(),
+        }
     }
 
     /// Why a due job does not start at this moment; none where it does. `ceiling` is the most attempts at once that
     /// the plugin or the host sets.
     #[must_use]
     pub fn why_waiting(&self, policy: &HealthPolicy, ceiling: u32, now: UnixMs) -> Option<Waiting> {
-        if let Some(hold) = self.hold.as_ref().filter(|hold| hold.until > now) {
-            let until = Some(hold.until).filter(|until| *until < FOR_EVER);
-            return Some(Waiting { reason: WaitReason::RetryAfter, until, detail: Some(hold.cause.clone()) });
+        if let Some(hold) = self.held(now) {
+            let detail = Some(hold.cause.clone());
+            return Some(Waiting { reason: WaitReason::RetryAfter, until: hold.until, detail });
         }
         if let Err(until) = self.breaker.may_start(&policy.breaker, now) {
             let detail = self.breaker.opening().map(|opening| opening.cause.clone());
@@ -215,8 +237,8 @@ impl Health {
                 let opened = self.breaker.fail(breaker, *started_at, now, cause, draw);
                 if let Some(delay) = delay.filter(|delay| !delay.is_zero()) {
                     let until = now.after(delay.min(policy.hold_cap));
-                    if self.hold.as_ref().is_none_or(|hold| hold.until < until) {
-                        self.hold = Some(Hold { until, cause: cause.clone() });
+                    if self.hold.as_ref().is_none_or(|hold| hold.until.is_some_and(|held| held < until)) {
+                        self.hold = Some(Hold { until: Some(until), cause: cause.clone() });
                         return Some(if opened { Change::Opened } else { Change::HeldUntil(until) });
                     }
                 }
@@ -232,29 +254,36 @@ impl Health {
         self.breaker.role(started_at) == Role::Probe
     }
 
-    /// A person, or a downstream, wants it left alone.
-    pub fn hold(&mut self, hold: Hold) {
-        self.hold = Some(hold);
-    }
-
-    /// A person lets it go on: neither hold nor breaker stands in the way. It begins small.
-    pub fn release(&mut self, policy: &HealthPolicy) {
-        self.hold = None;
-        if self.breaker.opening().is_some() {
-            self.breaker.close(&policy.breaker);
-            self.limiter.restart(&policy.limiter);
+    /// A person does something to it, and it is remembered.
+    pub fn act(&mut self, policy: &HealthPolicy, act: Act) {
+        match &act.what {
+            ActKind::Hold { until, reason } => {
+                let cause = reason.clone().unwrap_or_else(|| "a person holds it".to_owned());
+                self.hold = Some(Hold { until: *until, cause });
+            }
+            ActKind::Release => {
+                self.hold = None;
+                if self.breaker.opening().is_some() {
+                    self.breaker.close(&policy.breaker);
+                    self.limiter.restart(&policy.limiter);
+                }
+            }
+            ActKind::Probe => {
+                self.hold = None;
+                self.breaker.probe_now(act.at);
+            }
+            ActKind::Limit(overrides) => self.overrides = *overrides,
         }
+        if self.acts.len() >= kept::ACTS_MAX {
+            self.acts.remove(0);
+        }
+        self.acts.push(act);
     }
 
-    /// A person wants to know now.
-    pub fn probe_now(&mut self, now: UnixMs) {
-        self.hold = None;
-        self.breaker.probe_now(now);
-    }
-
-    /// A person sets its limits.
-    pub fn set_overrides(&mut self, overrides: Overrides) {
-        self.overrides = overrides;
+    /// What people did to it lately, oldest first.
+    #[must_use]
+    pub fn acts(&self) -> &[Act] {
+        &self.acts
     }
 
     /// What a person set.
@@ -272,7 +301,7 @@ impl Health {
     /// Until when it is left alone.
     #[must_use]
     pub fn held(&self, now: UnixMs) -> Option<&Hold> {
-        self.hold.as_ref().filter(|hold| hold.until > now)
+        self.hold.as_ref().filter(|hold| hold.until.is_none_or(|until| until > now))
     }
 
     /// The share of failures lately, and of how many calls.
@@ -301,6 +330,7 @@ impl Health {
             && self.opening().is_none()
             && self.held(now).is_none()
             && self.overrides == Overrides::default()
+            && self.acts.is_empty()
     }
 
     fn bounds(&self, policy: &HealthPolicy, ceiling: u32) -> LimiterPolicy {
@@ -309,5 +339,5 @@ impl Health {
     }
 }
 
-/// The end of a hold that has none.
-pub const FOR_EVER: UnixMs = UnixMs(253_402_300_799_000);
+#[cfg(test)]
+mod tests;

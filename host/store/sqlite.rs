@@ -18,7 +18,7 @@ use crate::job::live::LiveSet;
 use crate::job::{Admission, JobId};
 use crate::store::{
     Acted, AttemptDetail, Claimed, Counts, Enqueued, Finish, Finished, JobView, LaneCounts, Lease, ListFilter,
-    ListPage, NewJob, Retention, Store, StoreError,
+    ListPage, NewJob, Retention, Standing, Standings, Store, StoreError,
 };
 
 mod acts;
@@ -30,11 +30,11 @@ mod fault;
 mod finish;
 mod maintain;
 mod open;
-mod plugins;
 mod query;
 mod readers;
 mod recover;
 mod rows;
+mod standings;
 #[cfg(test)]
 mod tests;
 mod waiters;
@@ -303,14 +303,13 @@ impl Store for SqliteStore {
         self.ask(|to| Op::Prune { retention, now, most, to }).await
     }
 
-    async fn paused_plugins(&self) -> Result<Vec<String>, StoreError> {
+    async fn standings(&self) -> Result<Standings, StoreError> {
         self.shared.health()?;
-        self.shared.readers.read(plugins::paused).await
+        self.shared.readers.read(standings::read).await
     }
 
-    async fn set_paused(&self, plugin: &str, paused: bool) -> Result<(), StoreError> {
-        let plugin = plugin.to_owned();
-        self.ask(|to| Op::SetPaused { plugin, paused, to }).await
+    async fn set_standing(&self, standing: Standing) -> Result<(), StoreError> {
+        self.ask(|to| Op::SetStanding { standing, to }).await
     }
 
     fn health(&self) -> Result<(), StoreError> {

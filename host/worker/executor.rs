@@ -19,6 +19,8 @@ use crate::store::{Claimed, Finish};
 pub(super) struct Executor {
     pub(super) parts: Parts,
     pub(super) finishes: mpsc::Sender<Finish>,
+    /// Takes the downstreams whose health is to be kept.
+    pub(super) changed: mpsc::UnboundedSender<Lane>,
     /// Fires when running attempts must be handed back.
     pub(super) stop_now: CancellationToken,
 }
@@ -37,7 +39,7 @@ impl<'a> Place<'a> {
     }
 
     /// Gives it back, with what the attempt says of its downstream. Tells people what changed.
-    fn end(mut self, sign: Sign, evidence: &Evidence) -> Judged {
+    fn end(mut self, sign: Sign, evidence: &Evidence, changed: &mpsc::UnboundedSender<Lane>) -> Judged {
         let lane = self.lane.take().expect("a place ends once");
         let calls_us: u64 = evidence.exchanges.iter().map(|exchange| exchange.total_us).sum();
         let latency = (!evidence.exchanges.is_empty()).then(|| Duration::from_micros(calls_us));
@@ -46,6 +48,10 @@ impl<'a> Place<'a> {
         self.parts.wake.notify_one();
         if let Some(change) = &judged.change {
             tell(&lane, change, &ended.sign);
+        }
+        if judged.to_keep {
+            // Nobody keeps it any more where the host has stopped.
+            let _ = changed.send(lane);
         }
         judged
     }
@@ -92,7 +98,7 @@ impl Executor {
         let sign = Sign::of(&outcome, &evidence);
         let is_rate_limit = matches!(sign, Sign::Busy(..));
         // The room is free when the guest is gone, not when the disk is done.
-        let judged = place.end(sign, &evidence);
+        let judged = place.end(sign, &evidence, &self.changed);
         let is_free = judged.was_probe || is_rate_limit && self.forgives(&claimed);
         let finish = self.finish(claimed, outcome, evidence, &policy, is_free);
         self.pass_on(finish).await;

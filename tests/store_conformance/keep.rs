@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use windlass::clock::UnixMs;
+use windlass::job::Lane;
+use windlass::job::health::{Hold, Kept};
 use windlass::job::{JobId, State};
-use windlass::store::{Enqueued, ListFilter, Retention, Store};
+use windlass::store::{Enqueued, ListFilter, Retention, Standing, Store};
 
 use crate::support::*;
 
@@ -70,10 +72,22 @@ pub async fn a_key_outlives_its_job_for_a_day(harness: &dyn Harness) {
 pub async fn paused_plugins_stay_paused(harness: &dyn Harness) {
     let store = harness.open();
     for (plugin, paused) in [("b", true), ("a", true), ("a", true), ("c", true), ("c", false), ("d", false)] {
-        store.set_paused(plugin, paused).await.unwrap();
+        store.set_standing(Standing::Plugin { name: plugin.to_owned(), paused }).await.unwrap();
     }
     drop(store);
-    assert_eq!(harness.open().paused_plugins().await.unwrap(), ["a", "b"]);
+    assert_eq!(harness.open().standings().await.unwrap().paused_plugins, ["a", "b"]);
+}
+
+pub async fn what_is_known_of_downstreams_is_kept(harness: &dyn Harness) {
+    let store = harness.open();
+    let hold =
+        |cause: &str| Kept { hold: Some(Hold { until: Some(at(7)), cause: cause.to_owned() }), ..Kept::default() };
+    for (downstream, kept) in [("a", hold("one")), ("b", hold("two")), ("a", hold("three")), ("b", Kept::default())] {
+        store.set_standing(Standing::Downstream { lane: Lane::new("erp", downstream), kept }).await.unwrap();
+    }
+    drop(store);
+    let kept = harness.open().standings().await.unwrap().downstreams;
+    assert_eq!(kept, [(Lane::new("erp", "a"), hold("three"))]);
 }
 
 pub async fn nothing_comes_back_of_what_was_pruned(harness: &dyn Harness) {

@@ -1,6 +1,6 @@
 //! A store in memory: as much of one as the API can see.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -13,7 +13,7 @@ use crate::job::spec::JSON;
 use crate::job::{Admission, IdSource, JobId, JobSpec, Lane, OutcomeKind, State};
 use crate::store::{
     Act, ActKind, Acted, AttemptDetail, AttemptView, Claimed, Counts, Enqueued, Finish, Finished, JobView, LaneCounts,
-    Lease, ListFilter, ListPage, NewJob, Retention, Store, StoreError,
+    Lease, ListFilter, ListPage, NewJob, Retention, Standing, Standings, Store, StoreError,
 };
 
 /// A due job of that plugin.
@@ -81,6 +81,7 @@ struct Inner {
     jobs: Vec<Kept>,
     ids: Option<IdSource>,
     paused: BTreeSet<String>,
+    health: BTreeMap<Lane, crate::job::health::Kept>,
     retried_with: Vec<u32>,
     failure: Option<StoreError>,
 }
@@ -95,6 +96,11 @@ pub(in super::super) struct FakeStore {
 }
 
 impl FakeStore {
+    /// What was recorded of downstreams.
+    pub(in super::super) fn health(&self) -> BTreeMap<Lane, crate::job::health::Kept> {
+        self.inner.lock().unwrap().health.clone()
+    }
+
     /// From here on every call fails with this, or none does.
     pub(in super::super) fn fail_with(&self, failure: Option<StoreError>) {
         self.inner.lock().unwrap().failure = failure;
@@ -263,13 +269,13 @@ impl Store for FakeStore {
         counts
     }
 
-    async fn set_paused(&self, plugin: &str, paused: bool) -> Result<(), StoreError> {
+    async fn set_standing(&self, standing: Standing) -> Result<(), StoreError> {
         self.check()?;
         let mut inner = self.inner.lock().unwrap();
-        if paused {
-            inner.paused.insert(plugin.to_owned());
-        } else {
-            inner.paused.remove(plugin);
+        match standing {
+            Standing::Plugin { name, paused: true } => _ = inner.paused.insert(name),
+            Standing::Plugin { name, paused: false } => _ = inner.paused.remove(&name),
+            Standing::Downstream { lane, kept } => _ = inner.health.insert(lane, kept),
         }
         Ok(())
     }
@@ -316,7 +322,7 @@ impl Store for FakeStore {
         unreachable!("the API deletes nothing")
     }
 
-    async fn paused_plugins(&self) -> Result<Vec<String>, StoreError> {
+    async fn standings(&self) -> Result<Standings, StoreError> {
         unreachable!("the worker reads this at the start")
     }
 }

@@ -1,10 +1,12 @@
 //! The gate of one plugin.
 
+use serde::{Deserialize, Serialize};
+
 use super::{PluginLimits, PluginStanding, WaitReason, Waiting};
 use crate::clock::UnixMs;
 
 /// So many starts per second, with a burst of as many as fit into one second (the generic cell rate algorithm).
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Rate {
     /// Starts per second.
     pub per_second: f64,

@@ -1,3 +1,5 @@
+//! Each gate by itself, and rates over any stretch of time.
+
 use proptest::prelude::*;
 
 use super::*;

@@ -7,8 +7,11 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::window::ErrorWindow;
 use crate::clock::UnixMs;
+use crate::job::units::TimeSpan;
 
 /// When a breaker opens, how it probes, and when it closes.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -47,19 +50,20 @@ impl Default for BreakerPolicy {
 }
 
 /// What is known of a downstream that is down.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Opening {
     /// Since when.
     pub since: UnixMs,
     /// Why, for people.
     pub cause: String,
     /// The interval between probes by now.
-    pub interval: Duration,
+    pub interval: TimeSpan,
     /// When the next probe may start.
     pub next_probe: UnixMs,
     /// Probes that have gone well in a row.
     pub successes: u32,
     /// Probes that are out. Not kept over a restart: they end with the host.
+    #[serde(skip)]
     pub out: u32,
 }
 
@@ -122,7 +126,7 @@ impl Breaker {
     pub fn start(&mut self, now: UnixMs) {
         if let Some(opening) = &mut self.opening {
             opening.out += 1;
-            opening.next_probe = now.after(opening.interval);
+            opening.next_probe = now.after(opening.interval.0);
         }
     }
 
@@ -174,8 +178,8 @@ impl Breaker {
         if role == Role::Probe {
             opening.out = opening.out.saturating_sub(1);
             opening.successes = 0;
-            opening.interval = (opening.interval * 2).min(policy.probe_cap).max(policy.probe);
-            opening.next_probe = now.after(spread(opening.interval, draw));
+            opening.interval = TimeSpan((opening.interval.0 * 2).min(policy.probe_cap).max(policy.probe));
+            opening.next_probe = now.after(spread(opening.interval.0, draw));
             cause.clone_into(&mut opening.cause);
         }
         false
@@ -206,7 +210,7 @@ impl Breaker {
         self.opening = Some(Opening {
             since: now,
             cause: cause.to_owned(),
-            interval: policy.probe,
+            interval: TimeSpan(policy.probe),
             next_probe: now.after(spread(policy.probe, draw)),
             successes: 0,
             out: 0,
@@ -304,7 +308,7 @@ mod tests {
         let mut breaker = opened();
         assert!(!breaker.succeed(&POLICY(), at(50), at(200)), "it began before the opening");
         assert!(!fail(&mut breaker, 60, 300));
-        assert_eq!(breaker.opening().unwrap().interval, Duration::from_secs(1));
+        assert_eq!(breaker.opening().unwrap().interval, TimeSpan::from_secs(1));
         breaker.start(at(1_100));
         assert!(!breaker.succeed(&POLICY(), at(1_100), at(1_110)));
         assert_eq!(breaker.may_start(&POLICY(), at(1_110)), Ok(()), "the next follows at once");
@@ -360,7 +364,7 @@ mod tests {
                     }
                 }
                 if let Some(opening) = breaker.opening() {
-                    prop_assert!(opening.interval <= policy.probe_cap && opening.interval >= policy.probe);
+                    prop_assert!((policy.probe..=policy.probe_cap).contains(&opening.interval.0));
                     prop_assert!(opening.next_probe <= at(now).after(policy.probe_cap.mul_f64(1.1)));
                 }
             }

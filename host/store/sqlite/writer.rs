@@ -15,7 +15,7 @@ use super::fault::{Fault, Outcome};
 use super::recover::{self, Numbers};
 use crate::clock::{Chance, UnixMs};
 use crate::job::{IdSource, JobId};
-use crate::store::{Acted, Enqueued, Finish, Finished, Lease, Retention, StoreError};
+use crate::store::{Acted, Enqueued, Finish, Finished, Lease, Retention, Standing, StoreError};
 
 /// How many calls one transaction serves at most.
 const GROUP_OPS_MAX: usize = 4_096;
@@ -81,9 +81,8 @@ pub(super) enum Op {
         most: usize,
         to: To<usize>,
     },
-    SetPaused {
-        plugin: String,
-        paused: bool,
+    SetStanding {
+        standing: Standing,
         to: To<()>,
     },
 }
@@ -229,8 +228,8 @@ impl Writer {
                 let answer = self.prune(retention, now, most, group);
                 group.answer(to, answer)
             }
-            Op::SetPaused { plugin, paused, to } => {
-                let answer = self.set_paused(&plugin, paused);
+            Op::SetStanding { standing, to } => {
+                let answer = self.set_standing(standing);
                 group.answer(to, answer)
             }
         }
@@ -373,7 +372,7 @@ impl Op {
             Self::Start { to, .. }
             | Self::Release { to, .. }
             | Self::Unhold { to, .. }
-            | Self::SetPaused { to, .. } => group.answer(to, Err(lost())),
+            | Self::SetStanding { to, .. } => group.answer(to, Err(lost())),
         };
     }
 }

@@ -1,3 +1,5 @@
+//! The limit against modelled downstreams.
+
 use proptest::prelude::*;
 
 use super::*;

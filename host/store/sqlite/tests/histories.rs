@@ -102,7 +102,8 @@ impl History {
     /// What an opening would find on disk at this moment.
     async fn on_disk(&self) -> BTreeMap<JobId, Unfinished> {
         // The last starts ride a commit: this one.
-        self.store.set_paused("echo", true).await.unwrap();
+        let standing = Standing::Plugin { name: "echo".to_owned(), paused: true };
+        self.store.set_standing(standing).await.unwrap();
         let copy = TempDir::new().unwrap();
         for name in ["windlass.db", "windlass.db-wal"] {
             let path = self.store.shared.readers.path().with_file_name(name);

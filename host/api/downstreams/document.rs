@@ -1,0 +1,220 @@
+//! A downstream, as it is told.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Serialize;
+
+use super::super::State;
+use super::super::error::{Problem, ProblemKind};
+use crate::clock::UnixMs;
+use crate::job::health::{ActKind, Health, Overrides};
+use crate::job::{Lane, Waiting};
+use crate::store::LaneCounts;
+
+/// A downstream.
+#[derive(Clone, Debug, Default, Serialize, utoipa::ToSchema)]
+pub struct DownstreamDocument {
+    /// Its key.
+    pub key: String,
+    /// How many attempts call it.
+    pub running: u64,
+    /// How many due jobs wait for it.
+    pub waiting: u64,
+    /// The plugins through which it is called. Health, limits and fairness are each one's own.
+    pub plugins: Vec<DownstreamPlugin>,
+}
+
+/// One plugin's part in a downstream.
+#[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
+pub struct DownstreamPlugin {
+    /// The plugin.
+    pub plugin: String,
+    /// How many of its attempts call the downstream.
+    pub running: u64,
+    /// How many of its due jobs wait, those that wait for a grant included.
+    pub waiting: u64,
+    /// How many of its jobs wait for a grant.
+    pub held: u64,
+    /// How many of its jobs are not due yet.
+    pub later: u64,
+    /// Why a due job would not start at this moment; absent where it would.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub blocked: Option<Waiting>,
+    /// Whether the downstream counts as down.
+    pub breaker: BreakerState,
+    /// Its outage, while there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub outage: Option<Outage>,
+    /// Until when it is left alone, where it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hold: Option<HeldUntil>,
+    /// The share of failures among the calls of the last while, from 0 to 1; absent without calls.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error_rate: Option<f64>,
+    /// How many attempts at once it is given by now; absent where nothing is known of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limit: Option<u32>,
+    /// The most attempts at once that a person set.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub concurrency: Option<u32>,
+    /// The most starts per second that a person set.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rate_per_second: Option<f64>,
+    /// What people did to it lately, oldest first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub acts: Vec<DownstreamAct>,
+}
+
+/// Whether a downstream counts as down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum BreakerState {
+    /// It is well: its jobs flow.
+    Closed,
+    /// It is down: its jobs wait.
+    Open,
+    /// It is being probed.
+    HalfOpen,
+}
+
+/// What is known of an outage.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+pub struct Outage {
+    /// Since when.
+    #[schema(value_type = String, format = DateTime)]
+    pub since: UnixMs,
+    /// What the last failure was.
+    pub cause: String,
+    /// When the next probe may start.
+    #[schema(value_type = String, format = DateTime)]
+    pub next_probe: UnixMs,
+    /// Probes that are out.
+    pub probes_out: u32,
+}
+
+/// A pause that the downstream asked for, or a person ordered.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+pub struct HeldUntil {
+    /// Until then; absent where it is until somebody releases it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub until: Option<UnixMs>,
+    /// Why.
+    pub cause: String,
+}
+
+/// What a person did to a downstream.
+#[derive(Clone, Debug, PartialEq, Serialize, utoipa::ToSchema)]
+pub struct DownstreamAct {
+    /// When.
+    #[schema(value_type = String, format = DateTime)]
+    pub at: UnixMs,
+    /// What: `hold`, `release`, `probe` or `limit`.
+    pub what: &'static str,
+}
+
+/// All downstreams with unfinished jobs, and those of which anything is known, by key.
+pub(super) fn all(state: &State) -> Vec<DownstreamDocument> {
+    told(state, None)
+}
+
+/// One of them.
+pub(super) fn one(state: &State, key: &str) -> Result<DownstreamDocument, Problem> {
+    told(state, Some(key)).pop().ok_or_else(|| unknown(key))
+}
+
+pub(super) fn unknown(key: &str) -> Problem {
+    Problem::new(
+        ProblemKind::DownstreamUnknown,
+        format!("no job calls the downstream {key:?}, and nothing is known of it"),
+    )
+}
+
+/// The lanes of that key, by plugin.
+pub(super) fn lanes_of(state: &State, key: &str) -> BTreeSet<Lane> {
+    let counted = state.store.counts().lanes.into_iter().map(|lane| lane.lane);
+    let known: Vec<_> = state.gates().known().map(|(lane, _)| lane.clone()).collect();
+    counted.chain(known).filter(|lane| &*lane.downstream == key).collect()
+}
+
+fn told(state: &State, only: Option<&str>) -> Vec<DownstreamDocument> {
+    let now = state.now();
+    let mut lanes: BTreeMap<Lane, LaneCounts> = BTreeMap::new();
+    for counts in state.store.counts().lanes {
+        lanes.insert(counts.lane.clone(), counts);
+    }
+    let gates = state.gates();
+    for (lane, health) in gates.known() {
+        if !health.is_plain(now) {
+            lanes.entry(lane.clone()).or_insert_with(|| nothing(lane.clone()));
+        }
+    }
+    let mut downstreams: BTreeMap<String, DownstreamDocument> = BTreeMap::new();
+    for counts in lanes.into_values().filter(|counts| only.is_none_or(|key| &*counts.lane.downstream == key)) {
+        let key = counts.lane.downstream.to_string();
+        let told = downstreams.entry(key.clone()).or_insert_with(|| DownstreamDocument { key, ..Default::default() });
+        let ceiling = gates.ceiling(&counts.lane.plugin);
+        let mut part = DownstreamPlugin::of(&counts, gates.why_waiting(&counts.lane, now));
+        if let Some(health) = gates.health(&counts.lane) {
+            part.tell(health, health.limit(gates.health_policy(), ceiling), now);
+        }
+        told.running += part.running;
+        told.waiting += part.waiting;
+        told.plugins.push(part);
+    }
+    downstreams.into_values().collect()
+}
+
+fn nothing(lane: Lane) -> LaneCounts {
+    LaneCounts { lane, available: 0, running: 0, later: 0, held: 0 }
+}
+
+impl DownstreamPlugin {
+    fn of(counts: &LaneCounts, blocked: Option<Waiting>) -> Self {
+        Self {
+            plugin: counts.lane.plugin.to_string(),
+            running: counts.running,
+            waiting: counts.available + counts.held,
+            held: counts.held,
+            later: counts.later,
+            blocked,
+            breaker: BreakerState::Closed,
+            outage: None,
+            hold: None,
+            error_rate: None,
+            limit: None,
+            concurrency: None,
+            rate_per_second: None,
+            acts: Vec::new(),
+        }
+    }
+
+    fn tell(&mut self, health: &Health, limit: u32, now: UnixMs) {
+        if let Some(opening) = health.opening() {
+            let is_probed = opening.out > 0 || opening.successes > 0;
+            self.breaker = if is_probed { BreakerState::HalfOpen } else { BreakerState::Open };
+            self.outage = Some(Outage {
+                since: opening.since,
+                cause: opening.cause.clone(),
+                next_probe: opening.next_probe,
+                probes_out: opening.out,
+            });
+        }
+        self.hold = health.held(now).map(|hold| HeldUntil { until: hold.until, cause: hold.cause.clone() });
+        let (error_rate, calls) = health.error_rate(now);
+        self.error_rate = (calls > 0).then_some(error_rate);
+        self.limit = Some(limit);
+        let Overrides { concurrency, rate } = health.overrides();
+        (self.concurrency, self.rate_per_second) = (concurrency, rate.map(|rate| rate.per_second));
+        self.acts = health.acts().iter().map(|act| DownstreamAct { at: act.at, what: word(&act.what) }).collect();
+    }
+}
+
+fn word(what: &ActKind) -> &'static str {
+    match what {
+        ActKind::Hold { .. } => "hold",
+        ActKind::Release => "release",
+        ActKind::Probe => "probe",
+        ActKind::Limit(_) => "limit",
+    }
+}

@@ -1,0 +1,39 @@
+//! `GET /v1/downstreams/{key}`: one of them.
+
+use axum::Json;
+use axum::extract::{Path, State as Shared};
+
+use super::super::State;
+use super::super::error::{Problem, ProblemDocument};
+use super::document::{self, DownstreamDocument};
+
+/// One downstream
+#[utoipa::path(
+    get, path = "/v1/downstreams/{key}", tag = "downstreams",
+    params(("key" = String, Path, description = "The downstream's key")),
+    responses(
+        (status = 200, description = "The downstream", body = DownstreamDocument),
+        (status = 404, description = "No job calls it and nothing is known of it", body = ProblemDocument, content_type = "application/problem+json"),
+    ),
+)]
+pub(in super::super) async fn show(
+    Shared(state): Shared<State>,
+    Path(key): Path<String>,
+) -> Result<Json<DownstreamDocument>, Problem> {
+    document::one(&state, &key).map(Json)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::error::ProblemKind;
+    use crate::api::testing::{Api, json};
+
+    #[tokio::test]
+    async fn one_is_told_as_in_the_list() {
+        let api = Api::new().plugin("a");
+        api.enqueue(json!({"plugin": "a", "downstream": "the erp", "payload": 1})).await;
+        let told = api.get("/v1/downstreams/the%20erp").await.json();
+        assert_eq!(told, api.get("/v1/downstreams").await.json()["downstreams"][0]);
+        api.get("/v1/downstreams/nobody").await.problem(ProblemKind::DownstreamUnknown);
+    }
+}

@@ -1,0 +1,144 @@
+//! What a downstream is allowed, by what its attempts say of it.
+
+use super::*;
+use crate::job::outcome::{Completion, Exchange, Fault, HostFault, Setback};
+
+const CEILING: u32 = 256;
+
+fn at(ms: i64) -> UnixMs {
+    UnixMs(ms)
+}
+
+fn end(health: &mut Health, started: i64, now: i64, sign: Sign) -> Option<Change> {
+    let ended = Ended { started_at: at(started), sign, latency: Some(Duration::from_millis(5)) };
+    health.end(&HealthPolicy::default(), CEILING, &ended, at(now), 0.0)
+}
+
+fn reason(health: &Health, now: i64) -> Option<WaitReason> {
+    health.why_waiting(&HealthPolicy::default(), CEILING, at(now)).map(|waiting| waiting.reason)
+}
+
+fn down() -> Health {
+    let mut health = Health::new(&HealthPolicy::default());
+    for n in 0..5 {
+        health.start(at(n));
+        let change = end(&mut health, n, n, Sign::Ill("503".into()));
+        assert_eq!(change, (n == 4).then_some(Change::Opened));
+    }
+    health
+}
+
+#[test]
+fn a_downstream_that_is_down_is_left_alone_and_begins_small_when_it_is_back() {
+    let mut health = down();
+    assert_eq!(reason(&health, 500), Some(WaitReason::BreakerOpen));
+    assert_eq!(reason(&health, 1_004), None);
+    health.start(at(1_004));
+    assert!(health.is_probe(at(1_004)) && !health.is_probe(at(3)));
+    assert_eq!(reason(&health, 1_005), Some(WaitReason::BreakerOpen));
+    assert_eq!(end(&mut health, 1_004, 1_010, Sign::Well), None);
+    health.start(at(1_010));
+    assert_eq!(end(&mut health, 1_010, 1_020, Sign::Well), Some(Change::Closed));
+    assert_eq!(health.limit(&HealthPolicy::default(), CEILING), HealthPolicy::default().limiter.initial);
+    assert_eq!(reason(&health, 1_020), None);
+}
+
+#[test]
+fn a_wish_for_a_pause_holds_everybody_and_is_clamped() {
+    let mut health = Health::new(&HealthPolicy::default());
+    health.start(at(0));
+    let change = end(&mut health, 0, 10, Sign::Busy(Some(Duration::from_secs(7)), "429".into()));
+    assert_eq!(change, Some(Change::HeldUntil(at(7_010))));
+    assert_eq!((reason(&health, 7_009), reason(&health, 7_010)), (Some(WaitReason::RetryAfter), None));
+    health.start(at(20));
+    end(&mut health, 20, 20, Sign::Busy(Some(Duration::from_secs(1)), "429".into()));
+    assert_eq!(health.held(at(20)).unwrap().until, Some(at(7_010)), "a shorter one does not shorten it");
+    health.start(at(20));
+    end(&mut health, 20, 30, Sign::Busy(Some(Duration::from_secs(1 << 40)), "429".into()));
+    assert_eq!(health.held(at(30)).unwrap().until, Some(at(300_030)));
+}
+
+#[test]
+fn the_limit_bounds_what_runs_at_once() {
+    let mut health = Health::new(&HealthPolicy::default());
+    let initial = health.limit(&HealthPolicy::default(), CEILING);
+    for _ in 0..initial {
+        assert_eq!(reason(&health, 0), None);
+        health.start(at(0));
+    }
+    assert_eq!(reason(&health, 0), Some(WaitReason::Concurrency));
+    health.give_back(at(0), at(1));
+    assert_eq!(reason(&health, 1), None);
+    assert_eq!(health.limit(&HealthPolicy::default(), 2), 2, "never above the plugin's own");
+}
+
+#[test]
+fn a_person_can_hold_release_probe_and_limit_it() {
+    let policy = HealthPolicy::default();
+    let mut health = down();
+    let mut act = |now, what| health.act(&policy, Act { at: at(now), what });
+    act(10, ActKind::Hold { until: None, reason: Some("maintenance".into()) });
+    act(20, ActKind::Limit(Overrides { concurrency: Some(1), rate: Some(Rate { per_second: 1.0 }) }));
+    let waiting = health.why_waiting(&policy, CEILING, at(30)).unwrap();
+    assert_eq!(
+        (waiting.reason, waiting.until, waiting.detail.as_deref()),
+        (WaitReason::RetryAfter, None, Some("maintenance"))
+    );
+
+    let mut again =
+        Health::restored(&policy, serde_json::from_str(&serde_json::to_string(&health.kept()).unwrap()).unwrap());
+    assert_eq!(again.kept(), health.kept());
+    again.act(&policy, Act { at: at(40), what: ActKind::Probe });
+    assert_eq!(reason(&again, 40), None, "one may start");
+    again.start(at(40));
+    assert_eq!(reason(&again, 40), Some(WaitReason::BreakerOpen));
+    again.act(&policy, Act { at: at(50), what: ActKind::Release });
+    assert_eq!(reason(&again, 50), Some(WaitReason::Concurrency), "its own limit is left");
+    again.give_back(at(40), at(60));
+    assert_eq!(reason(&again, 60), Some(WaitReason::RateLimit));
+    assert_eq!(reason(&again, 1_040), None);
+    assert_eq!(again.acts().len(), 4);
+    for n in 0..100 {
+        again.act(&policy, Act { at: at(n), what: ActKind::Release });
+    }
+    assert_eq!(again.acts().len(), kept::ACTS_MAX);
+}
+
+#[test]
+fn only_what_the_downstream_did_is_a_sign_of_its_health() {
+    let exchange = |error: Option<&str>| Exchange {
+        method: "POST".into(),
+        url: "http://a.example/".into(),
+        status: None,
+        error: error.map(str::to_owned),
+        started_at: at(0),
+        head_us: None,
+        total_us: 5,
+        sent_bytes: 0,
+        received_bytes: 0,
+    };
+    let evidence = |exchanges| Evidence { exchanges, ..Evidence::default() };
+    let (none, answered, cut) =
+        (evidence(vec![]), evidence(vec![exchange(None)]), evidence(vec![exchange(Some("the attempt ended"))]));
+    let setback = |delay_ms| Setback { message: "m".into(), code: None, delay_ms };
+    let fault = || Fault { message: "m".into(), code: None };
+    let host = |fault| Outcome::Host(fault, "m".into());
+    let ill = || Sign::Ill("m".into());
+    for (outcome, evidence, sign) in [
+        (Outcome::Completed(Completion::default()), &answered, Sign::Well),
+        (Outcome::Completed(Completion::default()), &none, Sign::Nothing),
+        (Outcome::Reject(fault()), &answered, Sign::Well),
+        (Outcome::TryAgain(setback(None)), &answered, ill()),
+        (Outcome::TryAgain(setback(None)), &none, Sign::Nothing),
+        (Outcome::UnknownOutcome(fault()), &cut, ill()),
+        (Outcome::RateLimited(setback(Some(7))), &answered, Sign::Busy(Some(Duration::from_millis(7)), "m".into())),
+        (host(HostFault::Deadline), &cut, ill()),
+        (host(HostFault::Deadline), &answered, Sign::Nothing),
+        (host(HostFault::Trap), &answered, Sign::Nothing),
+        (host(HostFault::Denied), &cut, Sign::Nothing),
+        (host(HostFault::Cancelled), &cut, Sign::Nothing),
+        (host(HostFault::Interrupted), &cut, Sign::Nothing),
+    ] {
+        assert_eq!(Sign::of(&outcome, evidence), sign, "{outcome:?}");
+    }
+}
