@@ -9,6 +9,7 @@ use crate::telemetry::LogFormat;
 
 mod client;
 mod demo;
+mod downstreams;
 mod enqueue;
 mod jobs;
 mod plugin;
@@ -32,6 +33,8 @@ enum Command {
     /// Look at jobs, cancel them, try them again.
     #[command(subcommand)]
     Jobs(jobs::JobsCommand),
+    /// See how the systems that jobs call are; hold, release, probe and bound them.
+    Downstreams(downstreams::DownstreamsArgs),
     /// Look at plugins, check and change them.
     #[command(subcommand)]
     Plugin(plugin::PluginCommand),
@@ -102,6 +105,7 @@ impl Cli {
             Command::Demo(args) => demo::run(&args),
             Command::Enqueue(args) => block_on(enqueue::run(args)),
             Command::Jobs(command) => block_on(jobs::run(command)),
+            Command::Downstreams(args) => block_on(downstreams::run(args)),
             Command::Plugin(command) => block_on(plugin::run(command)),
         }
     }

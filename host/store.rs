@@ -9,15 +9,16 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::UnixMs;
-use crate::job::health::Kept;
 use crate::job::{
     Admission, Completion, Disposition, EndState, Evidence, Exchange, JobId, JobSpec, Lane, LogLine, OutcomeKind, State,
 };
 
 mod keeper;
 pub mod sqlite;
+mod standing;
 
 pub use keeper::HealthKeeper;
+pub use standing::{Standing, Standings};
 
 /// A failure of the store. Nothing that it answers to has been acknowledged.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -305,34 +306,6 @@ impl Retention {
             EndState::Discarded => self.discarded,
         }
     }
-}
-
-/// How plugins and downstreams stand, as far as it survives a restart.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Standings {
-    /// The plugins that a person paused, by name.
-    pub paused_plugins: Vec<String>,
-    /// The downstreams of which there is something to keep.
-    pub downstreams: Vec<(Lane, Kept)>,
-}
-
-/// How one plugin or downstream stands.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Standing {
-    /// A plugin is paused, or no longer.
-    Plugin {
-        /// Its name.
-        name: String,
-        /// Whether it is.
-        paused: bool,
-    },
-    /// What is to be kept of a downstream; nothing where there is nothing to keep.
-    Downstream {
-        /// Through which plugin it is called, and its key.
-        lane: Lane,
-        /// What is kept.
-        kept: Kept,
-    },
 }
 
 /// A durable queue of jobs.

@@ -144,10 +144,8 @@ fn told(state: &State, only: Option<&str>) -> Vec<DownstreamDocument> {
         lanes.insert(counts.lane.clone(), counts);
     }
     let gates = state.gates();
-    for (lane, health) in gates.known() {
-        if !health.is_plain(now) {
-            lanes.entry(lane.clone()).or_insert_with(|| nothing(lane.clone()));
-        }
+    for (lane, _) in gates.known() {
+        lanes.entry(lane.clone()).or_insert_with(|| nothing(lane.clone()));
     }
     let mut downstreams: BTreeMap<String, DownstreamDocument> = BTreeMap::new();
     for counts in lanes.into_values().filter(|counts| only.is_none_or(|key| &*counts.lane.downstream == key)) {
