@@ -190,6 +190,7 @@ impl Handler for Native {
             method: "POST".to_owned(),
             url: url.to_owned(),
             status: Some(status),
+            retry_after_ms: None,
             error: None,
             started_at,
             head_us: Some(head_us),

@@ -203,7 +203,9 @@ impl Gates {
 
     /// Says how a plugin stands.
     pub fn set_standing(&mut self, plugin: &str, standing: PluginStanding) {
-        self.plugin(plugin).standing = standing;
+        let gate = self.plugin(plugin);
+        gate.standing = standing;
+        gate.forgive();
         self.plugin_opened(plugin);
     }
 
@@ -242,11 +244,19 @@ impl Gates {
         let Some(health) = self.lanes.get_mut(lane) else {
             return Judged { was_probe: false, change: None, to_keep: false };
         };
-        let was_probe = health.is_probe(ended.started_at);
+        let was_downstream_probe = health.is_probe(ended.started_at);
         let change = health.end(&self.health, ceiling, ended, now, draw);
         self.lane_opened(lane);
         self.sweep(now);
-        Judged { was_probe, to_keep: was_probe || change.is_some(), change }
+        let gate = self.plugin(&lane.plugin);
+        let was_plugin_probe = gate.is_probe(ended.started_at);
+        let of_plugin = gate.end(ended, now, draw);
+        self.plugin_opened(&lane.plugin);
+        Judged {
+            was_probe: was_downstream_probe || was_plugin_probe,
+            to_keep: was_downstream_probe || change.is_some(),
+            change: change.or(of_plugin),
+        }
     }
 
     /// Gives back the place of an attempt that never began, or says nothing of its downstream.
@@ -255,6 +265,8 @@ impl Gates {
         if let Some(health) = self.lanes.get_mut(lane) {
             health.give_back(started_at, now);
         }
+        self.plugin(&lane.plugin).give_back(started_at, now);
+        self.plugin_opened(&lane.plugin);
         self.lane_opened(lane);
     }
 

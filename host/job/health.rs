@@ -50,7 +50,11 @@ pub enum Sign {
     Ill(String),
     /// It asked everybody to wait; for how long, where it said so.
     Busy(Option<Duration>, String),
-    /// Nothing: the plugin never called it, or failed by itself.
+    /// The plugin failed by itself: it trapped, or used up what it may.
+    Unfit(String),
+    /// Nothing: the plugin answered without calling it.
+    Silent,
+    /// Nothing: the attempt was ended from outside.
     Nothing,
 }
 
@@ -60,16 +64,28 @@ impl Sign {
     pub fn of(outcome: &Outcome, evidence: &Evidence) -> Self {
         let called = !evidence.exchanges.is_empty();
         let unanswered = evidence.exchanges.iter().any(|exchange| exchange.error.is_some());
+        // Also where the plugin did not say so.
+        let seen = evidence.exchanges.iter().filter_map(|exchange| exchange.retry_after_ms).filter(|ms| *ms > 0).max();
+        let asked = |ms: Option<u32>| ms.map(|ms| Duration::from_millis(ms.into()));
         let why = || outcome.message().unwrap_or_default().to_owned();
         match outcome.kind() {
             OutcomeKind::Completed | OutcomeKind::Reject if called => Self::Well,
-            OutcomeKind::RateLimited => {
-                Self::Busy(outcome.delay_ms().map(|delay_ms| Duration::from_millis(delay_ms.into())), why())
-            }
+            OutcomeKind::RateLimited => Self::Busy(asked(outcome.delay_ms().max(seen)), why()),
+            OutcomeKind::TryAgain if seen.is_some() => Self::Busy(asked(seen), why()),
             OutcomeKind::TryAgain | OutcomeKind::UnknownOutcome if called => Self::Ill(why()),
             // Where the plugin was waiting for an answer, it is the downstream that was slow.
             OutcomeKind::Deadline if unanswered => Self::Ill(why()),
-            _ => Self::Nothing,
+            OutcomeKind::Trap
+            | OutcomeKind::Exit
+            | OutcomeKind::Deadline
+            | OutcomeKind::CpuBudget
+            | OutcomeKind::Memory
+            | OutcomeKind::Start
+            | OutcomeKind::ResultTooLarge => Self::Unfit(why()),
+            OutcomeKind::Completed | OutcomeKind::Reject | OutcomeKind::TryAgain | OutcomeKind::UnknownOutcome => {
+                Self::Silent
+            }
+            OutcomeKind::Denied | OutcomeKind::Interrupted | OutcomeKind::Cancelled => Self::Nothing,
         }
     }
 }
@@ -94,6 +110,10 @@ pub enum Change {
     Closed,
     /// The downstream asked everybody to wait until then.
     HeldUntil(UnixMs),
+    /// The plugin itself fails so often that its jobs wait.
+    PluginUnfit,
+    /// The plugin works again.
+    PluginFit,
 }
 
 /// What a person set for one downstream.
@@ -217,7 +237,7 @@ impl Health {
         let Ended { started_at, sign, latency } = ended;
         let is_regular = self.breaker.role(*started_at) == Role::Regular && self.breaker.opening().is_none();
         if is_regular {
-            let failed = matches!(sign, Sign::Ill(_) | Sign::Busy(..));
+            let failed = matches!(sign, Sign::Ill(_) | Sign::Busy(..) | Sign::Unfit(_));
             let limits = self.bounds(policy, ceiling);
             self.limiter.ended(&limits, *started_at, now, *latency, failed, at_once);
         }
@@ -229,7 +249,7 @@ impl Health {
                     return Some(Change::Closed);
                 }
             }
-            Sign::Nothing => self.breaker.abstain(*started_at, now),
+            Sign::Unfit(_) | Sign::Silent | Sign::Nothing => self.breaker.abstain(*started_at, now),
             Sign::Ill(cause) => {
                 return self.breaker.fail(breaker, *started_at, now, cause, draw).then_some(Change::Opened);
             }

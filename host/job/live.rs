@@ -11,6 +11,8 @@ use super::gates::{Admission, Admit, Lane, Opened};
 use super::id::JobId;
 use crate::clock::UnixMs;
 
+#[cfg(test)]
+mod closed;
 mod entry;
 mod horizon;
 mod lanes;

@@ -248,6 +248,9 @@ pub struct Exchange {
     /// The status code, where an answer began.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub status: Option<u16>,
+    /// How long the answer, 429 or 503, asked to be left alone.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub retry_after_ms: Option<u32>,
     /// Why there is no complete answer.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub error: Option<String>,

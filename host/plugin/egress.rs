@@ -19,6 +19,7 @@ mod connect;
 mod failure;
 mod policy;
 mod record;
+mod retry_after;
 mod send;
 mod tls;
 

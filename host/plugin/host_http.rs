@@ -70,7 +70,7 @@ async fn exchange(
     let watch = Stopwatch::start();
     let request = outgoing(request, target, recorder)?;
     let response = egress.send(request, patience).await?;
-    recorder.head(response.status());
+    recorder.head(response.status(), response.headers());
     let (head, body) = response.into_parts();
     let body = egress::read(body, attempt.limits.response.0, recorder);
     let body = tokio::time::timeout(patience.saturating_sub(watch.elapsed()), body).await;

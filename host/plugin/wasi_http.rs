@@ -82,7 +82,7 @@ async fn send(attempt: Arc<Attempt>, request: Request<WasiBody>, options: Reques
     };
     match sent.await {
         Ok((response, permit)) => {
-            recorder.head(response.status());
+            recorder.head(response.status(), response.headers());
             let (head, body) = response.into_parts();
             let idle = patience(&attempt, options.between_bytes_timeout);
             let body = answer_body(Reading { body, recorder, left_bytes: attempt.limits.response.0, idle, permit });

@@ -69,11 +69,13 @@ impl Drop for Place<'_> {
 fn tell(lane: &Lane, change: &Change, sign: &Sign) {
     let (plugin, downstream) = (&*lane.plugin, &*lane.downstream);
     let cause = match sign {
-        Sign::Ill(cause) | Sign::Busy(_, cause) => cause.as_str(),
-        Sign::Well | Sign::Nothing => "",
+        Sign::Ill(cause) | Sign::Busy(_, cause) | Sign::Unfit(cause) => cause.as_str(),
+        Sign::Well | Sign::Silent | Sign::Nothing => "",
     };
     match change {
         Change::Opened => tracing::warn!(plugin, downstream, cause, "a downstream is down: its jobs wait"),
+        Change::PluginUnfit => tracing::warn!(plugin, cause, "a plugin fails by itself: its jobs wait"),
+        Change::PluginFit => tracing::info!(plugin, "a plugin works again: its jobs go on"),
         Change::Closed => tracing::info!(plugin, downstream, "a downstream is back: its jobs go on"),
         Change::HeldUntil(until) => {
             tracing::warn!(plugin, downstream, %until, cause, "a downstream asked everybody to wait");

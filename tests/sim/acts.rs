@@ -39,7 +39,11 @@ impl World {
         self.life += 1;
         self.handed.clear();
         self.live = LiveSet::new(10_000, self.tokens);
+        let kept: Vec<_> = self.gates.known().map(|(lane, health)| (lane.clone(), health.kept())).collect();
         self.open_gates();
+        for (lane, kept) in kept {
+            self.gates.restore_health(&lane, kept);
+        }
         for record in self.disk.values_mut() {
             record.running = None;
             // A start without its job's record cannot be.
@@ -49,7 +53,7 @@ impl World {
             self.take_in(&record, true);
         }
         for handed in self.live.rescue() {
-            self.record_end(handed.id.place(), handed, OutcomeKind::Interrupted, None);
+            self.record_end(handed.id.place(), handed, (OutcomeKind::Interrupted, None), false);
         }
     }
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use windlass::clock::{Chance, UnixMs};
 use windlass::job::gates::{Gates, Lane, PluginLimits};
+use windlass::job::health::{Ended, Sign};
 use windlass::job::live::{Again, Handed, LiveSet, Standing, Unfinished};
 use windlass::job::retry::{Verdict, decide};
 use windlass::job::units::TimeSpan;
@@ -244,23 +245,24 @@ impl World {
     fn attempt_ends(&mut self, place: i64, token: i64) {
         let handed = self.handed.remove(&(place, token)).expect("it was handed out");
         let lane = self.disk[&place].lane.clone();
-        self.gates.give_back(&lane, handed.started_at, self.now);
         let standing = self.live.standing(place, token);
+        let (kind, delay_ms) = self.outcome();
+        let sign = if standing == Standing::Holds { sign(kind, delay_ms) } else { Sign::Nothing };
+        let latency = Some(self.now.since(handed.started_at));
+        let is_limit = matches!(sign, Sign::Busy(..));
+        let ended = Ended { started_at: handed.started_at, sign, latency };
+        let judged = self.gates.end(&lane, &ended, self.now, self.chance.unit());
+        let is_free = judged.was_probe || is_limit && handed.attempt - 1 - handed.failed_before < 5;
         let record = self.disk.get_mut(&place).expect("on disk");
         (record.running, record.start_on_disk) = (None, None);
         match standing {
-            Standing::Holds => self.conclude(place, handed),
+            Standing::Holds => self.record_end(place, handed, (kind, delay_ms), is_free),
             Standing::Ghost => {
                 record.attempts = record.attempts.max(handed.attempt);
                 self.live.lay_ghost(place, Some(1), self.now);
             }
             Standing::Void => panic!("an attempt of this life has no standing"),
         }
-    }
-
-    fn conclude(&mut self, place: i64, handed: Handed) {
-        let (kind, delay_ms) = self.outcome();
-        self.record_end(place, handed, kind, delay_ms);
     }
 
     /// What the downstream does to an attempt.
@@ -280,8 +282,8 @@ impl World {
         (kinds[pick(&self.chance, kinds.len())], delay_ms)
     }
 
-    fn record_end(&mut self, place: i64, handed: Handed, kind: OutcomeKind, delay_ms: Option<u32>) {
-        let verdict = Verdict { kind, delay_ms, failed_before: handed.failed_before, at: self.now, is_free: false };
+    fn record_end(&mut self, place: i64, handed: Handed, (kind, delay_ms): (OutcomeKind, Option<u32>), is_free: bool) {
+        let verdict = Verdict { kind, delay_ms, failed_before: handed.failed_before, at: self.now, is_free };
         let disposition = decide(&self.policy, verdict, self.chance.unit());
         let record = self.disk.get_mut(&place).expect("on disk");
         record.attempts = handed.attempt;
@@ -332,6 +334,17 @@ impl World {
         let longest = self.policy.cap.0 * self.policy.max_attempts + TROUBLE;
         assert!(self.now <= self.heals_at.after(longest), "it took until {}", self.now);
         assert_eq!(self.gates.running(), 0, "a place was never given back");
+    }
+}
+
+/// What an outcome says of the downstream.
+fn sign(kind: OutcomeKind, delay_ms: Option<u32>) -> Sign {
+    match kind {
+        OutcomeKind::Completed | OutcomeKind::Reject => Sign::Well,
+        OutcomeKind::RateLimited => Sign::Busy(delay_ms.map(|ms| Duration::from_millis(ms.into())), "429".to_owned()),
+        OutcomeKind::TryAgain | OutcomeKind::UnknownOutcome => Sign::Ill("503".to_owned()),
+        OutcomeKind::Trap => Sign::Unfit("unreachable".to_owned()),
+        _ => Sign::Nothing,
     }
 }
 

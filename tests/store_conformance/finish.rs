@@ -160,6 +160,7 @@ pub async fn evidence_reads_back(harness: &dyn Harness) {
             method: "POST".into(),
             url: "https://x.test/".into(),
             status: Some(503),
+            retry_after_ms: Some(7_000),
             error: None,
             started_at: NOW,
             head_us: Some(900),

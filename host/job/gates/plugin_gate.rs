@@ -1,9 +1,12 @@
 //! The gate of one plugin.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use super::{PluginLimits, PluginStanding, WaitReason, Waiting};
 use crate::clock::UnixMs;
+use crate::job::health::{Breaker, BreakerPolicy, Change, Ended, Role, Sign};
 
 /// So many starts per second, with a burst of as many as fit into one second (the generic cell rate algorithm).
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -26,8 +29,22 @@ impl Rate {
     }
 }
 
+/// When a plugin counts as unfit: it fails by itself so often in a row. Its downstream has no part in that.
+const STORM: BreakerPolicy = BreakerPolicy {
+    failures: 20,
+    error_rate: 2.0,
+    window: Duration::from_secs(30),
+    window_calls: u32::MAX,
+    probe: Duration::from_secs(1),
+    probe_cap: Duration::from_secs(30),
+    probes: 1,
+    successes: 1,
+};
+
 #[derive(Debug)]
 pub(super) struct PluginGate {
+    /// Opens in a storm of traps.
+    storm: Breaker,
     pub(super) standing: PluginStanding,
     pub(super) paused: bool,
     pub(super) limits: PluginLimits,
@@ -39,7 +56,14 @@ pub(super) struct PluginGate {
 impl Default for PluginGate {
     fn default() -> Self {
         let standing = PluginStanding::Missing;
-        Self { standing, paused: false, limits: PluginLimits::default(), running: 0, whole_again_ms: 0.0 }
+        Self {
+            storm: Breaker::new(&STORM),
+            standing,
+            paused: false,
+            limits: PluginLimits::default(),
+            running: 0,
+            whole_again_ms: 0.0,
+        }
     }
 }
 
@@ -55,6 +79,10 @@ impl PluginGate {
             PluginStanding::Broken(detail) => return because(WaitReason::PluginBroken, None, Some(detail.clone())),
             PluginStanding::Ready => {}
         }
+        if let Err(until) = self.storm.may_start(&STORM, now) {
+            let cause = self.storm.opening().map(|opening| opening.cause.as_str()).unwrap_or_default();
+            return because(WaitReason::BreakerOpen, until, Some(format!("the plugin fails by itself: {cause}")));
+        }
         if self.limits.concurrency.is_some_and(|most| self.running >= most) {
             let detail = format!("the plugin runs {} attempts, its limit", self.running);
             return because(WaitReason::Concurrency, None, Some(detail));
@@ -63,8 +91,39 @@ impl PluginGate {
         free_at.filter(|free_at| *free_at > now).and_then(|free_at| because(WaitReason::RateLimit, Some(free_at), None))
     }
 
+    /// A new revision, or new settings: what was before says nothing of it.
+    pub(super) fn forgive(&mut self) {
+        self.storm = Breaker::new(&STORM);
+    }
+
+    /// An attempt ended: whether a storm of traps began or ended by it.
+    pub(super) fn end(&mut self, ended: &Ended, now: UnixMs, draw: f64) -> Option<Change> {
+        let started_at = ended.started_at;
+        match &ended.sign {
+            Sign::Unfit(cause) => self.storm.fail(&STORM, started_at, now, cause, draw).then_some(Change::PluginUnfit),
+            Sign::Nothing => {
+                self.storm.abstain(started_at, now);
+                None
+            }
+            Sign::Well | Sign::Silent | Sign::Ill(_) | Sign::Busy(..) => {
+                self.storm.succeed(&STORM, started_at, now).then_some(Change::PluginFit)
+            }
+        }
+    }
+
+    /// Whether an attempt that began then was to see whether the storm is over.
+    pub(super) fn is_probe(&self, started_at: UnixMs) -> bool {
+        self.storm.role(started_at) == Role::Probe
+    }
+
+    /// An attempt never began.
+    pub(super) fn give_back(&mut self, started_at: UnixMs, now: UnixMs) {
+        self.storm.abstain(started_at, now);
+    }
+
     /// One more attempt starts.
     pub(super) fn spend(&mut self, now: UnixMs) {
+        self.storm.start(now);
         if let Some(rate) = self.limits.rate {
             self.whole_again_ms = rate.spend(self.whole_again_ms, now);
         }

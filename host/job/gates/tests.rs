@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::job::health::{Change, Sign};
 
 fn gates(concurrency: u32) -> (Gates, Lane) {
     let mut gates = Gates::new(concurrency);
@@ -40,6 +41,59 @@ fn a_full_host_admits_no_lane() {
     gates.give_back(&lane, UnixMs(0), UnixMs(0));
     gates.stop();
     assert_eq!(gates.admit(&lane, UnixMs(0)), Admit::HostFull);
+}
+
+#[test]
+fn a_storm_of_traps_stops_the_plugin_and_a_new_revision_starts_it_again() {
+    let (mut gates, lane) = gates(100);
+    let ended = |started: i64, sign| Ended { started_at: UnixMs(started), sign, latency: None };
+    let mut now = 0;
+    let mut change = None;
+    while change.is_none() {
+        now += 1;
+        assert_eq!(gates.admit(&lane, UnixMs(now)), Admit::Yes);
+        let judged = gates.end(&lane, &ended(now, Sign::Unfit("unreachable".into())), UnixMs(now), 0.0);
+        assert!(!judged.was_probe && now <= 20);
+        change = judged.change;
+    }
+    assert_eq!((change, now), (Some(Change::PluginUnfit), 20));
+    let waiting = gates.why_waiting(&lane, UnixMs(now)).unwrap();
+    assert_eq!((waiting.reason, waiting.until), (WaitReason::BreakerOpen, Some(UnixMs(1_020))));
+    assert!(waiting.detail.unwrap().contains("unreachable"));
+
+    assert_eq!(gates.admit(&lane, UnixMs(1_020)), Admit::Yes);
+    let judged = gates.end(&lane, &ended(1_020, Sign::Silent), UnixMs(1_030), 0.0);
+    assert_eq!((judged.was_probe, judged.change), (true, Some(Change::PluginFit)));
+
+    for _ in 0..20 {
+        gates.admit(&lane, UnixMs(2_000));
+        gates.end(&lane, &ended(2_000, Sign::Unfit("again".into())), UnixMs(2_000), 0.0);
+    }
+    assert_eq!(reason(&gates, &lane), Some(WaitReason::BreakerOpen));
+    gates.set_standing("erp", PluginStanding::Ready);
+    assert_eq!(reason(&gates, &lane), None);
+}
+
+#[test]
+fn who_was_refused_is_told_when_to_ask_again() {
+    let (mut gates, lane) = gates(100);
+    let other = Lane::new("erp", "other");
+    gates.set_limits("erp", PluginLimits { concurrency: Some(1), rate: None });
+    assert_eq!(gates.admit(&lane, UnixMs(0)), Admit::Yes);
+    assert_eq!(gates.admit(&other, UnixMs(0)), Admit::PluginClosed { until: None });
+    assert_eq!(gates.opened(), Opened::These { lanes: vec![], plugins: vec![] });
+    gates.give_back(&lane, UnixMs(0), UnixMs(0));
+    assert_eq!(gates.opened(), Opened::These { lanes: vec![], plugins: vec!["erp".into()] });
+    gates.set_limits("erp", PluginLimits::default());
+
+    let limit = HealthPolicy::default().limiter.initial;
+    for _ in 0..limit {
+        assert_eq!(gates.admit(&lane, UnixMs(0)), Admit::Yes);
+    }
+    assert_eq!(gates.admit(&lane, UnixMs(0)), Admit::LaneClosed { until: None });
+    assert_eq!(gates.admit(&other, UnixMs(0)), Admit::Yes, "another downstream has its own");
+    gates.give_back(&lane, UnixMs(0), UnixMs(0));
+    assert_eq!(gates.opened(), Opened::These { lanes: vec![lane], plugins: vec![] });
 }
 
 proptest! {

@@ -110,6 +110,7 @@ fn only_what_the_downstream_did_is_a_sign_of_its_health() {
         method: "POST".into(),
         url: "http://a.example/".into(),
         status: None,
+        retry_after_ms: None,
         error: error.map(str::to_owned),
         started_at: at(0),
         head_us: None,
@@ -120,21 +121,27 @@ fn only_what_the_downstream_did_is_a_sign_of_its_health() {
     let evidence = |exchanges| Evidence { exchanges, ..Evidence::default() };
     let (none, answered, cut) =
         (evidence(vec![]), evidence(vec![exchange(None)]), evidence(vec![exchange(Some("the attempt ended"))]));
+    let busy = |retry_after_ms| evidence(vec![Exchange { retry_after_ms: Some(retry_after_ms), ..exchange(None) }]);
+    let wish = |ms| Sign::Busy(Some(Duration::from_millis(ms)), "m".into());
     let setback = |delay_ms| Setback { message: "m".into(), code: None, delay_ms };
     let fault = || Fault { message: "m".into(), code: None };
     let host = |fault| Outcome::Host(fault, "m".into());
     let ill = || Sign::Ill("m".into());
     for (outcome, evidence, sign) in [
         (Outcome::Completed(Completion::default()), &answered, Sign::Well),
-        (Outcome::Completed(Completion::default()), &none, Sign::Nothing),
+        (Outcome::Completed(Completion::default()), &none, Sign::Silent),
         (Outcome::Reject(fault()), &answered, Sign::Well),
         (Outcome::TryAgain(setback(None)), &answered, ill()),
-        (Outcome::TryAgain(setback(None)), &none, Sign::Nothing),
+        (Outcome::TryAgain(setback(None)), &none, Sign::Silent),
+        (Outcome::TryAgain(setback(None)), &busy(9), wish(9)),
+        (Outcome::TryAgain(setback(None)), &busy(0), ill()),
+        (Outcome::RateLimited(setback(Some(7))), &busy(9), wish(9)),
+        (Outcome::Completed(Completion::default()), &busy(9), Sign::Well),
         (Outcome::UnknownOutcome(fault()), &cut, ill()),
         (Outcome::RateLimited(setback(Some(7))), &answered, Sign::Busy(Some(Duration::from_millis(7)), "m".into())),
         (host(HostFault::Deadline), &cut, ill()),
-        (host(HostFault::Deadline), &answered, Sign::Nothing),
-        (host(HostFault::Trap), &answered, Sign::Nothing),
+        (host(HostFault::Deadline), &answered, Sign::Unfit("m".into())),
+        (host(HostFault::Trap), &answered, Sign::Unfit("m".into())),
         (host(HostFault::Denied), &cut, Sign::Nothing),
         (host(HostFault::Cancelled), &cut, Sign::Nothing),
         (host(HostFault::Interrupted), &cut, Sign::Nothing),

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::SystemTime;
 
-use http::StatusCode;
+use http::{HeaderMap, StatusCode};
 use url::Url;
 
 use crate::clock::Stopwatch;
@@ -11,6 +12,7 @@ use crate::job::Exchange;
 
 use super::super::attempt::Attempt;
 use super::super::text;
+use super::retry_after;
 
 /// The longest URL and the longest error that is recorded.
 const TEXT_BYTES_MAX: usize = 2 << 10;
@@ -36,6 +38,7 @@ impl Recorder {
             method: text::line(method, METHOD_BYTES_MAX),
             url: shown_url,
             status: None,
+            retry_after_ms: None,
             error: None,
             started_at: attempt.clock.now(),
             head_us: None,
@@ -52,8 +55,11 @@ impl Recorder {
     }
 
     /// The head of the answer came.
-    pub(in crate::plugin) fn head(&mut self, status: StatusCode) {
+    pub(in crate::plugin) fn head(&mut self, status: StatusCode, headers: &HeaderMap) {
         self.exchange.status = Some(status.as_u16());
+        if status == StatusCode::TOO_MANY_REQUESTS || status == StatusCode::SERVICE_UNAVAILABLE {
+            self.exchange.retry_after_ms = retry_after::delay_ms(headers, SystemTime::now());
+        }
         self.exchange.head_us = Some(self.elapsed_us());
     }
 
