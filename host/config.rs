@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 mod breaker;
+mod downstream;
 mod file;
 mod limits;
 mod network;
@@ -20,6 +21,7 @@ mod server;
 mod store;
 
 pub use breaker::Breaker;
+pub use downstream::{DownstreamRule, KeyPart, PayloadRule};
 pub use file::ConfigError;
 pub(crate) use file::downstream_key;
 pub use limits::{AttemptLimits, LimitOverride, Limits};

@@ -10,7 +10,9 @@ async fn host(component: Vec<u8>, downstream: &Downstream) -> Host {
 }
 
 async fn outcome(host: &Host, payload: Value) -> (Value, Value) {
-    let job = host.ended(&host.enqueue(json!({"plugin": "http", "payload": payload})).await).await;
+    // Each a downstream of its own: no call is held back for what became of another.
+    let job = json!({"plugin": "http", "downstream": payload["url"], "payload": payload});
+    let job = host.ended(&host.enqueue(job).await).await;
     (job["attempts"][0].clone(), job)
 }
 

@@ -4,10 +4,11 @@ mod common;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use common::{Downstream, Host, Reply, Setup, Value, json, ms, until};
 use reqwest::{Method, StatusCode};
+use windlass::clock::Stopwatch;
 
 /// A downstream that is up as `up` says.
 async fn switched(up: &Arc<AtomicBool>) -> Downstream {
@@ -74,7 +75,7 @@ async fn while_a_downstream_is_down_its_jobs_wait_without_using_up_attempts() {
     })
     .await;
     up.store(true, Ordering::Relaxed);
-    let returned = Instant::now();
+    let returned = Stopwatch::start();
     for id in &ids {
         let job = host.ended(id).await;
         assert_eq!(job["state"], "completed", "{job:#}");
@@ -179,11 +180,56 @@ async fn a_hanging_downstream_takes_nothing_from_another() {
         (0..2_000).map(|n| json!({"plugin": "slow", "payload": {"url": hanging.url("/"), "body": n}})).collect();
     host.ask_json(Method::POST, "/v1/jobs/batch", Some(&json!({"jobs": jobs}))).await;
     until("the slow one has what it is given", || async { (!hanging.seen().is_empty()).then_some(()) }).await;
-    let started = Instant::now();
+    let started = Stopwatch::start();
     for n in 0..50 {
         let id = host.enqueue(json!({"plugin": "quick", "payload": {"url": quick.url("/"), "body": n}})).await;
         assert_eq!(host.ended(&id).await["state"], "completed");
     }
     println!("50 jobs, one after the other, took {:?} beside 2,000 that hang", started.elapsed());
     assert!(hanging.seen().len() < 50, "a downstream that never answered got {} calls", hanging.seen().len());
+}
+
+#[tokio::test]
+async fn jobs_of_one_limit_key_run_one_after_the_other() {
+    let slow = Downstream::start(|_, _| async {
+        tokio::time::sleep(Duration::from_millis(30)).await;
+        Reply::status(200)
+    })
+    .await;
+    let mut host = host(&slow, "").await;
+    let mut ids = Vec::new();
+    for n in 0..24 {
+        let job = json!({
+            "plugin": "http", "payload": {"url": slow.url("/"), "body": n}, "limit_key": format!("customer-{}", n % 3),
+            "downstream": format!("shop-{}", n % 2),
+        });
+        ids.push(host.enqueue(job).await);
+        if n == 12 {
+            host.kill();
+            host.start().await;
+        }
+    }
+    let mut spans = std::collections::BTreeMap::<String, Vec<(i64, i64)>>::new();
+    for id in &ids {
+        let job = host.ended(id).await;
+        let last = job["attempts"].as_array().unwrap().last().unwrap();
+        let span = (ms(&last["started_at"]), ms(&last["finished_at"]));
+        spans.entry(job["limit_key"].as_str().unwrap().to_owned()).or_default().push(span);
+    }
+    assert_eq!(spans.len(), 3);
+    for (key, mut spans) in spans {
+        spans.sort_unstable();
+        assert!(spans.windows(2).all(|pair| pair[0].1 <= pair[1].0), "{key}: {spans:?} overlap");
+    }
+    assert_eq!(host.get("/v1/downstreams").await["downstreams"].as_array().unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn the_downstream_can_be_read_from_the_payload() {
+    let downstream = Downstream::always(200).await;
+    let file =
+        format!("origins = [\"{}\"]\ndownstream = {{ pointer = \"/url\", part = \"host\" }}", downstream.origin());
+    let host = Setup::default().plugin("http", common::guests::shipped(), &file).start().await;
+    let id = host.enqueue(json!({"plugin": "http", "payload": {"url": downstream.url("/")}})).await;
+    assert_eq!(host.ended(&id).await["downstream"], downstream.address.to_string());
 }

@@ -131,6 +131,7 @@ fn completed(store: &dyn Store) -> u64 {
 
 fn job(plugin: &str, payload: &Bytes, now: UnixMs) -> NewJob {
     let spec = JobSpec {
+        limit_key: None,
         plugin: plugin.to_owned(),
         downstream: plugin.to_owned(),
         content_type: windlass::job::spec::JSON.to_owned(),

@@ -39,6 +39,9 @@ pub(super) struct EnqueueArgs {
     /// The downstream that the job calls
     #[arg(long, value_name = "KEY")]
     downstream: Option<String>,
+    /// Jobs with the same key are limited together
+    #[arg(long, value_name = "KEY")]
+    limit_key: Option<String>,
     /// A label; can be repeated
     #[arg(long = "label", value_name = "NAME=VALUE", value_parser = label)]
     labels: Vec<(String, String)>,
@@ -120,6 +123,7 @@ fn body(args: &EnqueueArgs, payload: Value) -> Value {
     say("delay", args.delay.as_ref().map(|delay| json!(delay)));
     say("priority", args.priority.map(|priority| json!(priority)));
     say("downstream", args.downstream.as_ref().map(|key| json!(key)));
+    say("limit_key", args.limit_key.as_ref().map(|key| json!(key)));
     say("deadline", args.deadline.as_ref().map(|deadline| json!(deadline)));
     say("retry", args.max_attempts.map(|most| json!({"max_attempts": most})));
     let labels: Map<_, _> = args.labels.iter().map(|(name, value)| (name.clone(), json!(value))).collect();

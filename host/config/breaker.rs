@@ -25,15 +25,14 @@ pub struct Breaker {
     pub successes: u32,
     /// Attempts at once that a new downstream is given, and one that is back; it earns more. 1 to 10000.
     pub initial: u32,
-    /// The longest that a downstream can hold its jobs by asking for a pause. 0s to 24h.
-    pub hold_cap: TimeSpan,
-    /// How many attempts of one job may end in a rate limit without being counted. 0 to 10000.
-    pub free_rate_limits: u32,
+    /// Whether an attempt that ended in a rate limit counts against its job. Where not, a job is spared as many as it
+    /// has attempts.
+    pub count_rate_limits: bool,
 }
 
 impl Default for Breaker {
     fn default() -> Self {
-        let HealthPolicy { breaker, limiter, hold_cap, free_rate_limits } = HealthPolicy::default();
+        let HealthPolicy { breaker, limiter, count_rate_limits } = HealthPolicy::default();
         Self {
             failures: breaker.failures,
             error_rate: breaker.error_rate,
@@ -43,8 +42,7 @@ impl Default for Breaker {
             probes: breaker.probes,
             successes: breaker.successes,
             initial: limiter.initial,
-            hold_cap: TimeSpan(hold_cap),
-            free_rate_limits,
+            count_rate_limits,
         }
     }
 }
@@ -65,8 +63,7 @@ impl Breaker {
                 successes: self.successes,
             },
             limiter: LimiterPolicy { initial: self.initial, floor: self.initial, ceiling: concurrency },
-            hold_cap: self.hold_cap.0,
-            free_rate_limits: self.free_rate_limits,
+            count_rate_limits: self.count_rate_limits,
         }
     }
 
@@ -79,8 +76,6 @@ impl Breaker {
         within("breaker.probe_cap", self.probe_cap, self.probe, TimeSpan::from_secs(86_400))?;
         within("breaker.probes", self.probes, 1, 100)?;
         within("breaker.successes", self.successes, 1, 100)?;
-        within("breaker.initial", self.initial, 1, 10_000)?;
-        within("breaker.hold_cap", self.hold_cap, TimeSpan::from_ms(0), TimeSpan::from_secs(86_400))?;
-        within("breaker.free_rate_limits", self.free_rate_limits, 0, 10_000)
+        within("breaker.initial", self.initial, 1, 10_000)
     }
 }

@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Deserializer, Serialize};
 
+use super::downstream::DownstreamRule;
 use super::file::ConfigError;
 use super::limits::{LimitOverride, Limits};
 use super::origin::Origin;
 use crate::job::RetryOverride;
-use crate::job::gates::{PluginLimits, Rate};
+use crate::job::gates::{self, PluginLimits, Rate};
 
 /// The grants and the policy of one plugin. Nothing is granted by default.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -17,13 +18,16 @@ use crate::job::gates::{PluginLimits, Rate};
 pub struct PluginFile {
     /// The origins that it may reach; nothing else is reachable.
     pub origins: Vec<Origin>,
-    /// The downstream of its jobs, where a job names none. Without it: the plugin's name.
-    pub downstream: Option<String>,
+    /// The downstream of its jobs, where a job names none: a key, or a place in the payload. Without it: the plugin's
+    /// name.
+    pub downstream: Option<DownstreamRule>,
     /// Attempts at once. 1 to 10000.
     pub concurrency: Option<u32>,
     /// Starts per time, for example `100/s` or `30/m`.
     #[serde(deserialize_with = "rate", serialize_with = "no_rate", skip_serializing_if = "Option::is_none")]
     pub rate: Option<Rate>,
+    /// What bounds its jobs of one limit key. Without it: one attempt at a time.
+    pub key_limits: Option<KeyLimits>,
     /// The secrets that it may use, by name. No value of `config` has the name of one.
     pub secrets: BTreeMap<String, SecretSource>,
     /// The values that it may read, by name.
@@ -33,6 +37,23 @@ pub struct PluginFile {
     pub retry: RetryOverride,
     /// What is different in its limits.
     pub limits: LimitOverride,
+}
+
+/// What bounds the jobs of one limit key.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct KeyLimits {
+    /// Attempts at once. 1 to 10000.
+    pub concurrency: u32,
+    /// Starts per time, for example `100/s` or `30/m`.
+    #[serde(deserialize_with = "rate", serialize_with = "no_rate", skip_serializing_if = "Option::is_none")]
+    pub rate: Option<Rate>,
+}
+
+impl Default for KeyLimits {
+    fn default() -> Self {
+        Self { concurrency: 1, rate: None }
+    }
 }
 
 /// Where a secret comes from.
@@ -59,7 +80,11 @@ impl PluginFile {
     /// What bounds its attempts.
     #[must_use]
     pub fn gate_limits(&self) -> PluginLimits {
-        PluginLimits { concurrency: self.concurrency, rate: self.rate }
+        let per_key = self
+            .key_limits
+            .as_ref()
+            .map(|limits| gates::KeyLimits { concurrency: limits.concurrency, rate: limits.rate });
+        PluginLimits { concurrency: self.concurrency, rate: self.rate, per_key: per_key.unwrap_or_default() }
     }
 
     fn validate(&self, ceilings: &Limits) -> Result<(), String> {
@@ -67,7 +92,10 @@ impl PluginFile {
             super::file::within("concurrency", concurrency, 1, 10_000)?;
         }
         if let Some(downstream) = &self.downstream {
-            super::file::downstream_key(downstream).map_err(|why| format!("downstream: {why}"))?;
+            downstream.validate().map_err(|why| format!("downstream: {why}"))?;
+        }
+        if let Some(per_key) = &self.key_limits {
+            super::file::within("key_limits.concurrency", per_key.concurrency, 1, 10_000)?;
         }
         if let Some(name) = self.secrets.keys().find(|name| self.config.contains_key(*name)) {
             return Err(format!("secrets.{name}: config has a value of that name too; keep one of them"));
@@ -152,7 +180,10 @@ mod tests {
             "#,
         )
         .unwrap();
-        assert_eq!(file.gate_limits(), PluginLimits { concurrency: Some(32), rate: Some(Rate { per_second: 100.0 }) });
+        assert_eq!(
+            file.gate_limits(),
+            PluginLimits { concurrency: Some(32), rate: Some(Rate { per_second: 100.0 }), ..PluginLimits::default() }
+        );
         assert_eq!(file.secrets["api_key"], SecretSource::Env("STRIPE_API_KEY".into()));
         assert_eq!((file.config["currency"].as_str(), file.config["digits"].as_str()), ("eur", "2"));
         assert_eq!(file.retry.max_attempts, Some(8));

@@ -9,113 +9,21 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
-
 use super::health::{Act, Change, Ended, Health, HealthPolicy, Kept};
 use crate::clock::UnixMs;
 
+mod admission;
+mod key_gate;
+mod lane;
 mod plugin_gate;
+mod waiting;
 
+pub use admission::{Admission, Admit, Opened};
+use key_gate::KeyGates;
+pub use lane::{Lane, LaneRef};
 use plugin_gate::PluginGate;
 pub use plugin_gate::Rate;
-
-/// One line of waiting jobs: those of one plugin that call one downstream. Order, limits and health are kept per lane.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Lane {
-    /// The plugin's name.
-    pub plugin: Arc<str>,
-    /// The downstream's key.
-    pub downstream: Arc<str>,
-}
-
-impl Lane {
-    /// The lane of that plugin and that downstream.
-    #[must_use]
-    pub fn new(plugin: &str, downstream: &str) -> Self {
-        Self { plugin: plugin.into(), downstream: downstream.into() }
-    }
-}
-
-/// The answer to a store that asks to hand out one job of a lane.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Admit {
-    /// Yes: the place is taken, and must be given back by [`Gates::release`].
-    Yes,
-    /// No job of this lane now; at `until`, where it is known, it is worth asking again.
-    LaneClosed {
-        /// When the lane opens by itself.
-        until: Option<UnixMs>,
-    },
-    /// No job of any lane of this plugin now.
-    PluginClosed {
-        /// When the plugin opens by itself.
-        until: Option<UnixMs>,
-    },
-    /// No job of any lane: the host is full.
-    HostFull,
-}
-
-/// What may have opened.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Opened {
-    /// Anything: ask again for every lane.
-    Any,
-    /// These lanes, and the lanes of these plugins.
-    These {
-        /// The lanes.
-        lanes: Vec<Lane>,
-        /// The plugins.
-        plugins: Vec<Arc<str>>,
-    },
-}
-
-/// Gives leave to hand out jobs, one by one.
-pub trait Admission {
-    /// May one job of this lane start now?
-    fn admit(&mut self, lane: &Lane, now: UnixMs) -> Admit;
-
-    /// Which of those that were refused may have opened since this was last asked, other than by the time that the
-    /// refusal named. Who does not keep account says that anything may have.
-    fn opened(&mut self) -> Opened {
-        Opened::Any
-    }
-}
-
-/// Why a job that could run does not. A closed list.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum WaitReason {
-    /// The downstream's breaker is open.
-    BreakerOpen,
-    /// The downstream asked everybody to wait.
-    RetryAfter,
-    /// The plugin's rate is used up for the moment.
-    RateLimit,
-    /// The plugin, or the host, runs as many attempts as it may.
-    Concurrency,
-    /// A person paused the plugin.
-    Paused,
-    /// There is no such plugin in the folder.
-    PluginMissing,
-    /// The plugin's file could not be loaded, and there is no earlier revision.
-    PluginBroken,
-    /// The last attempt asked for something that the operator has not granted.
-    GrantMissing,
-}
-
-/// Why a job waits, and until when where that is known.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
-pub struct Waiting {
-    /// The reason.
-    pub reason: WaitReason,
-    /// When the reason ends by itself.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    #[schema(value_type = Option<String>, format = DateTime)]
-    pub until: Option<UnixMs>,
-    /// More, for people.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub detail: Option<String>,
-}
+pub use waiting::{WaitReason, Waiting};
 
 /// Whether a plugin can take jobs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -135,6 +43,24 @@ pub struct PluginLimits {
     pub concurrency: Option<u32>,
     /// The most starts per second.
     pub rate: Option<Rate>,
+    /// What bounds the jobs of one limit key.
+    pub per_key: KeyLimits,
+}
+
+/// What bounds the jobs of one limit key.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct KeyLimits {
+    /// The most attempts at once.
+    pub concurrency: u32,
+    /// The most starts per second.
+    pub rate: Option<Rate>,
+}
+
+impl Default for KeyLimits {
+    /// One after the other.
+    fn default() -> Self {
+        Self { concurrency: 1, rate: None }
+    }
 }
 
 /// What an attempt that ended was, and changed.
@@ -155,9 +81,12 @@ pub struct Gates {
     running: u32,
     lanes: HashMap<Lane, Health>,
     plugins: HashMap<Arc<str>, PluginGate>,
+    keys: KeyGates,
     health: HealthPolicy,
     stopped: bool,
     refused_lanes: HashSet<Lane>,
+    /// Those of them with a limit key, by their downstream.
+    refused_keyed: HashMap<Lane, Vec<Lane>>,
     refused_plugins: HashSet<Arc<str>>,
     opened_lanes: Vec<Lane>,
     opened_plugins: Vec<Arc<str>>,
@@ -185,9 +114,11 @@ impl Gates {
             running: 0,
             lanes: HashMap::new(),
             plugins: HashMap::new(),
+            keys: KeyGates::default(),
             health,
             stopped: false,
             refused_lanes: HashSet::new(),
+            refused_keyed: HashMap::new(),
             refused_plugins: HashSet::new(),
             opened_lanes: Vec::new(),
             opened_plugins: Vec::new(),
@@ -241,12 +172,13 @@ impl Gates {
     pub fn end(&mut self, lane: &Lane, ended: &Ended, now: UnixMs, draw: f64) -> Judged {
         self.leave(lane);
         let ceiling = self.ceiling(&lane.plugin);
-        let Some(health) = self.lanes.get_mut(lane) else {
+        let whole = lane.whole();
+        let Some(health) = self.lanes.get_mut(&*whole) else {
             return Judged { was_probe: false, change: None, to_keep: false };
         };
         let was_downstream_probe = health.is_probe(ended.started_at);
         let change = health.end(&self.health, ceiling, ended, now, draw);
-        self.lane_opened(lane);
+        self.downstream_opened(&whole);
         self.sweep(now);
         let gate = self.plugin(&lane.plugin);
         let was_plugin_probe = gate.is_probe(ended.started_at);
@@ -262,12 +194,13 @@ impl Gates {
     /// Gives back the place of an attempt that never began, or says nothing of its downstream.
     pub fn give_back(&mut self, lane: &Lane, started_at: UnixMs, now: UnixMs) {
         self.leave(lane);
-        if let Some(health) = self.lanes.get_mut(lane) {
+        let whole = lane.whole();
+        if let Some(health) = self.lanes.get_mut(&*whole) {
             health.give_back(started_at, now);
         }
         self.plugin(&lane.plugin).give_back(started_at, now);
         self.plugin_opened(&lane.plugin);
-        self.lane_opened(lane);
+        self.downstream_opened(&whole);
     }
 
     fn leave(&mut self, lane: &Lane) {
@@ -276,6 +209,9 @@ impl Gates {
             gate.running = gate.running.saturating_sub(1);
         }
         self.plugin_opened(&lane.plugin);
+        for opened in self.keys.leave(lane) {
+            self.lane_opened(&opened);
+        }
     }
 
     /// How many attempts run.
@@ -287,7 +223,7 @@ impl Gates {
     /// How many attempts of this lane run.
     #[must_use]
     pub fn running_in(&self, lane: &Lane) -> u32 {
-        self.lanes.get(lane).map_or(0, Health::running)
+        self.lanes.get(&*lane.whole()).map_or(0, Health::running)
     }
 
     /// The health of a downstream, where anything is known of it.
@@ -305,7 +241,7 @@ impl Gates {
     pub fn act(&mut self, lane: &Lane, act: Act) {
         let health = self.lanes.entry(lane.clone()).or_insert_with(|| Health::new(&self.health));
         health.act(&self.health, act);
-        self.lane_opened(lane);
+        self.downstream_opened(lane);
     }
 
     /// Says what was kept of a downstream.
@@ -345,7 +281,13 @@ impl Gates {
     }
 
     fn lane_waits(&self, lane: &Lane, now: UnixMs) -> Option<Waiting> {
-        self.lanes.get(lane)?.why_waiting(&self.health, self.ceiling(&lane.plugin), now)
+        let health = self.lanes.get(&*lane.whole());
+        let sick = health.and_then(|health| health.why_waiting(&self.health, self.ceiling(&lane.plugin), now));
+        sick.or_else(|| self.keys.why_waiting(lane, self.key_limits(&lane.plugin), now))
+    }
+
+    fn key_limits(&self, plugin: &str) -> KeyLimits {
+        self.plugins.get(plugin).map(|gate| gate.limits.per_key).unwrap_or_default()
     }
 
     fn plugin(&mut self, name: &str) -> &mut PluginGate {
@@ -361,9 +303,24 @@ impl Gates {
         }
     }
 
+    fn refuse(&mut self, lane: &Lane) {
+        if self.refused_lanes.insert(lane.clone()) && lane.limit_key.is_some() {
+            self.refused_keyed.entry(lane.whole().into_owned()).or_default().push(lane.clone());
+            self.keys.refuse(lane);
+        }
+    }
+
     fn lane_opened(&mut self, lane: &Lane) {
         if let Some(lane) = self.refused_lanes.take(lane) {
             self.opened_lanes.push(lane);
+        }
+    }
+
+    /// All lanes of a downstream may have opened: those of its limit keys too.
+    fn downstream_opened(&mut self, whole: &Lane) {
+        self.lane_opened(whole);
+        for lane in self.refused_keyed.remove(whole).unwrap_or_default() {
+            self.lane_opened(&lane);
         }
     }
 
@@ -386,14 +343,17 @@ impl Admission for Gates {
             return Admit::PluginClosed { until: waiting.until };
         }
         if let Some(waiting) = self.lane_waits(lane, now) {
-            self.refused_lanes.insert(lane.clone());
+            self.refuse(lane);
             return Admit::LaneClosed { until: waiting.until };
         }
         self.running += 1;
-        if !self.lanes.contains_key(lane) {
-            self.lanes.insert(lane.clone(), Health::new(&self.health));
+        let whole = lane.whole();
+        if !self.lanes.contains_key(&*whole) {
+            self.lanes.insert(whole.clone().into_owned(), Health::new(&self.health));
         }
-        self.lanes.get_mut(lane).expect("inserted above").start(now);
+        self.lanes.get_mut(&*whole).expect("inserted above").start(now);
+        let key_limits = self.key_limits(&lane.plugin);
+        self.keys.start(lane, key_limits, now);
         let gate = self.plugin(&lane.plugin);
         gate.running += 1;
         gate.spend(now);

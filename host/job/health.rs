@@ -18,27 +18,15 @@ pub use kept::{Act, ActKind, Kept};
 pub use limiter::{Limiter, LimiterPolicy};
 
 /// How downstreams are judged.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct HealthPolicy {
     /// When a downstream counts as down, and how it is probed.
     pub breaker: BreakerPolicy,
     /// How many attempts at once it is given.
     pub limiter: LimiterPolicy,
-    /// The longest that a downstream can hold its jobs by Retry-After.
-    pub hold_cap: Duration,
-    /// How many attempts of one job may end in a rate limit without being counted. 0: they all count.
-    pub free_rate_limits: u32,
-}
-
-impl Default for HealthPolicy {
-    fn default() -> Self {
-        Self {
-            breaker: BreakerPolicy::default(),
-            limiter: LimiterPolicy::default(),
-            hold_cap: Duration::from_secs(300),
-            free_rate_limits: 100,
-        }
-    }
+    /// Whether an attempt that ended in a rate limit counts against its job. Where not, a job is spared as many as it
+    /// has attempts.
+    pub count_rate_limits: bool,
 }
 
 /// What an attempt says of its downstream.
@@ -48,7 +36,7 @@ pub enum Sign {
     Well,
     /// It did not do its part; why, for people.
     Ill(String),
-    /// It asked everybody to wait; for how long, where it said so.
+    /// It asked everybody to wait; for how long, where it said so, and no longer than the job's policy allows.
     Busy(Option<Duration>, String),
     /// The plugin failed by itself: it trapped, or used up what it may.
     Unfit(String),
@@ -58,15 +46,24 @@ pub enum Sign {
     Nothing,
 }
 
-impl Sign {
-    /// Reads it from what an attempt ended in.
+impl HealthPolicy {
+    /// Whether an attempt that ended in a rate limit is not held against its job, of so many attempts in all, of which
+    /// so many were not counted before.
     #[must_use]
-    pub fn of(outcome: &Outcome, evidence: &Evidence) -> Self {
+    pub fn forgives(&self, uncounted: u32, max_attempts: u32) -> bool {
+        !self.count_rate_limits && uncounted < max_attempts
+    }
+}
+
+impl Sign {
+    /// Reads it from what an attempt ended in. Nobody is held for longer than `cap`.
+    #[must_use]
+    pub fn of(outcome: &Outcome, evidence: &Evidence, cap: Duration) -> Self {
         let called = !evidence.exchanges.is_empty();
         let unanswered = evidence.exchanges.iter().any(|exchange| exchange.error.is_some());
         // Also where the plugin did not say so.
         let seen = evidence.exchanges.iter().filter_map(|exchange| exchange.retry_after_ms).filter(|ms| *ms > 0).max();
-        let asked = |ms: Option<u32>| ms.map(|ms| Duration::from_millis(ms.into()));
+        let asked = |ms: Option<u32>| ms.map(|ms| Duration::from_millis(ms.into()).min(cap));
         let why = || outcome.message().unwrap_or_default().to_owned();
         match outcome.kind() {
             OutcomeKind::Completed | OutcomeKind::Reject if called => Self::Well,
@@ -256,7 +253,7 @@ impl Health {
             Sign::Busy(delay, cause) => {
                 let opened = self.breaker.fail(breaker, *started_at, now, cause, draw);
                 if let Some(delay) = delay.filter(|delay| !delay.is_zero()) {
-                    let until = now.after(delay.min(policy.hold_cap));
+                    let until = now.after(delay);
                     if self.hold.as_ref().is_none_or(|hold| hold.until.is_some_and(|held| held < until)) {
                         self.hold = Some(Hold { until: Some(until), cause: cause.clone() });
                         return Some(if opened { Change::Opened } else { Change::HeldUntil(until) });

@@ -7,7 +7,7 @@
 use std::collections::hash_map::Entry as Slot;
 use std::collections::{BTreeSet, HashMap};
 
-use super::gates::{Admission, Admit, Lane, Opened};
+use super::gates::{Admission, Admit, Lane, LaneRef, Opened};
 use super::id::JobId;
 use crate::clock::UnixMs;
 
@@ -67,16 +67,16 @@ impl LiveSet {
     }
 
     /// Takes in a job that became unfinished: a new one, or one that a person retried.
-    pub fn insert(&mut self, job: &Unfinished, plugin: &str, downstream: &str, now: UnixMs) {
+    pub fn insert<'a>(&mut self, job: &Unfinished, lane: impl Into<LaneRef<'a>>, now: UnixMs) {
         self.unfinished += 1;
-        self.bring(job, plugin, downstream, now);
+        self.bring(job, lane, now);
     }
 
     /// Takes into memory a job that was unfinished before, and was on disk only. One that is here stays as it is.
-    pub fn bring(&mut self, job: &Unfinished, plugin: &str, downstream: &str, now: UnixMs) {
+    pub fn bring<'a>(&mut self, job: &Unfinished, lane: impl Into<LaneRef<'a>>, now: UnixMs) {
         let place = job.id.place();
         let Slot::Vacant(slot) = self.entries.entry(place) else { return };
-        let lane = self.lanes.intern(plugin, downstream);
+        let lane = self.lanes.intern(lane.into());
         let phase = match (job.interrupted, job.held) {
             (Some(started_at), _) => Phase::Interrupted { started_at },
             (None, true) => Phase::Held,

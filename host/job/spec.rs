@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
+use super::gates::LaneRef;
 use super::retry::RetryOverride;
 use super::units::TimeSpan;
 use crate::clock::UnixMs;
@@ -18,6 +19,8 @@ pub struct JobSpec {
     pub plugin: String,
     /// The downstream that it calls.
     pub downstream: String,
+    /// The key under which it asked to be limited together with others.
+    pub limit_key: Option<String>,
     /// The media type of the payload.
     pub content_type: String,
     /// The payload.
@@ -36,4 +39,12 @@ pub struct JobSpec {
     pub traceparent: Option<String>,
     /// The caller's idempotency key. Without one the job's id serves the downstream as the key.
     pub idempotency_key: Option<String>,
+}
+
+impl JobSpec {
+    /// The line that it waits in.
+    #[must_use]
+    pub fn lane(&self) -> LaneRef<'_> {
+        LaneRef { plugin: &self.plugin, downstream: &self.downstream, limit_key: self.limit_key.as_deref() }
+    }
 }

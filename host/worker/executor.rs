@@ -34,7 +34,7 @@ struct Place<'a> {
 
 impl<'a> Place<'a> {
     fn of(parts: &'a Parts, claimed: &Claimed) -> Self {
-        let lane = Lane::new(&claimed.spec.plugin, &claimed.spec.downstream);
+        let lane = claimed.spec.lane().to_lane();
         Self { parts, lane: Some(lane), started_at: claimed.started_at }
     }
 
@@ -51,7 +51,7 @@ impl<'a> Place<'a> {
         }
         if judged.to_keep {
             // Nobody keeps it any more where the host has stopped.
-            let _ = changed.send(lane);
+            let _ = changed.send(lane.whole().into_owned());
         }
         judged
     }
@@ -97,11 +97,11 @@ impl Executor {
         };
         let policy = self.parts.policy(Some(&*handler), &claimed.spec);
         let (outcome, evidence) = self.run(&*handler, &claimed, &policy).await;
-        let sign = Sign::of(&outcome, &evidence);
+        let sign = Sign::of(&outcome, &evidence, policy.cap.0);
         let is_rate_limit = matches!(sign, Sign::Busy(..));
         // The room is free when the guest is gone, not when the disk is done.
         let judged = place.end(sign, &evidence, &self.changed);
-        let is_free = judged.was_probe || is_rate_limit && self.forgives(&claimed);
+        let is_free = judged.was_probe || is_rate_limit && self.forgives(&claimed, &policy);
         let finish = self.finish(claimed, outcome, evidence, &policy, is_free);
         self.pass_on(finish).await;
     }
@@ -115,9 +115,9 @@ impl Executor {
     }
 
     /// Whether one more rate limit is not held against the job.
-    fn forgives(&self, claimed: &Claimed) -> bool {
+    fn forgives(&self, claimed: &Claimed, policy: &RetryPolicy) -> bool {
         let uncounted = claimed.attempt.saturating_sub(1).saturating_sub(claimed.failed_before);
-        uncounted < self.parts.gates().health_policy().free_rate_limits
+        self.parts.gates().health_policy().forgives(uncounted, policy.max_attempts)
     }
 
     /// Runs the handler until it ends, the job is cancelled, or the host must stop.

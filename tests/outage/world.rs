@@ -37,8 +37,7 @@ impl Method {
                     floor: HOST_CONCURRENCY,
                     ceiling: HOST_CONCURRENCY,
                 },
-                hold_cap: Duration::ZERO,
-                free_rate_limits: 0,
+                count_rate_limits: true,
             },
         }
     }
@@ -126,6 +125,7 @@ pub struct World {
     gates: Gates,
     downstream: Downstream,
     handed: HashMap<i64, Handed>,
+    method: Method,
     policy: RetryPolicy,
     last_probe: Option<Us>,
     pub report: Report,
@@ -147,6 +147,7 @@ impl World {
             gates,
             downstream,
             handed: HashMap::new(),
+            method,
             policy: method.retry(),
             last_probe: None,
             report: Report::default(),
@@ -191,7 +192,7 @@ impl World {
     fn take_in(&mut self) {
         let id = self.ids.next(self.ms(), &self.chance);
         let job = Unfinished { due: self.ms(), ..Unfinished::new(id) };
-        self.live.insert(&job, "erp", "erp", self.ms());
+        self.live.insert(&job, ("erp", "erp"), self.ms());
     }
 
     fn pump(&mut self) {
@@ -225,7 +226,8 @@ impl World {
         let sign = match kind {
             OutcomeKind::Completed => Sign::Well,
             OutcomeKind::RateLimited => {
-                Sign::Busy(delay_ms.map(|ms| Duration::from_millis(ms.into())), "429".to_owned())
+                let hold = delay_ms.filter(|_| self.method == Method::Windlass);
+                Sign::Busy(hold.map(|ms| Duration::from_millis(ms.into())), "429".to_owned())
             }
             _ => Sign::Ill("503".to_owned()),
         };
@@ -239,7 +241,8 @@ impl World {
             self.report.tripped_at = Some((opening.since.0 - EPOCH_MS) * 1_000);
         }
         let uncounted = handed.attempt - 1 - handed.failed_before;
-        let is_free = judged.was_probe || is_limit && uncounted < self.gates.health_policy().free_rate_limits;
+        let forgives = self.gates.health_policy().forgives(uncounted, self.policy.max_attempts);
+        let is_free = judged.was_probe || is_limit && forgives;
         let verdict = Verdict { kind, delay_ms, failed_before: handed.failed_before, at: self.ms(), is_free };
         self.report.wasted += u64::from(kind != OutcomeKind::Completed);
         match decide(&self.policy, verdict, self.chance.unit()) {

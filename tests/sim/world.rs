@@ -137,7 +137,7 @@ impl World {
             self.gates.set_standing(name, standing);
             self.gates.set_paused(name, self.paused[index]);
             let concurrency = (index == 0).then_some(2);
-            self.gates.set_limits(name, PluginLimits { concurrency, rate: None });
+            self.gates.set_limits(name, PluginLimits { concurrency, ..PluginLimits::default() });
         }
     }
 
@@ -213,7 +213,7 @@ impl World {
             suspect,
             interrupted: record.start_on_disk,
         };
-        self.live.insert(&job, &record.lane.plugin, &record.lane.downstream, self.now);
+        self.live.insert(&job, &record.lane, self.now);
     }
 
     /// Hands out all that may start, as the dispatcher does, and checks each.
@@ -247,7 +247,7 @@ impl World {
         let lane = self.disk[&place].lane.clone();
         let standing = self.live.standing(place, token);
         let (kind, delay_ms) = self.outcome();
-        let sign = if standing == Standing::Holds { sign(kind, delay_ms) } else { Sign::Nothing };
+        let sign = if standing == Standing::Holds { sign(kind, delay_ms, self.policy.cap.0) } else { Sign::Nothing };
         let latency = Some(self.now.since(handed.started_at));
         let is_limit = matches!(sign, Sign::Busy(..));
         let ended = Ended { started_at: handed.started_at, sign, latency };
@@ -338,10 +338,13 @@ impl World {
 }
 
 /// What an outcome says of the downstream.
-fn sign(kind: OutcomeKind, delay_ms: Option<u32>) -> Sign {
+fn sign(kind: OutcomeKind, delay_ms: Option<u32>, cap: Duration) -> Sign {
     match kind {
         OutcomeKind::Completed | OutcomeKind::Reject => Sign::Well,
-        OutcomeKind::RateLimited => Sign::Busy(delay_ms.map(|ms| Duration::from_millis(ms.into())), "429".to_owned()),
+        OutcomeKind::RateLimited => {
+            let delay = delay_ms.map(|ms| Duration::from_millis(ms.into()).min(cap));
+            Sign::Busy(delay, "429".to_owned())
+        }
         OutcomeKind::TryAgain | OutcomeKind::UnknownOutcome => Sign::Ill("503".to_owned()),
         OutcomeKind::Trap => Sign::Unfit("unreachable".to_owned()),
         _ => Sign::Nothing,

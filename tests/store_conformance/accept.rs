@@ -10,6 +10,7 @@ use crate::support::*;
 
 pub async fn what_was_accepted_is_there_after_a_reopening(harness: &dyn Harness) {
     let full = JobSpec {
+        limit_key: None,
         content_type: "text/plain".into(),
         payload: vec![0, 255, 7].into(),
         run_at: at(60_000),

@@ -72,6 +72,7 @@ pub fn at(ms: u64) -> UnixMs {
 /// A job of the plugin `echo`, due at [`NOW`].
 pub fn spec() -> JobSpec {
     JobSpec {
+        limit_key: None,
         plugin: "echo".into(),
         downstream: "echo".into(),
         content_type: "application/json".into(),

@@ -132,7 +132,7 @@ pub(super) fn unknown(key: &str) -> Problem {
 
 /// The lanes of that key, by plugin.
 pub(super) fn lanes_of(state: &State, key: &str) -> BTreeSet<Lane> {
-    let counted = state.store.counts().lanes.into_iter().map(|lane| lane.lane);
+    let counted = state.store.counts().lanes.into_iter().map(|lane| lane.lane.whole().into_owned());
     let known: Vec<_> = state.gates().known().map(|(lane, _)| lane.clone()).collect();
     counted.chain(known).filter(|lane| &*lane.downstream == key).collect()
 }
@@ -141,7 +141,13 @@ fn told(state: &State, only: Option<&str>) -> Vec<DownstreamDocument> {
     let now = state.now();
     let mut lanes: BTreeMap<Lane, LaneCounts> = BTreeMap::new();
     for counts in state.store.counts().lanes {
-        lanes.insert(counts.lane.clone(), counts);
+        // Jobs of all limit keys together.
+        let whole = counts.lane.whole().into_owned();
+        let sum = lanes.entry(whole.clone()).or_insert_with(|| nothing(whole));
+        sum.available += counts.available;
+        sum.running += counts.running;
+        sum.later += counts.later;
+        sum.held += counts.held;
     }
     let gates = state.gates();
     for (lane, _) in gates.known() {

@@ -13,7 +13,7 @@ use serde_json::value::RawValue;
 use super::super::State;
 use super::super::request::is_json;
 use crate::clock::UnixMs;
-use crate::job::{Completion, JobId, Lane, OutcomeKind, State as JobState, WaitReason, Waiting};
+use crate::job::{Completion, JobId, OutcomeKind, State as JobState, WaitReason, Waiting};
 use crate::store::{Act, AttemptView, JobView};
 
 /// A job as lists tell it.
@@ -44,6 +44,9 @@ pub struct JobSummary {
     pub finished_at: Option<UnixMs>,
     /// The downstream that it calls.
     pub downstream: String,
+    /// The key under which it is limited together with others.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limit_key: Option<String>,
     /// Higher runs first.
     pub priority: i16,
     /// The caller's labels.
@@ -140,6 +143,7 @@ impl JobSummary {
             finished_at: view.finished_at,
             plugin: spec.plugin.clone(),
             downstream: spec.downstream.clone(),
+            limit_key: spec.limit_key.clone(),
             priority: spec.priority,
             labels: spec.labels.clone(),
             last_error: view.last_error.clone(),
@@ -231,7 +235,7 @@ fn waiting(state: &State, view: &JobView) -> Option<Waiting> {
     }
     let now = state.now();
     let is_due = view.state == JobState::Available || view.run_at <= now;
-    let lane = Lane::new(&view.spec.plugin, &view.spec.downstream);
+    let lane = view.spec.lane().to_lane();
     is_due.then(|| state.gates().why_waiting(&lane, now)).flatten()
 }
 
@@ -337,7 +341,7 @@ mod tests {
         plugin.file.concurrency = Some(1);
         api.plugins.put(plugin);
         api.stand("echo");
-        assert_eq!(api.state.gates().admit(&Lane::new("echo", "echo"), NOW), Admit::Yes);
+        assert_eq!(api.state.gates().admit(&crate::job::Lane::new("echo", "echo"), NOW), Admit::Yes);
         assert_eq!(waiting(&api.state, &view("echo")).map(|waiting| waiting.reason), Some(WaitReason::Concurrency));
     }
 

@@ -18,7 +18,7 @@ use crate::job::units::{ByteSize, TimeSpan};
 use crate::job::{JobSpec, RetryOverride};
 
 /// The members of a job.
-const MEMBERS: [&str; 11] = [
+const MEMBERS: [&str; 12] = [
     "plugin",
     "payload",
     "payload_base64",
@@ -27,6 +27,7 @@ const MEMBERS: [&str; 11] = [
     "delay",
     "priority",
     "downstream",
+    "limit_key",
     "retry",
     "deadline",
     "labels",
@@ -77,6 +78,10 @@ pub struct JobRequest {
     /// The downstream that it calls, 1 to 200 characters; without it the plugin's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub downstream: Option<String>,
+    /// Jobs with the same key, 1 to 200 characters, are limited together, whatever they call: by `key_limits` of the
+    /// plugin's file, else to one attempt at a time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limit_key: Option<String>,
     /// What is different in its retry policy.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retry: Option<RetryOverride>,
@@ -112,7 +117,8 @@ pub(super) fn read(state: &State, job: &RawObject<'_>, envelope: &Envelope) -> R
     let plugin = state.plugin(&name).map_err(|problem| problem.at("plugin"))?;
     let (content_type, payload) = payload(job, plugin.limits().payload)?;
     let spec = JobSpec {
-        downstream: downstream(job, &*plugin)?,
+        downstream: downstream(job, &*plugin, &content_type, &payload)?,
+        limit_key: limit_key(job)?,
         run_at: run_at(job, envelope.now)?,
         priority: job.get("priority")?.unwrap_or(0),
         retry: retry(job)?,
@@ -189,9 +195,23 @@ fn within(bytes: usize, most: ByteSize, member: &str) -> Result<(), Problem> {
     Ok(())
 }
 
-fn downstream(job: &RawObject<'_>, plugin: &dyn ServedPlugin) -> Result<String, Problem> {
+fn limit_key(job: &RawObject<'_>) -> Result<Option<String>, Problem> {
+    let key: Option<String> = job.get("limit_key")?;
+    if let Some(key) = &key {
+        crate::config::downstream_key(key)
+            .map_err(|_| invalid("limit_key", "it has 1 to 200 characters without control characters"))?;
+    }
+    Ok(key)
+}
+
+fn downstream(
+    job: &RawObject<'_>,
+    plugin: &dyn ServedPlugin,
+    content_type: &str,
+    payload: &[u8],
+) -> Result<String, Problem> {
     let Some(key) = job.get::<String>("downstream")? else {
-        return Ok(plugin.downstream().to_owned());
+        return Ok(plugin.downstream_of(content_type, payload));
     };
     crate::config::downstream_key(&key).map_err(|why| invalid("downstream", &why))?;
     Ok(key)

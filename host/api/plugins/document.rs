@@ -125,7 +125,7 @@ impl PluginDocument {
             load_error: plugin.load_error().cloned(),
             asked: revision.and_then(|revision| revision.description.cloned()),
             granted: PluginGrants::of(file),
-            downstream: plugin.downstream().to_owned(),
+            downstream: plugin.file().downstream.as_ref().map_or_else(|| plugin.name().to_owned(), ToString::to_string),
             concurrency: file.concurrency,
             rate_per_second: file.rate.map(|rate| rate.per_second),
             limits: Some(PluginLimits::of(plugin.limits())),

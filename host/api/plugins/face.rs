@@ -6,6 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 
+use super::super::request::is_json;
 use crate::clock::UnixMs;
 use crate::config::{AttemptLimits, PluginFile};
 use crate::plugin::{Description, InstallError, LoadError, Loader, Plugin};
@@ -49,9 +50,11 @@ pub trait ServedPlugin: Send + Sync {
     /// Checks a payload against the plugin's own schema, where it has one. The error names the place.
     fn check_payload(&self, content_type: &str, payload: &[u8]) -> Result<(), String>;
 
-    /// The downstream of its jobs, where they name none.
-    fn downstream(&self) -> &str {
-        self.file().downstream.as_deref().unwrap_or(self.name())
+    /// The downstream of a job with that payload, where the job names none.
+    fn downstream_of(&self, content_type: &str, payload: &[u8]) -> String {
+        let rule = self.file().downstream.as_ref();
+        let key = rule.and_then(|rule| rule.key(is_json(content_type).then_some(payload)));
+        key.unwrap_or_else(|| self.name().to_owned())
     }
 }
 

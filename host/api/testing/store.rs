@@ -19,6 +19,7 @@ use crate::store::{
 /// A due job of that plugin.
 pub(in super::super) fn view(plugin: &str) -> JobView {
     let spec = JobSpec {
+        limit_key: None,
         plugin: plugin.to_owned(),
         downstream: plugin.to_owned(),
         content_type: JSON.to_owned(),

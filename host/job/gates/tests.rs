@@ -26,7 +26,7 @@ fn each_gate_names_its_reason() {
     assert_eq!(reason(&gates, &lane), Some(WaitReason::Paused));
     gates.set_paused("erp", false);
     gates.set_standing("erp", PluginStanding::Ready);
-    gates.set_limits("erp", PluginLimits { concurrency: Some(1), rate: None });
+    gates.set_limits("erp", PluginLimits { concurrency: Some(1), rate: None, ..PluginLimits::default() });
     assert_eq!(gates.admit(&lane, UnixMs(0)), Admit::Yes);
     assert_eq!(reason(&gates, &lane), Some(WaitReason::Concurrency));
     gates.give_back(&lane, UnixMs(0), UnixMs(0));
@@ -78,7 +78,7 @@ fn a_storm_of_traps_stops_the_plugin_and_a_new_revision_starts_it_again() {
 fn who_was_refused_is_told_when_to_ask_again() {
     let (mut gates, lane) = gates(100);
     let other = Lane::new("erp", "other");
-    gates.set_limits("erp", PluginLimits { concurrency: Some(1), rate: None });
+    gates.set_limits("erp", PluginLimits { concurrency: Some(1), rate: None, ..PluginLimits::default() });
     assert_eq!(gates.admit(&lane, UnixMs(0)), Admit::Yes);
     assert_eq!(gates.admit(&other, UnixMs(0)), Admit::PluginClosed { until: None });
     assert_eq!(gates.opened(), Opened::These { lanes: vec![], plugins: vec![] });
@@ -101,7 +101,7 @@ proptest! {
     fn a_rate_holds_over_any_stretch(per_second in 1_u32..50, gaps in prop::collection::vec(0_i64..400, 1..300)) {
         let (mut gates, lane) = gates(u32::MAX);
         let rate = Some(Rate { per_second: per_second.into() });
-        gates.set_limits("erp", PluginLimits { concurrency: None, rate });
+        gates.set_limits("erp", PluginLimits { concurrency: None, rate, ..PluginLimits::default() });
         let (mut now, mut starts) = (UnixMs(1_000_000), Vec::new());
         for gap in gaps {
             now = UnixMs(now.0 + gap);

@@ -39,7 +39,7 @@ fn filled(lanes: usize, jobs_each: usize) -> LiveSet {
     for _ in 0..jobs_each {
         for lane in 0..lanes {
             let job = Unfinished::new(ids.next(UnixMs(1), &chance));
-            live.insert(&job, &format!("p{}", lane % 10), &lane.to_string(), UnixMs(1));
+            live.insert(&job, (&*format!("p{}", lane % 10), &*lane.to_string()), UnixMs(1));
         }
     }
     live
@@ -113,7 +113,7 @@ proptest! {
             let name = Lane::new(&format!("p{plugin}"), &lane.to_string());
             match what {
                 0 | 1 => {
-                    live.insert(&Unfinished::new(ids.next(now, &chance)), &name.plugin, &name.downstream, now);
+                    live.insert(&Unfinished::new(ids.next(now, &chance)), &name, now);
                     *waiting.entry(name).or_default() += 1;
                 }
                 2 => doors.closed_lanes.push(name),

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use super::{Entry, Key, LiveSet, Unfinished};
+use super::{Entry, Key, Lane, LiveSet, Unfinished};
 use crate::clock::UnixMs;
 use crate::job::JobId;
 
@@ -103,13 +103,7 @@ impl LiveSet {
 
     /// Takes in what a reload read: the nearest jobs, each with its plugin and its downstream, and the key of the first
     /// one that is left on disk. Answers whether it was still wanted.
-    pub fn merge(
-        &mut self,
-        reload: Reload,
-        jobs: &[(Unfinished, String, String)],
-        rest_from: Option<Key>,
-        now: UnixMs,
-    ) -> bool {
+    pub fn merge(&mut self, reload: Reload, jobs: &[(Unfinished, Lane)], rest_from: Option<Key>, now: UnixMs) -> bool {
         let Some((number, ended)) = self.horizon.reload.take() else { return false };
         if number != reload.number {
             self.horizon.reload = Some((number, ended));
@@ -123,8 +117,8 @@ impl LiveSet {
         // that one is out of date.
         let is_news = |id: JobId| !ended.contains(&id.place()) && !self.entries.contains_key(&id.place());
         let news: Vec<_> = jobs.iter().filter(|(job, ..)| is_news(job.id)).collect();
-        for (job, plugin, downstream) in news {
-            self.bring(job, plugin, downstream, now);
+        for (job, lane) in news {
+            self.bring(job, lane, now);
         }
         // What came in beyond the new horizon while the reload ran is on disk too.
         let keys = self.waiting_keys();

@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use super::{Lane, Phase};
+use super::{Lane, LaneRef, Phase};
 use crate::clock::UnixMs;
 
 /// A ready job's place in its lane: the highest priority first, then the longest due, then the first to arrive.
@@ -43,7 +43,8 @@ struct LaneState {
 /// The lanes of one plugin.
 #[derive(Debug, Default)]
 struct PluginState {
-    index: HashMap<Arc<str>, u32>,
+    /// By downstream and limit key.
+    index: HashMap<Arc<str>, HashMap<Option<Arc<str>>, u32>>,
     /// The lanes that may be asked for.
     ring: BTreeSet<RingKey>,
     /// Where it stands among the plugins, while it does.
@@ -68,11 +69,11 @@ pub(super) struct Lanes {
 
 impl Lanes {
     /// The number of that lane. A lane without jobs is forgotten, and its number given to another.
-    pub(super) fn intern(&mut self, plugin: &str, downstream: &str) -> u32 {
-        if let Some(lane) = self.plugins.get(plugin).and_then(|state| state.index.get(downstream)) {
-            return *lane;
+    pub(super) fn intern(&mut self, wanted: LaneRef<'_>) -> u32 {
+        if let Some(lane) = self.find(wanted) {
+            return lane;
         }
-        let name = self.new_name(plugin, downstream);
+        let name = self.new_name(wanted);
         let tally = LaneTally { lane: name.clone(), ready: 0, running: 0, later: 0, held: 0 };
         let state = LaneState { tally, ready: BTreeSet::new(), ring: None, turn: 0, closed: None };
         let lane = match self.free.pop() {
@@ -85,14 +86,23 @@ impl Lanes {
                 u32::try_from(self.states.len() - 1).expect("fewer lanes than jobs, and those are bounded")
             }
         };
-        self.plugins.entry(name.plugin).or_default().index.insert(name.downstream, lane);
+        let plugin = self.plugins.entry(name.plugin).or_default();
+        plugin.index.entry(name.downstream).or_default().insert(name.limit_key, lane);
         lane
     }
 
+    fn find(&self, wanted: LaneRef<'_>) -> Option<u32> {
+        let of_downstream = self.plugins.get(wanted.plugin)?.index.get(wanted.downstream)?;
+        match wanted.limit_key {
+            None => of_downstream.get(&None).copied(),
+            Some(key) => of_downstream.get(&Some(key.into())).copied(),
+        }
+    }
+
     /// Lanes of one plugin share its name.
-    fn new_name(&self, plugin: &str, downstream: &str) -> Lane {
-        let plugin = self.plugins.get_key_value(plugin).map_or_else(|| plugin.into(), |(name, _)| Arc::clone(name));
-        Lane { plugin, downstream: downstream.into() }
+    fn new_name(&self, wanted: LaneRef<'_>) -> Lane {
+        let known = self.plugins.get_key_value(wanted.plugin);
+        Lane { plugin: known.map_or_else(|| wanted.plugin.into(), |(name, _)| Arc::clone(name)), ..wanted.to_lane() }
     }
 
     pub(super) fn name(&self, lane: u32) -> &Lane {
@@ -105,11 +115,15 @@ impl Lanes {
         if tally.ready + tally.running + tally.later + tally.held > 0 {
             return;
         }
-        let Lane { plugin, downstream } = tally.lane.clone();
+        let Lane { plugin, downstream, limit_key } = tally.lane.clone();
         self.open(lane);
         let Some(of_plugin) = self.plugins.get_mut(&plugin) else { return };
-        if of_plugin.index.remove(&downstream).is_some() {
+        let Some(of_downstream) = of_plugin.index.get_mut(&downstream) else { return };
+        if of_downstream.remove(&limit_key).is_some() {
             self.free.push(lane);
+        }
+        if of_downstream.is_empty() {
+            of_plugin.index.remove(&downstream);
         }
         if of_plugin.index.is_empty() {
             self.open_plugin(&plugin);
@@ -223,8 +237,8 @@ impl Lanes {
 
     /// The lane of that name may be asked for again.
     pub(super) fn open_named(&mut self, name: &Lane) {
-        if let Some(lane) = self.plugins.get(&name.plugin).and_then(|plugin| plugin.index.get(&name.downstream)) {
-            self.open(*lane);
+        if let Some(lane) = self.find(name.into()) {
+            self.open(lane);
         }
     }
 
@@ -269,7 +283,7 @@ impl Lanes {
 
     /// The counts of every lane with jobs, in the order of their names.
     pub(super) fn tallies(&self) -> Vec<LaneTally> {
-        let lanes = self.plugins.values().flat_map(|plugin| plugin.index.values());
+        let lanes = self.plugins.values().flat_map(|plugin| plugin.index.values()).flat_map(HashMap::values);
         let mut tallies: Vec<_> = lanes.map(|lane| self.states[*lane as usize].tally.clone()).collect();
         tallies.sort_unstable_by(|a, b| a.lane.cmp(&b.lane));
         tallies

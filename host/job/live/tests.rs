@@ -82,7 +82,7 @@ fn ops() -> impl Strategy<Value = Op> {
 }
 
 /// What a reload read, and the key of the first job it left.
-type Snapshot = (Vec<(Unfinished, String, String)>, Option<Key>);
+type Snapshot = (Vec<(Unfinished, Lane)>, Option<Key>);
 
 struct Bench {
     live: LiveSet,
@@ -101,7 +101,7 @@ impl Bench {
         let id = JobId::from_parts(self.jobs.len() as i64 + 1, 7);
         let due = UnixMs(self.now.0 + delay);
         let job = Unfinished { priority, due, ..Unfinished::new(id) };
-        self.live.insert(&job, LANES[lane].0, LANES[lane].1, self.now);
+        self.live.insert(&job, LANES[lane], self.now);
         self.jobs.insert(id.place(), ModelJob { job, lane, at: At::Waiting });
         id.place()
     }
@@ -166,7 +166,7 @@ impl Bench {
         let mut jobs: Vec<_> = on_disk
             .map(|model| {
                 let (plugin, downstream) = LANES[model.lane];
-                (model.job.clone(), plugin.to_owned(), downstream.to_owned())
+                (model.job.clone(), Lane::new(plugin, downstream))
             })
             .filter(|(job, ..)| (job.due, job.id.place()) >= reload.from)
             .collect();
@@ -222,7 +222,7 @@ impl Bench {
                     self.live.hasten(place, self.now);
                     let (plugin, downstream) = LANES[model.lane];
                     let job = model.job.clone();
-                    self.live.bring(&job, plugin, downstream, self.now);
+                    self.live.bring(&job, (plugin, downstream), self.now);
                 }
             }
             Op::Unhold { plugin } => {
@@ -338,7 +338,7 @@ fn a_job_retried_while_its_cancelled_attempt_runs_waits_for_that_attempt() {
     let token = bench.claim(1, open(1))[0].token;
     bench.live.end(place, false);
     let job = bench.jobs[&place].job.clone();
-    bench.live.insert(&job, "a", "x", bench.now);
+    bench.live.insert(&job, ("a", "x"), bench.now);
     assert!(bench.live.claim(1, bench.now, &mut open(1)).is_empty(), "two attempts at once");
     assert_eq!(bench.live.standing(place, token), Standing::Ghost);
     bench.live.lay_ghost(place, Some(3), bench.now);
@@ -351,7 +351,7 @@ fn an_attempt_left_behind_is_handed_out_once_and_only_to_be_closed() {
     let mut bench = Bench::new(1_000);
     let id = JobId::from_parts(1, 7);
     let job = Unfinished { attempts: 2, failed: 1, newest: 9, interrupted: Some(UnixMs(400)), ..Unfinished::new(id) };
-    bench.live.insert(&job, "a", "x", bench.now);
+    bench.live.insert(&job, ("a", "x"), bench.now);
     assert!(bench.live.claim(1, bench.now, &mut open(1)).is_empty());
     let rescued = bench.live.rescue();
     assert_eq!((rescued[0].attempt, rescued[0].started_at), (3, UnixMs(400)));

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use http::{HeaderMap, StatusCode};
 use url::Url;
 
-use crate::clock::Stopwatch;
+use crate::clock::{Stopwatch, UnixMs};
 use crate::job::Exchange;
 
 use super::super::attempt::Attempt;
@@ -58,7 +58,7 @@ impl Recorder {
     pub(in crate::plugin) fn head(&mut self, status: StatusCode, headers: &HeaderMap) {
         self.exchange.status = Some(status.as_u16());
         if status == StatusCode::TOO_MANY_REQUESTS || status == StatusCode::SERVICE_UNAVAILABLE {
-            self.exchange.retry_after_ms = retry_after::delay_ms(headers, SystemTime::now());
+            self.exchange.retry_after_ms = retry_after::delay_ms(headers, wall(self.attempt.clock.now()));
         }
         self.exchange.head_us = Some(self.elapsed_us());
     }
@@ -89,6 +89,11 @@ impl Recorder {
     fn elapsed_us(&self) -> u64 {
         u64::try_from(self.watch.elapsed().as_micros()).unwrap_or(u64::MAX)
     }
+}
+
+/// The host's time, as the formats of HTTP count it.
+fn wall(now: UnixMs) -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_millis(now.0.unsigned_abs())
 }
 
 impl Drop for Recorder {

@@ -5,3 +5,6 @@ CREATE TABLE downstreams (
     health     TEXT NOT NULL CHECK (json_valid(health)),
     PRIMARY KEY (plugin, downstream)
 ) STRICT, WITHOUT ROWID;
+
+-- The key under which a job asked to be limited together with others.
+ALTER TABLE jobs ADD COLUMN limit_key TEXT;

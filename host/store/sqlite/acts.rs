@@ -116,6 +116,6 @@ impl Found {
             return Effect::Hastened(self.waiting.id.place(), now);
         }
         let job = Unfinished { due: now, held: false, ..self.waiting };
-        Effect::Revived { job, plugin: self.row.plugin, downstream: self.row.downstream, was_final }
+        Effect::Revived { job, lane: self.row.lane().to_lane(), was_final }
     }
 }

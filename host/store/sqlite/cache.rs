@@ -68,6 +68,7 @@ mod tests {
         let (retry, deadline, labels) = Default::default();
         let (traceparent, idempotency_key) = (None, None);
         let spec = JobSpec {
+            limit_key: None,
             plugin,
             downstream,
             content_type,

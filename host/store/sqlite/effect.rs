@@ -6,6 +6,7 @@ use super::cache::Known;
 use super::{Memory, Shared};
 use crate::clock::{LAST_MOMENT, UnixMs};
 use crate::job::EndState;
+use crate::job::Lane;
 use crate::job::live::{Again, Unfinished};
 use crate::store::Lease;
 
@@ -17,8 +18,7 @@ pub(super) enum Effect {
     /// A person retried a job that was final, or on disk only.
     Revived {
         job: Unfinished,
-        plugin: String,
-        downstream: String,
+        lane: Lane,
         was_final: bool,
     },
     /// A person made a waiting job due.
@@ -62,13 +62,9 @@ impl Memory {
     fn apply(&mut self, effect: Effect, seen: UnixMs) {
         let live = &mut self.live;
         match effect {
-            Effect::New(job, known) => live.insert(&job, &known.spec.plugin, &known.spec.downstream, seen),
-            Effect::Revived { job, plugin, downstream, was_final: true } => {
-                live.insert(&job, &plugin, &downstream, seen);
-            }
-            Effect::Revived { job, plugin, downstream, was_final: false } => {
-                live.bring(&job, &plugin, &downstream, seen);
-            }
+            Effect::New(job, known) => live.insert(&job, known.spec.lane(), seen),
+            Effect::Revived { job, lane, was_final: true } => live.insert(&job, &lane, seen),
+            Effect::Revived { job, lane, was_final: false } => live.bring(&job, &lane, seen),
             Effect::Hastened(place, now) => live.hasten(place, now),
             Effect::GoesOn(place, again) => live.go_on(place, again, seen),
             Effect::Ended { place, by_attempt, end } => {

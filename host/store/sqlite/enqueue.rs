@@ -113,8 +113,8 @@ impl Writer {
     fn insert(&self, job: &Prepared, id: JobId, now: UnixMs) -> Outcome<()> {
         let Prepared { spec, request_digest, retry, labels } = job;
         let sql = "INSERT INTO jobs (place, tail, plugin, downstream, content_type, priority, run_at_ms, created_ms, \
-                   retry, deadline_ms, labels, traceparent, idempotency_key) \
-                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)";
+                   retry, deadline_ms, labels, traceparent, idempotency_key, limit_key) \
+                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)";
         self.conn.prepare_cached(sql)?.execute(params![
             id.place(),
             id.tail(),
@@ -129,6 +129,7 @@ impl Writer {
             labels,
             spec.traceparent,
             spec.idempotency_key,
+            spec.limit_key,
         ])?;
         if !spec.payload.is_empty() {
             let sql = "INSERT INTO payloads (place, body) VALUES (?1, ?2)";

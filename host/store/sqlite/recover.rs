@@ -8,6 +8,8 @@ use super::fault::Outcome;
 use super::rows::{Retried, retried};
 use crate::clock::UnixMs;
 use crate::job::JobId;
+use crate::job::Lane;
+use crate::job::gates::LaneRef;
 use crate::job::live::{Key, LiveSet, Reload, Unfinished};
 
 /// The tokens of one opening: no lease of an earlier one is mistaken for a present one.
@@ -36,8 +38,8 @@ pub(super) struct Recovered {
     pub(super) seen: UnixMs,
 }
 
-/// A waiting job, its plugin and its downstream.
-pub(super) type Found = (Unfinished, String, String);
+/// A waiting job, and the line that it waits in.
+pub(super) type Found = (Unfinished, Lane);
 
 /// What the newest attempt says of a job.
 #[derive(Clone, Copy, Debug)]
@@ -65,10 +67,10 @@ pub(super) fn recover(conn: &Connection, kept_max: usize) -> Outcome<Recovered> 
     live.reserve(conn.query_row(sql, (), |row| row.get(0).map(i64::unsigned_abs))?);
     let seen = latest_moment(conn)?;
     let starts = read_starts(conn)?;
-    scan(conn, i64::MAX, |mut job, plugin, downstream| {
+    scan(conn, i64::MAX, |mut job, lane| {
         let interrupted = starts.get(&job.id.place()).filter(|(n, _)| *n > job.attempts);
         job.interrupted = interrupted.map(|(_, started_at)| *started_at);
-        live.insert(&job, plugin, downstream, seen);
+        live.insert(&job, lane, seen);
     })?;
     let last_place = conn.query_row("SELECT coalesce(max(place), 0) FROM jobs", (), |row| row.get(0))?;
     let last_attempt: i64 = conn.query_row("SELECT coalesce(max(seq), 0) FROM attempts", (), |row| row.get(0))?;
@@ -96,9 +98,9 @@ pub(super) fn nearest(conn: &Connection, reload: Reload, suspects_to: i64) -> Ou
             nearest.truncate(reload.most);
         }
     };
-    scan(conn, suspects_to, |job, plugin, downstream| {
+    scan(conn, suspects_to, |job, lane| {
         if (job.due, job.id.place()) >= reload.from {
-            nearest.push((job, plugin.to_owned(), downstream.to_owned()));
+            nearest.push((job, lane.to_lane()));
             if nearest.len() >= 2 * reload.most {
                 trim(&mut nearest);
             }
@@ -109,11 +111,11 @@ pub(super) fn nearest(conn: &Connection, reload: Reload, suspects_to: i64) -> Ou
 }
 
 /// Goes over the unfinished jobs in the order of their arrival.
-fn scan(conn: &Connection, suspects_to: i64, mut found: impl FnMut(Unfinished, &str, &str)) -> Outcome<()> {
+fn scan(conn: &Connection, suspects_to: i64, mut found: impl FnMut(Unfinished, LaneRef<'_>)) -> Outcome<()> {
     let newest = newest_attempts(conn)?;
     let unholds = unholds(conn)?;
     let mut statement = conn.prepare(
-        "SELECT place, tail, plugin, downstream, priority, run_at_ms, retried_ms, retried_after, last_attempt \
+        "SELECT place, tail, plugin, downstream, priority, run_at_ms, retried_ms, retried_after, last_attempt, limit_key \
          FROM jobs WHERE end_state IS NULL ORDER BY place",
     )?;
     let mut rows = statement.query(())?;
@@ -134,7 +136,8 @@ fn scan(conn: &Connection, suspects_to: i64, mut found: impl FnMut(Unfinished, &
             unheld_to: unholds.get(plugin).copied().unwrap_or(0),
         };
         let job = Unfinished { suspect: place <= suspects_to, anchored, ..waiting.after(newest) };
-        found(job, plugin, downstream);
+        let limit_key = row.get_ref(9)?.as_str_or_null().map_err(rusqlite::Error::from)?;
+        found(job, LaneRef { plugin, downstream, limit_key });
     }
     Ok(())
 }

@@ -4,6 +4,7 @@ use rusqlite::{Connection, OptionalExtension as _, Row};
 
 use super::fault::{Fault, Outcome, damaged};
 use crate::clock::UnixMs;
+use crate::job::gates::LaneRef;
 use crate::job::spec::JSON;
 use crate::job::units::TimeSpan;
 use crate::job::{Completion, EndState, JobId, JobSpec, OutcomeKind, State};
@@ -12,7 +13,7 @@ use crate::store::{Act, ActKind, AttemptView};
 /// The columns that [`JobRow::read`] takes, in its order.
 pub(super) const JOB_COLUMNS: &str = "place, tail, plugin, downstream, content_type, priority, run_at_ms, created_ms, \
      retry, deadline_ms, labels, traceparent, idempotency_key, retried_ms, retried_after, end_state, finished_ms, \
-     last_attempt";
+     last_attempt, limit_key";
 
 /// A row of `jobs`.
 #[derive(Debug)]
@@ -32,6 +33,7 @@ pub(super) struct JobRow {
     pub(super) retried: Option<Retried>,
     pub(super) end: Option<(EndState, UnixMs)>,
     pub(super) last_attempt: Option<i64>,
+    limit_key: Option<String>,
 }
 
 /// A person's last retry.
@@ -62,7 +64,12 @@ impl JobRow {
             retried: retried(row.get(13)?, row.get(14)?),
             end: end.map(|end| Ok::<_, Fault>((end_state(place, &end)?, UnixMs(row.get(16)?)))).transpose()?,
             last_attempt: row.get(17)?,
+            limit_key: row.get(18)?,
         })
+    }
+
+    pub(super) fn lane(&self) -> LaneRef<'_> {
+        LaneRef { plugin: &self.plugin, downstream: &self.downstream, limit_key: self.limit_key.as_deref() }
     }
 
     pub(super) fn label(&self, name: &str) -> Option<&String> {
@@ -73,6 +80,7 @@ impl JobRow {
         JobSpec {
             plugin: self.plugin,
             downstream: self.downstream,
+            limit_key: self.limit_key,
             content_type: self.content_type.unwrap_or_else(|| JSON.to_owned()),
             payload: payload.into(),
             run_at: UnixMs(self.run_at_ms),

@@ -34,6 +34,7 @@ fn spec(run_at: UnixMs, payload_bytes: usize) -> JobSpec {
     let (plugin, downstream) = ("echo".to_owned(), "echo".to_owned());
     let (retry, deadline, labels) = Default::default();
     JobSpec {
+        limit_key: None,
         plugin,
         downstream,
         content_type: crate::job::spec::JSON.to_owned(),

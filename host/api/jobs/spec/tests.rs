@@ -66,7 +66,7 @@ fn other_bytes_come_in_base64() {
 #[test]
 fn the_plugins_file_names_the_downstream_where_the_job_does_not() {
     let mut plugin = FakePlugin::named("echo");
-    plugin.file.downstream = Some("erp".into());
+    plugin.file.downstream = Some(crate::config::DownstreamRule::Key("erp".into()));
     assert_eq!(read_for(plugin, r#"{"plugin":"echo","payload":1}"#).unwrap().downstream, "erp");
 }
 
@@ -169,6 +169,7 @@ fn the_documented_members_are_the_ones_that_are_read() {
         delay: Some(String::new()),
         priority: Some(0),
         downstream: Some(String::new()),
+        limit_key: Some(String::new()),
         retry: Some(RetryOverride::default()),
         deadline: Some(String::new()),
         labels: [(String::new(), String::new())].into(),

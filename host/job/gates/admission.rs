@@ -1,0 +1,51 @@
+//! What a store asks before it hands out a job.
+
+use std::sync::Arc;
+
+use super::Lane;
+use crate::clock::UnixMs;
+
+/// The answer to a store that asks to hand out one job of a lane.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Admit {
+    /// Yes: the place is taken, and must be given back by [`Gates::release`].
+    Yes,
+    /// No job of this lane now; at `until`, where it is known, it is worth asking again.
+    LaneClosed {
+        /// When the lane opens by itself.
+        until: Option<UnixMs>,
+    },
+    /// No job of any lane of this plugin now.
+    PluginClosed {
+        /// When the plugin opens by itself.
+        until: Option<UnixMs>,
+    },
+    /// No job of any lane: the host is full.
+    HostFull,
+}
+
+/// What may have opened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Opened {
+    /// Anything: ask again for every lane.
+    Any,
+    /// These lanes, and the lanes of these plugins.
+    These {
+        /// The lanes.
+        lanes: Vec<Lane>,
+        /// The plugins.
+        plugins: Vec<Arc<str>>,
+    },
+}
+
+/// Gives leave to hand out jobs, one by one.
+pub trait Admission {
+    /// May one job of this lane start now?
+    fn admit(&mut self, lane: &Lane, now: UnixMs) -> Admit;
+
+    /// Which of those that were refused may have opened since this was last asked, other than by the time that the
+    /// refusal named. Who does not keep account says that anything may have.
+    fn opened(&mut self) -> Opened {
+        Opened::Any
+    }
+}
