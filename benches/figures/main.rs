@@ -4,6 +4,7 @@
 //! Servers run as processes of their own: this program again, in another role.
 
 mod enqueue;
+mod fairness;
 mod life;
 mod machine;
 mod null_store;
@@ -27,6 +28,7 @@ fn main() {
         enqueue::report(256, Some(0.5)).await;
         life::report().await;
         serve::report().await;
+        fairness::report().await;
     });
 }
 

@@ -71,17 +71,29 @@ pub async fn report() {
     line("CPU, idle", &format!("{idle:.1} %"), "", None, "");
 }
 
-struct Host {
+/// The real binary.
+pub struct Host {
     child: Child,
     _folder: Folder,
 }
 
 impl Host {
     fn start(origin: &str) -> Self {
+        let http = std::fs::read("plugins/http.wasm").expect("the shipped plugin");
+        Self::with(&[("http", &http, origin)])
+    }
+
+    /// With these plugins: name, component and the origin that it may reach, if any.
+    pub fn with(plugins: &[(&str, &[u8], &str)]) -> Self {
         let folder = folder();
-        std::fs::create_dir(folder.path().join("plugins")).expect("a folder");
-        std::fs::copy("plugins/http.wasm", folder.path().join("plugins/http.wasm")).expect("the shipped plugin");
-        std::fs::write(folder.path().join("plugins/http.toml"), format!("origins = [\"{origin}\"]")).expect("a file");
+        let dir = folder.path().join("plugins");
+        std::fs::create_dir(&dir).expect("a folder");
+        for (name, component, origin) in plugins {
+            std::fs::write(dir.join(format!("{name}.wasm")), component).expect("a file");
+            if !origin.is_empty() {
+                std::fs::write(dir.join(format!("{name}.toml")), format!("origins = [\"{origin}\"]")).expect("a file");
+            }
+        }
         let child = Command::new(env!("CARGO_BIN_EXE_windlass"))
             .args(["serve", "--listen", "127.0.0.1:0", "--log-format", "json"])
             .current_dir(folder.path())
@@ -92,7 +104,7 @@ impl Host {
     }
 
     /// The base of its URLs, when it is ready.
-    async fn ready(&mut self, client: &reqwest::Client) -> String {
+    pub async fn ready(&mut self, client: &reqwest::Client) -> String {
         let mut lines = BufReader::new(self.child.stderr.take().expect("piped")).lines();
         let address = lines
             .find_map(|line| {

@@ -1,0 +1,97 @@
+//! What a plugin notices of others that hang and spin: how long its own jobs wait, alone and beside them.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use bytes::Bytes;
+use serde_json::json;
+
+use crate::machine::now;
+use crate::serve::Host;
+use crate::{line, median};
+
+/// How many jobs of the plugin that is watched, and how far apart.
+const JOBS: usize = 500;
+const APART: Duration = Duration::from_millis(20);
+/// What its downstream takes.
+const SERVICE: Duration = Duration::from_millis(5);
+const HANGING: usize = 10_000;
+const SPINNING: usize = 1_000;
+
+type Arrivals = Arc<Mutex<HashMap<String, Instant>>>;
+
+/// Measures and prints.
+pub async fn report() {
+    let arrivals = Arrivals::default();
+    let ledger = arrivals.clone();
+    let quick = serve(Router::new().fallback(move |body: Bytes| {
+        ledger.lock().expect("unpoisoned").insert(String::from_utf8_lossy(&body).into_owned(), now());
+        async {
+            tokio::time::sleep(SERVICE).await;
+            "yes"
+        }
+    }))
+    .await;
+    let hanging = serve(Router::new().fallback(|| std::future::pending::<&str>())).await;
+    let spinner = std::fs::read("target/guests/misbehave.wasm");
+    let Ok(spinner) = spinner else {
+        println!("fairness: not measured; `plugins/build` makes the plugin that spins");
+        return;
+    };
+    let http = std::fs::read("plugins/http.wasm").expect("the shipped plugin");
+    let mut host = Host::with(&[("b", &http, &quick), ("a", &http, &hanging), ("c", &spinner, "")]);
+    let client = reqwest::Client::builder().no_proxy().build().expect("a client");
+    let address = host.ready(&client).await;
+
+    watch(&client, &address, &quick, &arrivals, "warm").await;
+    let alone = watch(&client, &address, &quick, &arrivals, "alone").await;
+    let hang = json!({"plugin": "a", "payload": {"url": hanging}});
+    let spin = json!({"plugin": "c", "payload": {"do": "spin"}});
+    for (job, count) in [(hang, HANGING), (spin, SPINNING)] {
+        let batch = json!({"jobs": vec![job; count]});
+        client.post(format!("{address}/v1/jobs/batch")).json(&batch).send().await.expect("an answer");
+    }
+    let beside = watch(&client, &address, &quick, &arrivals, "beside").await;
+    let ms = |wait: f64| format!("{wait:.1} ms");
+    line(
+        "wait of 50 jobs/s, p99, beside 10,000 that hang and 1,000 that spin | alone",
+        &ms(percentile(&beside, 0.99)),
+        &ms(percentile(&alone, 0.99)),
+        Some(percentile(&beside, 0.99) / percentile(&alone, 0.99)),
+        "<= 2",
+    );
+    line("  the same in the median", &ms(median(beside.clone())), &ms(median(alone.clone())), None, "");
+}
+
+async fn serve(router: Router) -> String {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let origin = format!("http://{}", listener.local_addr().expect("bound"));
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    origin
+}
+
+/// From the POST to the call's arrival, of each job in milliseconds.
+async fn watch(client: &reqwest::Client, address: &str, quick: &str, arrivals: &Arrivals, name: &str) -> Vec<f64> {
+    let mut asked = Vec::new();
+    for n in 0..JOBS {
+        let key = format!("\"{name}-{n}\"");
+        let job = json!({"plugin": "b", "payload": {"url": quick, "body": format!("{name}-{n}")}});
+        asked.push((key, now()));
+        let (client, url) = (client.clone(), format!("{address}/v1/jobs"));
+        tokio::spawn(async move { client.post(url).json(&job).send().await });
+        tokio::time::sleep(APART).await;
+    }
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let arrived = arrivals.lock().expect("unpoisoned");
+    let never = Duration::from_secs(60);
+    let wait = |(key, asked): &(String, Instant)| arrived.get(key).map_or(never, |at| *at - *asked);
+    asked.iter().map(|job| wait(job).as_secs_f64() * 1e3).collect()
+}
+
+fn percentile(values: &[f64], share: f64) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    sorted[((sorted.len() - 1) as f64 * share) as usize]
+}
