@@ -24,6 +24,7 @@ mod cpu;
 mod egress;
 mod engine;
 mod folder;
+mod heavy;
 mod host_config;
 mod host_http;
 mod host_log;
@@ -239,7 +240,7 @@ impl Plugin {
             let message = "the plugin has no component to run".to_owned();
             return (Outcome::Host(HostFault::Start, message), attempt.evidence(None));
         };
-        let outcome = attempt::run(&revision.code, &attempt, call, cancelled).await;
+        let outcome = attempt::run(revision, &attempt, call, cancelled).await;
         (outcome, attempt.evidence(Some(revision.digest.clone())))
     }
 

@@ -34,7 +34,7 @@ pub async fn report() {
         }
     }))
     .await;
-    let hanging = serve(Router::new().fallback(|| std::future::pending::<&str>())).await;
+    let hanging = serve(Router::new().fallback(std::future::pending::<&str>)).await;
     let spinner = std::fs::read("target/guests/misbehave.wasm");
     let Ok(spinner) = spinner else {
         println!("fairness: not measured; `plugins/build` makes the plugin that spins");

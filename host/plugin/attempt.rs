@@ -15,14 +15,14 @@ use crate::clock::{Clock, Stopwatch};
 use crate::config::AttemptLimits;
 use crate::job::{Evidence, HostFault, LogLevel, Outcome};
 
-use super::Call;
 use super::bindings::windlass::plugin::types::{AttributeParam as Attribute, Job};
-use super::cpu::{CpuMeter, Metered};
+use super::cpu::CpuMeter;
 use super::egress::{Egress, Grants};
+use super::heavy::Guest;
 use super::ledger::Ledger;
 use super::outcome::{self, Phase};
-use super::revision::Code;
 use super::state::{self, State};
+use super::{Call, Revision};
 
 /// Calls that are out at the same time, per attempt.
 const REQUESTS_MAX: usize = 16;
@@ -108,9 +108,15 @@ impl Attempt {
 }
 
 /// Runs one attempt to its outcome, whatever happens.
-pub(super) async fn run(code: &Code, attempt: &Arc<Attempt>, call: Call, cancelled: &CancellationToken) -> Outcome {
-    let guest = AssertUnwindSafe(guest(code, attempt.clone(), call)).catch_unwind();
-    let guest = tokio::time::timeout(attempt.wall, Metered::new(attempt.cpu.clone(), guest));
+pub(super) async fn run(
+    revision: &Arc<Revision>,
+    attempt: &Arc<Attempt>,
+    call: Call,
+    cancelled: &CancellationToken,
+) -> Outcome {
+    let threads = revision.code.runtime.heavy.clone();
+    let guest = AssertUnwindSafe(guest(revision.clone(), attempt.clone(), call)).catch_unwind();
+    let guest = tokio::time::timeout(attempt.wall, Guest::new(attempt.cpu.clone(), threads, guest));
     let outcome = tokio::select! {
         biased;
         () = cancelled.cancelled() => Outcome::Host(HostFault::Cancelled, "the job was cancelled".to_owned()),
@@ -124,7 +130,8 @@ pub(super) async fn run(code: &Code, attempt: &Arc<Attempt>, call: Call, cancell
 }
 
 /// The instance's whole life. Dropping this future ends it.
-async fn guest(code: &Code, attempt: Arc<Attempt>, call: Call) -> Outcome {
+async fn guest(revision: Arc<Revision>, attempt: Arc<Attempt>, call: Call) -> Outcome {
+    let code = &revision.code;
     let _awake = code.runtime.ticker.begin();
     let mut store = state::store(&code.runtime.engine, attempt.clone());
     let plugin = match code.pre.instantiate_async(&mut store).await {

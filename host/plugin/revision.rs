@@ -15,6 +15,7 @@ use crate::config::Limits;
 use super::bindings::{Plugin, PluginPre};
 use super::cache::Cache;
 use super::egress::Outside;
+use super::heavy::HeavyThreads;
 use super::inspect::{self, Shape};
 use super::metadata::PayloadSchema;
 use super::state::State;
@@ -40,6 +41,8 @@ pub(super) struct Runtime {
     pub(super) clock: Arc<dyn Clock>,
     /// What is beyond the host.
     pub(super) outside: Arc<Outside>,
+    /// Where guests go on that compute for long.
+    pub(super) heavy: Arc<HeavyThreads>,
     linker: Linker<State>,
     cache: Cache,
     compilations: Arc<Semaphore>,
@@ -60,6 +63,7 @@ impl Runtime {
             limits: settings.limits.clone(),
             clock,
             outside: Arc::new(Outside::new(&settings.network)),
+            heavy: Arc::default(),
             linker: linker(&engine).map_err(|error| anyhow::anyhow!("cannot link the host's interfaces: {error:#}"))?,
             cache: Cache::open(settings.cache_dir.clone(), &engine)?,
             compilations: Arc::new(Semaphore::new(COMPILATIONS_MAX)),
