@@ -8,9 +8,9 @@ use std::time::Duration;
 use wasmtime::EngineWeak;
 
 /// How long a guest may run before it lets others have a turn.
-const TICK: Duration = Duration::from_millis(2);
+const TICK: Duration = Duration::from_millis(10);
 /// How many ticks without an attempt it takes to fall asleep, so that a steady trickle of jobs wakes nobody.
-const IDLE_TICKS: u32 = 50;
+const IDLE_TICKS: u32 = 10;
 
 /// The ticker. Its thread ends with it.
 #[derive(Debug)]

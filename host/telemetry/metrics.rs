@@ -10,6 +10,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
+use crate::job::health::Change;
 use crate::job::{OutcomeKind, State};
 use crate::store::{Counts, Finish, Finished};
 
@@ -41,6 +42,12 @@ struct PlaceLabels {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ChangeLabels {
+    plugin: String,
+    change: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct RequestLabels {
     method: String,
     route: String,
@@ -54,6 +61,8 @@ pub struct Snapshot {
     pub counts: Counts,
     /// The names of all plugins, and whether each one's newest file was refused.
     pub plugins: Vec<(String, bool)>,
+    /// The plugins of the downstreams that are down at this moment, one entry a downstream.
+    pub down: Vec<String>,
     /// Whether the store takes writes.
     pub store_writable: bool,
 }
@@ -78,6 +87,11 @@ pub struct Metrics {
     unfinished: Gauge,
     /// `windlass_plugin_load_error{plugin}`: 1 where the newest component or file was refused, else 0.
     load_error: Family<PluginLabel, Gauge>,
+    /// `windlass_downstream_changes_total{plugin,change}`: downstreams that were found down (`opened`) or back
+    /// (`closed`), or that asked for a pause (`held`), and plugins that failed by themselves (`unfit`, `fit`).
+    changes: Family<ChangeLabels, Counter>,
+    /// `windlass_downstreams_down{plugin}`: downstreams that are down at this moment.
+    down: Family<PluginLabel, Gauge>,
     /// `windlass_store_writable`: 1 while the store takes writes, else 0.
     store_writable: Gauge,
     /// `windlass_http_requests_total{method,route,status}`: answered requests.
@@ -104,6 +118,8 @@ impl Metrics {
             jobs: Family::default(),
             unfinished: Gauge::default(),
             load_error: Family::default(),
+            changes: Family::default(),
+            down: Family::default(),
             store_writable: Gauge::default(),
             requests: Family::default(),
             registry: Mutex::new(Registry::with_prefix("windlass")),
@@ -122,6 +138,8 @@ impl Metrics {
         registry.register("jobs", "Unfinished jobs at this moment", self.jobs.clone());
         registry.register("jobs_unfinished", "Unfinished jobs in all at this moment", self.unfinished.clone());
         registry.register("plugin_load_error", "Whether the newest file was refused", self.load_error.clone());
+        registry.register("downstream_changes", "Changes of the health of downstreams", self.changes.clone());
+        registry.register("downstreams_down", "Downstreams that are down at this moment", self.down.clone());
         registry.register("store_writable", "Whether the store takes writes", self.store_writable.clone());
         registry.register("http_requests", "Answered requests", self.requests.clone());
     }
@@ -136,6 +154,18 @@ impl Metrics {
         let labels = AttemptLabels { plugin: plugin.to_owned(), outcome: outcome.name() };
         self.attempts.get_or_create(&labels).inc();
         self.duration.get_or_create(&PluginLabel { plugin: plugin.to_owned() }).observe(took.as_secs_f64());
+    }
+
+    /// The health of a downstream changed, or of the plugin itself.
+    pub fn health_changed(&self, plugin: &str, change: &Change) {
+        let change = match change {
+            Change::Opened => "opened",
+            Change::Closed => "closed",
+            Change::HeldUntil(_) => "held",
+            Change::PluginUnfit => "unfit",
+            Change::PluginFit => "fit",
+        };
+        self.changes.get_or_create(&ChangeLabels { plugin: plugin.to_owned(), change }).inc();
     }
 
     /// The end of an attempt was brought to the store.
@@ -179,6 +209,10 @@ impl Metrics {
             let counter = self.finished.get_or_create_owned(&StateLabel { state: state.name() });
             counter.inc_by(total.saturating_sub(counter.get()));
         }
+        self.down.clear();
+        for plugin in &snapshot.down {
+            self.down.get_or_create(&PluginLabel { plugin: plugin.clone() }).inc();
+        }
         self.load_error.clear();
         for (plugin, refused) in &snapshot.plugins {
             self.load_error.get_or_create(&PluginLabel { plugin: plugin.clone() }).set(i64::from(*refused));
@@ -208,7 +242,9 @@ mod tests {
             unfinished: 9,
             ended: [("completed", 4)].into(),
         };
-        let snapshot = Snapshot { counts, plugins: vec![("echo".into(), true)], store_writable: true };
+        metrics.health_changed("echo", &Change::Opened);
+        let (plugins, down) = (vec![("echo".into(), true)], vec!["echo".into(), "echo".into()]);
+        let snapshot = Snapshot { counts, plugins, down, store_writable: true };
         let text = metrics.encode(&snapshot);
         for line in [
             "windlass_jobs_enqueued_total{plugin=\"echo\"} 3",
@@ -220,6 +256,8 @@ mod tests {
             "windlass_jobs_finished_total{state=\"completed\"} 4",
             "windlass_jobs_finished_total{state=\"discarded\"} 0",
             "windlass_plugin_load_error{plugin=\"echo\"} 1",
+            "windlass_downstream_changes_total{plugin=\"echo\",change=\"opened\"} 1",
+            "windlass_downstreams_down{plugin=\"echo\"} 2",
             "windlass_store_writable 1",
             "windlass_http_requests_total{method=\"GET\",route=\"/v1/jobs\",status=\"200\"} 1",
         ] {

@@ -48,6 +48,7 @@ impl<'a> Place<'a> {
         self.parts.wake.notify_one();
         if let Some(change) = &judged.change {
             tell(&lane, change, &ended.sign);
+            self.parts.metrics.health_changed(&lane.plugin, change);
         }
         if judged.to_keep {
             // Nobody keeps it any more where the host has stopped.

@@ -44,8 +44,9 @@ const MANY_FAILURES: f64 = 0.1;
 const EASE_OFF: f64 = 0.7;
 /// A base is good for so long.
 const BASE_LASTS: Duration = Duration::from_secs(30);
-/// Waits below this are noise of the machine.
-const NOISE_US: f64 = 2_000.0;
+/// A wait of some milliseconds is more likely this machine's than a downstream's, and harms nobody: so much of it is
+/// allowed of an instant answer, and less the slower the answers are anyway.
+const OWN_WAIT_US: f64 = 10_000.0;
 
 /// See the module.
 #[derive(Clone, Debug)]
@@ -161,7 +162,7 @@ impl Limiter {
                 return self.grow(policy, &window);
             }
         };
-        let waiting = self.limit * (1.0 - (base.upper_us + NOISE_US) / spread.lower_us()).max(0.0);
+        let waiting = self.limit * (1.0 - (base.upper_us + own_wait_us(base.upper_us)) / spread.lower_us()).max(0.0);
         let (few, many) = ((0.03 * self.limit).max(0.5), (0.1 * self.limit).max(1.0));
         if waiting > many {
             self.is_steep = false;
@@ -195,6 +196,10 @@ impl Limiter {
         let floor = f64::from(floor.min(policy.ceiling)).min(self.limit.max(1.0));
         self.limit = to.clamp(floor, f64::from(policy.ceiling.max(1)));
     }
+}
+
+fn own_wait_us(base_us: f64) -> f64 {
+    OWN_WAIT_US * OWN_WAIT_US / (OWN_WAIT_US + base_us)
 }
 
 /// The median of a window and how well it is known.

@@ -56,7 +56,9 @@ fn it_settles_near_the_knee() {
         let limits = drive(&Model { knee, service_us, spread }, &LimiterPolicy::default(), 40_000, 1);
         let found = settled(&limits);
         println!("knee {knee}, spread {spread}: {found}");
-        assert!((0.8 * knee..=1.2 * knee).contains(&found), "knee {knee}, spread {spread}: {found}");
+        // The more the answers vary, the less there is to be seen.
+        let most = if spread > 0.2 { 1.3 } else { 1.2 };
+        assert!((0.8 * knee..=most * knee).contains(&found), "knee {knee}, spread {spread}: {found}");
     }
 }
 
