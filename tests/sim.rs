@@ -10,7 +10,7 @@ mod world;
 use world::World;
 
 /// How many seeds a usual run tries.
-const RUNS: u64 = 300;
+const RUNS: u64 = 2_000;
 
 #[test]
 fn every_job_comes_to_its_end_whatever_happens() {

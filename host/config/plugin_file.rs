@@ -11,6 +11,7 @@ use super::limits::{LimitOverride, Limits};
 use super::origin::Origin;
 use crate::job::RetryOverride;
 use crate::job::gates::{self, PluginLimits, Rate};
+use crate::job::health::Overrides;
 
 /// The grants and the policy of one plugin. Nothing is granted by default.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -26,6 +27,8 @@ pub struct PluginFile {
     /// Starts per time, for example `100/s` or `30/m`.
     #[serde(deserialize_with = "rate", serialize_with = "no_rate", skip_serializing_if = "Option::is_none")]
     pub rate: Option<Rate>,
+    /// What bounds each of its downstreams.
+    pub downstream_limits: Option<DownstreamLimits>,
     /// What bounds its jobs of one limit key. Without it: one attempt at a time.
     pub key_limits: Option<KeyLimits>,
     /// The secrets that it may use, by name. No value of `config` has the name of one.
@@ -37,6 +40,17 @@ pub struct PluginFile {
     pub retry: RetryOverride,
     /// What is different in its limits.
     pub limits: LimitOverride,
+}
+
+/// What bounds each downstream of a plugin, beside what its health allows.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DownstreamLimits {
+    /// Attempts at once. 1 to 10000.
+    pub concurrency: Option<u32>,
+    /// Starts per time, for example `100/s` or `30/m`.
+    #[serde(deserialize_with = "rate", serialize_with = "no_rate", skip_serializing_if = "Option::is_none")]
+    pub rate: Option<Rate>,
 }
 
 /// What bounds the jobs of one limit key.
@@ -84,7 +98,17 @@ impl PluginFile {
             .key_limits
             .as_ref()
             .map(|limits| gates::KeyLimits { concurrency: limits.concurrency, rate: limits.rate });
-        PluginLimits { concurrency: self.concurrency, rate: self.rate, per_key: per_key.unwrap_or_default() }
+        let each = self.downstream_limits.as_ref();
+        let per_downstream = Overrides {
+            concurrency: each.and_then(|limits| limits.concurrency),
+            rate: each.and_then(|limits| limits.rate),
+        };
+        PluginLimits {
+            concurrency: self.concurrency,
+            rate: self.rate,
+            per_downstream,
+            per_key: per_key.unwrap_or_default(),
+        }
     }
 
     fn validate(&self, ceilings: &Limits) -> Result<(), String> {
@@ -93,6 +117,9 @@ impl PluginFile {
         }
         if let Some(downstream) = &self.downstream {
             downstream.validate().map_err(|why| format!("downstream: {why}"))?;
+        }
+        if let Some(concurrency) = self.downstream_limits.as_ref().and_then(|limits| limits.concurrency) {
+            super::file::within("downstream_limits.concurrency", concurrency, 1, 10_000)?;
         }
         if let Some(per_key) = &self.key_limits {
             super::file::within("key_limits.concurrency", per_key.concurrency, 1, 10_000)?;
@@ -198,6 +225,9 @@ mod tests {
             ("rate = \"fast\"", "rate"),
             ("rate = \"0/s\"", "never"),
             ("downstream = \"\"", "downstream"),
+            ("downstream = { pointer = \"url\" }", "JSON Pointer"),
+            ("[downstream_limits]\nconcurrency = 0", "downstream_limits.concurrency"),
+            ("[key_limits]\nrate = \"often\"", "rate"),
             ("[retry]\nfactor = 0.5", "retry.factor"),
             ("[retry]\nbase = \"soon\"", "base"),
             ("[limits]\ndeadline = \"1h\"", "above the host's ceiling of 30s"),

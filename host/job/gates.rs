@@ -9,7 +9,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use super::health::{Act, Change, Ended, Health, HealthPolicy, Kept};
+use super::health::{Act, Bounds, Change, Ended, Health, HealthPolicy, Kept, Overrides};
 use crate::clock::UnixMs;
 
 mod admission;
@@ -43,6 +43,8 @@ pub struct PluginLimits {
     pub concurrency: Option<u32>,
     /// The most starts per second.
     pub rate: Option<Rate>,
+    /// What bounds each of its downstreams.
+    pub per_downstream: Overrides,
     /// What bounds the jobs of one limit key.
     pub per_key: KeyLimits,
 }
@@ -171,13 +173,13 @@ impl Gates {
     /// An attempt ended. `draw`, from 0 to 1, spreads the next probe.
     pub fn end(&mut self, lane: &Lane, ended: &Ended, now: UnixMs, draw: f64) -> Judged {
         self.leave(lane);
-        let ceiling = self.ceiling(&lane.plugin);
+        let bounds = self.bounds(&lane.plugin);
         let whole = lane.whole();
         let Some(health) = self.lanes.get_mut(&*whole) else {
             return Judged { was_probe: false, change: None, to_keep: false };
         };
         let was_downstream_probe = health.is_probe(ended.started_at);
-        let change = health.end(&self.health, ceiling, ended, now, draw);
+        let change = health.end(&self.health, bounds, ended, now, draw);
         self.downstream_opened(&whole);
         self.sweep(now);
         let gate = self.plugin(&lane.plugin);
@@ -249,11 +251,12 @@ impl Gates {
         self.lanes.insert(lane.clone(), Health::restored(&self.health, kept));
     }
 
-    /// The most attempts at once that a plugin's downstreams are ever given.
+    /// What bounds each of a plugin's downstreams whatever its health.
     #[must_use]
-    pub fn ceiling(&self, plugin: &str) -> u32 {
-        let limit = self.plugins.get(plugin).and_then(|gate| gate.limits.concurrency);
-        limit.unwrap_or(self.concurrency).min(self.concurrency)
+    pub fn bounds(&self, plugin: &str) -> Bounds {
+        let limits = self.plugins.get(plugin).map(|gate| gate.limits).unwrap_or_default();
+        let said = limits.concurrency.into_iter().chain(limits.per_downstream.concurrency).min();
+        Bounds { ceiling: said.unwrap_or(self.concurrency).min(self.concurrency), rate: limits.per_downstream.rate }
     }
 
     /// Why a due job of this lane would not start at this moment; none where it would.
@@ -282,7 +285,7 @@ impl Gates {
 
     fn lane_waits(&self, lane: &Lane, now: UnixMs) -> Option<Waiting> {
         let health = self.lanes.get(&*lane.whole());
-        let sick = health.and_then(|health| health.why_waiting(&self.health, self.ceiling(&lane.plugin), now));
+        let sick = health.and_then(|health| health.why_waiting(&self.health, self.bounds(&lane.plugin), now));
         sick.or_else(|| self.keys.why_waiting(lane, self.key_limits(&lane.plugin), now))
     }
 
@@ -351,7 +354,8 @@ impl Admission for Gates {
         if !self.lanes.contains_key(&*whole) {
             self.lanes.insert(whole.clone().into_owned(), Health::new(&self.health));
         }
-        self.lanes.get_mut(&*whole).expect("inserted above").start(now);
+        let bounds = self.bounds(&lane.plugin);
+        self.lanes.get_mut(&*whole).expect("inserted above").start(bounds, now);
         let key_limits = self.key_limits(&lane.plugin);
         self.keys.start(lane, key_limits, now);
         let gate = self.plugin(&lane.plugin);

@@ -123,6 +123,15 @@ pub struct Overrides {
     pub rate: Option<Rate>,
 }
 
+/// What bounds a downstream whatever its health: set by the host and the plugin's file.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Bounds {
+    /// The most attempts at once.
+    pub ceiling: u32,
+    /// The most starts per time, where a person set no other.
+    pub rate: Option<Rate>,
+}
+
 /// Until when a downstream is left alone, and why.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hold {
@@ -183,10 +192,10 @@ impl Health {
         }
     }
 
-    /// Why a due job does not start at this moment; none where it does. `ceiling` is the most attempts at once that
-    /// the plugin or the host sets.
+    /// Why a due job does not start at this moment; none where it does. `bounds` is what the
+    /// plugin and the host set.
     #[must_use]
-    pub fn why_waiting(&self, policy: &HealthPolicy, ceiling: u32, now: UnixMs) -> Option<Waiting> {
+    pub fn why_waiting(&self, policy: &HealthPolicy, bounds: Bounds, now: UnixMs) -> Option<Waiting> {
         if let Some(hold) = self.held(now) {
             let detail = Some(hold.cause.clone());
             return Some(Waiting { reason: WaitReason::RetryAfter, until: hold.until, detail });
@@ -195,21 +204,21 @@ impl Health {
             let detail = self.breaker.opening().map(|opening| opening.cause.clone());
             return Some(Waiting { reason: WaitReason::BreakerOpen, until, detail });
         }
-        let limit = self.limit(policy, ceiling);
+        let limit = self.limit(policy, bounds);
         if self.breaker.opening().is_none() && self.running >= limit {
             let detail = Some(format!("the downstream is given {limit} attempts at once"));
             return Some(Waiting { reason: WaitReason::Concurrency, until: None, detail });
         }
-        let free_at = self.overrides.rate.map(|rate| rate.free_at(self.whole_again_ms));
+        let free_at = self.overrides.rate.or(bounds.rate).map(|rate| rate.free_at(self.whole_again_ms));
         let until = free_at.filter(|free_at| *free_at > now)?;
         Some(Waiting { reason: WaitReason::RateLimit, until: Some(until), detail: None })
     }
 
     /// An attempt starts.
-    pub fn start(&mut self, now: UnixMs) {
+    pub fn start(&mut self, bounds: Bounds, now: UnixMs) {
         self.running += 1;
         self.breaker.start(now);
-        if let Some(rate) = self.overrides.rate {
+        if let Some(rate) = self.overrides.rate.or(bounds.rate) {
             self.whole_again_ms = rate.spend(self.whole_again_ms, now);
         }
     }
@@ -224,7 +233,7 @@ impl Health {
     pub fn end(
         &mut self,
         policy: &HealthPolicy,
-        ceiling: u32,
+        bounds: Bounds,
         ended: &Ended,
         now: UnixMs,
         draw: f64,
@@ -235,7 +244,7 @@ impl Health {
         let is_regular = self.breaker.role(*started_at) == Role::Regular && self.breaker.opening().is_none();
         if is_regular {
             let failed = matches!(sign, Sign::Ill(_) | Sign::Busy(..) | Sign::Unfit(_));
-            let limits = self.bounds(policy, ceiling);
+            let limits = self.limiter_policy(policy, bounds);
             self.limiter.ended(&limits, *started_at, now, *latency, failed, at_once);
         }
         let breaker = &policy.breaker;
@@ -335,9 +344,8 @@ impl Health {
 
     /// How many may run at once now, while the breaker is closed.
     #[must_use]
-    pub fn limit(&self, policy: &HealthPolicy, ceiling: u32) -> u32 {
-        let bounds = self.bounds(policy, ceiling);
-        self.limiter.limit(&bounds)
+    pub fn limit(&self, policy: &HealthPolicy, bounds: Bounds) -> u32 {
+        self.limiter.limit(&self.limiter_policy(policy, bounds))
     }
 
     /// Whether there is nothing to remember of it.
@@ -350,8 +358,8 @@ impl Health {
             && self.acts.is_empty()
     }
 
-    fn bounds(&self, policy: &HealthPolicy, ceiling: u32) -> LimiterPolicy {
-        let ceiling = self.overrides.concurrency.unwrap_or(ceiling).min(ceiling);
+    fn limiter_policy(&self, policy: &HealthPolicy, bounds: Bounds) -> LimiterPolicy {
+        let ceiling = self.overrides.concurrency.unwrap_or(bounds.ceiling).min(bounds.ceiling);
         LimiterPolicy { ceiling: ceiling.min(policy.limiter.ceiling).max(1), ..policy.limiter }
     }
 }

@@ -320,6 +320,10 @@ impl World {
     /// What must hold after every step.
     fn check(&self) {
         assert!(self.gates.running() <= HOST_CONCURRENCY);
+        let probes = self.gates.health_policy().breaker.probes;
+        for (lane, health) in self.gates.known() {
+            assert!(health.opening().is_none_or(|opening| opening.out <= probes), "{lane:?}: {health:?}");
+        }
         for name in ["a", "b"] {
             assert!(self.gates.running_in(&Lane::new(PLUGINS[0], name)) <= 2);
         }

@@ -157,10 +157,10 @@ fn told(state: &State, only: Option<&str>) -> Vec<DownstreamDocument> {
     for counts in lanes.into_values().filter(|counts| only.is_none_or(|key| &*counts.lane.downstream == key)) {
         let key = counts.lane.downstream.to_string();
         let told = downstreams.entry(key.clone()).or_insert_with(|| DownstreamDocument { key, ..Default::default() });
-        let ceiling = gates.ceiling(&counts.lane.plugin);
+        let bounds = gates.bounds(&counts.lane.plugin);
         let mut part = DownstreamPlugin::of(&counts, gates.why_waiting(&counts.lane, now));
         if let Some(health) = gates.health(&counts.lane) {
-            part.tell(health, health.limit(gates.health_policy(), ceiling), now);
+            part.tell(health, health.limit(gates.health_policy(), bounds), now);
         }
         told.running += part.running;
         told.waiting += part.waiting;

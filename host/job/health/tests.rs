@@ -3,7 +3,7 @@
 use super::*;
 use crate::job::outcome::{Completion, Exchange, Fault, HostFault, Setback};
 
-const CEILING: u32 = 256;
+const BOUNDS: Bounds = Bounds { ceiling: 256, rate: None };
 
 fn at(ms: i64) -> UnixMs {
     UnixMs(ms)
@@ -11,17 +11,17 @@ fn at(ms: i64) -> UnixMs {
 
 fn end(health: &mut Health, started: i64, now: i64, sign: Sign) -> Option<Change> {
     let ended = Ended { started_at: at(started), sign, latency: Some(Duration::from_millis(5)) };
-    health.end(&HealthPolicy::default(), CEILING, &ended, at(now), 0.0)
+    health.end(&HealthPolicy::default(), BOUNDS, &ended, at(now), 0.0)
 }
 
 fn reason(health: &Health, now: i64) -> Option<WaitReason> {
-    health.why_waiting(&HealthPolicy::default(), CEILING, at(now)).map(|waiting| waiting.reason)
+    health.why_waiting(&HealthPolicy::default(), BOUNDS, at(now)).map(|waiting| waiting.reason)
 }
 
 fn down() -> Health {
     let mut health = Health::new(&HealthPolicy::default());
     for n in 0..5 {
-        health.start(at(n));
+        health.start(BOUNDS, at(n));
         let change = end(&mut health, n, n, Sign::Ill("503".into()));
         assert_eq!(change, (n == 4).then_some(Change::Opened));
     }
@@ -33,24 +33,24 @@ fn a_downstream_that_is_down_is_left_alone_and_begins_small_when_it_is_back() {
     let mut health = down();
     assert_eq!(reason(&health, 500), Some(WaitReason::BreakerOpen));
     assert_eq!(reason(&health, 1_004), None);
-    health.start(at(1_004));
+    health.start(BOUNDS, at(1_004));
     assert!(health.is_probe(at(1_004)) && !health.is_probe(at(3)));
     assert_eq!(reason(&health, 1_005), Some(WaitReason::BreakerOpen));
     assert_eq!(end(&mut health, 1_004, 1_010, Sign::Well), None);
-    health.start(at(1_010));
+    health.start(BOUNDS, at(1_010));
     assert_eq!(end(&mut health, 1_010, 1_020, Sign::Well), Some(Change::Closed));
-    assert_eq!(health.limit(&HealthPolicy::default(), CEILING), HealthPolicy::default().limiter.initial);
+    assert_eq!(health.limit(&HealthPolicy::default(), BOUNDS), HealthPolicy::default().limiter.initial);
     assert_eq!(reason(&health, 1_020), None);
 }
 
 #[test]
 fn a_wish_for_a_pause_holds_everybody() {
     let mut health = Health::new(&HealthPolicy::default());
-    health.start(at(0));
+    health.start(BOUNDS, at(0));
     let change = end(&mut health, 0, 10, Sign::Busy(Some(Duration::from_secs(7)), "429".into()));
     assert_eq!(change, Some(Change::HeldUntil(at(7_010))));
     assert_eq!((reason(&health, 7_009), reason(&health, 7_010)), (Some(WaitReason::RetryAfter), None));
-    health.start(at(20));
+    health.start(BOUNDS, at(20));
     end(&mut health, 20, 20, Sign::Busy(Some(Duration::from_secs(1)), "429".into()));
     assert_eq!(health.held(at(20)).unwrap().until, Some(at(7_010)), "a shorter one does not shorten it");
 }
@@ -58,15 +58,19 @@ fn a_wish_for_a_pause_holds_everybody() {
 #[test]
 fn the_limit_bounds_what_runs_at_once() {
     let mut health = Health::new(&HealthPolicy::default());
-    let initial = health.limit(&HealthPolicy::default(), CEILING);
+    let initial = health.limit(&HealthPolicy::default(), BOUNDS);
     for _ in 0..initial {
         assert_eq!(reason(&health, 0), None);
-        health.start(at(0));
+        health.start(BOUNDS, at(0));
     }
     assert_eq!(reason(&health, 0), Some(WaitReason::Concurrency));
     health.give_back(at(0), at(1));
     assert_eq!(reason(&health, 1), None);
-    assert_eq!(health.limit(&HealthPolicy::default(), 2), 2, "never above the plugin's own");
+    assert_eq!(
+        health.limit(&HealthPolicy::default(), Bounds { ceiling: 2, ..BOUNDS }),
+        2,
+        "never above the plugin's own"
+    );
 }
 
 #[test]
@@ -76,7 +80,7 @@ fn a_person_can_hold_release_probe_and_limit_it() {
     let mut act = |now, what| health.act(&policy, Act { at: at(now), what });
     act(10, ActKind::Hold { until: None, reason: Some("maintenance".into()) });
     act(20, ActKind::Limit(Overrides { concurrency: Some(1), rate: Some(Rate { per_second: 1.0 }) }));
-    let waiting = health.why_waiting(&policy, CEILING, at(30)).unwrap();
+    let waiting = health.why_waiting(&policy, BOUNDS, at(30)).unwrap();
     assert_eq!(
         (waiting.reason, waiting.until, waiting.detail.as_deref()),
         (WaitReason::RetryAfter, None, Some("maintenance"))
@@ -87,7 +91,7 @@ fn a_person_can_hold_release_probe_and_limit_it() {
     assert_eq!(again.kept(), health.kept());
     again.act(&policy, Act { at: at(40), what: ActKind::Probe });
     assert_eq!(reason(&again, 40), None, "one may start");
-    again.start(at(40));
+    again.start(BOUNDS, at(40));
     assert_eq!(reason(&again, 40), Some(WaitReason::BreakerOpen));
     again.act(&policy, Act { at: at(50), what: ActKind::Release });
     assert_eq!(reason(&again, 50), Some(WaitReason::Concurrency), "its own limit is left");

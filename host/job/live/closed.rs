@@ -65,13 +65,13 @@ impl Admission for OnlyOne {
 #[test]
 fn ten_thousand_closed_downstreams_are_asked_for_once() {
     const LANES: usize = 10_000;
-    let mut live = filled(LANES, 10);
+    let mut live = filled(LANES, 100);
     let mut doors = OnlyOne { open: Lane::new("p7", "4567"), asked: 0 };
-    for _ in 0..10 {
+    for _ in 0..100 {
         assert_eq!(live.claim(1, UnixMs(2), &mut doors).len(), 1);
     }
     assert_eq!(live.claim(1, UnixMs(2), &mut doors).len(), 0);
-    assert_eq!(doors.asked, LANES - 1 + 10, "each closed one once, and the one that flows once a job");
+    assert_eq!(doors.asked, LANES - 1 + 100, "each closed one once, and the one that flows once a job");
     assert_eq!(live.next_due(), None, "nothing opens by itself");
 }
 
