@@ -66,6 +66,9 @@ async fn while_a_downstream_is_down_its_jobs_wait_without_using_up_attempts() {
     let ids = enqueue_many(&host, &downstream, JOBS).await;
     let outage = when(&host, "the breaker is open", |part| part["breaker"] != "closed").await["outage"].clone();
     assert!(outage["cause"].as_str().unwrap().contains("503"), "{outage}");
+    let told = host.get("/v1/downstreams/http").await;
+    assert_eq!((&told["since"], told["error_rate"].as_f64()), (&outage["since"], Some(1.0)), "{told:#}");
+    assert!(told["breaker"] != "closed" && told["next_probe"].is_string() && told["waiting"].is_u64(), "{told:#}");
     let job = host.waiting(&ids[JOBS - 1], "breaker-open").await;
     assert_eq!(job["attempt"], 0);
 

@@ -16,6 +16,23 @@ use crate::store::LaneCounts;
 pub struct DownstreamDocument {
     /// Its key.
     pub key: String,
+    /// Whether it counts as down, for any of its plugins; what follows is of the plugin that sees it worst.
+    pub breaker: BreakerState,
+    /// Since when it is down.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub since: Option<UnixMs>,
+    /// When the next probe may start.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub next_probe: Option<UnixMs>,
+    /// Until when it is left alone, where that has an end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub held_until: Option<UnixMs>,
+    /// The share of failures among the calls of the last while, from 0 to 1; absent without calls.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error_rate: Option<f64>,
     /// How many attempts call it.
     pub running: u64,
     /// How many due jobs wait for it.
@@ -66,15 +83,16 @@ pub struct DownstreamPlugin {
 }
 
 /// Whether a downstream counts as down.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum BreakerState {
     /// It is well: its jobs flow.
+    #[default]
     Closed,
-    /// It is down: its jobs wait.
-    Open,
     /// It is being probed.
     HalfOpen,
+    /// It is down: its jobs wait.
+    Open,
 }
 
 /// What is known of an outage.
@@ -162,11 +180,24 @@ fn told(state: &State, only: Option<&str>) -> Vec<DownstreamDocument> {
         if let Some(health) = gates.health(&counts.lane) {
             part.tell(health, health.limit(gates.health_policy(), bounds), now);
         }
-        told.running += part.running;
-        told.waiting += part.waiting;
-        told.plugins.push(part);
+        told.add(part);
     }
     downstreams.into_values().collect()
+}
+
+impl DownstreamDocument {
+    fn add(&mut self, part: DownstreamPlugin) {
+        self.running += part.running;
+        self.waiting += part.waiting;
+        self.breaker = self.breaker.max(part.breaker);
+        if let Some(outage) = &part.outage {
+            self.since = Some(self.since.map_or(outage.since, |since| since.min(outage.since)));
+            self.next_probe = Some(self.next_probe.map_or(outage.next_probe, |next| next.min(outage.next_probe)));
+        }
+        self.held_until = self.held_until.max(part.hold.as_ref().and_then(|hold| hold.until));
+        self.error_rate = self.error_rate.into_iter().chain(part.error_rate).reduce(f64::max);
+        self.plugins.push(part);
+    }
 }
 
 fn nothing(lane: Lane) -> LaneCounts {

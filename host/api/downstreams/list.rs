@@ -39,11 +39,11 @@ mod tests {
         api.send("POST", "/v1/plugins/b/pause", None).await;
         let told = api.get("/v1/downstreams").await.json();
         let expected = json!({"downstreams": [
-            {"key": "erp", "running": 0, "waiting": 2, "plugins": [
+            {"key": "erp", "breaker": "closed", "running": 0, "waiting": 2, "plugins": [
                 {"plugin": "a", "running": 0, "waiting": 1, "held": 0, "later": 1, "breaker": "closed"},
                 {"plugin": "b", "running": 0, "waiting": 1, "held": 0, "later": 0, "breaker": "closed", "blocked": {"reason": "paused"}},
             ]},
-            {"key": "x", "running": 0, "waiting": 1, "plugins": [
+            {"key": "x", "breaker": "closed", "running": 0, "waiting": 1, "plugins": [
                 {"plugin": "b", "running": 0, "waiting": 1, "held": 0, "later": 0, "breaker": "closed", "blocked": {"reason": "paused"}},
             ]},
         ]});
