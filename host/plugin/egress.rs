@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
 use hyper_util::client::legacy::Client;
-use hyper_util::rt::{TokioExecutor, TokioTimer};
+use hyper_util::rt::TokioTimer;
+use tokio::runtime::Handle;
 
 use crate::config::{Origin, PluginFile};
 
@@ -71,19 +72,21 @@ impl Grants {
 #[derive(Debug)]
 pub(super) struct Egress {
     outside: Arc<Outside>,
+    serving: Handle,
     client: OnceLock<Client<Connections, SendBody>>,
 }
 
 impl Egress {
-    /// A client that has not been used.
+    /// A client that has not been used. Its connections belong to the present runtime, also those that a guest asks for
+    /// which has moved to threads of low priority.
     pub(super) fn new(outside: Arc<Outside>) -> Self {
-        Self { outside, client: OnceLock::new() }
+        Self { outside, serving: Handle::current(), client: OnceLock::new() }
     }
 
     fn client(&self) -> &Client<Connections, SendBody> {
         self.client.get_or_init(|| {
-            let connector = self.outside.connector(Connector::new(self.outside.allow_cidrs()));
-            Client::builder(TokioExecutor::new())
+            let connector = self.outside.connector(Connector::new(self.outside.allow_cidrs()).on(self.serving.clone()));
+            Client::builder(Serving(self.serving.clone()))
                 .timer(TokioTimer::new())
                 .pool_timer(TokioTimer::new())
                 .pool_idle_timeout(std::time::Duration::from_secs(IDLE_SECS))
@@ -93,5 +96,19 @@ impl Egress {
                 .http2_max_header_list_size(u32::try_from(HEAD_BYTES_MAX).unwrap_or(u32::MAX))
                 .build(connector)
         })
+    }
+}
+
+/// Runs what keeps connections going on one runtime.
+#[derive(Clone, Debug)]
+struct Serving(Handle);
+
+impl<F> hyper::rt::Executor<F> for Serving
+where
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+{
+    fn execute(&self, future: F) {
+        self.0.spawn(future);
     }
 }

@@ -8,7 +8,8 @@ use crate::clock::UnixMs;
 /// The answer to a store that asks to hand out one job of a lane.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Admit {
-    /// Yes: the place is taken, and must be given back by [`Gates::release`].
+    /// Yes: the place is taken, and must be given back by [`super::Gates::end`] or
+    /// [`super::Gates::give_back`].
     Yes,
     /// No job of this lane now; at `until`, where it is known, it is worth asking again.
     LaneClosed {

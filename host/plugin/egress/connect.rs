@@ -11,7 +11,9 @@ use http::Uri;
 use hyper_util::rt::TokioIo;
 use ipnet::IpNet;
 use tokio::net::TcpStream;
+use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
+use tokio_util::task::AbortOnDropHandle;
 use tower_service::Service;
 
 use super::address;
@@ -40,12 +42,19 @@ pub(super) enum ConnectError {
 pub(super) struct Connector {
     allow_cidrs: Arc<[IpNet]>,
     lookups: Arc<Semaphore>,
+    /// Where connections are made and kept going, whoever asks for one; none: where they are asked for.
+    serving: Option<Handle>,
 }
 
 impl Connector {
     /// A connector that lets names resolve to those special ranges.
     pub(super) fn new(allow_cidrs: Arc<[IpNet]>) -> Self {
-        Self { allow_cidrs, lookups: Arc::new(Semaphore::new(LOOKUPS_MAX)) }
+        Self { allow_cidrs, lookups: Arc::new(Semaphore::new(LOOKUPS_MAX)), serving: None }
+    }
+
+    /// The same, with connections that belong to that runtime.
+    pub(super) fn on(self, serving: Handle) -> Self {
+        Self { serving: Some(serving), ..self }
     }
 
     async fn connect(self, uri: Uri) -> Result<TokioIo<TcpStream>, ConnectError> {
@@ -141,7 +150,13 @@ impl Service<Uri> for Connector {
     }
 
     fn call(&mut self, uri: Uri) -> Self::Future {
-        Box::pin(self.clone().connect(uri))
+        let connecting = self.clone().connect(uri);
+        let Some(serving) = &self.serving else { return Box::pin(connecting) };
+        let connecting = AbortOnDropHandle::new(serving.spawn(connecting));
+        Box::pin(async move {
+            let lost = |error| ConnectError::Unreachable(Unreachable::Refused, format!("cannot connect: {error}"));
+            connecting.await.map_err(lost)?
+        })
     }
 }
 
