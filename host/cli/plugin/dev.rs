@@ -1,0 +1,202 @@
+//! `windlass plugin dev`: build on change, check, swap, and show what becomes of a sample job.
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::Arc;
+use std::time::Instant;
+
+use anyhow::Context as _;
+use bytes::Bytes;
+use clap::Args;
+
+use super::super::serve::{Running, Signals};
+use super::super::{ExitCode, print, wrong_usage};
+use super::{check, scenario};
+use crate::clock::{SystemClock, UnixMs};
+use crate::config::{Config, Store};
+use crate::plugin::{HostSettings, PluginHost, Revision, is_plugin_name};
+use crate::telemetry::{self, LogFormat};
+
+mod sources;
+
+use sources::Sources;
+
+/// Where the server of a project keeps what it keeps, in the project's folder.
+const KEPT: &str = ".windlass";
+
+/// What `windlass plugin dev` is told.
+#[derive(Args, Debug)]
+pub(in crate::cli) struct DevArgs {
+    /// The project's folder, with a `build` that leaves NAME.wasm there
+    #[arg(default_value = ".")]
+    dir: PathBuf,
+    /// The scenarios that hold the sample job
+    #[arg(long, value_name = "FILE", default_value = "scenarios.toml")]
+    scenarios: PathBuf,
+    /// Which of them is the sample [default: the first]
+    #[arg(long, value_name = "NAME")]
+    sample: Option<String>,
+    /// Where the project's own server listens
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:7070")]
+    listen: std::net::SocketAddr,
+    /// Build and try once, and end
+    #[arg(long)]
+    once: bool,
+}
+
+/// Goes round and round until Ctrl-C.
+pub(super) async fn dev(args: DevArgs) -> anyhow::Result<ExitCode> {
+    let shown = args.dir.display();
+    let folder = args.dir.canonicalize().with_context(|| format!("cannot find the folder {shown}"))?;
+    if !folder.join("build").is_file() {
+        let why = format!("{shown} has no `build`: `windlass plugin new` makes a project that has one");
+        return Ok(wrong_usage(&why));
+    }
+    telemetry::subscribe_quietly(LogFormat::Text);
+    let mut signals = Signals::new()?;
+    let project = Project::open(folder, args).await?;
+    let mut sources = Sources::new(&project.folder)?;
+    let code = loop {
+        let snapshot = sources.snapshot();
+        let is_well = tokio::select! {
+            is_well = project.round() => is_well,
+            () = signals.next() => break ExitCode::Done,
+        };
+        if project.args.once {
+            break if is_well { ExitCode::Done } else { ExitCode::Failed };
+        }
+        say("waiting for a change; Ctrl-C ends");
+        tokio::select! {
+            () = sources.changed_since(&snapshot) => print::out("\n"),
+            () = signals.next() => break ExitCode::Done,
+        }
+    };
+    project.running.stop(async { signals.next().await }).await?;
+    Ok(code)
+}
+
+/// A project that is being worked on, and the server that runs what it makes.
+struct Project {
+    folder: PathBuf,
+    args: DevArgs,
+    host: Arc<PluginHost>,
+    running: Running,
+    http: reqwest::Client,
+}
+
+impl Project {
+    async fn open(folder: PathBuf, args: DevArgs) -> anyhow::Result<Self> {
+        let kept = folder.join(KEPT);
+        let lay_out = || -> std::io::Result<()> {
+            std::fs::create_dir_all(kept.join("plugins"))?;
+            std::fs::write(kept.join(".gitignore"), "*\n")
+        };
+        lay_out().with_context(|| format!("cannot write {}", kept.display()))?;
+        let mut config = Config { store: Store::in_folder(&kept.join("data")), ..Config::default() };
+        config.plugins.dir = kept.join("plugins");
+        config.server.listen = args.listen;
+        let settings = HostSettings {
+            limits: scenario::limits(),
+            network: config.network.clone(),
+            cache_dir: kept.join("compiled"),
+        };
+        let host = PluginHost::start(settings, Arc::new(SystemClock::start()))?;
+        let http = reqwest::Client::builder().no_proxy().build().context("cannot make an HTTP client")?;
+        Ok(Self { folder, args, host, running: Running::start(config).await?, http })
+    }
+
+    /// Once through everything. False where something did not go well; it has been told.
+    async fn round(&self) -> bool {
+        match self.steps().await {
+            Ok(is_well) => is_well,
+            Err(error) => {
+                say(&format!("{error:#}"));
+                false
+            }
+        }
+    }
+
+    async fn steps(&self) -> anyhow::Result<bool> {
+        let component = self.build().await?;
+        let bytes: Bytes = std::fs::read(&component).context("the component is gone again")?.into();
+        let revision = match self.host.load(bytes.clone()).await {
+            Ok(revision) => Arc::new(revision),
+            Err(error) => {
+                check::tell_error(&component, &error, false);
+                return Ok(false);
+            }
+        };
+        say(&format!(
+            "checked: a plugin, {} bytes, compiled in {} ms, started in {} us",
+            revision.size_bytes,
+            revision.compile_time.as_millis(),
+            revision.start_time.as_micros()
+        ));
+        self.swap(&component, bytes).await?;
+        self.sample(revision).await
+    }
+
+    /// Runs the project's own `build` and finds what it left.
+    async fn build(&self) -> anyhow::Result<PathBuf> {
+        say("building");
+        let started = Instant::now();
+        let mut command = tokio::process::Command::new(self.folder.join("build"));
+        command.current_dir(&self.folder).stdin(Stdio::null()).kill_on_drop(true);
+        if let Ok(own) = std::env::current_exe() {
+            command.env("WINDLASS", own);
+        }
+        let status = command.status().await.context("cannot run ./build")?;
+        anyhow::ensure!(status.success(), "./build failed; what it said stands above");
+        let component = newest_component(&self.folder)?;
+        say(&format!("built {} in {:.1} s", shown_name(&component), started.elapsed().as_secs_f64()));
+        Ok(component)
+    }
+
+    /// Puts it into the project's own server, with the grants that lie beside it.
+    async fn swap(&self, component: &Path, bytes: Bytes) -> anyhow::Result<()> {
+        let stem = component.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        anyhow::ensure!(is_plugin_name(&stem), "{stem:?} is no name of a plugin: a-z, 0-9 and - make one");
+        let grants = component.with_extension("toml");
+        if grants.is_file() {
+            let to = self.folder.join(KEPT).join("plugins").join(format!("{stem}.toml"));
+            std::fs::copy(&grants, to).with_context(|| format!("cannot copy {}", grants.display()))?;
+        }
+        let base = format!("http://{}", self.running.address);
+        let answer = self.http.put(format!("{base}/v1/plugins/{stem}")).body(bytes).send().await?;
+        let status = answer.status();
+        let plugin: serde_json::Value = answer.json().await?;
+        anyhow::ensure!(status.is_success(), "the server refused it: {}", print::plain(&plugin["detail"]));
+        say(&format!("swapped: {base} runs it as {stem}"));
+        Ok(())
+    }
+
+    /// Runs the sample job.
+    async fn sample(&self, revision: Arc<Revision>) -> anyhow::Result<bool> {
+        let file = self.folder.join(&self.args.scenarios);
+        if !file.is_file() {
+            say(&format!("there is no sample job: {} does not exist", file.display()));
+            return Ok(true);
+        }
+        todo!()
+    }
+}
+
+/// The component that the last build wrote.
+fn newest_component(folder: &Path) -> anyhow::Result<PathBuf> {
+    let entries = std::fs::read_dir(folder).context("the project's folder is gone")?;
+    let components = entries.filter_map(Result::ok).map(|entry| entry.path());
+    components
+        .filter(|path| path.extension().is_some_and(|extension| extension == "wasm"))
+        .max_by_key(|path| path.metadata().and_then(|metadata| metadata.modified()).ok())
+        .context("./build left no .wasm file in the project's folder")
+}
+
+fn shown_name(path: &Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+/// A line with the time of day, apart from what the tools say.
+fn say(line: &str) {
+    let now = jiff::Zoned::now().strftime("%H:%M:%S").to_string();
+    print::out(&format!("[{now}] {line}\n"));
+}

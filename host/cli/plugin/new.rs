@@ -1,0 +1,162 @@
+//! `windlass plugin new`: a small project that builds, passes its test and can be dropped in as it is.
+//!
+//! The templates are the order examples of `plugins/`: what is tested there is what a new project begins with.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use clap::{Args, ValueEnum};
+
+use super::super::{ExitCode, print, wrong_usage};
+use super::interface;
+use super::template::Template;
+
+/// The test that all examples share.
+const SCENARIOS: &str = include_str!("../../../plugins/order.toml");
+/// The grants that a project begins with.
+const GRANTS: &str = "\
+# What this plugin is granted. It goes beside the component into the plugins folder; nothing else is reachable.
+origins = [\"http://127.0.0.1:9000\"]
+
+[config]
+erp = \"http://127.0.0.1:9000\"
+
+[secrets]
+token = { env = \"ERP_TOKEN\" }
+";
+
+/// What `windlass plugin new` is told.
+#[derive(Args, Debug)]
+pub(in crate::cli) struct NewArgs {
+    /// The plugin's name, and that of the folder it gets
+    name: String,
+    /// The language
+    #[arg(long, value_name = "LANGUAGE")]
+    lang: Language,
+    /// The folder, which must not hold anything yet [default: NAME]
+    #[arg(long, value_name = "DIR")]
+    dir: Option<PathBuf>,
+}
+
+/// The languages that there are templates for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Language {
+    /// Rust
+    Rust,
+    /// JavaScript
+    #[value(alias = "javascript")]
+    Js,
+    /// TypeScript
+    #[value(alias = "typescript")]
+    Ts,
+    /// Python
+    #[value(alias = "py")]
+    Python,
+    /// Go
+    #[value(alias = "golang")]
+    Go,
+    /// C
+    C,
+    /// C++
+    #[value(alias = "c++", alias = "cxx")]
+    Cpp,
+    /// Zig
+    Zig,
+}
+
+/// Makes it.
+pub(super) fn new(args: &NewArgs) -> anyhow::Result<ExitCode> {
+    if let Err(why) = check_name(&args.name) {
+        return Ok(wrong_usage(&why));
+    }
+    let folder = args.dir.clone().unwrap_or_else(|| PathBuf::from(&args.name));
+    if std::fs::read_dir(&folder).is_ok_and(|mut entries| entries.next().is_some()) || folder.is_file() {
+        return Ok(wrong_usage(&format!("{} is there already: choose another name or --dir", folder.display())));
+    }
+    lay_out(&folder, &args.name, Template::of(args.lang))?;
+    print::out(&next_steps(&args.name, &folder));
+    Ok(ExitCode::Done)
+}
+
+/// Names that every language takes for a package.
+fn check_name(name: &str) -> Result<(), String> {
+    if crate::plugin::is_plugin_name(name) && name.starts_with(|first: char| first.is_ascii_lowercase()) {
+        return Ok(());
+    }
+    Err(format!("{name:?} is no name for a new plugin: 1 to 63 of a-z, 0-9 and -, and a letter first"))
+}
+
+fn lay_out(folder: &Path, name: &str, template: &Template) -> anyhow::Result<()> {
+    let (told, word) = (template.folder, template.folder.replace('-', "_"));
+    for (path, text) in template.files {
+        // Shared files do not hold the example's name.
+        write(&folder.join(path), &text.replace(told, name).replace(&word, &name.replace('-', "_")))?;
+    }
+    for (path, text) in interface::FILES {
+        write(&folder.join("wit").join(path), text)?;
+    }
+    write(&folder.join("scenarios.toml"), SCENARIOS)?;
+    write(&folder.join(format!("{name}.toml")), GRANTS)
+}
+
+/// What begins like a script can be run.
+fn write(path: &Path, text: &str) -> anyhow::Result<()> {
+    let write = || -> std::io::Result<()> {
+        std::fs::create_dir_all(path.parent().unwrap_or(Path::new(".")))?;
+        std::fs::write(path, text)?;
+        if text.starts_with("#!") {
+            std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755))?;
+        }
+        Ok(())
+    };
+    write().with_context(|| format!("cannot write {}", path.display()))
+}
+
+fn next_steps(name: &str, folder: &Path) -> String {
+    let folder = folder.display();
+    format!(
+        "\
+{folder} holds a plugin that works; README.md says what to change first. Next:
+
+  cd {folder}
+  ./build                                          # makes {name}.wasm
+  windlass plugin test {name}.wasm scenarios.toml  # tries it, against an ERP that follows a script
+  windlass plugin dev                              # does both whenever a file changes
+
+To use it, put {name}.wasm and {name}.toml into the plugins folder of a server, and enqueue:
+
+  windlass enqueue {name} --payload '{{\"order\": \"A-17\"}}'
+"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_one_that_every_language_takes() {
+        for name in ["a", "erp-orders", "stripe2"] {
+            assert!(check_name(name).is_ok(), "{name}");
+        }
+        for name in ["", "2fast", "-a", "Erp", "a_b", "../a", &"a".repeat(64)] {
+            assert!(check_name(name).is_err(), "{name}");
+        }
+    }
+
+    #[test]
+    fn every_template_is_laid_out_under_its_new_name() {
+        for language in Language::value_variants() {
+            let (folder, template) = (tempfile::tempdir().unwrap(), Template::of(*language));
+            lay_out(folder.path(), "my-erp", template).unwrap();
+            let build = folder.path().join("build");
+            assert_eq!(std::fs::metadata(&build).unwrap().permissions().mode() & 0o111, 0o111, "{language:?}");
+            for (path, _) in template.files {
+                let text = std::fs::read_to_string(folder.path().join(path)).unwrap();
+                assert!(!text.contains(template.folder), "{path} of {language:?} still says {}", template.folder);
+            }
+            assert!(folder.path().join("wit/plugin.wit").is_file() && folder.path().join("my-erp.toml").is_file());
+        }
+    }
+}
