@@ -29,6 +29,7 @@ mod host_config;
 mod host_http;
 mod host_log;
 mod inspect;
+mod last_words;
 mod ledger;
 mod limits;
 mod loader;

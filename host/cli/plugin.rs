@@ -7,8 +7,16 @@ use super::client::escaped;
 
 mod change;
 mod check;
+mod dev;
 mod interface;
 mod list;
+mod new;
+mod run;
+mod scenario;
+mod solo;
+mod template;
+mod test;
+mod tried;
 mod wrap;
 
 /// What can be done with plugins.
@@ -20,6 +28,14 @@ pub(super) enum PluginCommand {
     Show(list::OneArgs),
     /// Check whether a file is a plugin; needs no server
     Check(check::CheckArgs),
+    /// Begin a plugin: a small project that works as it is
+    New(new::NewArgs),
+    /// Build, check, swap and try a project whenever a file in it changes
+    Dev(dev::DevArgs),
+    /// Run one attempt under the real host's rules; needs no server
+    Run(Box<run::RunArgs>),
+    /// Run a plugin against a downstream that follows a script; needs no server
+    Test(test::TestArgs),
     /// Make a component of the module that a C, Zig or Go compiler wrote; needs no server
     Wrap(wrap::WrapArgs),
     /// Put a component into a running server, under a name
@@ -38,6 +54,10 @@ pub(super) async fn run(command: PluginCommand) -> anyhow::Result<ExitCode> {
         PluginCommand::List(args) => list::list(args).await,
         PluginCommand::Show(args) => list::show(args).await,
         PluginCommand::Check(args) => check::check(args).await,
+        PluginCommand::New(args) => new::new(&args),
+        PluginCommand::Dev(args) => dev::dev(args).await,
+        PluginCommand::Run(args) => run::run(*args).await,
+        PluginCommand::Test(args) => test::test(args).await,
         PluginCommand::Wrap(args) => wrap::wrap(&args),
         PluginCommand::Put(args) => change::put(args).await,
         PluginCommand::Remove(args) => change::remove(args).await,

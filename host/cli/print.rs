@@ -107,6 +107,13 @@ pub(super) fn attempt(attempt: &Value) -> String {
         ("memory peak", of("memory_peak_bytes")),
         ("log dropped", if attempt["log_dropped_bytes"] == 0 { String::new() } else { of("log_dropped_bytes") }),
     ]);
+    text.push_str(&evidence(attempt));
+    text
+}
+
+/// What an attempt did and said.
+pub(super) fn evidence(attempt: &Value) -> String {
+    let mut text = String::new();
     let list = |name: &str| attempt[name].as_array().filter(|list| !list.is_empty()).cloned();
     if let Some(exchanges) = list("exchanges") {
         let row = |it: &Value| ["method", "url", "status", "error"].map(|name| plain(&it[name])).to_vec();

@@ -78,6 +78,9 @@ pub enum SecretSource {
     Env(String),
     /// A file that the host can read.
     File(PathBuf),
+    /// The value itself, from whoever tries a plugin by itself. No file can say this.
+    #[serde(skip)]
+    Given(String),
 }
 
 impl PluginFile {

@@ -1,10 +1,9 @@
 //! What is written down of one attempt while it runs: its log lines, its calls, its denials.
 
-use std::collections::VecDeque;
-
 use crate::clock::Stopwatch;
 use crate::job::{Exchange, LogLevel, LogLine};
 
+use super::last_words::LastWords;
 use super::text;
 
 /// What a log line costs beside its text: empty lines are not free.
@@ -13,8 +12,6 @@ const LINE_BYTES: usize = 16;
 pub(super) const LINE_BYTES_MAX: usize = 8 << 10;
 /// How many calls are kept per attempt.
 pub(super) const EXCHANGES_MAX: usize = 100;
-/// How many lines of standard error are remembered for the error text, whatever became of the log.
-const LAST_WORDS: usize = 6;
 
 /// The record of one attempt.
 #[derive(Debug)]
@@ -29,7 +26,7 @@ pub(super) struct Ledger {
     pub(super) exchanges: Vec<Exchange>,
     /// What the guest asked for without a grant, first of all: what the operator can do about it.
     pub(super) denied: Option<String>,
-    last_words: VecDeque<String>,
+    last_words: LastWords,
 }
 
 impl Ledger {
@@ -42,7 +39,7 @@ impl Ledger {
             dropped_bytes: 0,
             exchanges: Vec::new(),
             denied: None,
-            last_words: VecDeque::new(),
+            last_words: LastWords::default(),
         }
     }
 
@@ -59,8 +56,7 @@ impl Ledger {
 
     fn keep(&mut self, level: LogLevel, message: String) {
         if level == LogLevel::Stderr && !message.is_empty() {
-            self.last_words.truncate(LAST_WORDS - 1);
-            self.last_words.push_front(message.clone());
+            self.last_words.hear(&message);
         }
         let Some(text_room_bytes) = self.room_bytes.checked_sub(LINE_BYTES) else {
             self.dropped_bytes += message.len() as u64;
@@ -90,16 +86,9 @@ impl Ledger {
         self.denied.get_or_insert_with(|| remedy.to_owned());
     }
 
-    /// What the guest said last on its standard error: the message of a panic where there is one.
-    pub(super) fn last_words(&self) -> Option<String> {
-        let is_hint = |line: &&String| !line.starts_with("note: ");
-        let panic = self.last_words.iter().position(|line| line.contains("panicked at "));
-        match panic {
-            Some(0) => self.last_words.front().cloned(),
-            // The newest line stands first, so that the message stands before its place.
-            Some(at) => Some(format!("{} {}", self.last_words[at], self.last_words[at - 1])),
-            None => self.last_words.iter().find(is_hint).cloned(),
-        }
+    /// Why the guest ended, in its own words on its standard error.
+    pub(super) fn last_words(&self) -> Option<&str> {
+        self.last_words.told()
     }
 }
 

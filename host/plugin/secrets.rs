@@ -99,6 +99,7 @@ fn value(source: &SecretSource) -> Result<String, String> {
                 return Err(format!("the environment variable {variable} is not UTF-8"));
             }
         },
+        SecretSource::Given(value) => value.clone(),
         SecretSource::File(path) => {
             let shown = path.display();
             let size = std::fs::metadata(path).map_err(|error| format!("cannot read {shown}: {error}"))?;

@@ -127,7 +127,8 @@ fn next_step(file: &Path, said: &Description) -> String {
     text
 }
 
-fn tell_error(file: &Path, error: &LoadError, as_json: bool) {
+/// Says why a file is no plugin.
+pub(super) fn tell_error(file: &Path, error: &LoadError, as_json: bool) {
     if as_json {
         return print::document(&json!({"plugin": false, "summary": error.summary, "help": error.help}));
     }

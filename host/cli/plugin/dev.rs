@@ -3,18 +3,18 @@
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
-use std::time::Instant;
 
 use anyhow::Context as _;
-use bytes::Bytes;
 use clap::Args;
 
 use super::super::serve::{Running, Signals};
 use super::super::{ExitCode, print, wrong_usage};
-use super::{check, scenario};
-use crate::clock::{SystemClock, UnixMs};
+use super::check;
+use super::scenario::{ScenarioFile, play};
+use super::solo::Solo;
+use crate::clock::Stopwatch;
 use crate::config::{Config, Store};
-use crate::plugin::{HostSettings, PluginHost, Revision, is_plugin_name};
+use crate::plugin::{Revision, is_plugin_name};
 use crate::telemetry::{self, LogFormat};
 
 mod sources;
@@ -37,7 +37,7 @@ pub(in crate::cli) struct DevArgs {
     #[arg(long, value_name = "NAME")]
     sample: Option<String>,
     /// Where the project's own server listens
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:7070")]
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:7071")]
     listen: std::net::SocketAddr,
     /// Build and try once, and end
     #[arg(long)]
@@ -79,7 +79,7 @@ pub(super) async fn dev(args: DevArgs) -> anyhow::Result<ExitCode> {
 struct Project {
     folder: PathBuf,
     args: DevArgs,
-    host: Arc<PluginHost>,
+    solo: Solo,
     running: Running,
     http: reqwest::Client,
 }
@@ -95,14 +95,10 @@ impl Project {
         let mut config = Config { store: Store::in_folder(&kept.join("data")), ..Config::default() };
         config.plugins.dir = kept.join("plugins");
         config.server.listen = args.listen;
-        let settings = HostSettings {
-            limits: scenario::limits(),
-            network: config.network.clone(),
-            cache_dir: kept.join("compiled"),
-        };
-        let host = PluginHost::start(settings, Arc::new(SystemClock::start()))?;
         let http = reqwest::Client::builder().no_proxy().build().context("cannot make an HTTP client")?;
-        Ok(Self { folder, args, host, running: Running::start(config).await?, http })
+        // The server's own: what one compiles the other finds.
+        let solo = Solo::start(config.data_dir().join("compiled"))?;
+        Ok(Self { folder, args, solo, running: Running::start(config).await?, http })
     }
 
     /// Once through everything. False where something did not go well; it has been told.
@@ -118,9 +114,8 @@ impl Project {
 
     async fn steps(&self) -> anyhow::Result<bool> {
         let component = self.build().await?;
-        let bytes: Bytes = std::fs::read(&component).context("the component is gone again")?.into();
-        let revision = match self.host.load(bytes.clone()).await {
-            Ok(revision) => Arc::new(revision),
+        let revision = match self.solo.load(&component).await? {
+            Ok(revision) => revision,
             Err(error) => {
                 check::tell_error(&component, &error, false);
                 return Ok(false);
@@ -132,14 +127,14 @@ impl Project {
             revision.compile_time.as_millis(),
             revision.start_time.as_micros()
         ));
-        self.swap(&component, bytes).await?;
-        self.sample(revision).await
+        self.swap(&component).await?;
+        self.sample(&component, revision).await
     }
 
     /// Runs the project's own `build` and finds what it left.
     async fn build(&self) -> anyhow::Result<PathBuf> {
         say("building");
-        let started = Instant::now();
+        let started = Stopwatch::start();
         let mut command = tokio::process::Command::new(self.folder.join("build"));
         command.current_dir(&self.folder).stdin(Stdio::null()).kill_on_drop(true);
         if let Ok(own) = std::env::current_exe() {
@@ -153,7 +148,7 @@ impl Project {
     }
 
     /// Puts it into the project's own server, with the grants that lie beside it.
-    async fn swap(&self, component: &Path, bytes: Bytes) -> anyhow::Result<()> {
+    async fn swap(&self, component: &Path) -> anyhow::Result<()> {
         let stem = component.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         anyhow::ensure!(is_plugin_name(&stem), "{stem:?} is no name of a plugin: a-z, 0-9 and - make one");
         let grants = component.with_extension("toml");
@@ -161,23 +156,37 @@ impl Project {
             let to = self.folder.join(KEPT).join("plugins").join(format!("{stem}.toml"));
             std::fs::copy(&grants, to).with_context(|| format!("cannot copy {}", grants.display()))?;
         }
+        let bytes = std::fs::read(component).context("the component is gone again")?;
         let base = format!("http://{}", self.running.address);
         let answer = self.http.put(format!("{base}/v1/plugins/{stem}")).body(bytes).send().await?;
         let status = answer.status();
         let plugin: serde_json::Value = answer.json().await?;
         anyhow::ensure!(status.is_success(), "the server refused it: {}", print::plain(&plugin["detail"]));
-        say(&format!("swapped: {base} runs it as {stem}"));
+        match print::plain(&plugin["load_error"]["summary"]).as_str() {
+            "" => say(&format!("swapped: {base} runs it as {stem}")),
+            why => say(&format!("swapped, but {base} cannot run it yet: {why}")),
+        }
         Ok(())
     }
 
-    /// Runs the sample job.
-    async fn sample(&self, revision: Arc<Revision>) -> anyhow::Result<bool> {
+    /// Runs the sample job, against the downstream of its scenario.
+    async fn sample(&self, component: &Path, revision: Arc<Revision>) -> anyhow::Result<bool> {
         let file = self.folder.join(&self.args.scenarios);
         if !file.is_file() {
             say(&format!("there is no sample job: {} does not exist", file.display()));
             return Ok(true);
         }
-        todo!()
+        let scenarios = ScenarioFile::read(&file)?.map_err(anyhow::Error::msg)?.scenarios;
+        let wanted = self.args.sample.as_deref();
+        let sample = scenarios.iter().find(|scenario| wanted.is_none_or(|wanted| scenario.name == wanted));
+        let sample = sample.with_context(|| format!("{} has no scenario of that name", file.display()))?;
+        let played = play(&self.solo, &super::run::name_of(component), revision, sample).await?;
+        say(&format!("the sample job, {:?}:", sample.name));
+        print::out(&played.tried.text());
+        for mismatch in &played.mismatches {
+            say(&format!("not as expected: {mismatch}"));
+        }
+        Ok(played.mismatches.is_empty())
     }
 }
 
@@ -195,8 +204,7 @@ fn shown_name(path: &Path) -> String {
     path.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
-/// A line with the time of day, apart from what the tools say.
+/// A line of its own, apart from what the tools say.
 fn say(line: &str) {
-    let now = jiff::Zoned::now().strftime("%H:%M:%S").to_string();
-    print::out(&format!("[{now}] {line}\n"));
+    print::out(&format!("==> {line}\n"));
 }

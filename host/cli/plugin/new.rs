@@ -12,19 +12,11 @@ use super::super::{ExitCode, print, wrong_usage};
 use super::interface;
 use super::template::Template;
 
-/// The test that all examples share.
-const SCENARIOS: &str = include_str!("../../../plugins/order.toml");
-/// The grants that a project begins with.
-const GRANTS: &str = "\
-# What this plugin is granted. It goes beside the component into the plugins folder; nothing else is reachable.
-origins = [\"http://127.0.0.1:9000\"]
-
-[config]
-erp = \"http://127.0.0.1:9000\"
-
-[secrets]
-token = { env = \"ERP_TOKEN\" }
-";
+/// What every project begins with beside its template: the name in it, and the text.
+const SHARED: [(&str, &str); 2] = [
+    ("scenarios.toml", include_str!("../../../plugins/order.toml")),
+    ("NAME.toml", include_str!("../../../plugins/order.grants.toml")),
+];
 
 /// What `windlass plugin new` is told.
 #[derive(Args, Debug)]
@@ -96,8 +88,10 @@ fn lay_out(folder: &Path, name: &str, template: &Template) -> anyhow::Result<()>
     for (path, text) in interface::FILES {
         write(&folder.join("wit").join(path), text)?;
     }
-    write(&folder.join("scenarios.toml"), SCENARIOS)?;
-    write(&folder.join(format!("{name}.toml")), GRANTS)
+    for (path, text) in SHARED {
+        write(&folder.join(path.replace("NAME", name)), text)?;
+    }
+    Ok(())
 }
 
 /// What begins like a script can be run.
