@@ -17,6 +17,7 @@ mod plugins;
 mod queue;
 mod retention;
 mod retry;
+mod reuse;
 mod server;
 mod store;
 
@@ -32,6 +33,7 @@ pub use plugin_file::{PluginFile, SecretSource};
 pub use plugins::Plugins;
 pub use queue::Queue;
 pub use retention::Retention;
+pub use reuse::Reuse;
 pub use server::Server;
 pub use store::Store;
 

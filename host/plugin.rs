@@ -47,6 +47,7 @@ mod testing;
 mod text;
 mod ticker;
 mod trial;
+mod warm;
 mod wasi_http;
 mod watch;
 
@@ -107,6 +108,7 @@ impl PluginHost {
             load_error: None,
             grants: Arc::new(egress::Grants::new(grants_file.to_owned(), &file, secrets)),
             egress: Arc::new(egress::Egress::new(runtime.outside.clone())),
+            warm: runtime.warm_pool(&file),
             runtime,
             file,
         })
@@ -222,11 +224,12 @@ pub struct Plugin {
     pub load_error: Option<LoadError>,
     grants: Arc<egress::Grants>,
     egress: Arc<egress::Egress>,
+    warm: Option<Arc<warm::WarmPool>>,
     runtime: Arc<revision::Runtime>,
 }
 
 impl Plugin {
-    /// Runs one attempt in a fresh instance. Never panics and never fails: whatever happens is an outcome. When
+    /// Runs one attempt, in a fresh instance unless its file says `reuse`. Never panics and never fails: whatever happens is an outcome. When
     /// `cancelled` fires, the instance is dropped and the outcome is [`crate::job::HostFault::Cancelled`].
     pub async fn run(&self, call: Call, cancelled: &CancellationToken) -> (Outcome, Evidence) {
         let wall = call.deadline.map_or(self.limits.deadline.0, |asked| asked.min(self.limits.deadline.0));
@@ -241,7 +244,7 @@ impl Plugin {
             let message = "the plugin has no component to run".to_owned();
             return (Outcome::Host(HostFault::Start, message), attempt.evidence(None));
         };
-        let outcome = attempt::run(revision, &attempt, call, cancelled).await;
+        let outcome = attempt::run(revision, &attempt, call, self.warm.clone(), cancelled).await;
         (outcome, attempt.evidence(Some(revision.digest.clone())))
     }
 

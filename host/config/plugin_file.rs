@@ -9,6 +9,7 @@ use super::downstream::DownstreamRule;
 use super::file::ConfigError;
 use super::limits::{LimitOverride, Limits};
 use super::origin::Origin;
+use super::reuse::Reuse;
 use crate::job::RetryOverride;
 use crate::job::gates::{self, PluginLimits, Rate};
 use crate::job::health::Overrides;
@@ -40,6 +41,9 @@ pub struct PluginFile {
     pub retry: RetryOverride,
     /// What is different in its limits.
     pub limits: LimitOverride,
+    /// How long an instance goes on from job to job. Without it: each attempt has an instance of its own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reuse: Option<Reuse>,
 }
 
 /// What bounds each downstream of a plugin, beside what its health allows.
@@ -131,6 +135,7 @@ impl PluginFile {
             return Err(format!("secrets.{name}: config has a value of that name too; keep one of them"));
         }
         self.retry.validate()?;
+        self.reuse.as_ref().map_or(Ok(()), Reuse::validate)?;
         ceilings.admits(&self.limits)
     }
 }
@@ -233,6 +238,8 @@ mod tests {
             ("[key_limits]\nrate = \"often\"", "rate"),
             ("[retry]\nfactor = 0.5", "retry.factor"),
             ("[retry]\nbase = \"soon\"", "base"),
+            ("reuse = { max_jobs = 0 }", "reuse.max_jobs"),
+            ("reuse = { max_idle = \"1ms\" }", "reuse.max_idle"),
             ("[limits]\ndeadline = \"1h\"", "above the host's ceiling of 30s"),
             ("[secrets]\nkey = { vault = \"x\" }", "vault"),
             ("[config]\nlist = [1]", "config.list"),

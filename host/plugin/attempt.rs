@@ -1,4 +1,4 @@
-//! One attempt: a fresh instance, called once under its limits, and thrown away.
+//! One attempt: an instance, called once under its limits, and thrown away, unless its operator allows another use.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -22,6 +22,7 @@ use super::heavy::Guest;
 use super::ledger::Ledger;
 use super::outcome::{self, Phase};
 use super::state::{self, State};
+use super::warm::{Instance, WarmPool};
 use super::{Call, Revision};
 
 /// Calls that are out at the same time, per attempt.
@@ -112,10 +113,11 @@ pub(super) async fn run(
     revision: &Arc<Revision>,
     attempt: &Arc<Attempt>,
     call: Call,
+    warm: Option<Arc<WarmPool>>,
     cancelled: &CancellationToken,
 ) -> Outcome {
     let threads = revision.code.runtime.heavy.clone();
-    let guest = AssertUnwindSafe(guest(revision.clone(), attempt.clone(), call)).catch_unwind();
+    let guest = AssertUnwindSafe(guest(revision.clone(), attempt.clone(), call, warm)).catch_unwind();
     let guest = tokio::time::timeout(attempt.wall, Guest::new(attempt.cpu.clone(), threads, guest));
     let outcome = tokio::select! {
         biased;
@@ -130,13 +132,18 @@ pub(super) async fn run(
 }
 
 /// The instance's whole life. Dropping this future ends it.
-async fn guest(revision: Arc<Revision>, attempt: Arc<Attempt>, call: Call) -> Outcome {
+async fn guest(revision: Arc<Revision>, attempt: Arc<Attempt>, call: Call, warm: Option<Arc<WarmPool>>) -> Outcome {
     let code = &revision.code;
     let _awake = code.runtime.ticker.begin();
-    let mut store = state::store(&code.runtime.engine, attempt.clone());
-    let plugin = match code.pre.instantiate_async(&mut store).await {
-        Ok(plugin) => plugin,
-        Err(error) => return outcome::of_error(&error, Phase::Start, &attempt),
+    let mut instance = match warm.as_ref().and_then(|warm| warm.take(&attempt)) {
+        Some(instance) => instance,
+        None => {
+            let mut store = state::store(&code.runtime.engine, attempt.clone());
+            match code.pre.instantiate_async(&mut store).await {
+                Ok(plugin) => Instance { store, plugin, jobs: 0 },
+                Err(error) => return outcome::of_error(&error, Phase::Start, &attempt),
+            }
+        }
     };
     let (id, enqueued_at) = (call.job.to_string(), call.enqueued_at.to_string());
     let attributes: Vec<_> = call.attributes.iter().map(|(name, value)| Attribute { name, value }).collect();
@@ -151,10 +158,16 @@ async fn guest(revision: Arc<Revision>, attempt: Arc<Attempt>, call: Call) -> Ou
         remaining_ms: u32::try_from(attempt.left().as_millis()).unwrap_or(u32::MAX),
         attributes: &attributes,
     };
-    match plugin.windlass_plugin_handler().call_run(&mut store, job).await {
-        Ok(Ok(completion)) => outcome::completed(completion, &attempt),
-        Ok(Err(failure)) => outcome::failed(failure),
-        Err(error) => outcome::of_error(&error, Phase::Run, &attempt),
+    let answer = match instance.plugin.windlass_plugin_handler().call_run(&mut instance.store, job).await {
+        Ok(answer) => answer,
+        Err(error) => return outcome::of_error(&error, Phase::Run, &attempt),
+    };
+    if let Some(warm) = warm {
+        warm.keep(instance);
+    }
+    match answer {
+        Ok(completion) => outcome::completed(completion, &attempt),
+        Err(failure) => outcome::failed(failure),
     }
 }
 

@@ -6,6 +6,8 @@ use wasmtime::{
 
 use crate::config::Limits;
 
+use super::warm;
+
 /// Core instances per component. componentize-py makes 38.
 pub(super) const CORE_INSTANCES_MAX: u32 = 64;
 /// Memories per component. The largest that toolchains make is 3, by adapters.
@@ -88,7 +90,7 @@ fn pool(limits: &Limits) -> PoolingAllocationConfig {
 }
 
 fn slots(limits: &Limits) -> u32 {
-    limits.concurrency + SPARE_INSTANCES
+    limits.concurrency + warm::INSTANCES_MAX + SPARE_INSTANCES
 }
 
 /// The largest single memory: all that an attempt may hold, in whole pages.

@@ -37,6 +37,17 @@ impl MemoryLimiter {
         Self { held_bytes: 0, limit_bytes, last_bytes: 0, peak_bytes }
     }
 
+    /// Counts for another attempt from now on.
+    pub(super) fn serve(&mut self, peak_bytes: Arc<AtomicU64>) {
+        peak_bytes.store(self.held_bytes as u64, Ordering::Relaxed);
+        self.peak_bytes = peak_bytes;
+    }
+
+    /// What is held now.
+    pub(super) fn held_bytes(&self) -> u64 {
+        self.held_bytes as u64
+    }
+
     fn grow(&mut self, more_bytes: usize) -> wasmtime::Result<bool> {
         let asked_bytes = self.held_bytes.saturating_add(more_bytes);
         if asked_bytes > self.limit_bytes {

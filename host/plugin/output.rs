@@ -5,6 +5,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use tokio::io::AsyncWrite;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
@@ -21,7 +22,7 @@ const WRITE_BYTES_MAX: usize = 64 << 10;
 /// One of the two streams. Its clones share the line that is being written.
 #[derive(Clone)]
 pub(super) struct Output {
-    attempt: Arc<Attempt>,
+    attempt: Arc<ArcSwap<Attempt>>,
     level: LogLevel,
     line: Arc<Mutex<Vec<u8>>>,
 }
@@ -29,7 +30,20 @@ pub(super) struct Output {
 impl Output {
     /// The stream of that level.
     pub(super) fn new(attempt: Arc<Attempt>, level: LogLevel) -> Self {
-        Self { attempt, level, line: Arc::default() }
+        Self { attempt: Arc::new(ArcSwap::new(attempt)), level, line: Arc::default() }
+    }
+
+    /// Writes for another attempt from now on. The guest keeps its handle of the stream.
+    pub(super) fn serve(&self, attempt: Arc<Attempt>) {
+        self.attempt.store(attempt);
+    }
+
+    /// Ends a line that has begun.
+    pub(super) fn end(&self) {
+        let mut line = self.line.lock().unwrap_or_else(PoisonError::into_inner);
+        if !line.is_empty() {
+            self.end_line(&mut line);
+        }
     }
 
     fn accept(&self, bytes: &[u8]) {
@@ -44,7 +58,7 @@ impl Output {
 
     fn end_line(&self, line: &mut Vec<u8>) {
         let text = String::from_utf8_lossy(line);
-        self.attempt.log(self.level, text.trim_end_matches(['\n', '\r']));
+        self.attempt.load().log(self.level, text.trim_end_matches(['\n', '\r']));
         line.clear();
     }
 }

@@ -10,7 +10,7 @@ use wasmtime::Engine;
 use wasmtime::component::{Component, HasSelf, Linker};
 
 use crate::clock::{Clock, Stopwatch};
-use crate::config::Limits;
+use crate::config::{Limits, PluginFile};
 
 use super::bindings::{Plugin, PluginPre};
 use super::cache::Cache;
@@ -20,6 +20,7 @@ use super::inspect::{self, Shape};
 use super::metadata::PayloadSchema;
 use super::state::State;
 use super::ticker::Ticker;
+use super::warm::{self, WarmPool};
 use super::{HostSettings, LoadError, Revision, engine, report, trial};
 
 /// Compilations at once. Each takes a core for as long as the component is large.
@@ -45,6 +46,8 @@ pub(super) struct Runtime {
     pub(super) heavy: Arc<HeavyThreads>,
     linker: Linker<State>,
     cache: Cache,
+    /// The places of instances that wait for their next job.
+    warm_places: Arc<Semaphore>,
     compilations: Arc<Semaphore>,
 }
 
@@ -67,8 +70,14 @@ impl Runtime {
             linker: linker(&engine).map_err(|error| anyhow::anyhow!("cannot link the host's interfaces: {error:#}"))?,
             cache: Cache::open(settings.cache_dir.clone(), &engine)?,
             compilations: Arc::new(Semaphore::new(COMPILATIONS_MAX)),
+            warm_places: Arc::new(Semaphore::new(warm::INSTANCES_MAX as usize)),
             engine,
         })
+    }
+
+    /// Where a plugin's instances wait for their next job, where its file lets them.
+    pub(super) fn warm_pool(&self, file: &PluginFile) -> Option<Arc<WarmPool>> {
+        file.reuse.clone().map(|policy| WarmPool::new(policy, self.warm_places.clone()))
     }
 }
 

@@ -246,6 +246,7 @@ impl Slot {
             load_error: both(standing.component_error.clone(), standing.file_error.clone()),
             grants: Arc::new(Grants::new(grants_file, &standing.file, standing.secrets.clone())),
             egress: standing.egress.clone(),
+            warm: self.place.runtime.warm_pool(&standing.file),
             runtime: self.place.runtime.clone(),
             file: standing.file.clone(),
         }

@@ -40,6 +40,7 @@ pub(super) struct State {
     http: WasiHttpCtx,
     hooks: Hooks,
     table: ResourceTable,
+    outputs: [Output; 2],
 }
 
 /// A store for one attempt, with every limit set.
@@ -67,25 +68,41 @@ impl State {
         let mut http = WasiHttpCtx::new();
         http.set_field_size_limit(FIELDS_BYTES_MAX);
         let memory_bytes_max = usize::try_from(attempt.limits.memory.0).unwrap_or(usize::MAX);
+        let outputs = [LogLevel::Stdout, LogLevel::Stderr].map(|level| Output::new(attempt.clone(), level));
         Self {
             limiter: MemoryLimiter::new(memory_bytes_max, attempt.memory_peak_bytes.clone()),
-            wasi: wasi(&attempt),
+            wasi: wasi(&outputs),
             http,
             hooks: Hooks::new(attempt.clone()),
             table: small_table(),
             attempt,
+            outputs,
         }
+    }
+
+    /// Serves another attempt from now on. What the guest holds stays as it is.
+    pub(super) fn serve(&mut self, attempt: Arc<Attempt>) {
+        self.limiter.serve(attempt.memory_peak_bytes.clone());
+        self.hooks = Hooks::new(attempt.clone());
+        self.outputs.iter().for_each(|output| output.serve(attempt.clone()));
+        self.attempt = attempt;
+    }
+
+    /// Keeps the lines that the guest has begun and not ended.
+    pub(super) fn end_lines(&self) {
+        self.outputs.iter().for_each(Output::end);
+    }
+
+    /// What all memories and tables hold.
+    pub(super) fn held_bytes(&self) -> u64 {
+        self.limiter.held_bytes()
     }
 }
 
 /// Nothing is granted here: no environment, no arguments, no folder, no socket, no name lookup. The clocks and the
 /// randomness are the machine's.
-fn wasi(attempt: &Arc<Attempt>) -> WasiCtx {
-    WasiCtxBuilder::new()
-        .stdout(Output::new(attempt.clone(), LogLevel::Stdout))
-        .stderr(Output::new(attempt.clone(), LogLevel::Stderr))
-        .max_random_size(RANDOM_BYTES_MAX)
-        .build()
+fn wasi([stdout, stderr]: &[Output; 2]) -> WasiCtx {
+    WasiCtxBuilder::new().stdout(stdout.clone()).stderr(stderr.clone()).max_random_size(RANDOM_BYTES_MAX).build()
 }
 
 impl WasiView for State {

@@ -18,6 +18,7 @@ fn main() -> anyhow::Result<()> {
     let go = wit_bindgen_go::Opts { format: wit_bindgen_go::Format::False, ..Default::default() };
     for (name, files) in [("c", generate(here, &mut *c.build())?), ("go", generate(here, &mut *go.build())?)] {
         for (path, text) in files {
+            let text = without_type_object(text)?;
             let path = here.join(name).join(path);
             let shown = path.display();
             if is_check {
@@ -30,6 +31,14 @@ fn main() -> anyhow::Result<()> {
         }
     }
     Ok(())
+}
+
+/// The C bindings want to be linked with an object file that holds the world. `windlass plugin wrap` adds the world
+/// itself, so that text alone is enough.
+fn without_type_object(text: Vec<u8>) -> anyhow::Result<Vec<u8>> {
+    let text = String::from_utf8(text).context("bindings that are no text")?;
+    let own = text.split_once("// Ensure that the *_component_type.o object is linked in").map(|(own, _)| own);
+    Ok(own.map_or(text.as_str(), |own| own).trim_end().to_owned().into_bytes().into_iter().chain(*b"\n").collect())
 }
 
 fn generate(here: &Path, generator: &mut dyn WorldGenerator) -> anyhow::Result<BTreeMap<String, Vec<u8>>> {

@@ -19,7 +19,7 @@ macro_rules! template {
     };
 }
 
-const RUST: Template = template!("order-rust", ".gitignore" "Cargo.toml" "README.md" "build" "src/lib.rs");
+const RUST: Template = template!("order-rust", ".gitignore" "Cargo.lock" "Cargo.toml" "README.md" "build" "src/lib.rs");
 const PYTHON: Template = template!("order-python", ".gitignore" "README.md" "app.py" "build");
 
 impl Template {

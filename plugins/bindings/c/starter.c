@@ -561,11 +561,3 @@ uint8_t * __wasm_export_exports_windlass_plugin_metadata_describe(void) {
   *((uint8_t **)(ptr + 0)) = (uint8_t *) (ret).ptr;
   return ptr;
 }
-
-// Ensure that the *_component_type.o object is linked in
-
-extern void __component_type_object_force_link_starter(void);
-__attribute__((used))
-void __component_type_object_force_link_starter_public_use_in_this_compilation_unit(void) {
-  __component_type_object_force_link_starter();
-}

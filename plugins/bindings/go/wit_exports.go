@@ -269,4 +269,3 @@ func wasm_export_post_return_windlass_plugin_metadata_describe(result uintptr) {
 
 // Unused, but present to make the compiler happy
 func main() {}
-

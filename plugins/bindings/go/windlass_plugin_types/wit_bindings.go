@@ -136,5 +136,3 @@ func MakeFailureReject(value Fault) Failure {
 func MakeFailureUnknownOutcome(value Fault) Failure {
         return Failure{FailureUnknownOutcome, value}
 }
-
-
