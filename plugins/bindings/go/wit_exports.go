@@ -13,259 +13,230 @@
 package main
 
 import (
-        "runtime"
-        "wit_component/export_windlass_plugin_handler"
-"wit_component/export_windlass_plugin_metadata"
-"wit_component/windlass_plugin_types"
-witRuntime "go.bytecodealliance.org/pkg/wit/runtime"
-witTypes "go.bytecodealliance.org/pkg/wit/types"
-"unsafe"
+	"order-go/plugin"
+	"order-go/windlass/windlass_plugin_types"
+	witRuntime "order-go/windlass/wit/runtime"
+	witTypes "order-go/windlass/wit/types"
+	"runtime"
+	"unsafe"
 )
 
 var staticPinner = runtime.Pinner{}
-var exportReturnArea = uintptr(witRuntime.Allocate(&staticPinner, (8+7*4), 4))
+var exportReturnArea = uintptr(witRuntime.Allocate(&staticPinner, (8 + 7*4), 4))
 var syncExportPinner = runtime.Pinner{}
-
 
 //go:wasmexport windlass:plugin/handler@0.1.0#run
 func wasm_export_windlass_plugin_handler_run(arg0 uintptr, arg1 uint32, arg2 int32, arg3 int32, arg4 uintptr, arg5 uint32, arg6 uintptr, arg7 uint32, arg8 uintptr, arg9 uint32, arg10 uintptr, arg11 uint32, arg12 int32, arg13 uintptr, arg14 uint32) uintptr {
-        
-        pinner := &syncExportPinner
-        value := unsafe.String((*uint8)(unsafe.Pointer(arg0)), arg1)
-value0 := unsafe.String((*uint8)(unsafe.Pointer(arg4)), arg5)
-value1 := unsafe.String((*uint8)(unsafe.Pointer(arg6)), arg7)
-value2 := unsafe.Slice((*uint8)(unsafe.Pointer(arg8)), arg9)
-value3 := unsafe.String((*uint8)(unsafe.Pointer(arg10)), arg11)
-result := make([]windlass_plugin_types.Attribute, 0, arg14)
-for index := 0; index < int(arg14); index++ {
-        base := unsafe.Add(unsafe.Pointer(arg13), index * (4*4))
-        value4 := unsafe.String((*uint8)(unsafe.Pointer(uintptr(*(*uint32)(unsafe.Add(unsafe.Pointer(base), 0))))), *(*uint32)(unsafe.Add(unsafe.Pointer(base), 4)))
-value5 := unsafe.String((*uint8)(unsafe.Pointer(uintptr(*(*uint32)(unsafe.Add(unsafe.Pointer(base), (2*4)))))), *(*uint32)(unsafe.Add(unsafe.Pointer(base), (3*4))))
 
-        result = append(result, windlass_plugin_types.Attribute{Name: value4, Value: value5})
-}
+	pinner := &syncExportPinner
+	value := unsafe.String((*uint8)(unsafe.Pointer(arg0)), arg1)
+	value0 := unsafe.String((*uint8)(unsafe.Pointer(arg4)), arg5)
+	value1 := unsafe.String((*uint8)(unsafe.Pointer(arg6)), arg7)
+	value2 := unsafe.Slice((*uint8)(unsafe.Pointer(arg8)), arg9)
+	value3 := unsafe.String((*uint8)(unsafe.Pointer(arg10)), arg11)
+	result := make([]windlass_plugin_types.Attribute, 0, arg14)
+	for index := 0; index < int(arg14); index++ {
+		base := unsafe.Add(unsafe.Pointer(arg13), index*(4*4))
+		value4 := unsafe.String((*uint8)(unsafe.Pointer(uintptr(*(*uint32)(unsafe.Add(unsafe.Pointer(base), 0))))), *(*uint32)(unsafe.Add(unsafe.Pointer(base), 4)))
+		value5 := unsafe.String((*uint8)(unsafe.Pointer(uintptr(*(*uint32)(unsafe.Add(unsafe.Pointer(base), (2 * 4)))))), *(*uint32)(unsafe.Add(unsafe.Pointer(base), (3 * 4))))
 
-witRuntime.Unpin()
-result6 := export_windlass_plugin_handler.Run(windlass_plugin_types.Job{Id: value, Attempt: uint32(arg2), MaxAttempts: uint32(arg3), IdempotencyKey: value0, ContentType: value1, Payload: value2, EnqueuedAt: value3, RemainingMs: uint32(arg12), Attributes: result})
+		result = append(result, windlass_plugin_types.Attribute{Name: value4, Value: value5})
+	}
 
-switch result6.Tag() {
-case witTypes.ResultOk:
-        payload := result6.Ok()
-        *(*int8)(unsafe.Add(unsafe.Pointer(exportReturnArea), 0)) = int8(int32(0))
-utf8 := unsafe.Pointer(unsafe.StringData((payload).ContentType))
-pinner.Pin(utf8)
-*(*uint32)(unsafe.Add(unsafe.Pointer(exportReturnArea), (2*4))) = uint32(uint32(len((payload).ContentType)))
-*(*uint32)(unsafe.Add(unsafe.Pointer(exportReturnArea), 4)) = uint32(uintptr(uintptr(utf8)))
-data := unsafe.Pointer(unsafe.SliceData((payload).Body))
-pinner.Pin(data)
-*(*uint32)(unsafe.Add(unsafe.Pointer(exportReturnArea), (4*4))) = uint32(uint32(len((payload).Body)))
-*(*uint32)(unsafe.Add(unsafe.Pointer(exportReturnArea), (3*4))) = uint32(uintptr(uintptr(data)))
-slice := (payload).Attributes
-length := uint32(len(slice))
-result9 := witRuntime.Allocate(pinner, uintptr(length * (4*4)), 4)
-for index, element := range slice {
-        base := unsafe.Add(result9, index * (4*4))
-        utf87 := unsafe.Pointer(unsafe.StringData((element).Name))
-pinner.Pin(utf87)
-*(*uint32)(unsafe.Add(unsafe.Pointer(base), 4)) = uint32(uint32(len((element).Name)))
-*(*uint32)(unsafe.Add(unsafe.Pointer(base), 0)) = uint32(uintptr(uintptr(utf87)))
-utf88 := unsafe.Pointer(unsafe.StringData((element).Value))
-pinner.Pin(utf88)
-*(*uint32)(unsafe.Add(unsafe.Pointer(base), (3*4))) = uint32(uint32(len((element).Value)))
-*(*uint32)(unsafe.Add(unsafe.Pointer(base), (2*4))) = uint32(uintptr(uintptr(utf88)))
+	witRuntime.Unpin()
+	result6 := plugin.Run(windlass_plugin_types.Job{Id: value, Attempt: uint32(arg2), MaxAttempts: uint32(arg3), IdempotencyKey: value0, ContentType: value1, Payload: value2, EnqueuedAt: value3, RemainingMs: uint32(arg12), Attributes: result})
 
-}
+	switch result6.Tag() {
+	case witTypes.ResultOk:
+		payload := result6.Ok()
+		*(*int8)(unsafe.Add(unsafe.Pointer(exportReturnArea), 0)) = int8(int32(0))
+		utf8 := unsafe.Pointer(unsafe.StringData((payload).ContentType))
+		pinner.Pin(utf8)
+		*(*uint32)(unsafe.Add(unsafe.Pointer(exportReturnArea), (2 * 4))) = uint32(uint32(len((payload).ContentType)))
+		*(*uint32)(unsafe.Add(unsafe.Pointer(exportReturnArea), 4)) = uint32(uintptr(uintptr(utf8)))
+		data := unsafe.Pointer(unsafe.SliceData((payload).Body))
+		pinner.Pin(data)
+		*(*uint32)(unsafe.Add(unsafe.Pointer(exportReturnArea), (4 * 4))) = uint32(uint32(len((payload).Body)))
+		*(*uint32)(unsafe.Add(unsafe.Pointer(exportReturnArea), (3 * 4))) = uint32(uintptr(uintptr(data)))
+		slice := (payload).Attributes
+		length := uint32(len(slice))
+		result9 := witRuntime.Allocate(pinner, uintptr(length*(4*4)), 4)
+		for index, element := range slice {
+			base := unsafe.Add(result9, index*(4*4))
+			utf87 := unsafe.Pointer(unsafe.StringData((element).Name))
+			pinner.Pin(utf87)
+			*(*uint32)(unsafe.Add(unsafe.Pointer(base), 4)) = uint32(uint32(len((element).Name)))
+			*(*uint32)(unsafe.Add(unsafe.Pointer(base), 0)) = uint32(uintptr(uintptr(utf87)))
+			utf88 := unsafe.Pointer(unsafe.StringData((element).Value))
+			pinner.Pin(utf88)
+			*(*uint32)(unsafe.Add(unsafe.Pointer(base), (3 * 4))) = uint32(uint32(len((element).Value)))
+			*(*uint32)(unsafe.Add(unsafe.Pointer(base), (2 * 4))) = uint32(uintptr(uintptr(utf88)))
 
-*(*uint32)(unsafe.Add(unsafe.Pointer(exportReturnArea), (6*4))) = uint32(length)
-*(*uint32)(unsafe.Add(unsafe.Pointer(exportReturnArea), (5*4))) = uint32(uintptr(uintptr(result9)))
+		}
 
-        
-case witTypes.ResultErr:
-        payload := result6.Err()
-        *(*int8)(unsafe.Add(unsafe.Pointer(exportReturnArea), 0)) = int8(int32(1))
+		*(*uint32)(unsafe.Add(unsafe.Pointer(exportReturnArea), (6 * 4))) = uint32(length)
+		*(*uint32)(unsafe.Add(unsafe.Pointer(exportReturnArea), (5 * 4))) = uint32(uintptr(uintptr(result9)))
 
-switch payload.Tag() {
-case windlass_plugin_types.FailureTryAgain:
-        payload := payload.TryAgain()
-        *(*int8)(unsafe.Add(unsafe.Pointer(exportReturnArea), 4)) = int8(int32(0))
-utf810 := unsafe.Pointer(unsafe.StringData((payload).Message))
-pinner.Pin(utf810)
-*(*uint32)(unsafe.Add(unsafe.Pointer(exportReturnArea), (3*4))) = uint32(uint32(len((payload).Message)))
-*(*uint32)(unsafe.Add(unsafe.Pointer(exportReturnArea), (2*4))) = uint32(uintptr(uintptr(utf810)))
+	case witTypes.ResultErr:
+		payload := result6.Err()
+		*(*int8)(unsafe.Add(unsafe.Pointer(exportReturnArea), 0)) = int8(int32(1))
 
-switch (payload).Code.Tag() {
-case witTypes.OptionNone:
-        *(*int8)(unsafe.Add(unsafe.Pointer(exportReturnArea), (4*4))) = int8(int32(0))
+		switch payload.Tag() {
+		case windlass_plugin_types.FailureTryAgain:
+			payload := payload.TryAgain()
+			*(*int8)(unsafe.Add(unsafe.Pointer(exportReturnArea), 4)) = int8(int32(0))
+			utf810 := unsafe.Pointer(unsafe.StringData((payload).Message))
+			pinner.Pin(utf810)
+			*(*uint32)(unsafe.Add(unsafe.Pointer(exportReturnArea), (3 * 4))) = uint32(uint32(len((payload).Message)))
+			*(*uint32)(unsafe.Add(unsafe.Pointer(exportReturnArea), (2 * 4))) = uint32(uintptr(uintptr(utf810)))
 
-        
-case witTypes.OptionSome:
-        payload := (payload).Code.Some()
-        *(*int8)(unsafe.Add(unsafe.Pointer(exportReturnArea), (4*4))) = int8(int32(1))
-utf811 := unsafe.Pointer(unsafe.StringData(payload))
-pinner.Pin(utf811)
-*(*uint32)(unsafe.Add(unsafe.Pointer(exportReturnArea), (6*4))) = uint32(uint32(len(payload)))
-*(*uint32)(unsafe.Add(unsafe.Pointer(exportReturnArea), (5*4))) = uint32(uintptr(uintptr(utf811)))
+			switch (payload).Code.Tag() {
+			case witTypes.OptionNone:
+				*(*int8)(unsafe.Add(unsafe.Pointer(exportReturnArea), (4 * 4))) = int8(int32(0))
 
-        
-default:
-        panic("unreachable")
-}
+			case witTypes.OptionSome:
+				payload := (payload).Code.Some()
+				*(*int8)(unsafe.Add(unsafe.Pointer(exportReturnArea), (4 * 4))) = int8(int32(1))
+				utf811 := unsafe.Pointer(unsafe.StringData(payload))
+				pinner.Pin(utf811)
+				*(*uint32)(unsafe.Add(unsafe.Pointer(exportReturnArea), (6 * 4))) = uint32(uint32(len(payload)))
+				*(*uint32)(unsafe.Add(unsafe.Pointer(exportReturnArea), (5 * 4))) = uint32(uintptr(uintptr(utf811)))
 
-switch (payload).DelayMs.Tag() {
-case witTypes.OptionNone:
-        *(*int8)(unsafe.Add(unsafe.Pointer(exportReturnArea), (7*4))) = int8(int32(0))
+			default:
+				panic("unreachable")
+			}
 
-        
-case witTypes.OptionSome:
-        payload := (payload).DelayMs.Some()
-        *(*int8)(unsafe.Add(unsafe.Pointer(exportReturnArea), (7*4))) = int8(int32(1))
-*(*int32)(unsafe.Add(unsafe.Pointer(exportReturnArea), (4+7*4))) = int32(payload)
+			switch (payload).DelayMs.Tag() {
+			case witTypes.OptionNone:
+				*(*int8)(unsafe.Add(unsafe.Pointer(exportReturnArea), (7 * 4))) = int8(int32(0))
 
-        
-default:
-        panic("unreachable")
-}
+			case witTypes.OptionSome:
+				payload := (payload).DelayMs.Some()
+				*(*int8)(unsafe.Add(unsafe.Pointer(exportReturnArea), (7 * 4))) = int8(int32(1))
+				*(*int32)(unsafe.Add(unsafe.Pointer(exportReturnArea), (4 + 7*4))) = int32(payload)
 
-        
+			default:
+				panic("unreachable")
+			}
 
-case windlass_plugin_types.FailureRateLimited:
-        payload := payload.RateLimited()
-        *(*int8)(unsafe.Add(unsafe.Pointer(exportReturnArea), 4)) = int8(int32(1))
-utf812 := unsafe.Pointer(unsafe.StringData((payload).Message))
-pinner.Pin(utf812)
-*(*uint32)(unsafe.Add(unsafe.Pointer(exportReturnArea), (3*4))) = uint32(uint32(len((payload).Message)))
-*(*uint32)(unsafe.Add(unsafe.Pointer(exportReturnArea), (2*4))) = uint32(uintptr(uintptr(utf812)))
+		case windlass_plugin_types.FailureRateLimited:
+			payload := payload.RateLimited()
+			*(*int8)(unsafe.Add(unsafe.Pointer(exportReturnArea), 4)) = int8(int32(1))
+			utf812 := unsafe.Pointer(unsafe.StringData((payload).Message))
+			pinner.Pin(utf812)
+			*(*uint32)(unsafe.Add(unsafe.Pointer(exportReturnArea), (3 * 4))) = uint32(uint32(len((payload).Message)))
+			*(*uint32)(unsafe.Add(unsafe.Pointer(exportReturnArea), (2 * 4))) = uint32(uintptr(uintptr(utf812)))
 
-switch (payload).Code.Tag() {
-case witTypes.OptionNone:
-        *(*int8)(unsafe.Add(unsafe.Pointer(exportReturnArea), (4*4))) = int8(int32(0))
+			switch (payload).Code.Tag() {
+			case witTypes.OptionNone:
+				*(*int8)(unsafe.Add(unsafe.Pointer(exportReturnArea), (4 * 4))) = int8(int32(0))
 
-        
-case witTypes.OptionSome:
-        payload := (payload).Code.Some()
-        *(*int8)(unsafe.Add(unsafe.Pointer(exportReturnArea), (4*4))) = int8(int32(1))
-utf813 := unsafe.Pointer(unsafe.StringData(payload))
-pinner.Pin(utf813)
-*(*uint32)(unsafe.Add(unsafe.Pointer(exportReturnArea), (6*4))) = uint32(uint32(len(payload)))
-*(*uint32)(unsafe.Add(unsafe.Pointer(exportReturnArea), (5*4))) = uint32(uintptr(uintptr(utf813)))
+			case witTypes.OptionSome:
+				payload := (payload).Code.Some()
+				*(*int8)(unsafe.Add(unsafe.Pointer(exportReturnArea), (4 * 4))) = int8(int32(1))
+				utf813 := unsafe.Pointer(unsafe.StringData(payload))
+				pinner.Pin(utf813)
+				*(*uint32)(unsafe.Add(unsafe.Pointer(exportReturnArea), (6 * 4))) = uint32(uint32(len(payload)))
+				*(*uint32)(unsafe.Add(unsafe.Pointer(exportReturnArea), (5 * 4))) = uint32(uintptr(uintptr(utf813)))
 
-        
-default:
-        panic("unreachable")
-}
+			default:
+				panic("unreachable")
+			}
 
-switch (payload).DelayMs.Tag() {
-case witTypes.OptionNone:
-        *(*int8)(unsafe.Add(unsafe.Pointer(exportReturnArea), (7*4))) = int8(int32(0))
+			switch (payload).DelayMs.Tag() {
+			case witTypes.OptionNone:
+				*(*int8)(unsafe.Add(unsafe.Pointer(exportReturnArea), (7 * 4))) = int8(int32(0))
 
-        
-case witTypes.OptionSome:
-        payload := (payload).DelayMs.Some()
-        *(*int8)(unsafe.Add(unsafe.Pointer(exportReturnArea), (7*4))) = int8(int32(1))
-*(*int32)(unsafe.Add(unsafe.Pointer(exportReturnArea), (4+7*4))) = int32(payload)
+			case witTypes.OptionSome:
+				payload := (payload).DelayMs.Some()
+				*(*int8)(unsafe.Add(unsafe.Pointer(exportReturnArea), (7 * 4))) = int8(int32(1))
+				*(*int32)(unsafe.Add(unsafe.Pointer(exportReturnArea), (4 + 7*4))) = int32(payload)
 
-        
-default:
-        panic("unreachable")
-}
+			default:
+				panic("unreachable")
+			}
 
-        
+		case windlass_plugin_types.FailureReject:
+			payload := payload.Reject()
+			*(*int8)(unsafe.Add(unsafe.Pointer(exportReturnArea), 4)) = int8(int32(2))
+			utf814 := unsafe.Pointer(unsafe.StringData((payload).Message))
+			pinner.Pin(utf814)
+			*(*uint32)(unsafe.Add(unsafe.Pointer(exportReturnArea), (3 * 4))) = uint32(uint32(len((payload).Message)))
+			*(*uint32)(unsafe.Add(unsafe.Pointer(exportReturnArea), (2 * 4))) = uint32(uintptr(uintptr(utf814)))
 
-case windlass_plugin_types.FailureReject:
-        payload := payload.Reject()
-        *(*int8)(unsafe.Add(unsafe.Pointer(exportReturnArea), 4)) = int8(int32(2))
-utf814 := unsafe.Pointer(unsafe.StringData((payload).Message))
-pinner.Pin(utf814)
-*(*uint32)(unsafe.Add(unsafe.Pointer(exportReturnArea), (3*4))) = uint32(uint32(len((payload).Message)))
-*(*uint32)(unsafe.Add(unsafe.Pointer(exportReturnArea), (2*4))) = uint32(uintptr(uintptr(utf814)))
+			switch (payload).Code.Tag() {
+			case witTypes.OptionNone:
+				*(*int8)(unsafe.Add(unsafe.Pointer(exportReturnArea), (4 * 4))) = int8(int32(0))
 
-switch (payload).Code.Tag() {
-case witTypes.OptionNone:
-        *(*int8)(unsafe.Add(unsafe.Pointer(exportReturnArea), (4*4))) = int8(int32(0))
+			case witTypes.OptionSome:
+				payload := (payload).Code.Some()
+				*(*int8)(unsafe.Add(unsafe.Pointer(exportReturnArea), (4 * 4))) = int8(int32(1))
+				utf815 := unsafe.Pointer(unsafe.StringData(payload))
+				pinner.Pin(utf815)
+				*(*uint32)(unsafe.Add(unsafe.Pointer(exportReturnArea), (6 * 4))) = uint32(uint32(len(payload)))
+				*(*uint32)(unsafe.Add(unsafe.Pointer(exportReturnArea), (5 * 4))) = uint32(uintptr(uintptr(utf815)))
 
-        
-case witTypes.OptionSome:
-        payload := (payload).Code.Some()
-        *(*int8)(unsafe.Add(unsafe.Pointer(exportReturnArea), (4*4))) = int8(int32(1))
-utf815 := unsafe.Pointer(unsafe.StringData(payload))
-pinner.Pin(utf815)
-*(*uint32)(unsafe.Add(unsafe.Pointer(exportReturnArea), (6*4))) = uint32(uint32(len(payload)))
-*(*uint32)(unsafe.Add(unsafe.Pointer(exportReturnArea), (5*4))) = uint32(uintptr(uintptr(utf815)))
+			default:
+				panic("unreachable")
+			}
 
-        
-default:
-        panic("unreachable")
-}
+		case windlass_plugin_types.FailureUnknownOutcome:
+			payload := payload.UnknownOutcome()
+			*(*int8)(unsafe.Add(unsafe.Pointer(exportReturnArea), 4)) = int8(int32(3))
+			utf816 := unsafe.Pointer(unsafe.StringData((payload).Message))
+			pinner.Pin(utf816)
+			*(*uint32)(unsafe.Add(unsafe.Pointer(exportReturnArea), (3 * 4))) = uint32(uint32(len((payload).Message)))
+			*(*uint32)(unsafe.Add(unsafe.Pointer(exportReturnArea), (2 * 4))) = uint32(uintptr(uintptr(utf816)))
 
-        
+			switch (payload).Code.Tag() {
+			case witTypes.OptionNone:
+				*(*int8)(unsafe.Add(unsafe.Pointer(exportReturnArea), (4 * 4))) = int8(int32(0))
 
-case windlass_plugin_types.FailureUnknownOutcome:
-        payload := payload.UnknownOutcome()
-        *(*int8)(unsafe.Add(unsafe.Pointer(exportReturnArea), 4)) = int8(int32(3))
-utf816 := unsafe.Pointer(unsafe.StringData((payload).Message))
-pinner.Pin(utf816)
-*(*uint32)(unsafe.Add(unsafe.Pointer(exportReturnArea), (3*4))) = uint32(uint32(len((payload).Message)))
-*(*uint32)(unsafe.Add(unsafe.Pointer(exportReturnArea), (2*4))) = uint32(uintptr(uintptr(utf816)))
+			case witTypes.OptionSome:
+				payload := (payload).Code.Some()
+				*(*int8)(unsafe.Add(unsafe.Pointer(exportReturnArea), (4 * 4))) = int8(int32(1))
+				utf817 := unsafe.Pointer(unsafe.StringData(payload))
+				pinner.Pin(utf817)
+				*(*uint32)(unsafe.Add(unsafe.Pointer(exportReturnArea), (6 * 4))) = uint32(uint32(len(payload)))
+				*(*uint32)(unsafe.Add(unsafe.Pointer(exportReturnArea), (5 * 4))) = uint32(uintptr(uintptr(utf817)))
 
-switch (payload).Code.Tag() {
-case witTypes.OptionNone:
-        *(*int8)(unsafe.Add(unsafe.Pointer(exportReturnArea), (4*4))) = int8(int32(0))
+			default:
+				panic("unreachable")
+			}
 
-        
-case witTypes.OptionSome:
-        payload := (payload).Code.Some()
-        *(*int8)(unsafe.Add(unsafe.Pointer(exportReturnArea), (4*4))) = int8(int32(1))
-utf817 := unsafe.Pointer(unsafe.StringData(payload))
-pinner.Pin(utf817)
-*(*uint32)(unsafe.Add(unsafe.Pointer(exportReturnArea), (6*4))) = uint32(uint32(len(payload)))
-*(*uint32)(unsafe.Add(unsafe.Pointer(exportReturnArea), (5*4))) = uint32(uintptr(uintptr(utf817)))
+		default:
+			panic("unreachable")
+		}
 
-        
-default:
-        panic("unreachable")
-}
+	default:
+		panic("unreachable")
+	}
+	return exportReturnArea
 
-        
-
-default:
-        panic("unreachable")
-}
-
-        
-default:
-        panic("unreachable")
-}
-return exportReturnArea
-
-        
 }
 
 //go:wasmexport cabi_post_windlass:plugin/handler@0.1.0#run
 func wasm_export_post_return_windlass_plugin_handler_run(result uintptr) {
-        syncExportPinner.Unpin()
+	syncExportPinner.Unpin()
 }
-
 
 //go:wasmexport windlass:plugin/metadata@0.1.0#describe
 func wasm_export_windlass_plugin_metadata_describe() uintptr {
-        
-        pinner := &syncExportPinner
-        result := export_windlass_plugin_metadata.Describe()
-utf8 := unsafe.Pointer(unsafe.StringData(result))
-pinner.Pin(utf8)
-*(*uint32)(unsafe.Add(unsafe.Pointer(exportReturnArea), 4)) = uint32(uint32(len(result)))
-*(*uint32)(unsafe.Add(unsafe.Pointer(exportReturnArea), 0)) = uint32(uintptr(uintptr(utf8)))
-return exportReturnArea
 
-        
+	pinner := &syncExportPinner
+	result := plugin.Describe()
+	utf8 := unsafe.Pointer(unsafe.StringData(result))
+	pinner.Pin(utf8)
+	*(*uint32)(unsafe.Add(unsafe.Pointer(exportReturnArea), 4)) = uint32(uint32(len(result)))
+	*(*uint32)(unsafe.Add(unsafe.Pointer(exportReturnArea), 0)) = uint32(uintptr(uintptr(utf8)))
+	return exportReturnArea
+
 }
 
 //go:wasmexport cabi_post_windlass:plugin/metadata@0.1.0#describe
 func wasm_export_post_return_windlass_plugin_metadata_describe(result uintptr) {
-        syncExportPinner.Unpin()
+	syncExportPinner.Unpin()
 }
-
-
 
 // Unused, but present to make the compiler happy
 func main() {}

@@ -13,7 +13,7 @@
 package windlass_plugin_handler
 
 import (
-        "wit_component/windlass_plugin_types"
+	"order-go/windlass/windlass_plugin_types"
 )
 
 type Job = windlass_plugin_types.Job

@@ -1,0 +1,3 @@
+module order-go
+
+go 1.25

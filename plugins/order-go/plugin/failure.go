@@ -1,0 +1,43 @@
+package plugin
+
+import (
+	"errors"
+	"fmt"
+
+	. "order-go/windlass/windlass_plugin_types"
+	"order-go/windlass/wit/types"
+)
+
+// A failed error says what becomes of a job that is not completed.
+type failed struct {
+	failure Failure
+	message string
+}
+
+func (f failed) Error() string { return f.message }
+
+func failure(of Failure) error { return failed{failure: of, message: "not delivered"} }
+
+// tryAgain is for what another attempt can mend.
+func tryAgain(code, format string, values ...any) error {
+	message := fmt.Sprintf(format, values...)
+	setback := Setback{Message: message, Code: some(code), DelayMs: wit_types.None[uint32]()}
+	return failed{failure: MakeFailureTryAgain(setback), message: message}
+}
+
+// reject is for what no attempt can mend.
+func reject(code, format string, values ...any) error {
+	message := fmt.Sprintf(format, values...)
+	return failed{failure: MakeFailureReject(Fault{Message: message, Code: some(code)}), message: message}
+}
+
+// failureOf finds the failure in an error. Any other error is worth another attempt.
+func failureOf(err error) Failure {
+	var of failed
+	if errors.As(err, &of) {
+		return of.failure
+	}
+	return failureOf(tryAgain("unexpected", "%v", err))
+}
+
+func some(code string) wit_types.Option[string] { return wit_types.Some(code) }

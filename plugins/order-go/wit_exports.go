@@ -1,0 +1,1 @@
+../bindings/go/wit_exports.go
