@@ -56,9 +56,8 @@ fn config(limits: &Limits) -> Config {
     config.cranelift_opt_level(OptLevel::Speed);
     // A compilation stays on its own thread, of low priority, and leaves the other cores to the jobs.
     config.parallel_compilation(false);
-    // No toolchain for components emits these.
+    // No toolchain for components emits it.
     config.wasm_memory64(false);
-    config.wasm_multi_memory(false);
     let slots = u64::from(slots(limits)) * u64::from(MEMORIES_MAX);
     if slots * RESERVATION_BYTES > ADDRESS_SPACE_MAX {
         config.memory_reservation(memory_bytes(limits));

@@ -125,7 +125,7 @@ impl ScenarioFile {
 
     fn parse(text: &str) -> Result<Self, String> {
         let mut file: Self = toml::from_str(text).map_err(|error| {
-            let line = error.span().map_or(0, |span| text[..span.start.min(text.len())].lines().count().max(1));
+            let line = error.span().map_or(0, |span| text[..span.start.min(text.len())].matches('\n').count() + 1);
             format!("line {line}: {}", error.message().replace('\n', " "))
         })?;
         if file.scenarios.is_empty() {
@@ -201,7 +201,7 @@ mod tests {
         for (text, told) in [
             ("", "scenario"),
             ("scenario = []", "no [[scenario]]"),
-            ("[[scenario]]\nname = \"a\"\nspeed = 1", "line 3"),
+            ("[[scenario]]\nname = \"a\"\nspeed = 1", "`speed`"),
             ("[[scenario]]\nname = \"a\"\ndownstream = [{ status = 99 }]", "\"a\": downstream.status"),
             ("[[scenario]]\nname = \"a\"\ndownstream = [{ fault = \"refuse\" }, {}]", "refuses"),
             ("[[scenario]]\nname = \"a\"\ndownstream = [{ fault = \"explode\" }]", "explode"),

@@ -20,15 +20,46 @@ macro_rules! template {
 }
 
 const RUST: Template = template!("order-rust", ".gitignore" "Cargo.lock" "Cargo.toml" "README.md" "build" "src/lib.rs");
+const JS: Template = template!("order-js", ".gitignore" "README.md" "build" "order.js" "utf8.js" "windlass.d.ts");
+const TS: Template = template!(
+    "order-ts",
+    ".gitignore" "README.md" "build" "order.ts" "tsconfig.json" "utf8.js" "windlass.d.ts"
+);
 const PYTHON: Template = template!("order-python", ".gitignore" "README.md" "app.py" "build");
+const GO: Template = template!(
+    "order-go",
+    ".gitignore" "README.md" "build" "go.mod" "plugin/client.go" "plugin/failure.go" "plugin/plugin.go"
+    "windlass/LICENSE" "windlass/windlass_plugin_config/empty.s" "windlass/windlass_plugin_config/wit_bindings.go"
+    "windlass/windlass_plugin_handler/empty.s" "windlass/windlass_plugin_handler/wit_bindings.go"
+    "windlass/windlass_plugin_http/empty.s" "windlass/windlass_plugin_http/wit_bindings.go"
+    "windlass/windlass_plugin_log/empty.s" "windlass/windlass_plugin_log/wit_bindings.go"
+    "windlass/windlass_plugin_types/empty.s" "windlass/windlass_plugin_types/wit_bindings.go"
+    "windlass/wit/runtime/empty.s" "windlass/wit/runtime/runtime.go" "windlass/wit/types/option.go"
+    "windlass/wit/types/result.go" "wit_exports.go"
+);
+const C: Template = template!(
+    "order-c",
+    ".gitignore" "README.md" "build" "json.c" "json.h" "order.c" "starter.c" "starter.h"
+);
+const CPP: Template = template!(
+    "order-cpp",
+    ".gitignore" "README.md" "build" "json.c" "json.h" "order.cpp" "starter.c" "starter.h" "windlass.cpp"
+    "windlass.hpp"
+);
+const ZIG: Template = template!("order-zig", ".gitignore" "README.md" "build" "order.zig" "starter.c" "starter.h");
 
 impl Template {
     /// The one for that language.
     pub(super) fn of(language: Language) -> &'static Self {
         match language {
             Language::Rust => &RUST,
+            Language::Js => &JS,
+            Language::Ts => &TS,
             Language::Python => &PYTHON,
-            _ => todo!(),
+            Language::Go => &GO,
+            Language::C => &C,
+            Language::Cpp => &CPP,
+            Language::Zig => &ZIG,
         }
     }
 }

@@ -1,0 +1,1 @@
+../bindings/ts/windlass.d.ts

@@ -1,0 +1,1 @@
+../order-js/utf8.js
