@@ -33,6 +33,7 @@ mod last_words;
 mod ledger;
 mod limits;
 mod loader;
+mod loading;
 mod metadata;
 mod outcome;
 mod output;
@@ -50,6 +51,8 @@ mod trial;
 mod warm;
 mod wasi_http;
 mod watch;
+
+pub use loading::{LoadStep, Loading};
 
 /// What a [`PluginHost`] is made of.
 #[derive(Clone, Debug)]
@@ -83,7 +86,7 @@ impl PluginHost {
     /// # Errors
     /// Says, to the plugin's author, what is missing and what to do.
     pub async fn load(&self, component: Bytes) -> Result<Revision, LoadError> {
-        revision::load(&self.runtime, component).await
+        revision::Prepared::new(&self.runtime, component).await?.load().await
     }
 
     /// A plugin of that revision without a folder, for whoever tries one by itself. `grants_file` is where a denied
@@ -106,6 +109,7 @@ impl PluginHost {
             revision: Some(revision),
             loaded_at: Some(runtime.clock.now()),
             load_error: None,
+            loading: None,
             grants: Arc::new(egress::Grants::new(grants_file.to_owned(), &file, secrets)),
             egress: Arc::new(egress::Egress::new(runtime.outside.clone())),
             warm: runtime.warm_pool(&file),
@@ -222,6 +226,8 @@ pub struct Plugin {
     pub loaded_at: Option<UnixMs>,
     /// Why the newest component or the newest file was not taken up, where it was not. An older one goes on.
     pub load_error: Option<LoadError>,
+    /// The component that will serve next, while it is being compiled.
+    pub loading: Option<Arc<Loading>>,
     grants: Arc<egress::Grants>,
     egress: Arc<egress::Egress>,
     warm: Option<Arc<warm::WarmPool>>,
@@ -253,6 +259,7 @@ impl Plugin {
     pub fn standing(&self) -> PluginStanding {
         match (&self.revision, &self.load_error) {
             (Some(_), _) => PluginStanding::Ready,
+            (None, _) if self.loading.is_some() => PluginStanding::Loading,
             (None, Some(error)) => PluginStanding::Broken(error.to_string()),
             (None, None) => PluginStanding::Missing,
         }

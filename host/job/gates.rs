@@ -32,6 +32,8 @@ pub enum PluginStanding {
     Ready,
     /// There is a file and no revision of it could be loaded; the text says why.
     Broken(String),
+    /// Its first component is being compiled.
+    Loading,
     /// There is no file.
     Missing,
 }

@@ -14,6 +14,8 @@ use wasmtime::component::Component;
 
 use super::revision::hex;
 
+/// How much compiled code is kept. What was not used for longest goes.
+const KEPT_BYTES_MAX: u64 = 1 << 30;
 /// Who may enter the folder: its owner.
 const OWNER_ONLY: u32 = 0o700;
 
@@ -47,7 +49,10 @@ impl Cache {
         // SAFETY: the file lies in a folder that only this user can write to, was written by `store` from what this
         // version of wasmtime compiled, is whole by its digest, and is only ever replaced by renaming, never changed.
         match unsafe { Component::deserialize_file(engine, &path) } {
-            Ok(component) => Some(component),
+            Ok(component) => {
+                touch(&path);
+                Some(component)
+            }
             Err(error) => {
                 tracing::warn!(file = %path.display(), error = format!("{error:#}"), "compiled code does not fit");
                 None
@@ -60,11 +65,36 @@ impl Cache {
         let path = self.path(digest);
         let kept = component.serialize().map_err(io::Error::other).and_then(|code| {
             write(&path, &code)?;
-            write(&sum_path(&path), hex(&Sha256::digest(&code)).as_bytes())
+            write(&sum_path(&path), hex(&Sha256::digest(&code)).as_bytes())?;
+            self.shrink(KEPT_BYTES_MAX)
         });
         if let Err(error) = kept {
             tracing::warn!(file = %path.display(), %error, "cannot keep compiled code");
         }
+    }
+
+    /// Removes what was not used for longest, until no more than that is kept.
+    fn shrink(&self, kept_bytes_max: u64) -> io::Result<()> {
+        let mut files = Vec::new();
+        for entry in fs::read_dir(&self.dir)?.flatten() {
+            let path = entry.path();
+            if path.extension().is_some_and(|extension| extension == "cwasm")
+                && let Ok(metadata) = entry.metadata()
+            {
+                files.push((metadata.modified()?, metadata.len(), path));
+            }
+        }
+        let mut kept_bytes: u64 = files.iter().map(|(_, bytes, _)| bytes).sum();
+        files.sort();
+        for (_, bytes, path) in files {
+            if kept_bytes <= kept_bytes_max {
+                break;
+            }
+            fs::remove_file(sum_path(&path))?;
+            fs::remove_file(&path)?;
+            kept_bytes -= bytes;
+        }
+        Ok(())
     }
 
     fn path(&self, digest: &str) -> PathBuf {
@@ -93,6 +123,14 @@ impl Cache {
             }
         }
     }
+}
+
+/// Remembers that it was used. Where that fails it only goes sooner.
+fn touch(path: &Path) {
+    use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, UTIME_NOW, utimensat};
+
+    let now = Timespec { tv_sec: 0, tv_nsec: UTIME_NOW };
+    let _ = utimensat(CWD, path, &Timestamps { last_access: now, last_modification: now }, AtFlags::empty());
 }
 
 fn sum_path(path: &Path) -> PathBuf {
@@ -129,5 +167,30 @@ fn digest_of_file(path: &Path) -> io::Result<String> {
             0 => return Ok(hex(&digest.finalize())),
             length => digest.update(&chunk[..length]),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_not_used_for_longest_goes_first() {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = Cache { dir: dir.path().to_owned(), engine_hash: "e".to_owned() };
+        for (name, age_secs) in [("old", 300), ("used", 200), ("new", 100)] {
+            let path = cache.path(name);
+            fs::write(&path, [0; 10]).unwrap();
+            fs::write(sum_path(&path), "sum").unwrap();
+            let modified = std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_000_000_000 - age_secs);
+            File::options().write(true).open(&path).unwrap().set_modified(modified).unwrap();
+        }
+        cache.shrink(30).unwrap();
+        assert!(cache.path("old").exists());
+        touch(&cache.path("old"));
+        cache.shrink(29).unwrap();
+        assert!(cache.path("old").exists() && !cache.path("used").exists() && !sum_path(&cache.path("used")).exists());
+        cache.shrink(0).unwrap();
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::{Semaphore, SemaphorePermit, oneshot};
 use wasmtime::Engine;
 use wasmtime::component::{Component, HasSelf, Linker};
 
@@ -21,10 +21,12 @@ use super::metadata::PayloadSchema;
 use super::state::State;
 use super::ticker::Ticker;
 use super::warm::{self, WarmPool};
-use super::{HostSettings, LoadError, Revision, engine, report, trial};
+use super::{HostSettings, LoadError, LoadStep, Loading, Revision, engine, report, trial};
 
-/// Compilations at once. Each takes a core for as long as the component is large.
+/// Compilations at once.
 const COMPILATIONS_MAX: usize = 2;
+/// From this size on a component takes seconds to compile.
+const LARGE_BYTES: u64 = 1 << 20;
 /// How much a compilation gives way to the threads that serve.
 const COMPILE_NICENESS: i32 = 10;
 /// The compiler recurses into deeply nested code.
@@ -48,7 +50,7 @@ pub(super) struct Runtime {
     cache: Cache,
     /// The places of instances that wait for their next job.
     warm_places: Arc<Semaphore>,
-    compilations: Arc<Semaphore>,
+    compilations: Compilations,
 }
 
 impl std::fmt::Debug for Runtime {
@@ -69,7 +71,7 @@ impl Runtime {
             heavy: Arc::default(),
             linker: linker(&engine).map_err(|error| anyhow::anyhow!("cannot link the host's interfaces: {error:#}"))?,
             cache: Cache::open(settings.cache_dir.clone(), &engine)?,
-            compilations: Arc::new(Semaphore::new(COMPILATIONS_MAX)),
+            compilations: Compilations::new(),
             warm_places: Arc::new(Semaphore::new(warm::INSTANCES_MAX as usize)),
             engine,
         })
@@ -109,56 +111,104 @@ impl std::fmt::Debug for Code {
     }
 }
 
-/// What is known before the trial.
-struct Compiled {
+/// A component that was looked at, and its compiled code where an earlier run left it.
+pub(super) struct Prepared {
+    runtime: Arc<Runtime>,
+    bytes: Bytes,
     digest: String,
     shape: Shape,
-    pre: PluginPre<State>,
-    compile_time: Duration,
+    compiled: Option<Component>,
+    loading: Arc<Loading>,
 }
 
-/// Checks, compiles and tries a component.
-pub(super) async fn load(runtime: &Arc<Runtime>, bytes: Bytes) -> Result<Revision, LoadError> {
-    let size_bytes = bytes.len() as u64;
-    let permit = runtime.compilations.clone().acquire_owned().await;
-    let inner = runtime.clone();
-    let compiled = on_compile_thread(move || compile(&inner, &bytes)).await?;
+impl Prepared {
+    /// Looks at a component.
+    pub(super) async fn new(runtime: &Arc<Runtime>, bytes: Bytes) -> Result<Self, LoadError> {
+        let runtime = runtime.clone();
+        on_compile_thread(move || {
+            let shape = inspect::inspect(&bytes)?;
+            let digest = hex(&Sha256::digest(&bytes));
+            let compiled = runtime.cache.load(&runtime.engine, &digest);
+            let loading = Arc::new(Loading::new(bytes.len() as u64, runtime.clock.now()));
+            Ok(Self { runtime, bytes, digest, shape, compiled, loading })
+        })
+        .await
+    }
+
+    /// How far it is, where that takes a while.
+    pub(super) fn loading(&self) -> Option<Arc<Loading>> {
+        self.compiled.is_none().then(|| self.loading.clone())
+    }
+
+    /// Compiles it where that is to be done, and tries it.
+    pub(super) async fn load(mut self) -> Result<Revision, LoadError> {
+        let size_bytes = self.bytes.len() as u64;
+        let mut compile_time = Duration::ZERO;
+        let component = match self.compiled.take() {
+            Some(component) => component,
+            None => {
+                let permits = self.runtime.compilations.permits(size_bytes).await;
+                self.loading.reach(LoadStep::Compiling);
+                let (runtime, bytes, digest) = (self.runtime.clone(), self.bytes.clone(), self.digest.clone());
+                let compiled = on_compile_thread(move || compile(&runtime, &bytes, &digest)).await?;
+                drop(permits);
+                compile_time = compiled.1;
+                compiled.0
+            }
+        };
+        self.loading.reach(LoadStep::Starting);
+        let pre = link(&self.runtime, &component)?;
+        let watch = Stopwatch::start();
+        let trial = trial::start(&self.runtime, &pre).await?;
+        let start_time = watch.elapsed();
+        let (description, payload_schema) = trial.described().await.unzip();
+        Ok(Revision {
+            digest: self.digest,
+            size_bytes,
+            compile_time,
+            start_time,
+            imports: self.shape.imports,
+            exports: self.shape.exports,
+            description,
+            code: Code { runtime: self.runtime, pre, payload_schema: payload_schema.flatten() },
+        })
+    }
+}
+
+/// Compilations at once. Each takes a core for as long as the component is large, so that large ones wait for each other
+/// and leave room for small ones.
+#[derive(Debug)]
+struct Compilations {
+    all: Semaphore,
+    large: Semaphore,
+}
+
+impl Compilations {
+    fn new() -> Self {
+        Self { all: Semaphore::new(COMPILATIONS_MAX), large: Semaphore::new(COMPILATIONS_MAX - 1) }
+    }
+
+    async fn permits(&self, size_bytes: u64) -> [Option<SemaphorePermit<'_>>; 2] {
+        let large = if size_bytes >= LARGE_BYTES { self.large.acquire().await.ok() } else { None };
+        // Neither is ever closed.
+        [large, self.all.acquire().await.ok()]
+    }
+}
+
+fn compile(runtime: &Runtime, bytes: &[u8], digest: &str) -> Result<(Component, Duration), LoadError> {
     let watch = Stopwatch::start();
-    let trial = trial::start(runtime, &compiled.pre).await?;
-    let start_time = watch.elapsed();
-    drop(permit);
-    let (description, payload_schema) = trial.described().await.unzip();
-    Ok(Revision {
-        digest: compiled.digest,
-        size_bytes,
-        compile_time: compiled.compile_time,
-        start_time,
-        imports: compiled.shape.imports,
-        exports: compiled.shape.exports,
-        description,
-        code: Code { runtime: runtime.clone(), pre: compiled.pre, payload_schema: payload_schema.flatten() },
-    })
+    let component = Component::from_binary(&runtime.engine, bytes).map_err(|error| refusal(&error))?;
+    let compile_time = watch.elapsed();
+    runtime.cache.store(&component, digest);
+    Ok((component, compile_time))
 }
 
-fn compile(runtime: &Runtime, bytes: &[u8]) -> Result<Compiled, LoadError> {
-    let shape = inspect::inspect(bytes)?;
-    let digest = hex(&Sha256::digest(bytes));
-    let (component, compile_time) = match runtime.cache.load(&runtime.engine, &digest) {
-        Some(component) => (component, Duration::ZERO),
-        None => {
-            let watch = Stopwatch::start();
-            let component = Component::from_binary(&runtime.engine, bytes).map_err(|error| refusal(&error))?;
-            let compile_time = watch.elapsed();
-            runtime.cache.store(&component, &digest);
-            (component, compile_time)
-        }
-    };
+fn link(runtime: &Runtime, component: &Component) -> Result<PluginPre<State>, LoadError> {
     let instance_pre = runtime
         .linker
-        .instantiate_pre(&component)
+        .instantiate_pre(component)
         .map_err(|error| report::unfit_import(&error.root_cause().to_string()))?;
-    let pre = PluginPre::new(instance_pre).map_err(|error| report::wrong_type(&error.root_cause().to_string()))?;
-    Ok(Compiled { digest, shape, pre, compile_time })
+    PluginPre::new(instance_pre).map_err(|error| report::wrong_type(&error.root_cause().to_string()))
 }
 
 /// Tells what breaks the rules from what breaks our limits.

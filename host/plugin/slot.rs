@@ -12,9 +12,9 @@ use crate::config::PluginFile;
 use super::egress::{Egress, Grants};
 use super::folder::{self, COMPONENT_BYTES_MAX, Found, GRANTS_BYTES_MAX, ReadError, Stamp};
 use super::registry::Publisher;
-use super::revision::{Runtime, hex};
+use super::revision::{Prepared, Runtime, hex};
 use super::secrets::Secrets;
-use super::{LoadError, Plugin, Revision, report, revision};
+use super::{LoadError, Loading, Plugin, Revision, report};
 
 /// What all slots share.
 #[derive(Debug)]
@@ -51,6 +51,8 @@ pub(super) struct Standing {
     file_error: Option<LoadError>,
     revision: Option<(Arc<Revision>, UnixMs)>,
     component_error: Option<LoadError>,
+    /// The component that will serve next, while it is being compiled.
+    loading: Option<Arc<Loading>>,
     egress: Arc<Egress>,
 }
 
@@ -66,6 +68,7 @@ impl Slot {
             file_error: None,
             revision: None,
             component_error: None,
+            loading: None,
             egress,
         };
         Self { name, place, accepted: Mutex::default(), state: tokio::sync::Mutex::new(standing) }
@@ -107,7 +110,7 @@ impl Slot {
             return Err(report::too_large(COMPONENT_BYTES_MAX).into());
         }
         let mut standing = self.state.lock().await;
-        let revision = Arc::new(revision::load(&self.place.runtime, bytes.clone()).await?);
+        let revision = Arc::new(self.compile(&mut standing, bytes.clone()).await?);
         let (dir, file_name) = (self.place.dir.clone(), self.file_name("wasm"));
         let stamp = blocking(move || {
             folder::put(&dir, &file_name, &bytes)?;
@@ -180,7 +183,7 @@ impl Slot {
         };
         let path = self.place.dir.join(self.file_name("wasm"));
         let serving = standing.revision.as_ref().map(|(revision, _)| revision.digest.clone());
-        match self.load(path, stamp, serving.as_deref()).await {
+        match self.load(standing, path, stamp, serving.as_deref()).await {
             Ok(Some(revision)) => self.serve(standing, Arc::new(revision)),
             Ok(None) => standing.component_error = None,
             Err(error) => {
@@ -191,7 +194,13 @@ impl Slot {
     }
 
     /// None where the file holds what serves already.
-    async fn load(&self, path: PathBuf, stamp: &Stamp, serving: Option<&str>) -> Result<Option<Revision>, LoadError> {
+    async fn load(
+        &self,
+        standing: &mut Standing,
+        path: PathBuf,
+        stamp: &Stamp,
+        serving: Option<&str>,
+    ) -> Result<Option<Revision>, LoadError> {
         let bytes = match self.read(path, stamp.clone(), COMPONENT_BYTES_MAX).await {
             Ok(bytes) => Bytes::from(bytes),
             Err(ReadError::Refused(why)) => return Err(report::refused_file(&why)),
@@ -204,7 +213,22 @@ impl Slot {
         if serving == Some(digest.as_str()) {
             return Ok(None);
         }
-        revision::load(&self.place.runtime, bytes).await.map(Some)
+        self.compile(standing, bytes).await.map(Some)
+    }
+
+    /// Where it takes a while, the plugin says so meanwhile.
+    async fn compile(&self, standing: &mut Standing, bytes: Bytes) -> Result<Revision, LoadError> {
+        let prepared = Prepared::new(&self.place.runtime, bytes).await?;
+        if let Some(loading) = prepared.loading() {
+            tracing::info!(plugin.name = self.name, size_bytes = loading.size_bytes, "a component is being compiled");
+            standing.loading = Some(loading);
+            self.publish(standing, false);
+        }
+        let loaded = prepared.load().await;
+        if standing.loading.take().is_some() && loaded.is_err() {
+            self.publish(standing, false);
+        }
+        loaded
     }
 
     /// A file that changes while it is read is seen as changed by the next look.
@@ -226,7 +250,7 @@ impl Slot {
 
     fn publish(&self, standing: &Standing, grants_edited: bool) -> Arc<Plugin> {
         let plugin = Arc::new(self.plugin(standing));
-        if standing.taken == Found::default() {
+        if standing.taken == Found::default() && standing.loading.is_none() {
             self.place.publisher.remove(&self.name);
         } else {
             self.place.publisher.update(&plugin, grants_edited);
@@ -243,6 +267,7 @@ impl Slot {
             limits: self.place.runtime.limits.attempt(&standing.file.limits),
             revision,
             loaded_at,
+            loading: standing.loading.clone(),
             load_error: both(standing.component_error.clone(), standing.file_error.clone()),
             grants: Arc::new(Grants::new(grants_file, &standing.file, standing.secrets.clone())),
             egress: standing.egress.clone(),

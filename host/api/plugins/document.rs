@@ -9,7 +9,7 @@ use super::ServedPlugin;
 use crate::clock::UnixMs;
 use crate::config::{AttemptLimits, PluginFile};
 use crate::job::RetryOverride;
-use crate::plugin::{Description, LoadError};
+use crate::plugin::{Description, LoadError, LoadStep, Loading};
 use crate::store::LaneCounts;
 
 /// How a plugin stands.
@@ -18,6 +18,8 @@ use crate::store::LaneCounts;
 pub enum PluginState {
     /// A revision serves. Where `load_error` is there too, the newest file was refused and the older one goes on.
     Ready,
+    /// Its component is being compiled, and there is no earlier revision: its jobs wait.
+    Loading,
     /// Its component could not be loaded, and there is no earlier revision: its jobs wait.
     Broken,
     /// A person paused it: its jobs wait.
@@ -42,6 +44,9 @@ pub struct PluginDocument {
     pub loaded_at: Option<UnixMs>,
     /// Why the newest component or the newest file was not taken up.
     pub load_error: Option<LoadError>,
+    /// The component that will serve next, while it is being compiled; absent where there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub loading: Option<PluginLoading>,
     /// What the plugin says of itself and asks for.
     pub asked: Option<Description>,
     /// What the operator grants.
@@ -62,6 +67,24 @@ pub struct PluginDocument {
     pub imports: Vec<String>,
     /// The interfaces that it exports, with versions.
     pub exports: Vec<String>,
+}
+
+/// A component on its way to serving.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+pub struct PluginLoading {
+    /// How far it is.
+    pub step: LoadStep,
+    /// Since when.
+    #[schema(value_type = String, format = DateTime)]
+    pub since: UnixMs,
+    /// How large it is.
+    pub size_bytes: u64,
+}
+
+impl PluginLoading {
+    fn of(loading: &Loading) -> Self {
+        Self { step: loading.step(), since: loading.since, size_bytes: loading.size_bytes }
+    }
 }
 
 /// What the operator grants to a plugin, by name.
@@ -123,6 +146,7 @@ impl PluginDocument {
             size_bytes: revision.map(|revision| revision.size_bytes),
             loaded_at: plugin.loaded_at(),
             load_error: plugin.load_error().cloned(),
+            loading: plugin.loading().map(PluginLoading::of),
             asked: revision.and_then(|revision| revision.description.cloned()),
             granted: PluginGrants::of(file),
             downstream: plugin.file().downstream.as_ref().map_or_else(|| plugin.name().to_owned(), ToString::to_string),
@@ -146,6 +170,7 @@ impl PluginDocument {
             size_bytes: None,
             loaded_at: None,
             load_error: None,
+            loading: None,
             asked: None,
             granted: PluginGrants::default(),
             downstream: name.to_owned(),
@@ -167,6 +192,7 @@ fn standing(state: &State, plugin: &dyn ServedPlugin) -> PluginState {
     }
     match (plugin.revision(), plugin.load_error()) {
         (Some(_), _) => PluginState::Ready,
+        (None, _) if plugin.loading().is_some() => PluginState::Loading,
         (None, Some(_)) => PluginState::Broken,
         (None, None) => PluginState::Missing,
     }

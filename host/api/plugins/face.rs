@@ -9,7 +9,7 @@ use bytes::Bytes;
 use super::super::request::is_json;
 use crate::clock::UnixMs;
 use crate::config::{AttemptLimits, PluginFile};
-use crate::plugin::{Description, InstallError, LoadError, Loader, Plugin};
+use crate::plugin::{Description, InstallError, LoadError, Loader, Loading, Plugin};
 
 /// The plugins by name, and the folder in which they are.
 #[async_trait]
@@ -46,6 +46,9 @@ pub trait ServedPlugin: Send + Sync {
 
     /// Why the newest component or the newest file was not taken up.
     fn load_error(&self) -> Option<&LoadError>;
+
+    /// The component that will serve next, while it is being compiled.
+    fn loading(&self) -> Option<&Loading>;
 
     /// Checks a payload against the plugin's own schema, where it has one. The error names the place.
     fn check_payload(&self, content_type: &str, payload: &[u8]) -> Result<(), String>;
@@ -121,6 +124,10 @@ impl ServedPlugin for Plugin {
 
     fn load_error(&self) -> Option<&LoadError> {
         self.load_error.as_ref()
+    }
+
+    fn loading(&self) -> Option<&Loading> {
+        self.loading.as_deref()
     }
 
     fn check_payload(&self, content_type: &str, payload: &[u8]) -> Result<(), String> {

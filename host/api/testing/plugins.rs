@@ -11,7 +11,7 @@ use super::NOW;
 use crate::api::plugins::{PluginFolder, RevisionFacts, ServedPlugin};
 use crate::clock::UnixMs;
 use crate::config::{AttemptLimits, Limits, PluginFile};
-use crate::plugin::{Description, InstallError, LoadError};
+use crate::plugin::{Description, InstallError, LoadError, Loading};
 
 /// A plugin with what the API can see of one.
 #[derive(Clone, Debug)]
@@ -80,6 +80,10 @@ impl ServedPlugin for FakePlugin {
 
     fn load_error(&self) -> Option<&LoadError> {
         self.load_error.as_ref()
+    }
+
+    fn loading(&self) -> Option<&Loading> {
+        None
     }
 
     fn check_payload(&self, _: &str, _: &[u8]) -> Result<(), String> {

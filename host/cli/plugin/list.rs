@@ -6,6 +6,7 @@ use serde_json::Value;
 use super::super::client::ServerArgs;
 use super::super::{ExitCode, print};
 use super::path;
+use crate::clock::{Clock as _, SystemClock, UnixMs};
 
 /// What `windlass plugin list` is told.
 #[derive(Args, Debug)]
@@ -43,7 +44,7 @@ pub(super) async fn list(args: ListArgs) -> anyhow::Result<ExitCode> {
         let error = print::plain(&plugin["load_error"]["summary"]);
         vec![
             of("name"),
-            of("state"),
+            progress(plugin).unwrap_or_else(|| of("state")),
             revision,
             of("loaded_at"),
             count("available"),
@@ -58,6 +59,15 @@ pub(super) async fn list(args: ListArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::Done)
 }
 
+/// What is being compiled, and for how long by now.
+fn progress(plugin: &Value) -> Option<String> {
+    let loading = plugin.get("loading")?;
+    let since = UnixMs::parse(loading["since"].as_str()?).ok()?;
+    let secs = SystemClock::start().now().since(since).as_secs();
+    let size_mib = loading["size_bytes"].as_f64()? / f64::from(1 << 20);
+    Some(format!("{} {secs} s ({size_mib:.1} MiB)", print::plain(&loading["step"])))
+}
+
 /// Shows one.
 pub(super) async fn show(args: OneArgs) -> anyhow::Result<ExitCode> {
     let plugin = args.server.client()?.get(&path(&args.name)).await?;
@@ -70,6 +80,7 @@ pub(super) async fn show(args: OneArgs) -> anyhow::Result<ExitCode> {
     print::out(&print::facts(&[
         ("plugin", of("name")),
         ("state", of("state")),
+        ("next", progress(&plugin).unwrap_or_default()),
         ("revision", of("revision")),
         ("loaded", of("loaded_at")),
         ("load error", print::plain(&plugin["load_error"]["summary"])),

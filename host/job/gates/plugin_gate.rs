@@ -76,6 +76,10 @@ impl PluginGate {
         }
         match &self.standing {
             PluginStanding::Missing => return because(WaitReason::PluginMissing, None, None),
+            PluginStanding::Loading => {
+                let detail = "its component is being compiled".to_owned();
+                return because(WaitReason::PluginMissing, None, Some(detail));
+            }
             PluginStanding::Broken(detail) => return because(WaitReason::PluginBroken, None, Some(detail.clone())),
             PluginStanding::Ready => {}
         }

@@ -40,9 +40,13 @@ impl Fixture {
         self.loader.registry.get(name).unwrap()
     }
 
+    /// What is said to have changed, without what is only being compiled.
     fn changes(&mut self) -> Vec<String> {
         let mut told = Vec::new();
         while let Ok(change) = self.changes.try_recv() {
+            if matches!(&change, PluginChange::Updated { plugin, .. } if plugin.loading.is_some()) {
+                continue;
+            }
             told.push(match change {
                 PluginChange::Updated { plugin, grants_edited: true } => format!("{} granted", plugin.name),
                 PluginChange::Updated { plugin, .. } => plugin.name.clone(),
@@ -60,6 +64,28 @@ fn digest(plugin: &Plugin) -> Option<&str> {
 /// Another component than `echo`.
 fn other() -> bytes::Bytes {
     component("", "nop", "")
+}
+
+#[tokio::test]
+async fn a_component_is_seen_while_it_is_being_compiled() {
+    let mut fixture = Fixture::new();
+    fixture.write("a.wasm", echo());
+    fixture.look().await;
+    let mut seen = Vec::new();
+    while let Ok(PluginChange::Updated { plugin, .. }) = fixture.changes.try_recv() {
+        seen.push((plugin.standing(), plugin.loading.as_ref().map(|loading| loading.size_bytes)));
+    }
+    let size_bytes = echo().len() as u64;
+    assert_eq!(seen, [(PluginStanding::Loading, Some(size_bytes)), (PluginStanding::Ready, None)]);
+
+    // What was compiled before is not compiled again.
+    fixture.write("b.wasm", echo());
+    assert!(fixture.plugin("b").await.loading.is_none());
+    assert!(matches!(fixture.changes.try_recv(), Ok(PluginChange::Updated { plugin, .. }) if plugin.loading.is_none()));
+    // One that is none is not left as if it were still being compiled.
+    fixture.write("c.wasm", component("", "(unreachable)", "").slice(..100));
+    let broken = fixture.plugin("c").await;
+    assert!(matches!(broken.standing(), PluginStanding::Broken(_)) && broken.loading.is_none());
 }
 
 #[tokio::test]

@@ -120,3 +120,42 @@ async fn the_cache_is_its_owners_alone_and_cleared_of_strangers() {
     assert_eq!(fs::metadata(&dir).unwrap().permissions().mode() & 0o777, 0o700);
     assert!(artefacts(&bench).is_empty());
 }
+
+#[tokio::test]
+async fn large_components_leave_room_for_small_ones() {
+    use futures_util::FutureExt as _;
+
+    let compilations = Compilations::new();
+    let large = compilations.permits(LARGE_BYTES).await;
+    assert!(compilations.permits(LARGE_BYTES).now_or_never().is_none(), "the next large one waits");
+    let small = compilations.permits(LARGE_BYTES - 1).now_or_never().expect("a small one does not");
+    assert!(compilations.permits(1).now_or_never().is_none(), "every core has its work");
+    drop(large);
+    assert!(compilations.permits(LARGE_BYTES).now_or_never().is_some());
+    drop(small);
+}
+
+#[tokio::test]
+async fn components_made_of_components_are_taken() {
+    // What stands between the two copies texts from one memory to another, as in components of JavaScript.
+    let inner = r#"(component $inner
+        (core module $m (memory (export "memory") 1) (func (export "take") (param i32 i32))
+          (func (export "realloc") (param i32 i32 i32 i32) (result i32) (i32.const 8)))
+        (core instance $m (instantiate $m))
+        (func (export "take") (param "text" string)
+          (canon lift (core func $m "take") (memory (core memory $m "memory")) (realloc (core func $m "realloc")))))"#;
+    let outer = r#"(component $outer
+        (import "take" (func $take (param "text" string)))
+        (core module $m (memory (export "memory") 1))
+        (core instance $m (instantiate $m))
+        (core func $take (canon lower (func $take) (memory (core memory $m "memory"))))
+        (core module $n (import "" "take" (func $take (param i32 i32)))
+          (func (export "go") (call $take (i32.const 0) (i32.const 1))))
+        (core instance $n (instantiate $n (with "" (instance (export "take" (func $take))))))
+        (func (export "go") (canon lift (core func $n "go"))))"#;
+    let more = format!(
+        r#"{inner} {outer} (instance $inner (instantiate $inner))
+           (instance $outer (instantiate $outer (with "take" (func $inner "take"))))"#
+    );
+    Bench::new().load(component("", "", &more)).await.unwrap();
+}

@@ -1,0 +1,49 @@
+//! A component that is on its way to serving: how far it is, for people to see.
+
+use std::sync::atomic::{AtomicU8, Ordering};
+
+use crate::clock::UnixMs;
+
+/// A component that is being compiled. Shared with whoever shows it.
+#[derive(Debug)]
+pub struct Loading {
+    /// How large it is.
+    pub size_bytes: u64,
+    /// Since when.
+    pub since: UnixMs,
+    step: AtomicU8,
+}
+
+/// What a component goes through, in order. A closed list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum LoadStep {
+    /// Others are being compiled.
+    Waiting,
+    /// It is being compiled.
+    Compiling,
+    /// It is started once, on trial.
+    Starting,
+}
+
+impl Loading {
+    /// At its first step.
+    pub(super) fn new(size_bytes: u64, since: UnixMs) -> Self {
+        Self { size_bytes, since, step: AtomicU8::new(0) }
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn step(&self) -> LoadStep {
+        match self.step.load(Ordering::Relaxed) {
+            0 => LoadStep::Waiting,
+            1 => LoadStep::Compiling,
+            _ => LoadStep::Starting,
+        }
+    }
+
+    /// It goes on.
+    pub(super) fn reach(&self, step: LoadStep) {
+        self.step.store(step as u8, Ordering::Relaxed);
+    }
+}
