@@ -34,6 +34,7 @@ mod ledger;
 mod limits;
 mod loader;
 mod loading;
+mod machine;
 mod metadata;
 mod outcome;
 mod output;

@@ -13,7 +13,8 @@ use std::time::{Duration, Instant};
 use common::{Downstream, Reply, Setup, Value, guests, json};
 use sha2::{Digest as _, Sha256};
 
-const LANGUAGES: [&str; 8] = ["rust", "js", "ts", "python", "go", "c", "cpp", "zig"];
+/// `js-async` is JavaScript on its asynchronous runtime: a component for the host's other engine.
+const LANGUAGES: [&str; 9] = ["rust", "js", "ts", "python", "go", "c", "cpp", "zig", "js-async"];
 
 /// What came of one language.
 #[derive(Debug)]
@@ -73,8 +74,15 @@ impl Project {
             std::fs::remove_dir_all(&folder).expect("the last run's project goes");
         }
         std::fs::create_dir_all(&all).expect("a new folder");
-        let made = windlass(&["plugin", "new", &name, "--lang", language, "--dir"]).arg(&folder).output().unwrap();
+        let (lang, _) = language.split_once('-').unwrap_or((language, ""));
+        let made = windlass(&["plugin", "new", &name, "--lang", lang, "--dir"]).arg(&folder).output().unwrap();
         assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        if lang != language {
+            let build = folder.join("build");
+            let text = std::fs::read_to_string(&build).expect("a build");
+            assert!(text.contains(" --sync "));
+            std::fs::write(build, text.replace(" --sync ", " ")).expect("a changed build");
+        }
         let kept = all.join(format!("{language}-{}.wasm", digest(&folder)));
         Self { language, name, folder, kept }
     }
@@ -214,7 +222,7 @@ fn failures(played: &Value) -> String {
 fn contract_table(results: &[Result]) -> String {
     let mut table = format!("{:<70}", "");
     for result in results {
-        let _ = write!(table, " {:>6}", result.language);
+        let _ = write!(table, " {:>8}", result.language);
     }
     let rows = results.iter().map(|result| result.scenarios.len()).max().unwrap_or_default();
     for row in 0..rows {
@@ -222,7 +230,7 @@ fn contract_table(results: &[Result]) -> String {
         let _ = write!(table, "\n{name:<70}");
         for result in results {
             let mark = if result.scenarios.get(row).is_some_and(|(_, passed)| *passed) { "ok" } else { "FAILED" };
-            let _ = write!(table, " {mark:>6}");
+            let _ = write!(table, " {mark:>8}");
         }
     }
     table + "\n"
@@ -230,14 +238,14 @@ fn contract_table(results: &[Result]) -> String {
 
 fn times_table(results: &[Result]) -> String {
     let mut table = format!(
-        "{:<8} {:>10} {:>9} {:>11} {:>9} {:>24}\n",
+        "{:<9} {:>10} {:>9} {:>11} {:>9} {:>24}\n",
         "", "bytes", "build", "compile", "start", "dropped in to completed"
     );
     for result in results {
         let build = result.build.map_or("kept".to_owned(), |build| format!("{:.1} s", build.as_secs_f64()));
         let _ = writeln!(
             table,
-            "{:<8} {:>10} {:>9} {:>8} ms {:>6} us {:>22.1} s",
+            "{:<9} {:>10} {:>9} {:>8} ms {:>6} us {:>22.1} s",
             result.language,
             result.size_bytes,
             build,

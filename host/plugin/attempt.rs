@@ -134,11 +134,11 @@ pub(super) async fn run(
 /// The instance's whole life. Dropping this future ends it.
 async fn guest(revision: Arc<Revision>, attempt: Arc<Attempt>, call: Call, warm: Option<Arc<WarmPool>>) -> Outcome {
     let code = &revision.code;
-    let _awake = code.runtime.ticker.begin();
+    let _awake = code.machine.ticker.begin();
     let mut instance = match warm.as_ref().and_then(|warm| warm.take(&attempt)) {
         Some(instance) => instance,
         None => {
-            let mut store = state::store(&code.runtime.engine, attempt.clone());
+            let mut store = state::store(&code.machine.engine, attempt.clone());
             match code.pre.instantiate_async(&mut store).await {
                 Ok(plugin) => Instance { store, plugin, jobs: 0 },
                 Err(error) => return outcome::of_error(&error, Phase::Start, &attempt),

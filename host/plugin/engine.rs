@@ -31,9 +31,18 @@ const RESERVATION_BYTES: u64 = 4 << 30;
 /// A page of WebAssembly memory.
 const PAGE_BYTES: u64 = 64 << 10;
 
+/// How many threads of control a guest has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Concurrency {
+    /// One, as in WASI 0.2.
+    One,
+    /// Several that wait for each other, as in WASI 0.3.
+    Several,
+}
+
 /// The engine for those limits: with a pool of instances, or where the address space has no room for it without.
-pub(super) fn start(limits: &Limits) -> anyhow::Result<Engine> {
-    let mut pooled = config(limits);
+pub(super) fn start(limits: &Limits, concurrency: Concurrency) -> anyhow::Result<Engine> {
+    let mut pooled = config(limits, concurrency);
     pooled.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(limits)));
     match Engine::new(&pooled) {
         Ok(engine) => Ok(engine),
@@ -42,15 +51,16 @@ pub(super) fn start(limits: &Limits) -> anyhow::Result<Engine> {
                 error = format!("{error:#}"),
                 "there is no room for a pool of instances: each is made by itself, which is slower"
             );
-            Engine::new(&config(limits)).map_err(|error| anyhow::anyhow!("cannot start WebAssembly: {error:#}"))
+            Engine::new(&config(limits, concurrency))
+                .map_err(|error| anyhow::anyhow!("cannot start WebAssembly: {error:#}"))
         }
     }
 }
 
-fn config(limits: &Limits) -> Config {
+fn config(limits: &Limits, concurrency: Concurrency) -> Config {
     let mut config = Config::new();
-    // A guest of WASI 0.2 has one thread; the machinery for more costs each call 5 µs.
-    config.concurrency_support(false);
+    config.concurrency_support(concurrency == Concurrency::Several);
+    config.wasm_component_model_async(concurrency == Concurrency::Several);
     config.epoch_interruption(true);
     config.wasm_backtrace_details(WasmBacktraceDetails::Enable);
     config.cranelift_opt_level(OptLevel::Speed);

@@ -1,6 +1,6 @@
 //! What a component says it imports and exports, read before anything is compiled.
 
-use wasmparser::{Encoding, Parser, Payload};
+use wasmparser::{CanonicalFunction, CanonicalOption, Encoding, Parser, Payload};
 use wasmtime::Engine;
 
 use super::LoadError;
@@ -46,6 +46,8 @@ pub(super) struct Shape {
     pub(super) imports: Vec<String>,
     /// Exports, with versions.
     pub(super) exports: Vec<String>,
+    /// Whether it is of the asynchronous component model.
+    pub(super) is_async: bool,
 }
 
 /// Reads the names and checks that they are those of our world. Versions fit as wasmtime's linker says.
@@ -81,10 +83,28 @@ fn read(bytes: &[u8]) -> Result<Shape, LoadError> {
                     shape.exports.push(export.map_err(failure)?.name.name.to_owned());
                 }
             }
+            Payload::ComponentCanonicalSection(section) => {
+                for function in section {
+                    shape.is_async |= is_async(&function.map_err(failure)?);
+                }
+            }
             _ => {}
         }
     }
     Ok(shape)
+}
+
+/// Whether only the asynchronous component model has this.
+fn is_async(function: &CanonicalFunction) -> bool {
+    match function {
+        CanonicalFunction::Lift { options, .. } | CanonicalFunction::Lower { options, .. } => {
+            options.iter().any(|option| matches!(option, CanonicalOption::Async | CanonicalOption::Callback(_)))
+        }
+        CanonicalFunction::ResourceNew { .. }
+        | CanonicalFunction::ResourceDrop { .. }
+        | CanonicalFunction::ResourceRep { .. } => false,
+        _ => true,
+    }
 }
 
 fn broken(error: &wasmparser::BinaryReaderError, length: usize) -> LoadError {

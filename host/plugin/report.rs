@@ -93,9 +93,9 @@ pub(super) fn other_version(what: &str, wanted: &str) -> LoadError {
 /// The component is of the next WASI.
 pub(super) fn wasi_03(import: &str) -> LoadError {
     error(
-        &format!("the component needs WASI 0.3 ({import}), which this host does not run yet"),
-        "build it for WASI 0.2: in Rust for wasm32-wasip2, with jco or componentize-js without async, in other \
-         languages with the 0.2 target",
+        &format!("the component imports {import}: the interfaces of WASI 0.3 are not in this host yet"),
+        "an asynchronous component runs, but what it imports must be of WASI 0.2: build it for wasm32-wasip2 in Rust, \
+         for the 0.2 target in other languages",
     )
 }
 

@@ -1,27 +1,27 @@
 //! From the bytes of a component to a revision: checked, compiled or taken from the cache, and tried once.
 
-use std::sync::Arc;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
 use tokio::sync::{Semaphore, SemaphorePermit, oneshot};
-use wasmtime::Engine;
-use wasmtime::component::{Component, HasSelf, Linker};
+use wasmtime::component::Component;
 
 use crate::clock::{Clock, Stopwatch};
 use crate::config::{Limits, PluginFile};
 
 use super::bindings::{Plugin, PluginPre};
-use super::cache::Cache;
 use super::egress::Outside;
+use super::engine::Concurrency;
 use super::heavy::HeavyThreads;
 use super::inspect::{self, Shape};
+use super::machine::Machine;
 use super::metadata::PayloadSchema;
 use super::state::State;
-use super::ticker::Ticker;
 use super::warm::{self, WarmPool};
-use super::{HostSettings, LoadError, LoadStep, Loading, Revision, engine, report, trial};
+use super::{HostSettings, LoadError, LoadStep, Loading, Revision, report, trial};
 
 /// Compilations at once.
 const COMPILATIONS_MAX: usize = 2;
@@ -34,10 +34,11 @@ const COMPILE_STACK_BYTES: usize = 16 << 20;
 
 /// What all plugins share.
 pub(super) struct Runtime {
-    /// The engine.
-    pub(super) engine: Engine,
-    /// Its ticker.
-    pub(super) ticker: Ticker,
+    /// For components of WASI 0.2.
+    pub(super) machine: Arc<Machine>,
+    /// For asynchronous components, from the first of them on.
+    concurrent: Mutex<Option<Arc<Machine>>>,
+    cache_dir: PathBuf,
     /// The defaults and ceilings.
     pub(super) limits: Limits,
     /// Where times come from.
@@ -46,8 +47,6 @@ pub(super) struct Runtime {
     pub(super) outside: Arc<Outside>,
     /// Where guests go on that compute for long.
     pub(super) heavy: Arc<HeavyThreads>,
-    linker: Linker<State>,
-    cache: Cache,
     /// The places of instances that wait for their next job.
     warm_places: Arc<Semaphore>,
     compilations: Compilations,
@@ -60,21 +59,34 @@ impl std::fmt::Debug for Runtime {
 }
 
 impl Runtime {
-    /// Starts the engine, its ticker and the linker.
+    /// Starts what every plugin needs.
     pub(super) fn start(settings: &HostSettings, clock: Arc<dyn Clock>) -> anyhow::Result<Self> {
-        let engine = engine::start(&settings.limits)?;
+        let machine = Machine::start(&settings.limits, Concurrency::One, settings.cache_dir.clone())?;
         Ok(Self {
-            ticker: Ticker::start(engine.weak())?,
+            machine,
+            concurrent: Mutex::default(),
+            cache_dir: settings.cache_dir.clone(),
             limits: settings.limits.clone(),
             clock,
             outside: Arc::new(Outside::new(&settings.network)),
             heavy: Arc::default(),
-            linker: linker(&engine).map_err(|error| anyhow::anyhow!("cannot link the host's interfaces: {error:#}"))?,
-            cache: Cache::open(settings.cache_dir.clone(), &engine)?,
             compilations: Compilations::new(),
             warm_places: Arc::new(Semaphore::new(warm::INSTANCES_MAX as usize)),
-            engine,
         })
+    }
+
+    /// Where a component of that shape runs. The one for asynchronous components is made for the first of them.
+    fn machine_for(&self, shape: &Shape) -> Result<Arc<Machine>, LoadError> {
+        if !shape.is_async {
+            return Ok(self.machine.clone());
+        }
+        let mut concurrent = self.concurrent.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(machine) = &*concurrent {
+            return Ok(machine.clone());
+        }
+        let machine = Machine::start(&self.limits, Concurrency::Several, self.cache_dir.join("async"));
+        let machine = machine.map_err(|error| report::host_failed(&format!("{error:#}")))?;
+        Ok(concurrent.insert(machine).clone())
     }
 
     /// Where a plugin's instances wait for their next job, where its file lets them.
@@ -83,22 +95,12 @@ impl Runtime {
     }
 }
 
-/// Everything that a guest can reach, whether granted or not: what is not granted refuses when it is called.
-fn linker(engine: &Engine) -> wasmtime::Result<Linker<State>> {
-    let mut linker = Linker::new(engine);
-    wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
-    wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
-    super::bindings::windlass::plugin::types::add_to_linker::<_, HasSelf<State>>(&mut linker, |state| state)?;
-    super::bindings::windlass::plugin::config::add_to_linker::<_, HasSelf<State>>(&mut linker, |state| state)?;
-    super::bindings::windlass::plugin::log::add_to_linker::<_, HasSelf<State>>(&mut linker, |state| state)?;
-    super::bindings::windlass::plugin::http::add_to_linker::<_, HasSelf<State>>(&mut linker, |state| state)?;
-    Ok(linker)
-}
-
 /// The compiled code of a revision, linked and ready to be instantiated.
 pub(super) struct Code {
     /// What it runs in.
     pub(super) runtime: Arc<Runtime>,
+    /// On which engine.
+    pub(super) machine: Arc<Machine>,
     /// The linked code.
     pub(super) pre: PluginPre<State>,
     /// Its schema, where it has one.
@@ -114,6 +116,7 @@ impl std::fmt::Debug for Code {
 /// A component that was looked at, and its compiled code where an earlier run left it.
 pub(super) struct Prepared {
     runtime: Arc<Runtime>,
+    machine: Arc<Machine>,
     bytes: Bytes,
     digest: String,
     shape: Shape,
@@ -128,9 +131,10 @@ impl Prepared {
         on_compile_thread(move || {
             let shape = inspect::inspect(&bytes)?;
             let digest = hex(&Sha256::digest(&bytes));
-            let compiled = runtime.cache.load(&runtime.engine, &digest);
+            let machine = runtime.machine_for(&shape)?;
+            let compiled = machine.cache.load(&machine.engine, &digest);
             let loading = Arc::new(Loading::new(bytes.len() as u64, runtime.clock.now()));
-            Ok(Self { runtime, bytes, digest, shape, compiled, loading })
+            Ok(Self { runtime, machine, bytes, digest, shape, compiled, loading })
         })
         .await
     }
@@ -149,17 +153,17 @@ impl Prepared {
             None => {
                 let permits = self.runtime.compilations.permits(size_bytes).await;
                 self.loading.reach(LoadStep::Compiling);
-                let (runtime, bytes, digest) = (self.runtime.clone(), self.bytes.clone(), self.digest.clone());
-                let compiled = on_compile_thread(move || compile(&runtime, &bytes, &digest)).await?;
+                let (machine, bytes, digest) = (self.machine.clone(), self.bytes.clone(), self.digest.clone());
+                let compiled = on_compile_thread(move || compile(&machine, &bytes, &digest)).await?;
                 drop(permits);
                 compile_time = compiled.1;
                 compiled.0
             }
         };
         self.loading.reach(LoadStep::Starting);
-        let pre = link(&self.runtime, &component)?;
+        let pre = link(&self.machine, &component)?;
         let watch = Stopwatch::start();
-        let trial = trial::start(&self.runtime, &pre).await?;
+        let trial = trial::start(&self.runtime, &self.machine, &pre).await?;
         let start_time = watch.elapsed();
         let (description, payload_schema) = trial.described().await.unzip();
         Ok(Revision {
@@ -170,7 +174,7 @@ impl Prepared {
             imports: self.shape.imports,
             exports: self.shape.exports,
             description,
-            code: Code { runtime: self.runtime, pre, payload_schema: payload_schema.flatten() },
+            code: Code { runtime: self.runtime, machine: self.machine, pre, payload_schema: payload_schema.flatten() },
         })
     }
 }
@@ -195,16 +199,16 @@ impl Compilations {
     }
 }
 
-fn compile(runtime: &Runtime, bytes: &[u8], digest: &str) -> Result<(Component, Duration), LoadError> {
+fn compile(machine: &Machine, bytes: &[u8], digest: &str) -> Result<(Component, Duration), LoadError> {
     let watch = Stopwatch::start();
-    let component = Component::from_binary(&runtime.engine, bytes).map_err(|error| refusal(&error))?;
+    let component = Component::from_binary(&machine.engine, bytes).map_err(|error| refusal(&error))?;
     let compile_time = watch.elapsed();
-    runtime.cache.store(&component, digest);
+    machine.cache.store(&component, digest);
     Ok((component, compile_time))
 }
 
-fn link(runtime: &Runtime, component: &Component) -> Result<PluginPre<State>, LoadError> {
-    let instance_pre = runtime
+fn link(machine: &Machine, component: &Component) -> Result<PluginPre<State>, LoadError> {
+    let instance_pre = machine
         .linker
         .instantiate_pre(component)
         .map_err(|error| report::unfit_import(&error.root_cause().to_string()))?;

@@ -12,6 +12,7 @@ use super::attempt::{Attempt, GuestStore};
 use super::bindings::{METADATA, PluginPre};
 use super::cpu::Metered;
 use super::egress::Grants;
+use super::machine::Machine;
 use super::metadata::{self, Description, PayloadSchema};
 use super::outcome::{self, Phase};
 use super::revision::{Runtime, is_plugin};
@@ -35,11 +36,15 @@ pub(super) struct Trial {
 }
 
 /// Starts it once.
-pub(super) async fn start(runtime: &Arc<Runtime>, pre: &PluginPre<State>) -> Result<Trial, LoadError> {
+pub(super) async fn start(
+    runtime: &Arc<Runtime>,
+    machine: &Machine,
+    pre: &PluginPre<State>,
+) -> Result<Trial, LoadError> {
     let limits = AttemptLimits { cpu: CPU, output: OUTPUT, ..runtime.limits.attempt(&LimitOverride::default()) };
     let attempt = Attempt::start(limits, WALL, Arc::<Grants>::default(), None, runtime.clock.clone());
-    let awake = runtime.ticker.begin();
-    let mut store = state::store(&runtime.engine, attempt.clone());
+    let awake = machine.ticker.begin();
+    let mut store = state::store(&machine.engine, attempt.clone());
     let started = Metered::new(attempt.cpu.clone(), pre.instance_pre().instantiate_async(&mut store));
     let instance = match tokio::time::timeout(WALL, started).await {
         Ok(Ok(instance)) => instance,

@@ -1,0 +1,61 @@
+//! An engine with what belongs to it: its ticker, its linker, its compiled code. There are two.
+//!
+//! Most components are of WASI 0.2 and have one thread of control; the machinery for more would cost each of their calls
+//! 5 µs. So components of the asynchronous component model, which is that of WASI 0.3, have an engine of their own, made
+//! when the first of them comes.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use wasmtime::Engine;
+use wasmtime::component::{HasSelf, Linker};
+
+use crate::config::Limits;
+
+use super::cache::Cache;
+use super::engine::{self, Concurrency};
+use super::state::State;
+use super::ticker::Ticker;
+
+/// One of the two.
+pub(super) struct Machine {
+    /// The engine.
+    pub(super) engine: Engine,
+    /// Its ticker.
+    pub(super) ticker: Ticker,
+    /// What its guests can reach.
+    pub(super) linker: Linker<State>,
+    /// What it compiled before.
+    pub(super) cache: Cache,
+}
+
+impl std::fmt::Debug for Machine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Machine")
+    }
+}
+
+impl Machine {
+    /// Starts one, with a folder for its compiled code.
+    pub(super) fn start(limits: &Limits, concurrency: Concurrency, cache_dir: PathBuf) -> anyhow::Result<Arc<Self>> {
+        let engine = engine::start(limits, concurrency)?;
+        Ok(Arc::new(Self {
+            ticker: Ticker::start(engine.weak())?,
+            linker: linker(&engine).map_err(|error| anyhow::anyhow!("cannot link the host's interfaces: {error:#}"))?,
+            cache: Cache::open(cache_dir, &engine)?,
+            engine,
+        }))
+    }
+}
+
+/// Everything that a guest can reach, whether granted or not: what is not granted refuses when it is called.
+fn linker(engine: &Engine) -> wasmtime::Result<Linker<State>> {
+    let mut linker = Linker::new(engine);
+    wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
+    wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
+    super::bindings::windlass::plugin::types::add_to_linker::<_, HasSelf<State>>(&mut linker, |state| state)?;
+    super::bindings::windlass::plugin::config::add_to_linker::<_, HasSelf<State>>(&mut linker, |state| state)?;
+    super::bindings::windlass::plugin::log::add_to_linker::<_, HasSelf<State>>(&mut linker, |state| state)?;
+    super::bindings::windlass::plugin::http::add_to_linker::<_, HasSelf<State>>(&mut linker, |state| state)?;
+    Ok(linker)
+}
