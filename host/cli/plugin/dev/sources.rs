@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::Context as _;
 use ignore::WalkBuilder;
-use notify::{RecommendedWatcher, RecursiveMode, Watcher as _};
+use notify::{Event, RecommendedWatcher, RecursiveMode, Watcher as _};
 use tokio::sync::Notify;
 
 /// Editors write a file in several steps. So long after the last one they are done.
@@ -29,7 +29,13 @@ impl Sources {
     pub(super) fn new(folder: &Path) -> anyhow::Result<Self> {
         let changed = Arc::<Notify>::default();
         let teller = changed.clone();
-        let watcher = notify::recommended_watcher(move |_| teller.notify_one()).context("cannot watch for changes")?;
+        let told = move |event: notify::Result<Event>| {
+            // Looking through the folder is told of too.
+            if event.is_ok_and(|event| !event.kind.is_access()) {
+                teller.notify_one();
+            }
+        };
+        let watcher = notify::recommended_watcher(told).context("cannot watch for changes")?;
         Ok(Self { folder: folder.to_owned(), changed, watcher })
     }
 
@@ -75,6 +81,8 @@ impl Sources {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt as _;
+
     use super::*;
 
     #[tokio::test]
@@ -97,6 +105,12 @@ mod tests {
 
         write("src/deep/new.rs", "two");
         tokio::time::timeout(Duration::from_secs(30), sources.changed_since(&old)).await.expect("the change is seen");
+
+        // A look at the folder is no change of it: nothing wakes up.
+        sources.changed.notified().now_or_never();
+        sources.snapshot();
+        let quiet = tokio::time::timeout(Duration::from_millis(200), sources.changed.notified()).await;
+        assert!(quiet.is_err(), "it woke up by itself");
 
         let old = sources.snapshot();
         let waiting = tokio::spawn(async move { sources.changed_since(&old).await });
