@@ -17,7 +17,7 @@ use windlass::config::{Limits, Network, PluginFile, Reuse};
 use windlass::job::{Evidence, IdSource, OutcomeKind};
 use windlass::plugin::{Call, HostSettings, Plugin, PluginHost};
 
-const LANGUAGES: [&str; 9] = ["rust", "c", "cpp", "zig", "js", "js-async", "ts", "go", "python"];
+const LANGUAGES: [&str; 10] = ["rust", "rust-wasi", "c", "cpp", "zig", "js", "js-async", "ts", "go", "python"];
 const ROUNDS: usize = 300;
 const ORDER: &str = r#"{"order":"A-17","lines":[{"article":"bolt","count":3}]}"#;
 
@@ -58,11 +58,8 @@ fn component(language: &str) -> Option<PathBuf> {
 
 async fn measure(language: &str, path: &Path, erp: &str) {
     let cache = tempfile::tempdir().expect("a temporary folder");
-    let settings = HostSettings {
-        limits: Limits::default(),
-        network: Network::default(),
-        cache_dir: cache.path().to_owned(),
-    };
+    let settings =
+        HostSettings { limits: Limits::default(), network: Network::default(), cache_dir: cache.path().to_owned() };
     let host = PluginHost::start(settings, Arc::new(SystemClock::start())).expect("an engine");
     let bytes = std::fs::read(path).expect("a component");
     let size_mib = bytes.len() as f64 / f64::from(1 << 20);

@@ -160,6 +160,9 @@ fn told(failure: SendFailure) -> Error {
         }
         SendFailure::Unreachable(Unreachable::Refused, _) => Error::ConnectionRefused,
         SendFailure::Unreachable(Unreachable::TimedOut, _) => Error::ConnectionTimeout,
+        SendFailure::Unreachable(Unreachable::Tls, message) if message.contains("certificate") => {
+            Error::TlsCertificateError
+        }
         SendFailure::Unreachable(Unreachable::Tls, _) => Error::TlsProtocolError,
         SendFailure::Unanswered(_) => Error::HttpResponseIncomplete,
         SendFailure::Silent(_) => Error::HttpResponseTimeout,
