@@ -14,8 +14,8 @@ use super::template::Template;
 
 /// What every project begins with beside its template: the name in it, and the text.
 const SHARED: [(&str, &str); 2] = [
-    ("scenarios.toml", include_str!("../../../plugins/order.toml")),
-    ("NAME.toml", include_str!("../../../plugins/order.grants.toml")),
+    ("scenarios.toml", include_str!("../../../plugins/order/scenarios.toml")),
+    ("NAME.toml", include_str!("../../../plugins/order/grants.toml")),
 ];
 
 /// What `windlass plugin new` is told.
