@@ -15,9 +15,9 @@ mod downstream;
 mod expect;
 mod play;
 
-pub(super) use content::Content;
 pub(super) use play::{Played, play};
 
+use content::Content;
 use expect::Expect;
 
 /// A whole file.

@@ -19,7 +19,8 @@ macro_rules! template {
     };
 }
 
-const RUST: Template = template!("order-rust", ".gitignore" "Cargo.lock" "Cargo.toml" "README.md" "build" "src/lib.rs");
+const RUST: Template =
+    template!("order-rust", ".gitignore" "Cargo.lock" "Cargo.toml" "README.md" "build" "rustfmt.toml" "src/lib.rs");
 const JS: Template = template!("order-js", ".gitignore" "README.md" "build" "order.js" "utf8.js" "windlass.d.ts");
 const TS: Template = template!(
     "order-ts",

@@ -20,6 +20,10 @@ fn each_gate_names_its_reason() {
     let (mut gates, lane) = gates(2);
     assert_eq!(reason(&gates, &lane), None);
     assert_eq!(reason(&gates, &Lane::new("other", "x")), Some(WaitReason::PluginMissing));
+    gates.set_standing("erp", PluginStanding::Loading);
+    let waiting = gates.why_waiting(&lane, UnixMs(0)).unwrap();
+    assert_eq!(waiting.reason, WaitReason::PluginMissing);
+    assert!(waiting.detail.unwrap().contains("compiled"));
     gates.set_standing("erp", PluginStanding::Broken("no export".into()));
     assert_eq!(reason(&gates, &lane), Some(WaitReason::PluginBroken));
     gates.set_paused("erp", true);

@@ -12,7 +12,7 @@ use crate::job::units::ByteSize;
 /// Any of the ways.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub(in super::super) enum Content {
+pub(super) enum Content {
     /// A value, sent as JSON; as an expectation it is compared as a value.
     Json(Value),
     /// Text.
@@ -29,7 +29,7 @@ pub(in super::super) enum Content {
 /// Where bytes can be, for [`Content::Same`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub(in super::super) enum Place {
+pub(super) enum Place {
     /// The job's payload.
     Payload,
     /// The body of the request that is being answered.
