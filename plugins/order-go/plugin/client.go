@@ -6,9 +6,9 @@ import (
 	"math"
 	"strconv"
 
-	"order-go/windlass/windlass_plugin_http"
-	. "order-go/windlass/windlass_plugin_types"
-	"order-go/windlass/wit/types"
+	"component/windlass/windlass_plugin_http"
+	. "component/windlass/windlass_plugin_types"
+	"component/windlass/wit/types"
 )
 
 // excerptMax is how many characters of a refusal stand in the job's error.

@@ -4,8 +4,8 @@ import (
 	"errors"
 	"fmt"
 
-	. "order-go/windlass/windlass_plugin_types"
-	"order-go/windlass/wit/types"
+	. "component/windlass/windlass_plugin_types"
+	"component/windlass/wit/types"
 )
 
 // A failed error says what becomes of a job that is not completed.

@@ -8,10 +8,10 @@ import (
 	"strings"
 	"unicode/utf8"
 
-	config "order-go/windlass/windlass_plugin_config"
-	log "order-go/windlass/windlass_plugin_log"
-	. "order-go/windlass/windlass_plugin_types"
-	"order-go/windlass/wit/types"
+	config "component/windlass/windlass_plugin_config"
+	log "component/windlass/windlass_plugin_log"
+	. "component/windlass/windlass_plugin_types"
+	"component/windlass/wit/types"
 )
 
 // Run handles one attempt. An error says what else becomes of the job than its completion. A panic fails this attempt
