@@ -12,8 +12,8 @@ use anyhow::Context as _;
 use wit_bindgen_core::{Files, WorldGenerator, wit_parser::Resolve};
 
 const WORLD: &str = "starter";
-/// The name of the example's module; `windlass plugin new` writes the new project's instead.
-const GO_MODULE: &str = "order-go";
+/// The name of the module in every project. A project's own could be one that Go has a package of, as `log`.
+const GO_MODULE: &str = "component";
 /// Where the bindings stand in it.
 const GO_FOLDER: &str = "windlass";
 /// What the Go bindings are built on and our world needs. It comes with the generator, in its crate.
@@ -75,7 +75,7 @@ fn without_type_object(text: &str) -> String {
     format!("{}\n", own.trim_end())
 }
 
-/// The Go bindings as part of the example's own module, with what they are built on: nothing is to be fetched. The
+/// The Go bindings as part of the project's own module, with what they are built on: nothing is to be fetched. The
 /// example's package `plugin` has both exports.
 fn as_one_module(mut files: Texts, here: &Path) -> anyhow::Result<Texts> {
     files.remove("go.mod").context("the generator made no module")?;

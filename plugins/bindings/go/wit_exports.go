@@ -13,10 +13,10 @@
 package main
 
 import (
-	"order-go/plugin"
-	"order-go/windlass/windlass_plugin_types"
-	witRuntime "order-go/windlass/wit/runtime"
-	witTypes "order-go/windlass/wit/types"
+	"component/plugin"
+	"component/windlass/windlass_plugin_types"
+	witRuntime "component/windlass/wit/runtime"
+	witTypes "component/windlass/wit/types"
 	"runtime"
 	"unsafe"
 )

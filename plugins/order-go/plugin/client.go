@@ -1,14 +1,14 @@
 package plugin
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"strconv"
-	"strings"
 
-	"order-go/windlass/windlass_plugin_http"
-	. "order-go/windlass/windlass_plugin_types"
-	"order-go/windlass/wit/types"
+	"component/windlass/windlass_plugin_http"
+	. "component/windlass/windlass_plugin_types"
+	"component/windlass/wit/types"
 )
 
 // excerptMax is how many characters of a refusal stand in the job's error.
@@ -51,12 +51,10 @@ func (c client) deliver(path string, job Job) (answer, error) {
 // refusal says which answers are worth another attempt, and which are final.
 func (a answer) refusal() error {
 	code, message := fmt.Sprintf("http-%d", a.Status), fmt.Sprintf("the ERP answered %d", a.Status)
-	delayMs, asksForPause := a.retryAfterMs()
+	delayMs := a.retryAfterMs()
 	switch {
-	case a.Status == 429 && !asksForPause:
-		return failure(MakeFailureRateLimited(Setback{Message: message, Code: some(code), DelayMs: wit_types.None[uint32]()}))
-	case a.Status == 429, a.Status == 503 && asksForPause:
-		return failure(MakeFailureRateLimited(Setback{Message: message, Code: some(code), DelayMs: wit_types.Some(delayMs)}))
+	case a.Status == 429, a.Status == 503 && delayMs.IsSome():
+		return rateLimited(code, message, delayMs)
 	case a.Status == 408, a.Status == 425, a.Status >= 500:
 		return tryAgain(code, "%s", message)
 	case len(a.Body) == 0:
@@ -68,9 +66,13 @@ func (a answer) refusal() error {
 }
 
 // retryAfterMs returns how long the ERP asks to be left alone, where it says so in whole seconds.
-func (a answer) retryAfterMs() (uint32, bool) {
-	secs, err := strconv.ParseUint(strings.TrimSpace(a.header("retry-after")), 10, 32)
-	return uint32(min(secs*1000, math.MaxUint32)), err == nil
+func (a answer) retryAfterMs() wit_types.Option[uint32] {
+	secs, err := strconv.ParseUint(a.header("retry-after"), 10, 32)
+	// A number that is out of range comes back as the largest there is, and so it is meant.
+	if err != nil && !errors.Is(err, strconv.ErrRange) {
+		return wit_types.None[uint32]()
+	}
+	return wit_types.Some(uint32(min(secs*1000, math.MaxUint32)))
 }
 
 func (a answer) contentType() string {
@@ -99,7 +101,7 @@ func errorOf(err windlass_plugin_http.SendError) error {
 		return tryAgain("unreachable", "%s", err.Unreachable())
 	case windlass_plugin_http.SendErrorUnanswered:
 		// The ERP may have taken it. The host tries again with the same idempotency key.
-		return failure(MakeFailureUnknownOutcome(Fault{Message: err.Unanswered(), Code: some("unanswered")}))
+		return unknownOutcome("unanswered", err.Unanswered())
 	case windlass_plugin_http.SendErrorTooLarge:
 		return reject("too-large", "%s", err.TooLarge())
 	default:

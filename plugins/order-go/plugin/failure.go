@@ -4,8 +4,8 @@ import (
 	"errors"
 	"fmt"
 
-	. "order-go/windlass/windlass_plugin_types"
-	"order-go/windlass/wit/types"
+	. "component/windlass/windlass_plugin_types"
+	"component/windlass/wit/types"
 )
 
 // A failed error says what becomes of a job that is not completed.
@@ -16,13 +16,22 @@ type failed struct {
 
 func (f failed) Error() string { return f.message }
 
-func failure(of Failure) error { return failed{failure: of, message: "not delivered"} }
-
 // tryAgain is for what another attempt can mend.
 func tryAgain(code, format string, values ...any) error {
 	message := fmt.Sprintf(format, values...)
 	setback := Setback{Message: message, Code: some(code), DelayMs: wit_types.None[uint32]()}
 	return failed{failure: MakeFailureTryAgain(setback), message: message}
+}
+
+// rateLimited is for a downstream that asks everybody to wait.
+func rateLimited(code, message string, delayMs wit_types.Option[uint32]) error {
+	setback := Setback{Message: message, Code: some(code), DelayMs: delayMs}
+	return failed{failure: MakeFailureRateLimited(setback), message: message}
+}
+
+// unknownOutcome is for a request that left and was not answered.
+func unknownOutcome(code, message string) error {
+	return failed{failure: MakeFailureUnknownOutcome(Fault{Message: message, Code: some(code)}), message: message}
 }
 
 // reject is for what no attempt can mend.

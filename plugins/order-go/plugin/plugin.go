@@ -5,12 +5,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"mime"
+	"strings"
+	"unicode/utf8"
 
-	config "order-go/windlass/windlass_plugin_config"
-	log "order-go/windlass/windlass_plugin_log"
-	. "order-go/windlass/windlass_plugin_types"
-	"order-go/windlass/wit/types"
+	config "component/windlass/windlass_plugin_config"
+	log "component/windlass/windlass_plugin_log"
+	. "component/windlass/windlass_plugin_types"
+	"component/windlass/wit/types"
 )
 
 // Run handles one attempt. An error says what else becomes of the job than its completion. A panic fails this attempt
@@ -39,7 +40,7 @@ func run(job Job) (Completion, error) {
 		return Completion{}, err
 	}
 	client := client{erp: erp, token: token}
-	if mediaType, _, _ := mime.ParseMediaType(job.ContentType); mediaType == "application/json" {
+	if mediaType, _, _ := strings.Cut(job.ContentType, ";"); strings.EqualFold(strings.TrimSpace(mediaType), "application/json") {
 		return deliverOrder(client, job)
 	}
 	info("delivering a document of %d bytes, attempt %d", len(job.Payload), job.Attempt)
@@ -86,6 +87,10 @@ func granted(name string) (string, error) {
 
 // textMember returns a text member of a JSON object.
 func textMember(document []byte, name string) (string, error) {
+	// JSON is UTF-8. Go's decoder would put U+FFFD in the place of what is not.
+	if !utf8.Valid(document) {
+		return "", errors.New("not UTF-8")
+	}
 	var members map[string]json.RawMessage
 	if err := json.Unmarshal(document, &members); err != nil {
 		return "", err

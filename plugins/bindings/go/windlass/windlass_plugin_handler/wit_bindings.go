@@ -13,7 +13,7 @@
 package windlass_plugin_handler
 
 import (
-	"order-go/windlass/windlass_plugin_types"
+	"component/windlass/windlass_plugin_types"
 )
 
 type Job = windlass_plugin_types.Job

@@ -13,8 +13,8 @@
 package windlass_plugin_http
 
 import (
-	witRuntime "order-go/windlass/wit/runtime"
-	witTypes "order-go/windlass/wit/types"
+	witRuntime "component/windlass/wit/runtime"
+	witTypes "component/windlass/wit/types"
 	"runtime"
 	"unsafe"
 )

@@ -13,7 +13,7 @@
 package windlass_plugin_types
 
 import (
-	witTypes "order-go/windlass/wit/types"
+	witTypes "component/windlass/wit/types"
 )
 
 // One named value.
