@@ -192,7 +192,9 @@ fn completion(answer: Response, number: ?[]const u8) Completion {
 
 /// How long the ERP asks to be left alone, where it says so in whole seconds.
 fn retryAfterMs(answer: *const Response) ?u32 {
-    const secs = std.fmt.parseUnsigned(u32, header(answer, "retry-after") orelse return null, 10) catch |wrong|
+    const value = header(answer, "retry-after") orelse return null;
+    for (value) |letter| if (!std.ascii.isDigit(letter)) return null;
+    const secs = std.fmt.parseUnsigned(u32, value, 10) catch |wrong|
         return if (wrong == error.Overflow) std.math.maxInt(u32) else null;
     return secs *| 1000;
 }

@@ -44,7 +44,7 @@ pub(super) async fn list(args: ListArgs) -> anyhow::Result<ExitCode> {
         let error = print::plain(&plugin["load_error"]["summary"]);
         vec![
             of("name"),
-            progress(plugin).unwrap_or_else(|| of("state")),
+            standing(plugin),
             revision,
             of("loaded_at"),
             count("available"),
@@ -57,6 +57,16 @@ pub(super) async fn list(args: ListArgs) -> anyhow::Result<ExitCode> {
     let columns = ["name", "state", "revision", "loaded", "available", "running", "later", "held", "load error"];
     print::out(&print::table(&columns, rows));
     Ok(ExitCode::Done)
+}
+
+/// The state, and what is being compiled to serve next.
+fn standing(plugin: &Value) -> String {
+    let state = print::plain(&plugin["state"]);
+    match progress(plugin) {
+        Some(progress) if state == "loading" => progress,
+        Some(progress) => format!("{state}; {progress}"),
+        None => state,
+    }
 }
 
 /// What is being compiled, and for how long by now.

@@ -83,8 +83,7 @@ fn completion(answer: Response, attributes: Vec<Attribute>) -> Completion {
 fn of_answer(answer: &Response) -> Failure {
     let status = answer.status;
     let (message, code) = (format!("the ERP answered {status}"), format!("http-{status}"));
-    let retry_after = header(answer, "retry-after").and_then(|value| value.trim().parse::<u32>().ok());
-    let delay_ms = retry_after.map(|secs| secs.saturating_mul(1_000));
+    let delay_ms = header(answer, "retry-after").and_then(retry_after_ms);
     match status {
         429 => Failure::RateLimited(setback(message, &code, delay_ms)),
         503 if delay_ms.is_some() => Failure::RateLimited(setback(message, &code, delay_ms)),
@@ -97,6 +96,13 @@ fn of_answer(answer: &Response) -> Failure {
             Failure::Reject(fault(message, &code))
         }
     }
+}
+
+/// How long the ERP asks to be left alone, where it says so in whole seconds.
+fn retry_after_ms(value: &str) -> Option<u32> {
+    let is_number = !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit());
+    // What does not fit is too much anyway.
+    is_number.then(|| value.parse::<u32>().unwrap_or(u32::MAX).saturating_mul(1_000))
 }
 
 /// What it means for the job that there is no answer.
