@@ -9,33 +9,42 @@ use serde::{Deserialize, Serialize};
 mod breaker;
 mod downstream;
 mod file;
+mod inject;
 mod limits;
 mod network;
 mod origin;
 mod plugin_file;
 mod plugins;
+mod proxy;
 mod queue;
 mod retention;
 mod retry;
 mod reuse;
+mod secret;
 mod server;
 mod store;
+mod tls;
 
 pub use breaker::Breaker;
 pub use downstream::{DownstreamRule, KeyPart, PayloadRule};
 pub use file::ConfigError;
 pub(crate) use file::downstream_key;
+pub(crate) use inject::Piece;
+pub use inject::{Inject, is_host_owned};
 pub use limits::{AttemptLimits, LimitOverride, Limits};
 pub use network::Network;
 pub use origin::{Origin, OriginHost};
+pub use plugin_file::PluginFile;
 pub(crate) use plugin_file::parse_rate;
-pub use plugin_file::{PluginFile, SecretSource};
 pub use plugins::Plugins;
+pub use proxy::Proxy;
 pub use queue::Queue;
 pub use retention::Retention;
 pub use reuse::Reuse;
+pub use secret::{Secret, SecretSource};
 pub use server::Server;
 pub use store::Store;
+pub use tls::Tls;
 
 /// The name of the file that is read where none is named.
 pub const DEFAULT_FILE: &str = "windlass.toml";
@@ -87,7 +96,8 @@ impl Config {
         self.breaker.validate()?;
         self.limits.validate()?;
         self.queue.validate()?;
-        self.retention.validate()
+        self.retention.validate()?;
+        self.network.validate()
     }
 
     /// The folder of everything that the host keeps.

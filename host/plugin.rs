@@ -24,6 +24,7 @@ mod cpu;
 mod egress;
 mod engine;
 mod folder;
+mod granted;
 mod heavy;
 mod host_config;
 mod host_http;
@@ -43,6 +44,7 @@ mod report;
 mod revision;
 mod secrets;
 mod slot;
+mod sources;
 mod state;
 #[cfg(test)]
 mod testing;
@@ -102,8 +104,8 @@ impl PluginHost {
         revision: Arc<Revision>,
         file: PluginFile,
     ) -> Result<Plugin, String> {
-        let secrets = Arc::new(secrets::Secrets::read(&file.secrets)?);
         let runtime = self.runtime.clone();
+        let granted = granted::Granted::read(grants_file, &file, &runtime.outside)?;
         Ok(Plugin {
             name: name.to_owned(),
             limits: runtime.limits.attempt(&file.limits),
@@ -111,8 +113,8 @@ impl PluginHost {
             loaded_at: Some(runtime.clock.now()),
             load_error: None,
             loading: None,
-            grants: Arc::new(egress::Grants::new(grants_file.to_owned(), &file, secrets)),
-            egress: Arc::new(egress::Egress::new(runtime.outside.clone())),
+            grants: granted.grants,
+            egress: Arc::new(egress::Egress::new(runtime.outside.clone(), granted.way)),
             warm: runtime.warm_pool(&file),
             runtime,
             file,

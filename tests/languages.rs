@@ -192,8 +192,7 @@ impl Project {
             Reply::status(201).body("application/json", r#"{"number": "4711"}"#)
         })
         .await;
-        let secret = self.folder.join(".token");
-        std::fs::write(&secret, "the-token").expect("a new file");
+        let secret = common::private(&self.folder.join(".token"), "the-token");
         let grants = format!(
             "origins = [{origin:?}]\nconfig = {{ erp = {origin:?} }}\nsecrets = {{ token = {{ file = {:?} }} }}\n\
              [retry]\nbase = \"10ms\"\n",

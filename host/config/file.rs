@@ -89,7 +89,9 @@ fn overlay(table: &mut Table, name: &str, (section, key): (&str, &str), value: &
             Err(why) => reason = why,
         }
     }
-    Err(ConfigError::Value { place: format!("the environment variable {name}={value}"), reason })
+    // Somebody may have put a password into a proxy's address.
+    let told = if name.to_ascii_uppercase().contains("PROXY") { name.to_owned() } else { format!("{name}={value}") };
+    Err(ConfigError::Value { place: format!("the environment variable {told}"), reason })
 }
 
 /// Reads TOML; a mistake names the line and quotes it.
@@ -97,10 +99,24 @@ pub(super) fn parse<T: DeserializeOwned>(path: &Path, text: &str) -> Result<T, C
     toml::from_str(text).map_err(|error| {
         let start = error.span().map_or(0, |span| span.start.min(text.len()));
         let line = text[..start].matches('\n').count() + 1;
-        let quoted = text.lines().nth(line - 1).unwrap_or("").trim();
+        let quoted = quotable(text, line);
         let reason = format!("in `{quoted}`: {}", error.message().replace('\n', " "));
         ConfigError::Line { place: path.display().to_string(), line, reason }
     })
+}
+
+/// A line as it may be shown: of one that should say where a secret is, only what comes before the value, as somebody may
+/// have put the secret itself there.
+fn quotable(text: &str, line: usize) -> String {
+    let quoted = text.lines().nth(line - 1).unwrap_or("").trim();
+    let section = text.lines().take(line).map(str::trim).filter(|line| line.starts_with('[')).last();
+    let is_secret = section.is_some_and(|section| section.trim_start_matches(['[', ' ']).starts_with("secrets"))
+        || quoted.starts_with("secrets")
+        || quoted.contains("proxy");
+    match quoted.split_once('=') {
+        Some((key, _)) if is_secret => format!("{key}= …"),
+        _ => quoted.to_owned(),
+    }
 }
 
 /// Checks a value against its range.

@@ -1,11 +1,14 @@
 //! An origin, as it is granted: `scheme://host[:port]`.
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 use url::{Host, Url};
+
+/// The longest host name.
+const NAME_BYTES_MAX: usize = 253;
 
 /// Where a plugin may go.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -41,8 +44,8 @@ impl Origin {
             other => return Err(format!("the scheme {other:?} is neither http nor https")),
         };
         let host = match url.host() {
-            Some(Host::Ipv4(address)) => OriginHost::Address(address.into()),
-            Some(Host::Ipv6(address)) => OriginHost::Address(address.into()),
+            Some(Host::Ipv4(address)) => OriginHost::from_address(address.into())?,
+            Some(Host::Ipv6(address)) => OriginHost::from_address(address.into())?,
             Some(Host::Domain(name)) => OriginHost::from_name(name)?,
             None => return Err("there is no host".to_owned()),
         };
@@ -54,10 +57,24 @@ impl Origin {
 }
 
 impl OriginHost {
+    /// An address that is mapped into IPv6 is the one of IPv4. Those that stand for many hosts, or for none, are no
+    /// address to connect to: the system would take 0.0.0.0 for this machine.
+    fn from_address(address: IpAddr) -> Result<Self, String> {
+        let address = address.to_canonical();
+        let is_broadcast = address == IpAddr::V4(Ipv4Addr::BROADCAST);
+        if address.is_unspecified() || address.is_multicast() || is_broadcast {
+            return Err(format!("{address} is no address to connect to"));
+        }
+        Ok(Self::Address(address))
+    }
+
     fn from_name(name: &str) -> Result<Self, String> {
         let name = name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
         match name.as_str() {
             "" => Err("there is no host".to_owned()),
+            _ if name.len() > NAME_BYTES_MAX || name.split('.').any(str::is_empty) => {
+                Err(format!("{name:?} is no host name"))
+            }
             "localhost" => Ok(Self::Localhost),
             _ if !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte)) => {
                 Err(format!("{name:?} is no host name; there are no wildcards"))
@@ -121,6 +138,14 @@ mod tests {
             ("http://127.1:8080", "http://127.0.0.1:8080"),
             ("http://0x7f.1", "http://127.0.0.1"),
             ("http://2130706433", "http://127.0.0.1"),
+            ("http://0177.0.0.1", "http://127.0.0.1"),
+            ("http://127.0.0.1.", "http://127.0.0.1"),
+            ("http://１２７.０.０.１", "http://127.0.0.1"),
+            ("http://127%2e0%2E0.1", "http://127.0.0.1"),
+            ("http://[::ffff:127.0.0.1]", "http://127.0.0.1"),
+            ("http://[0:0:0:0:0:FFFF:7f00:1]", "http://127.0.0.1"),
+            ("https://b\u{fc}cher.example", "https://xn--bcher-kva.example"),
+            ("https://ＡＰＩ.example.com", "https://api.example.com"),
             ("http://[::0001]:81", "http://[::1]:81"),
             ("http://LOCALHOST.:9", "http://localhost:9"),
         ] {
@@ -139,6 +164,19 @@ mod tests {
             "https://u:p@a",
             "http://a:0",
             "https://*",
+            "http://0.0.0.0",
+            "http://0",
+            "http://[::]",
+            "http://[::ffff:0.0.0.0]",
+            "http://255.255.255.255",
+            "http://224.0.0.1",
+            "http://[ff02::1]",
+            "http://[fe80::1%25eth0]",
+            "http://localhost..",
+            "http://a..b",
+            "http://1.2.3.4.5",
+            "http://a%00b",
+            "http://a:65536",
         ] {
             assert!(text.parse::<Origin>().is_err(), "{text:?} was taken");
         }

@@ -7,9 +7,13 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use super::downstream::DownstreamRule;
 use super::file::ConfigError;
+use super::inject::Inject;
 use super::limits::{LimitOverride, Limits};
 use super::origin::Origin;
+use super::proxy::Proxy;
 use super::reuse::Reuse;
+use super::secret::Secret;
+use super::tls::Tls;
 use crate::job::RetryOverride;
 use crate::job::gates::{self, PluginLimits, Rate};
 use crate::job::health::Overrides;
@@ -33,10 +37,21 @@ pub struct PluginFile {
     /// What bounds its jobs of one limit key. Without it: one attempt at a time.
     pub key_limits: Option<KeyLimits>,
     /// The secrets that it may use, by name. No value of `config` has the name of one.
-    pub secrets: BTreeMap<String, SecretSource>,
+    pub secrets: BTreeMap<String, Secret>,
     /// The values that it may read, by name.
     #[serde(deserialize_with = "texts")]
     pub config: BTreeMap<String, String>,
+    /// The headers that the host adds to its requests: one table, or several.
+    #[serde(deserialize_with = "super::inject::one_or_more", skip_serializing_if = "Vec::is_empty")]
+    pub inject: Vec<Inject>,
+    /// Whom its calls trust, and what they show of themselves.
+    pub tls: Tls,
+    /// What its calls go through, in place of `network.proxy`; `none`: nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub proxy: Option<Proxy>,
+    /// `user:password` for `proxy`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub proxy_credentials: Option<Secret>,
     /// What is different in its retry policy.
     pub retry: RetryOverride,
     /// What is different in its limits.
@@ -74,19 +89,6 @@ impl Default for KeyLimits {
     }
 }
 
-/// Where a secret comes from.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase", deny_unknown_fields)]
-pub enum SecretSource {
-    /// An environment variable of the host.
-    Env(String),
-    /// A file that the host can read.
-    File(PathBuf),
-    /// The value itself, from whoever tries a plugin by itself. No file can say this.
-    #[serde(skip)]
-    Given(String),
-}
-
 impl PluginFile {
     /// Reads a plugin's file and checks it against the host's ceilings.
     ///
@@ -118,6 +120,12 @@ impl PluginFile {
         }
     }
 
+    /// The files that it is made of: a change of one of them is a change of this one.
+    pub(crate) fn files(&self) -> impl Iterator<Item = &PathBuf> {
+        let secrets = self.secrets.values().chain(&self.proxy_credentials);
+        secrets.filter_map(Secret::file).chain(self.tls.files())
+    }
+
     fn validate(&self, ceilings: &Limits) -> Result<(), String> {
         if let Some(concurrency) = self.concurrency {
             super::file::within("concurrency", concurrency, 1, 10_000)?;
@@ -133,6 +141,11 @@ impl PluginFile {
         }
         if let Some(name) = self.secrets.keys().find(|name| self.config.contains_key(*name)) {
             return Err(format!("secrets.{name}: config has a value of that name too; keep one of them"));
+        }
+        super::inject::validate(&self.inject, &self.origins, &self.secrets, &self.config)?;
+        self.tls.validate()?;
+        if self.proxy_credentials.is_some() && !matches!(self.proxy, Some(Proxy::Tunnel { .. })) {
+            return Err("proxy_credentials: proxy is missing beside it".to_owned());
         }
         self.retry.validate()?;
         self.reuse.as_ref().map_or(Ok(()), Reuse::validate)?;
@@ -190,6 +203,7 @@ fn text_of<E: serde::de::Error>(name: &str, value: toml::Value) -> Result<String
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::SecretSource;
 
     fn read(text: &str) -> Result<PluginFile, String> {
         PluginFile::parse(Path::new("stripe.toml"), text, &Limits::default()).map_err(|error| error.to_string())
@@ -219,7 +233,7 @@ mod tests {
             file.gate_limits(),
             PluginLimits { concurrency: Some(32), rate: Some(Rate { per_second: 100.0 }), ..PluginLimits::default() }
         );
-        assert_eq!(file.secrets["api_key"], SecretSource::Env("STRIPE_API_KEY".into()));
+        assert_eq!(file.secrets["api_key"], SecretSource::Env("STRIPE_API_KEY".into()).into());
         assert_eq!((file.config["currency"].as_str(), file.config["digits"].as_str()), ("eur", "2"));
         assert_eq!(file.retry.max_attempts, Some(8));
     }
@@ -242,7 +256,25 @@ mod tests {
             ("reuse = { max_idle = \"1ms\" }", "reuse.max_idle"),
             ("[limits]\ndeadline = \"1h\"", "above the host's ceiling of 30s"),
             ("[secrets]\nkey = { vault = \"x\" }", "vault"),
+            ("[secrets]\nkey = \"sk_live\"", "does not stand in this file"),
             ("[config]\nlist = [1]", "config.list"),
+            ("inject = { header = \"A\", value = \"x\" }", "inject.origins: the plugin has none"),
+            ("origins = [\"http://a\"]\ninject = { header = \"Host\", value = \"x\" }", "inject.header: host"),
+            ("origins = [\"http://a\"]\ninject = { header = \"A\", value = \"{k}\" }", "{k} is no secret"),
+            ("origins = [\"http://a\"]\ninject = { header = \"A\", value = \"{k\" }", "inject.value"),
+            (
+                "origins = [\"http://a\"]\ninject = { header = \"A\", value = \"x\", origins = [\"http://b\"] }",
+                "http://b is not among",
+            ),
+            (
+                "origins = [\"http://a\"]\n[[inject]]\nheader = \"A\"\nvalue = \"x\"\n[[inject]]\nheader = \"a\"\nvalue = \"y\"",
+                "inject[1].header: a is added to the same requests twice",
+            ),
+            ("tls = { cert = \"a\" }", "tls.key is missing"),
+            ("tls = { only_ca = true }", "tls.only_ca"),
+            ("tls = { verify = false }", "verify"),
+            ("proxy = \"socks5://a:1\"", "over http"),
+            ("proxy_credentials = { env = \"A\" }", "proxy is missing"),
             ("[config]\nkey = \"a\"\n[secrets]\nkey = { env = \"A\" }", "secrets.key"),
         ] {
             let error = read(text).unwrap_err();

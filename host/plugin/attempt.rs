@@ -97,6 +97,8 @@ impl Attempt {
         let mut ledger = self.ledger();
         // They were written down as they ended.
         ledger.exchanges.sort_by_key(|exchange| exchange.started_at);
+        let is_cut = ledger.dropped_bytes > 0;
+        self.grants.secrets.mask_lines(&mut ledger.log, is_cut);
         Evidence {
             cpu_us: u64::try_from(self.cpu.spent().as_micros()).unwrap_or(u64::MAX),
             memory_peak_bytes: self.memory_peak_bytes.load(Ordering::Relaxed),
@@ -167,7 +169,7 @@ async fn guest(revision: Arc<Revision>, attempt: Arc<Attempt>, call: Call, warm:
     }
     match answer {
         Ok(completion) => outcome::completed(completion, &attempt),
-        Err(failure) => outcome::failed(failure),
+        Err(failure) => outcome::failed(&failure, &attempt),
     }
 }
 

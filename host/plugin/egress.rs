@@ -18,21 +18,31 @@ mod address;
 mod body;
 mod connect;
 mod failure;
+mod inject;
+mod link;
+mod outside;
 mod policy;
+mod proxy;
 mod record;
+mod resolve;
 mod retry_after;
 mod send;
+#[cfg(test)]
+mod tests;
 mod tls;
 
 pub(super) use body::SendBody;
 pub(super) use failure::{SendFailure, Unreachable};
+pub(super) use inject::{checked, veil};
+pub(super) use outside::{Outside, Way};
 pub(super) use policy::Target;
 pub(super) use record::Recorder;
 pub(super) use send::read;
 
 use connect::Connector;
-use tls::Connections;
-pub(super) use tls::Outside;
+use inject::Injection;
+use resolve::Resolver;
+use tls::{Connections, Material};
 
 /// How long an unused connection is kept. Below what servers commonly allow, so that few are found dead.
 const IDLE_SECS: u64 = 45;
@@ -52,26 +62,30 @@ pub(super) struct Grants {
     origins: Vec<Origin>,
     /// The values that it may read.
     config: BTreeMap<String, String>,
-    /// The secrets that it may read, and that are masked in what it says.
+    /// The secrets that it may use, and that are masked in what it says.
     pub(super) secrets: Arc<Secrets>,
+    /// The headers that are added to its requests.
+    injections: Vec<Injection>,
 }
 
 impl Grants {
     /// The grants that `file` holds, for a plugin whose file of grants is called `name`.
-    pub(super) fn new(name: String, file: &PluginFile, secrets: Arc<Secrets>) -> Self {
-        Self { file: name, origins: file.origins.clone(), config: file.config.clone(), secrets }
+    pub(super) fn new(name: String, file: &PluginFile, secrets: Arc<Secrets>) -> Result<Self, String> {
+        let injections = inject::read(file, &secrets)?;
+        Ok(Self { file: name, origins: file.origins.clone(), config: file.config.clone(), secrets, injections })
     }
 
-    /// The value or the secret of that name.
+    /// The value or the secret of that name, where the plugin may read it.
     pub(super) fn value(&self, name: &str) -> Option<String> {
-        self.config.get(name).or_else(|| self.secrets.get(name)).cloned()
+        self.config.get(name).cloned().or_else(|| self.secrets.readable(name).map(str::to_owned))
     }
 }
 
-/// One plugin's client. Made at its first call: most of it is there for TLS.
+/// One plugin's client under one state of its file. Made at its first call: most of it is there for TLS.
 #[derive(Debug)]
 pub(super) struct Egress {
     outside: Arc<Outside>,
+    way: Way,
     serving: Handle,
     client: OnceLock<Client<Connections, SendBody>>,
 }
@@ -79,13 +93,31 @@ pub(super) struct Egress {
 impl Egress {
     /// A client that has not been used. Its connections belong to the present runtime, also those that a guest asks for
     /// which has moved to threads of low priority.
-    pub(super) fn new(outside: Arc<Outside>) -> Self {
-        Self { outside, serving: Handle::current(), client: OnceLock::new() }
+    pub(super) fn new(outside: Arc<Outside>, way: Way) -> Self {
+        Self { outside, way, serving: Handle::current(), client: OnceLock::new() }
+    }
+
+    /// Whether connections that were made here may be used on that way.
+    pub(super) fn goes(&self, way: &Way) -> bool {
+        self.way == *way
+    }
+
+    fn connector(&self) -> Connections {
+        let usual = || Material::default().config(self.outside.roots());
+        let tls = self.way.tls.clone().map_or_else(usual, Ok);
+        let connector = Connector {
+            allow_cidrs: self.outside.allow_cidrs(),
+            resolver: Resolver::new(self.outside.names.clone()),
+            proxy: self.way.proxy.clone(),
+            inside_only: self.way.inside_only.as_slice().into(),
+            file: self.way.file.as_str().into(),
+            serving: Some(self.serving.clone()),
+        };
+        tls::connections(tls.expect("nothing that a file says is in the usual way"), connector)
     }
 
     fn client(&self) -> &Client<Connections, SendBody> {
         self.client.get_or_init(|| {
-            let connector = self.outside.connector(Connector::new(self.outside.allow_cidrs()).on(self.serving.clone()));
             Client::builder(Serving(self.serving.clone()))
                 .timer(TokioTimer::new())
                 .pool_timer(TokioTimer::new())
@@ -94,7 +126,7 @@ impl Egress {
                 .http1_max_buf_size(HEAD_BYTES_MAX)
                 .http1_max_headers(HEADERS_MAX)
                 .http2_max_header_list_size(u32::try_from(HEAD_BYTES_MAX).unwrap_or(u32::MAX))
-                .build(connector)
+                .build(self.connector())
         })
     }
 }

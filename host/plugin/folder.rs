@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{Mode, OFlags};
 
 use super::is_plugin_name;
+use super::sources::Sources;
 
 /// The largest component that is taken.
 pub(super) const COMPONENT_BYTES_MAX: u64 = 64 << 20;
@@ -34,6 +35,8 @@ pub(super) struct Found {
     pub(super) component: Option<Stamp>,
     /// `NAME.toml`
     pub(super) grants: Option<Stamp>,
+    /// The files that it names.
+    pub(super) sources: Sources,
 }
 
 /// What there is in the folder.
@@ -101,6 +104,11 @@ pub(super) fn stamp(root: &Path, path: &Path) -> Option<Stamp> {
         }
         Err(why) => Some(Stamp::of(&itself, Some(why))),
     }
+}
+
+/// The stamp of what is at that path, wherever it leads. None where there is nothing.
+pub(super) fn followed(path: &Path) -> Option<Stamp> {
+    fs::metadata(path).ok().map(|metadata| Stamp::of(&metadata, None))
 }
 
 impl Stamp {

@@ -7,6 +7,7 @@ use http::header::{HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Request};
 
 use crate::clock::Stopwatch;
+use crate::config::is_host_owned;
 
 use super::attempt::Attempt;
 use super::bindings::windlass::plugin::http::{self as wit, Host, SendError};
@@ -19,22 +20,8 @@ const HEADERS_MAX: usize = 128;
 const HEADERS_BYTES_MAX: usize = 64 << 10;
 /// A guest that waits for an answer needs a moment to say that none came: a tenth of what is left, at most this.
 const LAST_MOMENT: Duration = Duration::from_millis(100);
-/// The headers that say where a request goes and how it travels. They are the host's.
-pub(super) const HOST_OWNED: [&str; 13] = [
-    "connection",
-    "content-length",
-    "expect",
-    "host",
-    "http2-settings",
-    "keep-alive",
-    "proxy-authenticate",
-    "proxy-authorization",
-    "proxy-connection",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-];
+/// The longest method.
+const METHOD_BYTES_MAX: usize = 32;
 
 impl Host for State {
     async fn send(&mut self, request: wit::Request) -> Result<wit::Response, SendError> {
@@ -68,13 +55,18 @@ async fn exchange(
     let egress = way_out(attempt)?;
     let patience = patience(attempt, request.timeout_ms.map(|ms| Duration::from_millis(u64::from(ms))));
     let watch = Stopwatch::start();
-    let request = outgoing(request, target, recorder)?;
+    let request = outgoing(attempt, request, target, recorder)?;
     let response = egress.send(request, patience).await?;
     recorder.head(response.status(), response.headers());
-    let (head, body) = response.into_parts();
+    let hidden = attempt.grants.secrets.hidden();
+    let (mut head, body) = response.into_parts();
+    egress::veil(hidden, &mut head.headers);
     let body = egress::read(body, attempt.limits.response.0, recorder);
     let body = tokio::time::timeout(patience.saturating_sub(watch.elapsed()), body).await;
-    let body = body.map_err(|_| SendFailure::Silent(format!("no whole answer within {patience:.1?}")))??;
+    let mut body = body.map_err(|_| SendFailure::Silent(format!("no whole answer within {patience:.1?}")))??;
+    if let Some(hidden) = hidden {
+        hidden.blot(&mut body);
+    }
     Ok(wit::Response { status: head.status.as_u16(), headers: headers_of(&head.headers), body })
 }
 
@@ -98,9 +90,18 @@ pub(super) fn remember(attempt: &Attempt, failure: &SendFailure) {
     }
 }
 
-fn outgoing(request: wit::Request, target: Target, recorder: &Recorder) -> Result<Request<SendBody>, SendFailure> {
+fn outgoing(
+    attempt: &Attempt,
+    request: wit::Request,
+    target: Target,
+    recorder: &Recorder,
+) -> Result<Request<SendBody>, SendFailure> {
     let method = method(&request.method)?;
-    let headers = headers(&request.headers)?;
+    if is_bodiless(&method) && !request.body.is_empty() {
+        return Err(body_refused(&method));
+    }
+    let mut headers = headers(&request.headers)?;
+    attempt.grants.inject(&target, &mut headers)?;
     let mut outgoing = Request::new(SendBody::whole(request.body, recorder.sent_bytes()));
     *outgoing.method_mut() = method;
     *outgoing.uri_mut() = target.uri;
@@ -108,20 +109,41 @@ fn outgoing(request: wit::Request, target: Target, recorder: &Recorder) -> Resul
     Ok(outgoing)
 }
 
-/// CONNECT would make a tunnel of the call.
+/// CONNECT would make a tunnel of the call, and TRACE would send back what the host adds to it.
 pub(super) fn method(text: &str) -> Result<Method, SendFailure> {
+    let is_known = |known: &Method| text.eq_ignore_ascii_case(known.as_str());
     match Method::from_bytes(text.as_bytes()) {
-        Ok(method) if method != Method::CONNECT => Ok(method),
-        _ => Err(SendFailure::Invalid(format!("the method {text:?} cannot be sent"))),
+        Ok(method) if text.len() <= METHOD_BYTES_MAX && ![Method::CONNECT, Method::TRACE].iter().any(is_known) => {
+            Ok(method)
+        }
+        _ => {
+            let told = super::text::line(text, METHOD_BYTES_MAX);
+            Err(SendFailure::Invalid(format!("the method {told:?} cannot be sent")))
+        }
     }
 }
 
-fn headers(guests: &[wit::Header]) -> Result<HeaderMap, SendFailure> {
-    let bytes: usize = guests.iter().map(|header| header.name.len() + header.value.len()).sum();
-    if guests.len() > HEADERS_MAX || bytes > HEADERS_BYTES_MAX {
+/// Whether a request of that method has no body: servers that do not expect one take it for the next request.
+pub(super) fn is_bodiless(method: &Method) -> bool {
+    matches!(*method, Method::GET | Method::HEAD)
+}
+
+/// Why a body is not sent.
+pub(super) fn body_refused(method: &Method) -> SendFailure {
+    SendFailure::Invalid(format!("a request with the method {method} carries no body: send POST, or leave it out"))
+}
+
+/// Checks how much the headers are.
+pub(super) fn within_bounds(count: usize, bytes: usize) -> Result<(), SendFailure> {
+    if count > HEADERS_MAX || bytes > HEADERS_BYTES_MAX {
         let why = format!("the headers are more than {HEADERS_MAX}, or larger than {HEADERS_BYTES_MAX} bytes");
         return Err(SendFailure::Invalid(why));
     }
+    Ok(())
+}
+
+fn headers(guests: &[wit::Header]) -> Result<HeaderMap, SendFailure> {
+    within_bounds(guests.len(), guests.iter().map(|header| header.name.len() + header.value.len()).sum())?;
     let mut headers = HeaderMap::with_capacity(guests.len());
     for header in guests {
         let (name, value) = checked(header)?;
@@ -131,14 +153,18 @@ fn headers(guests: &[wit::Header]) -> Result<HeaderMap, SendFailure> {
 }
 
 fn checked(header: &wit::Header) -> Result<(HeaderName, HeaderValue), SendFailure> {
-    let name = HeaderName::from_bytes(header.name.as_bytes())
-        .map_err(|_| SendFailure::Invalid(format!("{:?} is no name of a header", header.name)))?;
-    if HOST_OWNED.contains(&name.as_str()) {
+    let name = HeaderName::from_bytes(header.name.as_bytes()).map_err(|_| {
+        let told = super::text::line(&header.name, METHOD_BYTES_MAX);
+        SendFailure::Invalid(format!("{told:?} is no name of a header"))
+    })?;
+    if is_host_owned(name.as_str()) {
         return Err(SendFailure::Invalid(format!("the header {name} is set by the host alone")));
     }
     // The value may be a secret: it is not told.
-    let value = HeaderValue::from_bytes(header.value.as_bytes())
-        .map_err(|_| SendFailure::Invalid(format!("the value of the header {name} has a control character")))?;
+    let value = egress::checked(&header.value).ok_or_else(|| {
+        let why = "has a control character, or one that is not ASCII: encode it";
+        SendFailure::Invalid(format!("the value of the header {name} {why}"))
+    })?;
     Ok((name, value))
 }
 

@@ -13,6 +13,7 @@ use crate::clock::Stopwatch;
 
 use super::folder::{Found, Scan, Stamp};
 use super::slot::{self, Place, Slot};
+use super::sources::Sources;
 use super::watch::Watch;
 
 /// How long a file must stay the same before it is read.
@@ -40,12 +41,20 @@ pub(super) struct Folder {
 enum File {
     Component,
     Grants,
+    Sources,
+}
+
+/// What was seen of it.
+#[derive(Debug, PartialEq, Eq)]
+enum Seen {
+    File(Option<Stamp>),
+    Sources(Sources),
 }
 
 /// A file as it was first seen like this.
 #[derive(Debug)]
 struct Restless {
-    seen: Option<Stamp>,
+    seen: Seen,
     since: Stopwatch,
 }
 
@@ -87,6 +96,7 @@ impl Folder {
             let is_restless = self.look_once(&tasks).await;
             let is_settled = !is_restless || watch.elapsed() > REST_PATIENCE;
             if tasks.is_empty() && is_settled || watch.elapsed() > PATIENCE {
+                self.watch_sources();
                 return is_restless.then_some(LOOK_AGAIN);
             }
             tokio::select! {
@@ -98,23 +108,29 @@ impl Folder {
         }
     }
 
+    /// Has the files that plugins' files name watched too. Those whose folders cannot be are seen by the slow scan.
+    fn watch_sources(&self) {
+        let slots: Vec<_> = lock(&self.slots).values().cloned().collect();
+        let paths = slots.iter().flat_map(|slot| slot.accepted().sources.paths()).collect();
+        self.watch.beside(paths, &self.place.dir);
+    }
+
     /// Spawns what is due. True where a file is not at rest yet.
     async fn look_once(&self, tasks: &FuturesUnordered<JoinHandle<()>>) -> bool {
         self.watch.renew(&self.place.dir);
+        self.watch_sources();
         let Some(scan) = self.scan().await else { return false };
         let mut names: BTreeSet<String> = lock(&self.slots).keys().cloned().collect();
         names.extend(scan.found.keys().cloned());
         let mut is_restless = false;
         for name in names {
-            let found = scan.found.get(&name).cloned().unwrap_or_default();
             let slot = self.slot(&name);
+            let sources = slot.sources().await;
             let accepted = slot.accepted().clone();
-            let due = Found {
-                component: self.due((name.clone(), File::Component), &accepted.component, &found.component),
-                grants: self.due((name, File::Grants), &accepted.grants, &found.grants),
-            };
+            let found = Found { sources, ..scan.found.get(&name).cloned().unwrap_or_default() };
+            let due = self.due(&name, &accepted, &found);
             is_restless |= due != found;
-            if due != accepted {
+            if slot.is_due() || due != accepted {
                 *slot.accepted() = due;
                 tasks.push(tokio::spawn(async move { slot.take_up().await }));
             }
@@ -122,22 +138,37 @@ impl Folder {
         is_restless
     }
 
-    /// What counts of a file now: what is found once it is at rest, until then what was accepted.
-    fn due(&self, file: (String, File), accepted: &Option<Stamp>, found: &Option<Stamp>) -> Option<Stamp> {
+    /// What counts of the files now.
+    fn due(&self, name: &str, accepted: &Found, found: &Found) -> Found {
+        let of = |file, accepted: &Option<Stamp>, found: &Option<Stamp>| {
+            let is_due = self.is_due((name.to_owned(), file), accepted == found, Seen::File(found.clone()));
+            if is_due { found.clone() } else { accepted.clone() }
+        };
+        let (old, new) = (&accepted.sources, &found.sources);
+        let is_due = self.is_due((name.to_owned(), File::Sources), old == new, Seen::Sources(new.clone()));
+        Found {
+            component: of(File::Component, &accepted.component, &found.component),
+            grants: of(File::Grants, &accepted.grants, &found.grants),
+            sources: if is_due { new.clone() } else { old.clone() },
+        }
+    }
+
+    /// Whether what is found counts: once it is at rest, until then what was accepted does.
+    fn is_due(&self, file: (String, File), is_accepted: bool, found: Seen) -> bool {
         let mut restless = lock(&self.restless);
-        if accepted == found {
+        if is_accepted {
             restless.remove(&file);
-            return found.clone();
+            return true;
         }
         match restless.get(&file) {
-            Some(first) if first.seen == *found && first.since.elapsed() >= REST => {
+            Some(first) if first.seen == found && first.since.elapsed() >= REST => {
                 restless.remove(&file);
-                found.clone()
+                true
             }
-            Some(first) if first.seen == *found => accepted.clone(),
+            Some(first) if first.seen == found => false,
             _ => {
-                restless.insert(file, Restless { seen: found.clone(), since: Stopwatch::start() });
-                accepted.clone()
+                restless.insert(file, Restless { seen: found, since: Stopwatch::start() });
+                false
             }
         }
     }

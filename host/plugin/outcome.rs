@@ -1,5 +1,6 @@
 //! From what a guest answered, or how it ended, to an outcome.
 
+use bytes::Bytes;
 use wasmtime::{Error, Trap, WasmBacktrace};
 use wasmtime_wasi::I32Exit;
 
@@ -38,47 +39,50 @@ pub(super) enum Phase {
 
 /// The guest says that the work is done.
 pub(super) fn completed(completion: GuestCompletion, attempt: &Attempt) -> Outcome {
+    let (secrets, limit) = (&attempt.grants.secrets, attempt.limits.payload);
     let attribute_bytes = |name: &String, value: &String| name.len() + value.len() + ATTRIBUTE_BYTES;
     let attributes_bytes: usize =
         completion.attributes.iter().map(|attribute| attribute_bytes(&attribute.name, &attribute.value)).sum();
-    let (result_bytes, limit) = (completion.body.len() + attributes_bytes, attempt.limits.payload);
+    let given_bytes = completion.body.len();
+    let body = if given_bytes as u64 > limit.0 { Bytes::new() } else { secrets.mask_bytes(completion.body.into()) };
+    // A mask may be longer than what it covers.
+    let result_bytes = given_bytes.max(body.len()) + attributes_bytes;
     if result_bytes as u64 > limit.0 {
         let message = format!("the result is {result_bytes} bytes, the limit is {limit} (limits.payload)");
         return Outcome::Host(HostFault::ResultTooLarge, message);
     }
     let value_bytes_max = usize::try_from(limit.0).unwrap_or(usize::MAX);
-    let clean = |name: &str, value: &str| (text::line(name, NAME_BYTES_MAX), text::line(value, value_bytes_max));
+    let clean = |name: &str, value: &str| (secrets.line(name, NAME_BYTES_MAX), secrets.line(value, value_bytes_max));
     Outcome::Completed(Completion {
-        content_type: text::line(&completion.content_type, NAME_BYTES_MAX),
-        body: completion.body.into(),
+        content_type: secrets.line(&completion.content_type, NAME_BYTES_MAX),
+        body,
         attributes: completion.attributes.iter().map(|each| clean(&each.name, &each.value)).collect(),
     })
 }
 
 /// The guest says that the work is not done.
-pub(super) fn failed(failure: Failure) -> Outcome {
+pub(super) fn failed(failure: &Failure, attempt: &Attempt) -> Outcome {
+    let secrets = &attempt.grants.secrets;
     match failure {
-        Failure::TryAgain(setback) => Outcome::TryAgain(setback_of(&setback)),
-        Failure::RateLimited(setback) => Outcome::RateLimited(setback_of(&setback)),
-        Failure::Reject(fault) => Outcome::Reject(fault_of(&fault)),
-        Failure::UnknownOutcome(fault) => Outcome::UnknownOutcome(fault_of(&fault)),
+        Failure::TryAgain(setback) => Outcome::TryAgain(setback_of(setback, secrets)),
+        Failure::RateLimited(setback) => Outcome::RateLimited(setback_of(setback, secrets)),
+        Failure::Reject(fault) => Outcome::Reject(fault_of(fault, secrets)),
+        Failure::UnknownOutcome(fault) => Outcome::UnknownOutcome(fault_of(fault, secrets)),
     }
 }
 
-fn setback_of(setback: &GuestSetback) -> Setback {
-    Setback { message: message(&setback.message), code: code(setback.code.as_deref()), delay_ms: setback.delay_ms }
+fn setback_of(setback: &GuestSetback, secrets: &Secrets) -> Setback {
+    let message = secrets.line(&setback.message, ERROR_BYTES_MAX);
+    Setback { message, code: code(setback.code.as_deref(), secrets), delay_ms: setback.delay_ms }
 }
 
-fn fault_of(fault: &GuestFault) -> Fault {
-    Fault { message: message(&fault.message), code: code(fault.code.as_deref()) }
+fn fault_of(fault: &GuestFault, secrets: &Secrets) -> Fault {
+    let message = secrets.line(&fault.message, ERROR_BYTES_MAX);
+    Fault { message, code: code(fault.code.as_deref(), secrets) }
 }
 
-fn message(guests: &str) -> String {
-    text::line(guests, ERROR_BYTES_MAX)
-}
-
-fn code(guests: Option<&str>) -> Option<String> {
-    guests.map(|code| text::line(code, CODE_BYTES_MAX)).filter(|code| !code.is_empty())
+fn code(guests: Option<&str>, secrets: &Secrets) -> Option<String> {
+    guests.map(|code| secrets.line(code, CODE_BYTES_MAX)).filter(|code| !code.is_empty())
 }
 
 /// The wall time is over.
@@ -102,29 +106,14 @@ pub(super) fn denied_instead(outcome: Outcome, attempt: &Attempt) -> Outcome {
     }
 }
 
-/// What is kept of an outcome: without the plugin's secrets.
+/// What is kept of an outcome that the host made of a guest's end: without the plugin's secrets. What a guest answered
+/// was masked when it was taken.
 pub(super) fn masked(outcome: Outcome, secrets: &Secrets) -> Outcome {
-    if secrets.is_empty() {
-        return outcome;
-    }
-    let mask = |text: String| secrets.mask(&text).into_owned();
-    let setback = |setback: Setback| Setback {
-        message: mask(setback.message),
-        code: setback.code.map(mask),
-        delay_ms: setback.delay_ms,
-    };
-    let fault = |fault: Fault| Fault { message: mask(fault.message), code: fault.code.map(mask) };
     match outcome {
-        Outcome::Completed(completion) => Outcome::Completed(Completion {
-            content_type: mask(completion.content_type),
-            body: secrets.mask_bytes(completion.body),
-            attributes: completion.attributes.into_iter().map(|(name, value)| (mask(name), mask(value))).collect(),
-        }),
-        Outcome::TryAgain(said) => Outcome::TryAgain(setback(said)),
-        Outcome::RateLimited(said) => Outcome::RateLimited(setback(said)),
-        Outcome::Reject(said) => Outcome::Reject(fault(said)),
-        Outcome::UnknownOutcome(said) => Outcome::UnknownOutcome(fault(said)),
-        Outcome::Host(kind, message) => Outcome::Host(kind, mask(message)),
+        Outcome::Host(kind, message) if !secrets.is_empty() => {
+            Outcome::Host(kind, secrets.line(&message, ERROR_BYTES_MAX))
+        }
+        other => other,
     }
 }
 
@@ -137,6 +126,8 @@ pub(super) fn of_error(error: &Error, phase: Phase, attempt: &Attempt) -> Outcom
     {
         told = format!("{told}: {words}");
     }
+    let secrets = &attempt.grants.secrets;
+    told = secrets.mask(&told).into_owned();
     let place = match fault {
         HostFault::Exit | HostFault::ResultTooLarge => None,
         _ => backtrace(error),

@@ -50,8 +50,16 @@ impl Output {
         let mut line = self.line.lock().unwrap_or_else(PoisonError::into_inner);
         for part in bytes.split_inclusive(|byte| *byte == b'\n') {
             line.extend_from_slice(part);
-            if part.ends_with(b"\n") || line.len() >= LINE_BYTES_MAX {
+            if part.ends_with(b"\n") {
                 self.end_line(&mut line);
+            } else if line.len() >= LINE_BYTES_MAX {
+                // What may be the beginning of a secret waits for the rest of it.
+                let whole_bytes = line.len() - self.attempt.load().grants.secrets.open_bytes(&line);
+                let open = line.split_off(whole_bytes);
+                if !line.is_empty() {
+                    self.end_line(&mut line);
+                }
+                *line = open;
             }
         }
     }

@@ -1,160 +1,152 @@
-//! The secrets that one plugin was granted: read once, handed to the plugin by name, and masked in whatever it says.
+//! The secrets that one plugin was granted: read once, handed out by name or put into headers, and masked in whatever
+//! the plugin says.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use bytes::Bytes;
+use zeroize::Zeroizing;
 
-use crate::config::SecretSource;
+use crate::config::{PluginFile, Secret};
+use crate::job::LogLine;
 
 use super::text;
 
-/// The largest secret.
-const SECRET_BYTES_MAX: u64 = 64 << 10;
-/// Shorter values are not masked: they stand everywhere by chance, and are no secrets.
-const MASKED_BYTES_MIN: usize = 4;
+mod command;
+mod forms;
+mod lines;
+mod mask;
+mod source;
+mod window;
 
-/// Secrets by name. What stands in them is shown by nothing.
+pub(super) use mask::Mask;
+pub(super) use source::private_file;
+pub(super) use window::Window;
+
+/// What stands for the proxy's password.
+const PROXY: &str = "proxy_credentials";
+
+/// Secrets by name. What stands in them is shown by nothing, and wiped when they are dropped.
 #[derive(Default)]
-pub(super) struct Secrets(BTreeMap<String, String>);
+pub(super) struct Secrets {
+    values: BTreeMap<String, Value>,
+    /// `user:password` for the proxy.
+    proxy: Option<Zeroizing<String>>,
+    /// Finds all of them; none where there is nothing to find.
+    kept: Option<Mask>,
+    /// Finds those that the plugin may not read.
+    hidden: Option<Arc<Mask>>,
+}
+
+struct Value {
+    text: Zeroizing<String>,
+    is_readable: bool,
+}
 
 impl Secrets {
-    /// Reads each where its source says. The line break at the end of a file is not part of it.
-    pub(super) fn read(sources: &BTreeMap<String, SecretSource>) -> Result<Self, String> {
-        let read = |(name, source): (&String, &SecretSource)| match value(source) {
-            Ok(value) => Ok((name.clone(), value)),
-            Err(why) => Err(format!("secrets.{name}: {why}")),
-        };
-        sources.iter().map(read).collect::<Result<_, _>>().map(Self)
+    /// Reads each where its source says, and what the proxy asks for. May take as long as the commands among them do.
+    ///
+    /// # Errors
+    /// Names the secret and what is wrong, not what it holds.
+    pub(super) fn read(file: &PluginFile, proxy_credentials: Option<&Secret>) -> Result<Self, String> {
+        let injected: BTreeSet<String> = file.inject.iter().flat_map(|inject| inject.names()).collect();
+        let mut values = BTreeMap::new();
+        for (name, secret) in &file.secrets {
+            let text = source::value(secret).map_err(|why| format!("secrets.{name}: {why}"))?;
+            let is_readable = secret.readable.unwrap_or(!injected.contains(name));
+            values.insert(name.clone(), Value { text, is_readable });
+        }
+        let proxy = proxy_credentials.map(source::value).transpose().map_err(|why| format!("{PROXY}: {why}"))?;
+        Ok(Self::of(values, proxy))
     }
 
-    /// The secret of that name.
-    pub(super) fn get(&self, name: &str) -> Option<&String> {
-        self.0.get(name)
+    fn of(values: BTreeMap<String, Value>, proxy: Option<Zeroizing<String>>) -> Self {
+        let named = |(name, value): (&'_ String, &'_ Value)| (name.clone(), value.text.clone());
+        let password = proxy.as_ref().map(|text| text.split_once(':').map_or(text.as_str(), |(_, password)| password));
+        let of_proxy = proxy.iter().cloned().chain(password.map(|text| Zeroizing::new(text.to_owned())));
+        let of_proxy: Vec<_> = of_proxy.map(|text| (PROXY.to_owned(), text)).collect();
+        let hidden = values.iter().filter(|(_, value)| !value.is_readable).map(named).chain(of_proxy.clone());
+        let hidden = Mask::of(hidden).map(Arc::new);
+        let kept = Mask::of(values.iter().map(named).chain(of_proxy));
+        Self { values, proxy, kept, hidden }
     }
 
-    /// Whether there are none.
+    /// The secret of that name, for the plugin; none where it may not read it.
+    pub(super) fn readable(&self, name: &str) -> Option<&str> {
+        self.values.get(name).filter(|value| value.is_readable).map(|value| value.text.as_str())
+    }
+
+    /// The secret of that name, for the host.
+    pub(super) fn get(&self, name: &str) -> Option<&str> {
+        self.values.get(name).map(|value| value.text.as_str())
+    }
+
+    /// `user:password` for the proxy.
+    pub(super) fn proxy(&self) -> Option<&Zeroizing<String>> {
+        self.proxy.as_ref()
+    }
+
+    /// Whether there is nothing to mask.
     pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.kept.is_none()
     }
 
     /// The text with the name in place of each secret.
     pub(super) fn mask<'a>(&self, text: &'a str) -> Cow<'a, str> {
-        let mut masked = Cow::Borrowed(text);
-        for (name, secret) in self.masked() {
-            if masked.contains(secret) {
-                masked = Cow::Owned(masked.replace(secret, &mask(name)));
-            }
-        }
-        masked
+        self.kept.as_ref().map_or(Cow::Borrowed(text), |mask| mask.text(text))
     }
 
     /// The same for bytes of any kind.
     pub(super) fn mask_bytes(&self, bytes: Bytes) -> Bytes {
-        let mut masked = bytes;
-        for (name, secret) in self.masked() {
-            let (secret, mask) = (secret.as_bytes(), mask(name));
-            let mut rest = &masked[..];
-            let mut kept = Vec::new();
-            while let Some(at) = rest.windows(secret.len()).position(|part| part == secret) {
-                kept.extend_from_slice(&rest[..at]);
-                kept.extend_from_slice(mask.as_bytes());
-                rest = &rest[at + secret.len()..];
-            }
-            if !kept.is_empty() {
-                kept.extend_from_slice(rest);
-                masked = kept.into();
-            }
-        }
-        masked
+        self.kept.as_ref().map_or_else(|| bytes.clone(), |mask| mask.bytes(&bytes).map_or(bytes.clone(), Bytes::from))
     }
 
-    /// Those that are masked, the longest first: one may hold another.
-    fn masked(&self) -> impl Iterator<Item = (&String, &String)> {
-        let mut secrets: Vec<_> = self.0.iter().filter(|(_, secret)| secret.len() >= MASKED_BYTES_MIN).collect();
-        secrets.sort_by_key(|(_, secret)| std::cmp::Reverse(secret.len()));
-        secrets.into_iter()
+    /// One line of at most so many bytes: masked before it is cleaned and cut, so that no half of a secret is left, and
+    /// once more, as cleaning may have joined one.
+    pub(super) fn line(&self, text: &str, bytes_max: usize) -> String {
+        let line = text::line(&self.mask(text), bytes_max);
+        match self.mask(&line) {
+            Cow::Borrowed(_) => line,
+            Cow::Owned(masked) => text::line(&masked, bytes_max),
+        }
+    }
+
+    /// Masks what is split over several lines of a log. `is_cut`: something more was said and dropped.
+    pub(super) fn mask_lines(&self, log: &mut [LogLine], is_cut: bool) {
+        if let Some(mask) = &self.kept {
+            lines::mask(mask, log, is_cut);
+        }
+    }
+
+    /// How much of the end of `bytes` may be the beginning of a secret.
+    pub(super) fn open_bytes(&self, bytes: &[u8]) -> usize {
+        self.kept.as_ref().map_or(0, |mask| mask.open_bytes(bytes))
+    }
+
+    /// What finds those that the plugin must not see; none where it may read all that it was granted.
+    pub(super) fn hidden(&self) -> Option<&Arc<Mask>> {
+        self.hidden.as_ref()
     }
 }
 
 impl std::fmt::Debug for Secrets {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_set().entries(self.0.keys()).finish()
+        f.debug_set().entries(self.values.keys()).finish()
     }
 }
 
-fn mask(name: &str) -> String {
-    format!("[{}]", text::line(name, 64))
-}
-
-/// Says what is wrong without saying what it holds.
-fn value(source: &SecretSource) -> Result<String, String> {
-    let value = match source {
-        SecretSource::Env(variable) => match std::env::var(variable) {
-            Ok(value) => value,
-            Err(std::env::VarError::NotPresent) => {
-                return Err(format!("the environment variable {variable} is not set"));
-            }
-            Err(std::env::VarError::NotUnicode(_)) => {
-                return Err(format!("the environment variable {variable} is not UTF-8"));
-            }
-        },
-        SecretSource::Given(value) => value.clone(),
-        SecretSource::File(path) => {
-            let shown = path.display();
-            let size = std::fs::metadata(path).map_err(|error| format!("cannot read {shown}: {error}"))?;
-            if !size.is_file() || size.len() > SECRET_BYTES_MAX {
-                return Err(format!("{shown} is not a file of at most {SECRET_BYTES_MAX} bytes"));
-            }
-            let text = std::fs::read_to_string(path).map_err(|error| format!("cannot read {shown}: {error}"))?;
-            text.strip_suffix('\n').map_or(text.as_str(), |text| text.strip_suffix('\r').unwrap_or(text)).to_owned()
-        }
-    };
-    if value.is_empty() { Err("it is empty".to_owned()) } else { Ok(value) }
+/// Two readings that gave the same.
+impl PartialEq for Secrets {
+    fn eq(&self, other: &Self) -> bool {
+        let same = |(one, two): ((&String, &Value), (&String, &Value))| {
+            one.0 == two.0 && one.1.text == two.1.text && one.1.is_readable == two.1.is_readable
+        };
+        self.values.len() == other.values.len()
+            && self.values.iter().zip(&other.values).all(same)
+            && self.proxy == other.proxy
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn secrets(pairs: &[(&str, &str)]) -> Secrets {
-        Secrets(pairs.iter().map(|(name, secret)| ((*name).to_owned(), (*secret).to_owned())).collect())
-    }
-
-    #[test]
-    fn the_name_stands_where_the_secret_stood() {
-        let secrets = secrets(&[("short", "abc"), ("token", "s3cret"), ("whole", "s3cret-and-more")]);
-        for (said, kept) in [
-            ("Bearer s3cret", "Bearer [token]"),
-            ("s3cret-and-more s3cret", "[whole] [token]"),
-            ("abc is no secret", "abc is no secret"),
-            ("", ""),
-        ] {
-            assert_eq!(secrets.mask(said), kept);
-            assert_eq!(secrets.mask_bytes(Bytes::from(said)), kept);
-        }
-        assert_eq!(secrets.mask_bytes(Bytes::from_static(b"\xffs3cret\xfe")), &b"\xff[token]\xfe"[..]);
-        assert_eq!(format!("{secrets:?}"), r#"{"short", "token", "whole"}"#);
-    }
-
-    #[test]
-    fn a_secret_that_cannot_be_had_is_named() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = |name: &str, text: &str| {
-            std::fs::write(folder.path().join(name), text).unwrap();
-            SecretSource::File(folder.path().join(name))
-        };
-        let read = |source: SecretSource| Secrets::read(&BTreeMap::from([("key".to_owned(), source)]));
-        assert_eq!(read(path("good", "s3cret\n")).unwrap().get("key").unwrap(), "s3cret");
-        assert_eq!(read(path("crlf", "s3cret\r\n")).unwrap().get("key").unwrap(), "s3cret");
-        for (source, told) in [
-            (SecretSource::Env("WINDLASS_NO_SUCH_VARIABLE".into()), "WINDLASS_NO_SUCH_VARIABLE is not set"),
-            (SecretSource::File(folder.path().join("none")), "cannot read"),
-            (SecretSource::File(folder.path().to_owned()), "not a file"),
-            (path("empty", "\n"), "empty"),
-        ] {
-            let error = read(source).unwrap_err();
-            assert!(error.starts_with("secrets.key: ") && error.contains(told), "{error}");
-        }
-    }
-}
+mod tests;

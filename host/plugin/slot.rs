@@ -1,19 +1,22 @@
 //! One plugin's place: what serves, what was last seen of its files, and taking up what is new.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
 
-use crate::clock::{Clock, UnixMs};
+use crate::clock::{Clock, Stopwatch, UnixMs};
 use crate::config::PluginFile;
 
 use super::egress::{Egress, Grants};
 use super::folder::{self, COMPONENT_BYTES_MAX, Found, GRANTS_BYTES_MAX, ReadError, Stamp};
+use super::granted::Granted;
 use super::registry::Publisher;
 use super::revision::{Prepared, Runtime, hex};
-use super::secrets::Secrets;
+use super::sources::Sources;
 use super::{LoadError, Loading, Plugin, Revision, report};
 
 /// What all slots share.
@@ -36,6 +39,10 @@ pub(super) struct Slot {
     place: Arc<Place>,
     /// The files as they were last accepted to be taken up. Looked at without waiting for a compilation.
     accepted: Mutex<Found>,
+    /// When what commands print was read, and how long it holds.
+    refresh: Mutex<Option<(Stopwatch, Duration)>>,
+    /// What commands print is to be read again.
+    is_stale: AtomicBool,
     /// One change at a time.
     state: tokio::sync::Mutex<Standing>,
 }
@@ -45,7 +52,7 @@ pub(super) struct Slot {
 pub(super) struct Standing {
     taken: Found,
     file: PluginFile,
-    secrets: Arc<Secrets>,
+    grants: Arc<Grants>,
     /// Whether `file` says what the operator wrote. Until then nothing serves.
     is_file_known: bool,
     file_error: Option<LoadError>,
@@ -59,11 +66,12 @@ pub(super) struct Standing {
 impl Slot {
     /// A place where nothing stands yet.
     pub(super) fn new(name: String, place: Arc<Place>) -> Self {
-        let egress = Arc::new(Egress::new(place.runtime.outside.clone()));
+        let Granted { grants, way } = Granted::default();
+        let egress = Arc::new(Egress::new(place.runtime.outside.clone(), way));
         let standing = Standing {
             taken: Found::default(),
             file: PluginFile::default(),
-            secrets: Arc::default(),
+            grants,
             is_file_known: true,
             file_error: None,
             revision: None,
@@ -71,7 +79,26 @@ impl Slot {
             loading: None,
             egress,
         };
-        Self { name, place, accepted: Mutex::default(), state: tokio::sync::Mutex::new(standing) }
+        let (accepted, refresh, is_stale) = Default::default();
+        Self { name, place, accepted, refresh, is_stale, state: tokio::sync::Mutex::new(standing) }
+    }
+
+    /// The files that its grants are made of, as they lie there now.
+    pub(super) async fn sources(&self) -> Sources {
+        let known = self.accepted().sources.clone();
+        if known.is_empty() { known } else { blocking(move || known.again()).await }
+    }
+
+    /// True once when what commands print is to be read again.
+    pub(super) fn is_due(&self) -> bool {
+        let mut refresh = self.refresh.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some((read, holds)) = &mut *refresh else { return false };
+        let is_due = read.elapsed() >= *holds;
+        if is_due {
+            *read = Stopwatch::start();
+            self.is_stale.store(true, Ordering::Release);
+        }
+        is_due
     }
 
     /// The files as they were last accepted.
@@ -85,7 +112,8 @@ impl Slot {
         let found = self.accepted().clone();
         let mut grants_edited = false;
         let mut is_changed = false;
-        if found.grants != standing.taken.grants {
+        let is_stale = self.is_stale.swap(false, Ordering::AcqRel);
+        if found.grants != standing.taken.grants || found.sources != standing.taken.sources || is_stale {
             grants_edited = self.take_grants(&mut standing, found.grants.as_ref()).await;
             standing.taken.grants.clone_from(&found.grants);
             is_changed = true;
@@ -139,18 +167,29 @@ impl Slot {
 
     /// Answers whether the grants are others now. A file that is not right changes nothing but the report.
     async fn take_grants(&self, standing: &mut Standing, stamp: Option<&Stamp>) -> bool {
-        let read = match stamp {
-            None => Ok((PluginFile::default(), Secrets::default())),
+        let file = match stamp {
+            None => Ok(PluginFile::default()),
             Some(stamp) => self.read_grants(stamp).await,
         };
+        let read = match file {
+            Ok(file) => {
+                self.follow(standing, &file).await;
+                self.granted(&file).await.map(|granted| (file, granted))
+            }
+            Err(why) => Err(why),
+        };
         match read {
-            Ok((file, secrets)) => {
-                standing.secrets = Arc::new(secrets);
+            Ok((file, granted)) => {
                 let old = std::mem::replace(&mut standing.file, file);
+                let is_same_way = standing.egress.goes(&granted.way);
+                if !is_same_way {
+                    // Connections that were made under older grants are not used under these.
+                    standing.egress = Arc::new(Egress::new(self.place.runtime.outside.clone(), granted.way));
+                }
+                standing.grants = granted.grants;
                 standing.is_file_known = true;
                 standing.file_error = None;
-                let new = &standing.file;
-                old.origins != new.origins || old.config != new.config || old.secrets != new.secrets
+                !is_same_way || old.config != standing.file.config
             }
             Err(why) => {
                 // A plugin that never had a file goes on without, until it is given one.
@@ -163,16 +202,32 @@ impl Slot {
         }
     }
 
-    async fn read_grants(&self, stamp: &Stamp) -> Result<(PluginFile, Secrets), String> {
+    async fn read_grants(&self, stamp: &Stamp) -> Result<PluginFile, String> {
         let path = self.place.dir.join(self.file_name("toml"));
         let shown = path.display().to_string();
         let bytes = self.read(path.clone(), stamp.clone(), GRANTS_BYTES_MAX).await;
         let bytes = bytes.map_err(|error| format!("{shown}: {error}"))?;
         let text = String::from_utf8(bytes).map_err(|_| format!("{shown}: the file is not UTF-8"))?;
-        let file = PluginFile::parse(&path, &text, &self.place.runtime.limits).map_err(|error| error.to_string())?;
-        let sources = file.secrets.clone();
-        let secrets = blocking(move || Secrets::read(&sources)).await.map_err(|why| format!("{shown}: {why}"))?;
-        Ok((file, secrets))
+        PluginFile::parse(&path, &text, &self.place.runtime.limits).map_err(|error| error.to_string())
+    }
+
+    /// Remembers what the file is made of, before it is read: what changes from here on is taken up again.
+    async fn follow(&self, standing: &mut Standing, file: &PluginFile) {
+        let paths = self.place.runtime.outside.files(file);
+        let sources = blocking(move || Sources::look(paths)).await;
+        self.accepted().sources.clone_from(&sources);
+        standing.taken.sources = sources;
+        let refresh = file.secrets.values().filter_map(|secret| secret.refresh).min();
+        *self.refresh.lock().unwrap_or_else(PoisonError::into_inner) =
+            refresh.map(|refresh| (Stopwatch::start(), refresh.0));
+    }
+
+    /// Commands may take a while: they run where nobody else waits.
+    async fn granted(&self, file: &PluginFile) -> Result<Granted, String> {
+        let shown = self.place.dir.join(self.file_name("toml")).display().to_string();
+        let (name, file, runtime) = (shown.clone(), file.clone(), self.place.runtime.clone());
+        let granted = blocking(move || Granted::read(&name, &file, &runtime.outside)).await;
+        granted.map_err(|why| format!("{shown}: {why}"))
     }
 
     async fn take_component(&self, standing: &mut Standing, stamp: Option<&Stamp>) {
@@ -261,15 +316,15 @@ impl Slot {
     fn plugin(&self, standing: &Standing) -> Plugin {
         let serving = standing.revision.clone().filter(|_| standing.is_file_known);
         let (revision, loaded_at) = serving.unzip();
-        let grants_file = self.place.dir.join(self.file_name("toml")).display().to_string();
         Plugin {
             name: self.name.clone(),
             limits: self.place.runtime.limits.attempt(&standing.file.limits),
             revision,
             loaded_at,
             loading: standing.loading.clone(),
-            load_error: both(standing.component_error.clone(), standing.file_error.clone()),
-            grants: Arc::new(Grants::new(grants_file, &standing.file, standing.secrets.clone())),
+            load_error: both(standing.component_error.clone(), standing.file_error.clone())
+                .map(|error| masked(error, &standing.grants)),
+            grants: standing.grants.clone(),
             egress: standing.egress.clone(),
             warm: self.place.runtime.warm_pool(&standing.file),
             runtime: self.place.runtime.clone(),
@@ -280,6 +335,12 @@ impl Slot {
     fn file_name(&self, extension: &str) -> String {
         format!("{}.{extension}", self.name)
     }
+}
+
+/// What a component says of itself may hold what the operator gave it before.
+fn masked(error: LoadError, grants: &Grants) -> LoadError {
+    let mask = |text: String| grants.secrets.mask(&text).into_owned();
+    LoadError { summary: mask(error.summary), help: error.help.map(mask) }
 }
 
 /// Two mistakes are told together.

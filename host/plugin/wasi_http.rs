@@ -5,18 +5,24 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::stream;
-use http::{HeaderName, Request, Response};
+use http::{HeaderMap, HeaderName, Request, Response};
 use http_body_util::{BodyExt as _, StreamBody};
 use hyper::body::{Body as _, Frame, Incoming};
 use tokio::sync::OwnedSemaphorePermit;
 use wasmtime_wasi_http::{Error, ForbiddenHeaderFilter, RequestOptions, WasiBody, WasiHttpHooks};
 
+use crate::config::is_host_owned;
+
 use super::attempt::Attempt;
-use super::egress::{Recorder, SendBody, SendFailure, Unreachable};
-use super::host_http::{HOST_OWNED, method, patience, remember, way_out};
+use super::egress::{self, Recorder, SendBody, SendFailure, Unreachable};
+use super::host_http::{body_refused, is_bodiless, method, patience, remember, way_out, within_bounds};
+use super::secrets::Window;
 
 /// What a guest may hand over at once of a request's body.
 const CHUNK_BYTES_MAX: usize = 64 << 10;
+
+/// How long a guest may take to say that a request which has no body has none.
+const BODY_PATIENCE: Duration = Duration::from_secs(1);
 
 type Io = Box<dyn Future<Output = Result<(), Error>> + Send>;
 type Answer = Result<(Response<WasiBody>, Io), Error>;
@@ -59,7 +65,7 @@ impl WasiHttpHooks for Hooks {
 
 /// The guest may say how long its body is: wasmtime holds it to that.
 fn is_forbidden(name: &HeaderName) -> bool {
-    name != http::header::CONTENT_LENGTH && HOST_OWNED.contains(&name.as_str())
+    name != http::header::CONTENT_LENGTH && is_host_owned(name.as_str())
 }
 
 async fn send(attempt: Arc<Attempt>, request: Request<WasiBody>, options: RequestOptions) -> Answer {
@@ -67,12 +73,22 @@ async fn send(attempt: Arc<Attempt>, request: Request<WasiBody>, options: Reques
     let mut recorder = Recorder::begin(attempt.clone(), request.method().as_str(), shown);
     let (mut head, body) = request.into_parts();
     // Made first: when it is dropped with a failure, the guest can still write the rest of it.
-    let body = SendBody::guest(body, recorder.sent_bytes());
+    let mut body = SendBody::guest(body, recorder.sent_bytes());
     let sent = async {
         let egress = way_out(&attempt)?;
         head.method = method(head.method.as_str())?;
-        head.uri = target?.uri;
+        check(&head.headers)?;
+        let target = target?;
+        attempt.grants.inject(&target, &mut head.headers)?;
+        head.uri = target.uri;
         let permit = attempt.requests.clone().try_acquire_owned().map_err(|_| too_many())?;
+        if is_bodiless(&head.method) {
+            let is_empty = tokio::time::timeout(patience(&attempt, Some(BODY_PATIENCE)), body.is_empty()).await;
+            if !is_empty.unwrap_or(false) {
+                return Err(body_refused(&head.method));
+            }
+            head.headers.remove(http::header::CONTENT_LENGTH);
+        }
         let longest = options
             .connect_timeout
             .unwrap_or(Duration::MAX)
@@ -83,9 +99,13 @@ async fn send(attempt: Arc<Attempt>, request: Request<WasiBody>, options: Reques
     match sent.await {
         Ok((response, permit)) => {
             recorder.head(response.status(), response.headers());
-            let (head, body) = response.into_parts();
+            let hidden = attempt.grants.secrets.hidden();
+            let (mut head, body) = response.into_parts();
+            egress::veil(hidden, &mut head.headers);
             let idle = patience(&attempt, options.between_bytes_timeout);
-            let body = answer_body(Reading { body, recorder, left_bytes: attempt.limits.response.0, idle, permit });
+            let left_bytes = attempt.limits.response.0;
+            let window = hidden.cloned().map(Window::new);
+            let body = answer_body(Reading { attempt, body, recorder, left_bytes, idle, permit, window, last: None });
             Ok((Response::from_parts(head, body), Box::new(async { Ok(()) })))
         }
         Err(failure) => {
@@ -96,17 +116,33 @@ async fn send(attempt: Arc<Attempt>, request: Request<WasiBody>, options: Reques
     }
 }
 
+/// What the guest set, as the other way to HTTP would check it. That names and values have no line breaks was seen when
+/// they were set.
+fn check(headers: &HeaderMap) -> Result<(), SendFailure> {
+    within_bounds(headers.len(), headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum())?;
+    let unfit = headers.iter().find(|(_, value)| value.to_str().ok().and_then(egress::checked).is_none());
+    unfit.map_or(Ok(()), |(name, _)| {
+        let why = "has a control character, or one that is not ASCII: encode it";
+        Err(SendFailure::Invalid(format!("the value of the header {name} {why}")))
+    })
+}
+
 fn too_many() -> SendFailure {
     SendFailure::Invalid("too many calls are out at the same time".to_owned())
 }
 
 /// An answer that is being read. The record is closed when it ends or when the guest lets go of it.
 struct Reading {
+    attempt: Arc<Attempt>,
     body: Incoming,
     recorder: Recorder,
     left_bytes: u64,
     idle: Duration,
     permit: OwnedSemaphorePermit,
+    /// Covers what the guest must not see; none where it may see all.
+    window: Option<Window>,
+    /// What comes after the bytes that the window still held.
+    last: Option<Frame<Bytes>>,
 }
 
 fn answer_body(reading: Reading) -> WasiBody {
@@ -119,34 +155,64 @@ fn answer_body(reading: Reading) -> WasiBody {
 
 async fn next_frame(reading: Option<Reading>) -> Option<(Result<Frame<Bytes>, Error>, Option<Reading>)> {
     let mut reading = reading?;
-    match tokio::time::timeout(reading.idle, reading.body.frame()).await {
-        Ok(None) => {
-            reading.recorder.answered();
-            drop(reading.permit);
-            None
-        }
-        Ok(Some(Ok(frame))) => {
-            let bytes = frame.data_ref().map_or(0, Bytes::len);
-            reading.recorder.received(bytes);
-            match reading.left_bytes.checked_sub(bytes as u64) {
-                Some(left_bytes) => {
-                    reading.left_bytes = left_bytes;
-                    Some((Ok(frame), Some(reading)))
-                }
-                None => {
+    if let Some(last) = reading.last.take() {
+        return Some((Ok(last), Some(reading)));
+    }
+    loop {
+        match tokio::time::timeout(reading.idle, reading.body.frame()).await {
+            Ok(None) => return reading.end(),
+            Ok(Some(Ok(frame))) => {
+                let bytes = frame.data_ref().map_or(0, Bytes::len);
+                reading.recorder.received(bytes);
+                let Some(left_bytes) = reading.left_bytes.checked_sub(bytes as u64) else {
                     reading.recorder.failed("the answer is larger than limits.response allows");
-                    Some((Err(Error::HttpResponseBodySize(None)), None))
+                    return Some((Err(Error::HttpResponseBodySize(None)), None));
+                };
+                reading.left_bytes = left_bytes;
+                if let Some(frame) = reading.covered(frame) {
+                    return Some((Ok(frame), Some(reading)));
                 }
             }
+            Ok(Some(Err(error))) => {
+                reading.recorder.failed(&format!("the answer broke off: {error}"));
+                return Some((Err(Error::HttpResponseIncomplete), None));
+            }
+            Err(_) => {
+                reading.recorder.failed("the answer stopped coming");
+                return Some((Err(Error::ConnectionReadTimeout), None));
+            }
         }
-        Ok(Some(Err(error))) => {
-            reading.recorder.failed(&format!("the answer broke off: {error}"));
-            Some((Err(Error::HttpResponseIncomplete), None))
+    }
+}
+
+impl Reading {
+    /// The frame as the guest may see it; none where all of it has to wait for what follows.
+    fn covered(&mut self, frame: Frame<Bytes>) -> Option<Frame<Bytes>> {
+        let Some(window) = &mut self.window else { return Some(frame) };
+        match frame.into_data() {
+            Ok(bytes) => {
+                let seen = window.feed(&bytes);
+                (!seen.is_empty()).then(|| Frame::data(seen.into()))
+            }
+            Err(frame) => {
+                let mut trailers = frame.into_trailers().ok()?;
+                egress::veil(self.attempt.grants.secrets.hidden(), &mut trailers);
+                let (rest, trailers) = (window.end(), Frame::trailers(trailers));
+                if rest.is_empty() {
+                    return Some(trailers);
+                }
+                self.last = Some(trailers);
+                Some(Frame::data(rest.into()))
+            }
         }
-        Err(_) => {
-            reading.recorder.failed("the answer stopped coming");
-            Some((Err(Error::ConnectionReadTimeout), None))
-        }
+    }
+
+    /// The whole answer came. What was held back leaves now.
+    fn end(mut self) -> Option<(Result<Frame<Bytes>, Error>, Option<Self>)> {
+        let rest = self.window.as_mut().map(Window::end).unwrap_or_default();
+        self.recorder.answered();
+        drop(self.permit);
+        (!rest.is_empty()).then(|| (Ok(Frame::data(rest.into())), None))
     }
 }
 

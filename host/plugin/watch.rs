@@ -1,17 +1,22 @@
 //! The system's word that something changed in the plugins folder.
 
+use std::collections::BTreeSet;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use notify::event::{AccessKind, AccessMode};
 use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
 use tokio::sync::Notify;
 
+use super::sources;
+
 /// Watches one folder. Where the system has no watches left, only looking helps.
 #[derive(Debug)]
 pub(super) struct Watch {
     changed: Arc<Notify>,
+    /// Files elsewhere of which changes are reported too. Nothing else in their folders is.
+    files: Arc<Mutex<BTreeSet<PathBuf>>>,
     watching: Mutex<Watching>,
 }
 
@@ -20,13 +25,15 @@ struct Watching {
     watcher: Option<RecommendedWatcher>,
     /// The folder that is watched: another may lie at its path by now.
     folder: Option<(u64, u64)>,
+    /// The folders of files elsewhere.
+    beside: BTreeSet<PathBuf>,
     is_warned: bool,
 }
 
 impl Watch {
     /// Watches nothing yet.
     pub(super) fn new() -> Self {
-        Self { changed: Arc::default(), watching: Mutex::default() }
+        Self { changed: Arc::default(), files: Arc::default(), watching: Mutex::default() }
     }
 
     /// Waits for a change since the last wait.
@@ -42,7 +49,8 @@ impl Watch {
             return;
         }
         watching.folder = folder;
-        match watch(self.changed.clone(), dir) {
+        watching.beside.clear();
+        match watch(self.changed.clone(), self.files.clone(), dir) {
             Ok(watcher) => watching.watcher = Some(watcher),
             Err(error) => {
                 watching.watcher = None;
@@ -54,10 +62,44 @@ impl Watch {
     }
 }
 
-fn watch(changed: Arc<Notify>, dir: &Path) -> notify::Result<RecommendedWatcher> {
+impl Watch {
+    /// Watches these files too, and no others any more. What cannot be watched now is tried again the next time.
+    pub(super) fn beside(&self, files: BTreeSet<PathBuf>, dir: &Path) {
+        let mut watching = self.watching.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.files.lock().unwrap_or_else(PoisonError::into_inner);
+        if files.is_empty() && known.is_empty() {
+            return;
+        }
+        let wanted = sources::folders(&files, dir);
+        *known = files;
+        drop(known);
+        let Watching { watcher: Some(watcher), beside, .. } = &mut *watching else { return };
+        for folder in beside.difference(&wanted).cloned().collect::<Vec<_>>() {
+            // One that is gone is not watched any more.
+            let _ = watcher.unwatch(&folder);
+            beside.remove(&folder);
+        }
+        for folder in wanted {
+            if !beside.contains(&folder) && watcher.watch(&folder, RecursiveMode::NonRecursive).is_ok() {
+                beside.insert(folder);
+            }
+        }
+    }
+}
+
+fn watch(changed: Arc<Notify>, files: Arc<Mutex<BTreeSet<PathBuf>>>, dir: &Path) -> notify::Result<RecommendedWatcher> {
+    let own = dir.to_path_buf();
+    let is_told = move |path: &PathBuf| {
+        // Mounts of containers change by a link whose name begins with two dots.
+        let is_mount = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b".."));
+        let is_own = path.starts_with(&own);
+        is_own || is_mount || files.lock().unwrap_or_else(PoisonError::into_inner).contains(path)
+    };
     let mut watcher = notify::recommended_watcher(move |event: notify::Result<Event>| {
         // An error is a lost event: look to be sure.
-        if event.map_or(true, |event| is_change(event.kind)) {
+        let is_news =
+            |event: Event| is_change(event.kind) && (event.paths.is_empty() || event.paths.iter().any(&is_told));
+        if event.map_or(true, is_news) {
             changed.notify_one();
         }
     })?;

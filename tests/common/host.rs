@@ -15,6 +15,8 @@ use super::{guests, until};
 #[derive(Default)]
 pub struct Setup {
     config: String,
+    env: Vec<(String, String)>,
+    files: Vec<(String, String)>,
     plugins: Vec<(String, Vec<u8>)>,
 }
 
@@ -23,6 +25,18 @@ impl Setup {
     pub fn config(mut self, toml: &str) -> Self {
         self.config.push_str(toml);
         self.config.push('\n');
+        self
+    }
+
+    /// With that variable in its environment.
+    pub fn env(mut self, name: &str, value: &str) -> Self {
+        self.env.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// With that file in the folder that it works in.
+    pub fn file(mut self, name: &str, text: &str) -> Self {
+        self.files.push((name.to_owned(), text.to_owned()));
         self
     }
 
@@ -49,8 +63,12 @@ impl Setup {
         for (name, content) in &self.plugins {
             std::fs::write(plugins.join(name), content).expect("a new file");
         }
+        for (name, text) in &self.files {
+            std::fs::write(dir.path().join(name), text).expect("a new file");
+        }
         std::fs::write(dir.path().join("windlass.toml"), &self.config).expect("a new file");
         let mut host = Host::unstarted(dir);
+        host.env = self.env;
         host.start().await;
         host
     }
@@ -61,6 +79,7 @@ pub struct Host {
     pub base: String,
     pub client: Client,
     dir: Arc<TempDir>,
+    env: Vec<(String, String)>,
     child: Option<Child>,
     log: Arc<Mutex<Vec<String>>>,
 }
@@ -68,7 +87,7 @@ pub struct Host {
 impl Host {
     fn unstarted(dir: TempDir) -> Self {
         let client = Client::builder().no_proxy().build().expect("a client");
-        Self { base: String::new(), client, dir: Arc::new(dir), child: None, log: Arc::default() }
+        Self { base: String::new(), client, dir: Arc::new(dir), env: Vec::new(), child: None, log: Arc::default() }
     }
 
     /// The folder that the host works in.
@@ -81,10 +100,16 @@ impl Host {
         self.dir().join("plugins")
     }
 
+    /// Writes a file in the folder that it works in, for nobody else to read.
+    pub fn private(&self, name: &str, text: &str) -> PathBuf {
+        private(&self.dir().join(name), text)
+    }
+
     /// A command of the binary, in the host's folder.
     pub fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_windlass"));
         command.args(args).current_dir(self.dir()).env("WINDLASS_SERVER", &self.base);
+        command.envs(self.env.iter().map(|(name, value)| (name, value)));
         command
     }
 
@@ -214,6 +239,16 @@ impl Host {
         })
         .await
     }
+}
+
+/// Writes a file that only its owner can read, in one step.
+pub fn private(path: &Path, text: &str) -> PathBuf {
+    use std::os::unix::fs::PermissionsExt as _;
+    let new = path.with_extension("new");
+    std::fs::write(&new, text).expect("a new file");
+    std::fs::set_permissions(&new, std::fs::Permissions::from_mode(0o600)).expect("our own file");
+    std::fs::rename(&new, path).expect("our own folder");
+    path.to_path_buf()
 }
 
 impl Drop for Host {

@@ -8,7 +8,7 @@ pub mod guests;
 pub mod host;
 
 pub use downstream::{Downstream, Reply, Seen};
-pub use host::{Host, Setup};
+pub use host::{Host, Setup, private};
 pub use serde_json::{Value, json};
 
 use std::time::Duration;

@@ -140,7 +140,7 @@ fn grants(args: &RunArgs) -> anyhow::Result<Result<(String, PluginFile), String>
     }
     for (name, source) in &args.secrets {
         file.config.remove(name);
-        file.secrets.insert(name.clone(), source.clone());
+        file.secrets.insert(name.clone(), source.clone().into());
     }
     Ok(Ok((path.display().to_string(), file)))
 }

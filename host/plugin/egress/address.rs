@@ -2,13 +2,14 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 /// The special ranges of IPv4 (IANA's registry, and what clouds use for themselves). The first that fits counts.
-const SPECIAL_V4: [([u8; 4], u32, &str); 19] = [
+const SPECIAL_V4: [([u8; 4], u32, &str); 23] = [
     ([169, 254, 169, 254], 32, "a metadata address"),
     ([168, 63, 129, 16], 32, "a metadata address"),
     ([100, 100, 100, 200], 32, "a metadata address"),
+    ([192, 0, 0, 192], 32, "a metadata address"),
     ([0, 0, 0, 0], 8, "an unspecified address"),
     ([10, 0, 0, 0], 8, "a private address"),
     ([100, 64, 0, 0], 10, "a shared carrier address"),
@@ -17,8 +18,11 @@ const SPECIAL_V4: [([u8; 4], u32, &str); 19] = [
     ([172, 16, 0, 0], 12, "a private address"),
     ([192, 0, 0, 0], 24, "a protocol address"),
     ([192, 0, 2, 0], 24, "a documentation address"),
+    ([192, 31, 196, 0], 24, "a protocol address"),
+    ([192, 52, 193, 0], 24, "a protocol address"),
     ([192, 88, 99, 0], 24, "a relay address"),
     ([192, 168, 0, 0], 16, "a private address"),
+    ([192, 175, 48, 0], 24, "a protocol address"),
     ([198, 18, 0, 0], 15, "a benchmarking address"),
     ([198, 51, 100, 0], 24, "a documentation address"),
     ([203, 0, 113, 0], 24, "a documentation address"),
@@ -28,15 +32,20 @@ const SPECIAL_V4: [([u8; 4], u32, &str); 19] = [
 ];
 
 /// The special ranges of IPv6 that carry no address of IPv4.
-const SPECIAL_V6: [([u16; 8], u32, &str); 14] = [
+const SPECIAL_V6: [([u16; 8], u32, &str); 18] = [
     ([0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254], 128, "a metadata address"),
     ([0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254], 128, "a metadata address"),
     ([0, 0, 0, 0, 0, 0, 0, 0], 128, "an unspecified address"),
     ([0, 0, 0, 0, 0, 0, 0, 1], 128, "a loopback address"),
     ([0x64, 0xff9b, 1, 0, 0, 0, 0, 0], 48, "a private translation address"),
     ([0x100, 0, 0, 0, 0, 0, 0, 0], 64, "a discard address"),
+    ([0x100, 0, 0, 1, 0, 0, 0, 0], 64, "a dummy address"),
+    // Whoever runs the relay reaches what the address carries, which is not known here.
+    ([0x2001, 0, 0, 0, 0, 0, 0, 0], 32, "a Teredo address"),
     ([0x2001, 0, 0, 0, 0, 0, 0, 0], 23, "a protocol address"),
     ([0x2001, 0xdb8, 0, 0, 0, 0, 0, 0], 32, "a documentation address"),
+    ([0x2620, 0x4f, 0x8000, 0, 0, 0, 0, 0], 48, "a protocol address"),
+    ([0x3ffe, 0, 0, 0, 0, 0, 0, 0], 16, "a reserved address"),
     ([0x3fff, 0, 0, 0, 0, 0, 0, 0], 20, "a documentation address"),
     ([0x5f00, 0, 0, 0, 0, 0, 0, 0], 16, "a segment routing address"),
     ([0xfc00, 0, 0, 0, 0, 0, 0, 0], 7, "a private address"),
@@ -45,26 +54,51 @@ const SPECIAL_V6: [([u16; 8], u32, &str); 14] = [
     ([0xff00, 0, 0, 0, 0, 0, 0, 0], 8, "a multicast address"),
 ];
 
-/// What is special about that address; none where nothing is. An address of IPv6 that carries one of IPv4 is judged by
-/// that one.
+/// What is special about that address; none where nothing is. An address of IPv6 that carries some of IPv4 is judged by
+/// these too.
 pub(super) fn special(address: IpAddr) -> Option<&'static str> {
     match address {
         IpAddr::V4(address) => special_v4(address),
-        IpAddr::V6(address) => match embedded_v4(address) {
-            Some(carried) => special_v4(carried),
-            None => special_v6(address),
+        IpAddr::V6(address) => match carried(address) {
+            Carried::Instead(inside) => special_v4(inside),
+            Carried::Beside(inside) => special_v6(address).or_else(|| inside.into_iter().find_map(special_v4)),
+            Carried::Nothing => special_v6(address),
         },
     }
 }
 
-/// Whether an operator's ranges hold that address, or the one that it carries.
+/// Whether an operator's ranges hold that address: it, or the one of IPv4 that it stands for. One that leads on to
+/// another by some relay is held only where they hold all that is special about it.
 pub(super) fn is_allowed(address: IpAddr, allow_cidrs: &[IpNet]) -> bool {
-    let carried = match address {
-        IpAddr::V4(_) => None,
-        IpAddr::V6(address) => embedded_v4(address).map(IpAddr::V4),
+    let holds = |address: IpAddr| allow_cidrs.iter().any(|range| plain(range).contains(&address));
+    let bears = |inside: Ipv4Addr| special_v4(inside).is_none() || holds(inside.into());
+    match address {
+        IpAddr::V4(_) => holds(address),
+        IpAddr::V6(outside) => match carried(outside) {
+            Carried::Instead(inside) => holds(inside.into()),
+            Carried::Beside(inside) => {
+                (special_v6(outside).is_none() || holds(address)) && inside.into_iter().all(bears)
+            }
+            Carried::Nothing => holds(address),
+        },
+    }
+}
+
+/// Whether what goes to that address stays where the operator says that it may: on this machine, or in these ranges.
+pub(super) fn is_inside(address: IpAddr, allow_cidrs: &[IpNet]) -> bool {
+    address.to_canonical().is_loopback() || is_allowed(address, allow_cidrs)
+}
+
+/// A range of mapped addresses is one of IPv4.
+fn plain(range: &IpNet) -> IpNet {
+    let mapped = |range: &Ipv6Net| {
+        let address = range.addr().to_ipv4_mapped()?;
+        Ipv4Net::new(address, range.prefix_len().checked_sub(96)?).ok()
     };
-    let holds = |address: &IpAddr| allow_cidrs.iter().any(|range| range.contains(address));
-    holds(&address) || carried.as_ref().is_some_and(holds)
+    match range {
+        IpNet::V6(v6) => mapped(v6).map_or(*range, IpNet::V4),
+        IpNet::V4(_) => *range,
+    }
 }
 
 fn special_v4(address: Ipv4Addr) -> Option<&'static str> {
@@ -81,17 +115,31 @@ fn special_v6(address: Ipv6Addr) -> Option<&'static str> {
     known.or_else(|| (bits >> 125 != 0b001).then_some("a reserved address"))
 }
 
-/// The address of IPv4 inside: mapped, translated, compatible, NAT64, 6to4, ISATAP.
-fn embedded_v4(address: Ipv6Addr) -> Option<Ipv4Addr> {
+/// What an address of IPv6 carries of IPv4.
+enum Carried {
+    /// It is nothing but another spelling of this one.
+    Instead(Ipv4Addr),
+    /// It may lead on to one of these.
+    Beside([Ipv4Addr; 2]),
+    /// Nothing.
+    Nothing,
+}
+
+/// Mapped, translated, compatible and NAT64; 6to4, ISATAP, Teredo, and NAT64 under a prefix of somebody's own, where the
+/// address lies around the octet in the middle or at the end (RFC 6052).
+fn carried(address: Ipv6Addr) -> Carried {
     let [a, b, c, d, e, f, g, h] = address.segments();
-    let low = Ipv4Addr::from_bits((u32::from(g) << 16) | u32::from(h));
+    let v4 = |high: u16, low: u16| Ipv4Addr::from_bits((u32::from(high) << 16) | u32::from(low));
+    let last = v4(g, h);
     match (a, b, c, d, e, f) {
         // :: and ::1 are addresses of their own.
-        (0, 0, 0, 0, 0, 0) if low.to_bits() > 1 => Some(low),
-        (0, 0, 0, 0, 0, 0xffff) | (0, 0, 0, 0, 0xffff, 0) | (0x64, 0xff9b, 0, 0, 0, 0) => Some(low),
-        (0x2002, ..) => Some(Ipv4Addr::from_bits((u32::from(b) << 16) | u32::from(c))),
-        (_, _, _, _, 0 | 0x200, 0x5efe) => Some(low),
-        _ => None,
+        (0, 0, 0, 0, 0, 0) if last.to_bits() > 1 => Carried::Instead(last),
+        (0, 0, 0, 0, 0, 0xffff) | (0, 0, 0, 0, 0xffff, 0) | (0x64, 0xff9b, 0, 0, 0, 0) => Carried::Instead(last),
+        (0x64, 0xff9b, 1, ..) => Carried::Beside([v4(d, (e << 8) | (f >> 8)), last]),
+        (0x2001, 0, ..) => Carried::Beside([v4(c, d), v4(!g, !h)]),
+        (0x2002, ..) => Carried::Beside([v4(b, c), v4(b, c)]),
+        (_, _, _, _, 0 | 0x200, 0x5efe) => Carried::Beside([last, last]),
+        _ => Carried::Nothing,
     }
 }
 
@@ -159,6 +207,21 @@ mod tests {
             "4000::1",
             "2a00::5efe:10.0.0.1",
             "2a00::200:5efe:127.0.0.1",
+            "::ffff:169.254.169.254",
+            "64:ff9b:1:a00:0:100::",
+            "64:ff9b:1::8.8.8.8",
+            "100:0:0:1::1",
+            "2001:0:808:808::1",
+            "2001:0:0808:0808:0:0:f5ff:fffe",
+            "2001:2::1",
+            "2001:10::1",
+            "2001:20::1",
+            "2620:4f:8000::1",
+            "3ffe::1",
+            "192.31.196.1",
+            "192.52.193.1",
+            "192.175.48.1",
+            "100.100.100.200",
         ] {
             assert!(kind(text).is_some(), "{text} counts as public");
         }
@@ -195,11 +258,35 @@ mod tests {
 
     #[test]
     fn ranges_of_the_operator_hold_carried_addresses() {
-        let ranges = ["10.0.0.0/8".parse().unwrap(), "fd00::/8".parse().unwrap()];
-        for (text, allowed) in
-            [("10.1.2.3", true), ("::ffff:10.1.2.3", true), ("fd12::1", true), ("192.168.0.1", false), ("::1", false)]
-        {
+        let ranges = ["10.0.0.0/8", "fd00::/8", "64:ff9b:1::/48", "::ffff:192.168.7.0/120", "2001::/32"];
+        let ranges = ranges.map(|range| range.parse().unwrap());
+        for (text, allowed) in [
+            ("10.1.2.3", true),
+            ("::ffff:10.1.2.3", true),
+            ("64:ff9b::10.1.2.3", true),
+            ("64:ff9b::192.168.0.1", false),
+            ("2002:a01:203::1", true),
+            ("2002:c0a8:1::1", false),
+            ("192.168.7.9", true),
+            ("192.168.8.9", false),
+            ("fd12::1", true),
+            ("192.168.0.1", false),
+            ("::1", false),
+            // The operator's own translator, and what lies behind it.
+            ("64:ff9b:1:808:8:800:808:808", true),
+            ("64:ff9b:1:a00:0:100:808:808", true),
+            ("64:ff9b:1:808:8:800:a9fe:a9fe", false),
+            ("2001:0:808:808::f7f7:f7f7", true),
+            ("2001:0:808:808::5601:5601", false),
+        ] {
             assert_eq!(is_allowed(text.parse().unwrap(), &ranges), allowed, "{text}");
+        }
+    }
+
+    #[test]
+    fn loopback_is_inside_in_every_spelling() {
+        for (text, inside) in [("127.0.0.9", true), ("::1", true), ("::ffff:127.0.0.1", true), ("10.0.0.1", false)] {
+            assert_eq!(is_inside(text.parse().unwrap(), &[]), inside, "{text}");
         }
     }
 }

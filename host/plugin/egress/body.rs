@@ -33,6 +33,21 @@ impl SendBody {
     }
 }
 
+impl SendBody {
+    /// Waits until it is known whether anything stands in it. Where nothing does, it has ended for good.
+    pub(in crate::plugin) async fn is_empty(&mut self) -> bool {
+        let Source::Guest(Some(body)) = &mut self.source else { return true };
+        while let Some(frame) = body.frame().await {
+            match frame {
+                Ok(frame) if frame.data_ref().is_none_or(Bytes::is_empty) => {}
+                _ => return false,
+            }
+        }
+        self.source = Source::Whole(None);
+        true
+    }
+}
+
 impl Body for SendBody {
     type Data = Bytes;
     type Error = wasmtime_wasi_http::Error;

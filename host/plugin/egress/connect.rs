@@ -1,6 +1,5 @@
 //! From a host to a connection: resolve, judge every address, dial the one that was judged.
 
-use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -8,23 +7,24 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::Uri;
-use hyper_util::rt::TokioIo;
 use ipnet::IpNet;
 use tokio::net::TcpStream;
 use tokio::runtime::Handle;
-use tokio::sync::Semaphore;
 use tokio_util::task::AbortOnDropHandle;
 use tower_service::Service;
 
+use crate::config::Origin;
+
 use super::address;
 use super::failure::{Denial, Unreachable};
+use super::link::Link;
+use super::proxy::Tunnel;
+use super::resolve::Resolver;
 
 /// How long one address may take to answer before the next is tried.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How many addresses of a name are tried.
-const ADDRESSES_MAX: usize = 8;
-/// Look-ups at once, per plugin: each holds a thread, however long the name server takes.
-const LOOKUPS_MAX: usize = 16;
+pub(super) const ADDRESSES_MAX: usize = 8;
 
 /// Why there is no connection.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -40,28 +40,31 @@ pub(super) enum ConnectError {
 /// Opens connections for one plugin. Origins are judged before: what comes here is granted.
 #[derive(Clone, Debug)]
 pub(super) struct Connector {
-    allow_cidrs: Arc<[IpNet]>,
-    lookups: Arc<Semaphore>,
+    /// The special ranges that names may resolve to.
+    pub(super) allow_cidrs: Arc<[IpNet]>,
+    /// Where names are looked up.
+    pub(super) resolver: Resolver,
+    /// What all connections go through.
+    pub(super) proxy: Option<Arc<Tunnel>>,
+    /// The origins that are only called where they are inside, as what the host adds to their requests is for nobody
+    /// else to read.
+    pub(super) inside_only: Arc<[Origin]>,
+    /// The file that says so.
+    pub(super) file: Arc<str>,
     /// Where connections are made and kept going, whoever asks for one; none: where they are asked for.
-    serving: Option<Handle>,
+    pub(super) serving: Option<Handle>,
 }
 
 impl Connector {
-    /// A connector that lets names resolve to those special ranges.
-    pub(super) fn new(allow_cidrs: Arc<[IpNet]>) -> Self {
-        Self { allow_cidrs, lookups: Arc::new(Semaphore::new(LOOKUPS_MAX)), serving: None }
-    }
-
-    /// The same, with connections that belong to that runtime.
-    pub(super) fn on(self, serving: Handle) -> Self {
-        Self { serving: Some(serving), ..self }
-    }
-
-    async fn connect(self, uri: Uri) -> Result<TokioIo<TcpStream>, ConnectError> {
+    async fn connect(self, uri: Uri) -> Result<Link, ConnectError> {
         let host = uri.host().unwrap_or_default();
-        let port = uri.port_u16().unwrap_or(if uri.scheme_str() == Some("https") { 443 } else { 80 });
-        let addresses = self.addresses(host, port).await?;
-        dial(host, &addresses).await
+        let is_tls = uri.scheme_str() == Some("https");
+        let port = uri.port_u16().unwrap_or(if is_tls { 443 } else { 80 });
+        let mut addresses = self.addresses(host, port).await?;
+        if !is_tls && self.is_inside_only(&uri) {
+            addresses = self.inside(host, addresses)?;
+        }
+        self.dial(host, &addresses).await
     }
 
     /// The addresses that may be dialled for that host. A literal and `localhost` were granted as such.
@@ -73,21 +76,10 @@ impl Connector {
         if let Ok(address) = host.trim_matches(['[', ']']).parse::<IpAddr>() {
             return Ok(vec![SocketAddr::new(address, port)]);
         }
-        let found = self.resolve(host.to_owned(), port).await.map_err(|error| {
+        let found = self.resolver.addresses(host, port).await.map_err(|error| {
             ConnectError::Unreachable(Unreachable::Name, format!("{host} cannot be resolved: {error}"))
         })?;
         self.judge(host, found)
-    }
-
-    /// A look-up cannot be called off, so that it keeps its permit to its end, also when nobody waits any more.
-    async fn resolve(&self, host: String, port: u16) -> io::Result<Vec<SocketAddr>> {
-        let permit = self.lookups.clone().acquire_owned().await.map_err(io::Error::other)?;
-        let lookup = tokio::spawn(async move {
-            let found = tokio::net::lookup_host((host.as_str(), port)).await.map(Iterator::collect);
-            drop(permit);
-            found
-        });
-        lookup.await.map_err(io::Error::other)?
     }
 
     /// Keeps the addresses that a name may have.
@@ -99,49 +91,79 @@ impl Connector {
         let first = found.iter().find_map(|address| Some((address.ip(), refused(address)?)));
         let kept: Vec<_> = found.iter().copied().filter(|address| refused(address).is_none()).collect();
         match first {
-            Some((address, what)) if kept.is_empty() => Err(ConnectError::Denied(denial(host, address, what))),
+            Some((address, what)) if kept.is_empty() => Err(ConnectError::Denied(self.denial(host, address, what))),
             None if kept.is_empty() => {
                 Err(ConnectError::Unreachable(Unreachable::Name, format!("{host} has no address")))
             }
             _ => Ok(kept),
         }
     }
-}
 
-fn denial(host: &str, address: IpAddr, what: &str) -> Denial {
-    let bits = if address.is_ipv4() { 32 } else { 128 };
-    Denial {
-        told: format!("{host} resolves to {what}, which is out of bounds"),
-        remedy: format!(
-            "{host} resolves to {address}, {what}: if that is right, add \"{address}/{bits}\" to allow_cidrs under \
-             [network] in windlass.toml"
-        ),
-    }
-}
-
-async fn dial(host: &str, addresses: &[SocketAddr]) -> Result<TokioIo<TcpStream>, ConnectError> {
-    let mut failure = (Unreachable::Refused, format!("{host} has no address"));
-    for address in addresses.iter().take(ADDRESSES_MAX) {
-        match tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect(address)).await {
-            Ok(Ok(stream)) => {
-                // Without it small requests wait for the acknowledgement of the one before.
-                let _ = stream.set_nodelay(true);
-                return Ok(TokioIo::new(stream));
-            }
-            Ok(Err(error)) => {
-                failure = (Unreachable::Refused, format!("cannot connect to {host} at {address}: {error}"));
-            }
-            Err(_) => {
-                let message = format!("cannot connect to {host} at {address}: no answer within {CONNECT_TIMEOUT:?}");
-                failure = (Unreachable::TimedOut, message);
-            }
+    fn denial(&self, host: &str, address: IpAddr, what: &str) -> Denial {
+        let bits = if address.is_ipv4() { 32 } else { 128 };
+        let ranges = self.allow_cidrs.iter().map(ToString::to_string).chain([format!("{address}/{bits}")]);
+        let ranges = ranges.map(|range| format!("\"{range}\"")).collect::<Vec<_>>().join(", ");
+        Denial {
+            told: format!("{host} resolves to {what}, which is out of bounds"),
+            remedy: format!(
+                "{host} resolves to {address}, {what}: if that is right, add \"{address}/{bits}\" to allow_cidrs under \
+                 [network] in windlass.toml: allow_cidrs = [{ranges}]"
+            ),
         }
     }
-    Err(ConnectError::Unreachable(failure.0, failure.1))
+
+    fn is_inside_only(&self, uri: &Uri) -> bool {
+        let origin = || Origin::of(&uri.to_string().parse().ok()?).ok();
+        !self.inside_only.is_empty() && origin().is_some_and(|origin| self.inside_only.contains(&origin))
+    }
+
+    fn inside(&self, host: &str, addresses: Vec<SocketAddr>) -> Result<Vec<SocketAddr>, ConnectError> {
+        let is_inside = |address: &SocketAddr| address::is_inside(address.ip(), &self.allow_cidrs);
+        let kept: Vec<_> = addresses.into_iter().filter(is_inside).collect();
+        if !kept.is_empty() {
+            return Ok(kept);
+        }
+        let told = format!("what the host adds to requests for {host} does not go over plain http");
+        let remedy = format!(
+            "{told}: grant its https origin, or add plain_http = true to inject in {} where everybody on the way may \
+             read it",
+            self.file
+        );
+        Err(ConnectError::Denied(Denial { told, remedy }))
+    }
+
+    async fn dial(&self, host: &str, addresses: &[SocketAddr]) -> Result<Link, ConnectError> {
+        let mut failure = ConnectError::Unreachable(Unreachable::Name, format!("{host} has no address"));
+        for address in addresses.iter().take(ADDRESSES_MAX) {
+            let made = match &self.proxy {
+                Some(proxy) => proxy.open(&self.resolver, *address).await,
+                None => direct(host, *address).await,
+            };
+            match made {
+                Ok(stream) => return Ok(Link::new(stream)),
+                Err(error) => failure = error,
+            }
+        }
+        Err(failure)
+    }
+}
+
+async fn direct(host: &str, address: SocketAddr) -> Result<TcpStream, ConnectError> {
+    match tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect(address)).await {
+        Ok(Ok(stream)) => Ok(stream),
+        Ok(Err(error)) => {
+            let message = format!("cannot connect to {host} at {address}: {error}");
+            Err(ConnectError::Unreachable(Unreachable::Refused, message))
+        }
+        Err(_) => {
+            let message = format!("cannot connect to {host} at {address}: no answer within {CONNECT_TIMEOUT:?}");
+            Err(ConnectError::Unreachable(Unreachable::TimedOut, message))
+        }
+    }
 }
 
 impl Service<Uri> for Connector {
-    type Response = TokioIo<TcpStream>;
+    type Response = Link;
     type Error = ConnectError;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
 
@@ -161,36 +183,4 @@ impl Service<Uri> for Connector {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn judge(addresses: &[&str], allowed: &[&str]) -> Result<Vec<SocketAddr>, ConnectError> {
-        let ranges: Vec<IpNet> = allowed.iter().map(|range| range.parse().unwrap()).collect();
-        let found = addresses.iter().map(|address| SocketAddr::new(address.parse().unwrap(), 80)).collect();
-        Connector::new(ranges.into()).judge("db.example.com", found)
-    }
-
-    #[test]
-    fn a_name_may_not_have_a_special_address() {
-        let Err(ConnectError::Denied(denial)) = judge(&["10.0.0.7"], &[]) else { panic!("not denied") };
-        assert!(denial.remedy.contains(r#"add "10.0.0.7/32" to allow_cidrs"#));
-        assert!(!denial.told.contains("10.0.0.7"), "the guest need not know the address");
-        assert!(judge(&["10.0.0.7"], &["10.0.0.0/24"]).is_ok());
-        assert!(judge(&["10.0.1.7"], &["10.0.0.0/24"]).is_err());
-    }
-
-    #[test]
-    fn of_several_addresses_only_the_public_ones_are_dialled() {
-        let kept = judge(&["169.254.169.254", "8.8.8.8", "::ffff:127.0.0.1"], &[]).unwrap();
-        assert_eq!(kept, ["8.8.8.8:80".parse().unwrap()]);
-    }
-
-    #[tokio::test]
-    async fn literals_and_localhost_are_not_resolved() {
-        let connector = Connector::new(Arc::new([]));
-        let literal = connector.addresses("[::1]", 8080).await.unwrap();
-        assert_eq!(literal, ["[::1]:8080".parse().unwrap()]);
-        let localhost = connector.addresses("localhost", 81).await.unwrap();
-        assert!(localhost.iter().all(|address| address.ip().is_loopback()));
-    }
-}
+mod tests;

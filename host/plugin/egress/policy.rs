@@ -8,32 +8,46 @@ use crate::config::Origin;
 use super::failure::{Denial, SendFailure};
 use super::{Grants, record};
 
+/// The longest URL.
+const URL_BYTES_MAX: usize = 16 << 10;
+/// How many granted origins a remedy repeats.
+const ORIGINS_TOLD_MAX: usize = 8;
+
 /// A URL that may be called.
 #[derive(Clone, Debug)]
 pub(in crate::plugin) struct Target {
     /// As it is requested, with the host in its one spelling: what is judged is what is dialled.
     pub(in crate::plugin) uri: Uri,
+    /// Its origin, which is granted.
+    pub(super) origin: Origin,
 }
 
 impl Grants {
     /// Reads a URL and checks that its origin is granted. Also answers how the URL is to be recorded.
     pub(in crate::plugin) fn admit(&self, text: &str) -> (String, Result<Target, SendFailure>) {
-        let url = match Url::parse(text) {
-            Ok(url) => url,
-            Err(error) => {
-                let refusal = SendFailure::Invalid(format!("the URL is malformed: {error}"));
-                return ("(malformed)".to_owned(), Err(refusal));
-            }
-        };
-        let shown = self.secrets.mask(&record::masked(&url)).into_owned();
-        let target = self.target(&url);
-        (shown, target)
+        let malformed = |why: String| ("(malformed)".to_owned(), Err(SendFailure::Invalid(why)));
+        // The parser would take line breaks out and mend the rest: a guest that sends them is mistaken, or up to something.
+        if let Some(odd) = text.chars().find(|next| next.is_control() || next.is_whitespace() || *next == '\\') {
+            return malformed(format!("the URL is malformed: it has the character {odd:?}"));
+        }
+        if text.len() > URL_BYTES_MAX {
+            return malformed(format!("the URL is longer than {URL_BYTES_MAX} bytes"));
+        }
+        match Url::parse(text) {
+            Ok(url) => (record::shown(&url, &self.secrets), self.target(&url)),
+            Err(error) => malformed(format!("the URL is malformed: {error}")),
+        }
     }
 
     fn target(&self, url: &Url) -> Result<Target, SendFailure> {
         if !url.username().is_empty() || url.password().is_some() {
             let why = "the URL carries user information: send an Authorization header instead";
             return Err(SendFailure::Invalid(why.to_owned()));
+        }
+        if url.fragment().is_some() {
+            return Err(SendFailure::Invalid(
+                "the URL carries a fragment, which is never sent: leave it out".to_owned(),
+            ));
         }
         let origin = Origin::of(url).map_err(|why| SendFailure::Invalid(format!("the URL cannot be called: {why}")))?;
         if !self.origins.contains(&origin) {
@@ -42,16 +56,27 @@ impl Grants {
         let query = url.query().map(|query| format!("?{query}")).unwrap_or_default();
         let uri = format!("{origin}{}{query}", url.path());
         match uri.parse() {
-            Ok(uri) => Ok(Target { uri }),
+            Ok(uri) => Ok(Target { uri, origin }),
             Err(error) => Err(SendFailure::Invalid(format!("the URL is malformed: {error}"))),
         }
     }
 
+    /// The line to write, whole: with what is granted already.
     fn denial(&self, origin: &Origin) -> Denial {
         let file = &self.file;
+        let known = if self.origins.len() > ORIGINS_TOLD_MAX { &[] } else { &self.origins[..] };
+        let line = known.iter().chain([origin]).map(|origin| format!("\"{origin}\"")).collect::<Vec<_>>().join(", ");
+        let line = if known.len() < self.origins.len() { format!("…, {line}") } else { line };
+        let differs = self.origins.iter().find(|granted| granted.host == origin.host).map(|granted| {
+            let what = if granted.tls == origin.tls { "the port differs" } else { "the scheme differs" };
+            format!(" ({granted} is granted: {what})")
+        });
         Denial {
             told: format!("the origin {origin} is not granted to this plugin"),
-            remedy: format!("the plugin asked for {origin}: add \"{origin}\" to origins in {file}"),
+            remedy: format!(
+                "the plugin asked for {origin}{}: add \"{origin}\" to origins in {file}: origins = [{line}]",
+                differs.unwrap_or_default()
+            ),
         }
     }
 }
@@ -65,7 +90,8 @@ mod tests {
 
     fn grants(origins: &[&str]) -> Grants {
         let origins = origins.iter().map(|origin| origin.parse().unwrap()).collect();
-        Grants::new("plugins/stripe.toml".to_owned(), &PluginFile { origins, ..PluginFile::default() }, Arc::default())
+        let file = PluginFile { origins, ..PluginFile::default() };
+        Grants::new("plugins/stripe.toml".to_owned(), &file, Arc::default()).unwrap()
     }
 
     #[test]
@@ -78,6 +104,14 @@ mod tests {
             "http://127.0.0.1:8080",
             "http://0x7f000001:8080/",
             "http://LOCALHOST:9000/",
+            "http://127.1:8080/",
+            "http://0177.0.0.1:8080/",
+            "http://2130706433:8080/",
+            "http://127.0.0.1.:8080/",
+            "http://１２７.０.０.１:8080/",
+            "http://127%2e0.0.1:8080/",
+            "http://[::ffff:127.0.0.1]:8080/",
+            "HTTPS://api.example.com/",
         ] {
             assert!(grants.admit(text).1.is_ok(), "{text}");
         }
@@ -89,7 +123,9 @@ mod tests {
             "https://api.example.com.evil.net/",
             "http://127.0.0.2:8080/",
             "http://[::1]:8080/",
-            "http://[::ffff:127.0.0.1]:8080/",
+            "http://[::127.0.0.1]:8080/",
+            "http://[64:ff9b::127.0.0.1]:8080/",
+            "http://a.localhost:9000/",
             "http://localhost:8080/",
             "http://127.0.0.1:9000/",
         ] {
@@ -101,7 +137,23 @@ mod tests {
     #[test]
     fn what_cannot_be_called_is_invalid() {
         let grants = grants(&["https://api.example.com"]);
-        for text in ["", "api.example.com", "ftp://api.example.com/", "https://u:p@api.example.com/", "https://"] {
+        for text in [
+            "",
+            "api.example.com",
+            "ftp://api.example.com/",
+            "https://u:p@api.example.com/",
+            "https://",
+            "https://api.example.com/#x",
+            "https://api.example.com/a b",
+            "https://api.example.com/\r\nHost: x",
+            " https://api.example.com/",
+            "https://api.example.com\\@evil.net/",
+            "https://api.example.com:0/",
+            "https://[fe80::1%25eth0]/",
+            "https://api..example.com/",
+            "https://0.0.0.0/",
+            "https://@api.example.com:x/",
+        ] {
             let (_, refusal) = grants.admit(text);
             assert!(matches!(refusal, Err(SendFailure::Invalid(_))), "{text} gave {refusal:?}");
         }
@@ -113,11 +165,24 @@ mod tests {
         let Err(SendFailure::Denied(denial)) = refusal else { panic!("not denied") };
         assert!(denial.remedy.contains(r#"add "https://api.example.com" to origins in plugins/stripe.toml"#));
         assert!(!denial.told.contains("toml"));
+        let granted = grants(&["https://api.example.com", "http://localhost:9000"]);
+        for (url, told) in [
+            ("http://api.example.com/", "https://api.example.com is granted: the scheme differs"),
+            ("https://api.example.com:8443/", "https://api.example.com is granted: the port differs"),
+            (
+                "https://b.example/",
+                r#"origins = ["https://api.example.com", "http://localhost:9000", "https://b.example"]"#,
+            ),
+        ] {
+            let (_, refusal) = granted.admit(url);
+            let Err(SendFailure::Denied(denial)) = refusal else { panic!("not denied") };
+            assert!(denial.remedy.contains(told), "{}", denial.remedy);
+        }
     }
 
     #[test]
     fn the_host_is_dialled_in_the_spelling_that_was_judged() {
-        let (_, target) = grants(&["http://127.0.0.1:81"]).admit("http://2130706433:81/a%20b?c=d#e");
+        let (_, target) = grants(&["http://127.0.0.1:81"]).admit("http://2130706433:81/a%20b?c=d");
         assert_eq!(target.unwrap().uri.to_string(), "http://127.0.0.1:81/a%20b?c=d");
     }
 }

@@ -11,7 +11,7 @@ use crate::clock::{Stopwatch, UnixMs};
 use crate::job::Exchange;
 
 use super::super::attempt::Attempt;
-use super::super::text;
+use super::super::secrets::Secrets;
 use super::retry_after;
 
 /// The longest URL and the longest error that is recorded.
@@ -35,7 +35,7 @@ impl Recorder {
     /// Starts the record of a call.
     pub(in crate::plugin) fn begin(attempt: Arc<Attempt>, method: &str, shown_url: String) -> Self {
         let exchange = Exchange {
-            method: text::line(method, METHOD_BYTES_MAX),
+            method: attempt.grants.secrets.line(method, METHOD_BYTES_MAX),
             url: shown_url,
             status: None,
             retry_after_ms: None,
@@ -80,7 +80,7 @@ impl Recorder {
 
     fn close(&mut self, error: Option<&str>) {
         self.is_over = true;
-        self.exchange.error = error.map(|why| text::line(&self.attempt.grants.secrets.mask(why), TEXT_BYTES_MAX));
+        self.exchange.error = error.map(|why| self.attempt.grants.secrets.line(why, TEXT_BYTES_MAX));
         self.exchange.total_us = self.elapsed_us();
         self.exchange.sent_bytes = self.sent_bytes.load(Ordering::Relaxed);
         self.attempt.ledger().exchanged(self.exchange.clone());
@@ -104,11 +104,16 @@ impl Drop for Recorder {
     }
 }
 
+/// A URL as it is recorded: without the secrets that are known, and with nothing where others usually are.
+pub(super) fn shown(url: &Url, secrets: &Secrets) -> String {
+    secrets.line(&masked(url), TEXT_BYTES_MAX)
+}
+
 /// A URL without user information and without the values of its query: both carry secrets.
-pub(super) fn masked(url: &Url) -> String {
+fn masked(url: &Url) -> String {
     let has_user = !url.username().is_empty() || url.password().is_some();
     if !has_user && url.query().is_none() && url.fragment().is_none() {
-        return text::line(url.as_str(), TEXT_BYTES_MAX);
+        return url.as_str().to_owned();
     }
     let mut shown = url.clone();
     // Both fail only for URLs that can have none.
@@ -121,7 +126,7 @@ pub(super) fn masked(url: &Url) -> String {
         masked.join("&")
     });
     shown.set_query(query.as_deref());
-    text::line(shown.as_str(), TEXT_BYTES_MAX)
+    shown.into()
 }
 
 #[cfg(test)]

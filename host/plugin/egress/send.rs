@@ -10,7 +10,7 @@ use hyper_util::client::legacy::connect::capture_connection;
 
 use super::connect::ConnectError;
 use super::failure::{SendFailure, Unreachable, cause, chain};
-use super::{Egress, Recorder, SendBody};
+use super::{Egress, Recorder, SendBody, link};
 
 impl Egress {
     /// Sends a request and waits so long for the head of the answer.
@@ -21,7 +21,12 @@ impl Egress {
     ) -> Result<Response<Incoming>, SendFailure> {
         let connection = capture_connection(&mut request);
         match tokio::time::timeout(patience, self.client().request(request)).await {
-            Ok(Ok(response)) => Ok(response),
+            Ok(Ok(response)) => {
+                if let Some(connected) = connection.connection_metadata().as_ref() {
+                    link::retire(connected);
+                }
+                Ok(response)
+            }
             Ok(Err(error)) => Err(classify(&error)),
             // Once it has a connection, the request may be on its way.
             Err(_) if connection.connection_metadata().is_some() => {
@@ -60,6 +65,17 @@ pub(in crate::plugin) async fn read(
     Ok(whole)
 }
 
+/// What stands in the way of a safe connection.
+fn no_tls(error: &Error) -> String {
+    match cause::<rustls::Error>(error) {
+        Some(rustls::Error::InvalidCertificate(why)) => {
+            format!("no TLS connection: the certificate of the server is not valid: {why}")
+        }
+        Some(rustls::Error::AlertReceived(alert)) => format!("no TLS connection: the server refused it: {alert:?}"),
+        _ => format!("no TLS connection: {}", chain(error)),
+    }
+}
+
 /// Only what certainly happened before the first byte of the request counts as unreachable.
 fn classify(error: &Error) -> SendFailure {
     if let Some(error) = cause::<ConnectError>(error) {
@@ -69,7 +85,7 @@ fn classify(error: &Error) -> SendFailure {
         };
     }
     if error.is_connect() {
-        return SendFailure::Unreachable(Unreachable::Tls, format!("no safe connection: {}", chain(error)));
+        return SendFailure::Unreachable(Unreachable::Tls, no_tls(error));
     }
     // hyper says so only of requests that it hands back untouched.
     if cause::<hyper::Error>(error).is_some_and(hyper::Error::is_canceled) {

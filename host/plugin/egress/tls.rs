@@ -1,54 +1,108 @@
-//! What all plugins' clients share of the outside: the trusted roots and the operator's allowed ranges.
+//! Whom calls trust, and what they show of themselves. Certificates are always verified: nothing turns that off.
 
+use std::path::Path;
 use std::pin::Pin;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::Uri;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use ipnet::IpNet;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore};
-
 use tower_service::Service;
+use zeroize::Zeroizing;
 
-use crate::config::Network;
+use crate::config::Tls;
 
+use super::super::secrets::private_file;
 use super::connect::Connector;
 
 /// How long a connection may take in all. A call that is over may leave one behind that still comes about.
 const TIMEOUT: Duration = Duration::from_secs(30);
+/// The largest file of certificates, and the largest key.
+const FILE_BYTES_MAX: u64 = 1 << 20;
 
-/// The outside as this host knows it.
-#[derive(Debug)]
-pub(in crate::plugin) struct Outside {
-    allow_cidrs: Arc<[IpNet]>,
-    roots: OnceLock<Arc<RootCertStore>>,
+/// What a plugin's file says of TLS, with the files that it names.
+#[derive(Default, PartialEq)]
+pub(super) struct Material {
+    ca: Option<(String, Vec<u8>)>,
+    is_ca_alone: bool,
+    client: Option<(String, Vec<u8>, String, Zeroizing<Vec<u8>>)>,
 }
 
-impl Outside {
-    /// The outside with these settings. The roots are read at the first call.
-    pub(in crate::plugin) fn new(network: &Network) -> Self {
-        Self { allow_cidrs: network.allow_cidrs.as_slice().into(), roots: OnceLock::new() }
+impl Material {
+    /// Reads the files.
+    pub(super) fn read(tls: &Tls) -> Result<Self, String> {
+        let ca = tls.ca.as_ref().map(|path| public_file(path).map(|bytes| (shown(path), bytes)));
+        let ca = ca.transpose().map_err(|why| format!("tls.ca: {why}"))?;
+        let client = match (&tls.cert, &tls.key) {
+            (Some(cert), Some(key)) => {
+                let chain = public_file(cert).map_err(|why| format!("tls.cert: {why}"))?;
+                let secret = private_file(key, FILE_BYTES_MAX).map_err(|why| format!("tls.key: {why}"))?;
+                Some((shown(cert), chain, shown(key), secret))
+            }
+            _ => None,
+        };
+        Ok(Self { ca, is_ca_alone: tls.only_ca, client })
     }
 
-    /// The special ranges that names may resolve to.
-    pub(super) fn allow_cidrs(&self) -> Arc<[IpNet]> {
-        self.allow_cidrs.clone()
+    /// Whether it says nothing of its own.
+    pub(super) fn is_usual(&self) -> bool {
+        self.ca.is_none() && self.client.is_none()
     }
 
-    /// A connector that adds TLS to `connector` where the URL asks for it. Certificates are always verified.
-    pub(super) fn connector(&self, connector: Connector) -> Connections {
-        let roots = self.roots.get_or_init(|| Arc::new(trusted_roots())).clone();
+    /// The client's side of TLS, where `usual` is trusted by default.
+    pub(super) fn config(&self, usual: &Arc<RootCertStore>) -> Result<ClientConfig, String> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let config = ClientConfig::builder_with_provider(provider)
+        let builder = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .expect("ring has ciphers for the default versions")
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        let builder = HttpsConnectorBuilder::new().with_tls_config(config).https_or_http();
-        Connections(builder.enable_http1().enable_http2().wrap_connector(connector))
+            .with_root_certificates(self.roots(usual)?);
+        let Some((cert, chain, key, secret)) = &self.client else { return Ok(builder.with_no_client_auth()) };
+        let chain = certificates(chain).map_err(|why| format!("tls.cert: {cert} {why}"))?;
+        let secret = PrivateKeyDer::from_pem_slice(secret);
+        let secret = secret.map_err(|error| format!("tls.key: {key} holds no private key in PEM: {error}"))?;
+        builder.with_client_auth_cert(chain, secret).map_err(|error| format!("tls.key: {key} and {cert}: {error}"))
     }
+
+    fn roots(&self, usual: &Arc<RootCertStore>) -> Result<Arc<RootCertStore>, String> {
+        let Some((path, bytes)) = &self.ca else { return Ok(usual.clone()) };
+        let mut roots = if self.is_ca_alone { RootCertStore::empty() } else { RootCertStore::clone(usual) };
+        for certificate in certificates(bytes).map_err(|why| format!("tls.ca: {path} {why}"))? {
+            roots.add(certificate).map_err(|error| format!("tls.ca: {path}: {error}"))?;
+        }
+        Ok(Arc::new(roots))
+    }
+}
+
+fn shown(path: &Path) -> String {
+    path.display().to_string()
+}
+
+fn public_file(path: &Path) -> Result<Vec<u8>, String> {
+    let unreadable = |error| format!("cannot read {}: {error}", path.display());
+    let metadata = std::fs::metadata(path).map_err(unreadable)?;
+    if !metadata.is_file() || metadata.len() > FILE_BYTES_MAX {
+        return Err(format!("{} is not a file of at most {FILE_BYTES_MAX} bytes", path.display()));
+    }
+    std::fs::read(path).map_err(unreadable)
+}
+
+fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
+    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
+    match found {
+        Ok(found) if found.is_empty() => Err("holds no certificate in PEM".to_owned()),
+        Ok(found) => Ok(found),
+        Err(error) => Err(format!("is not right: {error}")),
+    }
+}
+
+/// A connector that adds TLS to `connector` where the URL asks for it.
+pub(super) fn connections(config: ClientConfig, connector: Connector) -> Connections {
+    let builder = HttpsConnectorBuilder::new().with_tls_config(config).https_or_http();
+    Connections(builder.enable_http1().enable_http2().wrap_connector(connector))
 }
 
 /// Opens connections, with TLS where the URL asks for it, and gives up on those that do not come about.
@@ -71,7 +125,7 @@ impl Service<Uri> for Connections {
 }
 
 /// The system's roots, so that an operator's own authority counts, and the bundled ones, so that a bare container works.
-fn trusted_roots() -> RootCertStore {
+pub(super) fn trusted_roots() -> RootCertStore {
     let mut roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
     let native = rustls_native_certs::load_native_certs();
     let (added, ignored) = roots.add_parsable_certificates(native.certs);

@@ -1,6 +1,7 @@
 //! A plugin for tests: it does what its payload says, however unwise. `verb` lists what it can do.
 
 mod fetch;
+mod fill;
 mod perform;
 mod probe;
 mod strain;

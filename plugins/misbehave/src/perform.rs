@@ -46,8 +46,8 @@ pub fn perform(verb: Verb, job: &Job) -> Outcome {
         Verb::FailUntil { .. } => return completed(&json!({ "attempt": job.attempt })),
         Verb::Fetch(target) => return completed(&fetch::as_json(fetch::send(target))),
         Verb::FetchOrRetry(target) => return fetch_or_retry(fetch::send(target)),
-        Verb::WasiFetch { url, method, body } => {
-            return completed(&fetch::as_json(wasi_fetch::send(&url, method.as_deref(), body)));
+        Verb::WasiFetch { url, method, body, headers } => {
+            return completed(&fetch::as_json(wasi_fetch::send(&url, method.as_deref(), body, &headers)));
         }
         Verb::Config { name } => return completed(&json!({ "value": config::get(&name) })),
         Verb::Count => return completed(&json!({ "count": CALLS.fetch_add(1, Ordering::Relaxed) + 1 })),

@@ -1,4 +1,4 @@
-//! What the plugin can be told to do: the payload `{"do": VERB, …}`.
+//! What the plugin can be told to do: the payload `{"do": VERB, …}`, its texts filled in as `fill` says.
 //!
 //! A verb with nothing to tell completes with an empty body.
 
@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::fill;
 use crate::windlass::plugin::log::Level;
 use crate::windlass::plugin::types::{Failure, Fault};
 
@@ -57,7 +58,13 @@ pub enum Verb {
     /// The same, but an error is a `try-again` whose code is the error's kind.
     FetchOrRetry(Target),
     /// Makes a request by `wasi:http`, with the results of `fetch`; the kind of its errors is `wasi`.
-    WasiFetch { url: String, method: Option<String>, body: Option<Value> },
+    WasiFetch {
+        url: String,
+        method: Option<String>,
+        body: Option<Value>,
+        #[serde(default)]
+        headers: BTreeMap<String, String>,
+    },
     /// Completes with `{"value": …}`, null where there is none.
     Config { name: String },
     /// Counts its calls in this instance and completes with `{"count": n}`.
@@ -115,14 +122,15 @@ impl From<LevelName> for Level {
 
 /// The verb that the payload names.
 pub fn of_payload(payload: &[u8]) -> Result<Verb, Failure> {
-    read(payload).map_err(|error| {
+    read(payload, fill::fill).map_err(|error| {
         let message = format!("the payload is no verb that this plugin knows: {error}");
         Failure::Reject(Fault { message, code: Some("bad-payload".to_owned()) })
     })
 }
 
-fn read(payload: &[u8]) -> serde_json::Result<Verb> {
+fn read(payload: &[u8], fill: impl Fn(&mut Value)) -> serde_json::Result<Verb> {
     let mut payload: Value = serde_json::from_slice(payload)?;
+    fill(&mut payload);
     if let Some(members) = payload.as_object_mut()
         && members.contains_key("steps")
     {
@@ -154,10 +162,10 @@ mod tests {
             r#"{"do": "print", "stream": "stderr", "text": "x"}"#,
             r#"{"steps": [{"do": "log", "level": "warn", "message": "m"}, {"do": "trap"}]}"#,
         ] {
-            assert!(read(payload.as_bytes()).is_ok(), "{payload}");
+            assert!(read(payload.as_bytes(), |_| {}).is_ok(), "{payload}");
         }
         for payload in [r#"{"do": "fly"}"#, r#"{"do": "sleep", "ms": 1, "s": 2}"#, "{}", "7"] {
-            assert!(read(payload.as_bytes()).is_err(), "{payload}");
+            assert!(read(payload.as_bytes(), |_| {}).is_err(), "{payload}");
         }
     }
 }

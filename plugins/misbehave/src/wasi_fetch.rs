@@ -1,5 +1,6 @@
 //! A request by the standard interface, `wasi:http`.
 
+use std::collections::BTreeMap;
 use std::fmt::Debug;
 
 use serde_json::Value;
@@ -14,8 +15,13 @@ use crate::wasi::io::streams::{InputStream, StreamError};
 const CHUNK_BYTES: usize = 4_096;
 
 /// Sends it.
-pub fn send(url: &str, method: Option<&str>, body: Option<Value>) -> Result<Answer, Trouble> {
-    let request = request(url, method.unwrap_or("GET"))?;
+pub fn send(
+    url: &str,
+    method: Option<&str>,
+    body: Option<Value>,
+    headers: &BTreeMap<String, String>,
+) -> Result<Answer, Trouble> {
+    let request = request(url, method.unwrap_or("GET"), headers)?;
     let outgoing = request.body().map_err(|()| trouble("the request has no body"))?;
     let future = outgoing_handler::handle(request, None).map_err(trouble)?;
     // That nothing takes the body is the consequence of a fault that the answer tells better.
@@ -25,7 +31,7 @@ pub fn send(url: &str, method: Option<&str>, body: Option<Value>) -> Result<Answ
     receive(response.map_err(|()| trouble("the answer was taken before"))?.map_err(trouble)?)
 }
 
-fn request(url: &str, method: &str) -> Result<OutgoingRequest, Trouble> {
+fn request(url: &str, method: &str, headers: &BTreeMap<String, String>) -> Result<OutgoingRequest, Trouble> {
     let (scheme, rest) = url.split_once("://").ok_or_else(|| trouble("the URL has no scheme"))?;
     let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
     let scheme = match scheme {
@@ -33,7 +39,11 @@ fn request(url: &str, method: &str) -> Result<OutgoingRequest, Trouble> {
         "https" => Scheme::Https,
         other => Scheme::Other(other.to_owned()),
     };
-    let request = OutgoingRequest::new(Fields::new());
+    let fields = Fields::new();
+    for (name, value) in headers {
+        fields.append(name, &value.as_bytes().to_vec()).map_err(trouble)?;
+    }
+    let request = OutgoingRequest::new(fields);
     request.set_method(&Method::Other(method.to_owned())).map_err(|()| trouble("the method is refused"))?;
     request.set_scheme(Some(&scheme)).map_err(|()| trouble("the scheme is refused"))?;
     request.set_authority(Some(authority)).map_err(|()| trouble("the authority is refused"))?;

@@ -88,7 +88,7 @@ impl Grants {
             secrets: self
                 .secrets
                 .iter()
-                .map(|(name, value)| (name.clone(), SecretSource::Given(fill(value))))
+                .map(|(name, value)| (name.clone(), SecretSource::Given(fill(value)).into()))
                 .collect(),
             retry: RetryOverride { jitter: self.retry.jitter.or(Some(Jitter::None)), ..self.retry.clone() },
             limits: self.limits.clone(),

@@ -1,0 +1,108 @@
+//! The way through a proxy: a tunnel to the very address that was resolved and judged here.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use zeroize::Zeroizing;
+
+use super::super::text;
+use super::connect::{ADDRESSES_MAX, CONNECT_TIMEOUT, ConnectError};
+use super::failure::Unreachable;
+use super::resolve::Resolver;
+
+/// The largest head of a proxy's answer.
+const HEAD_BYTES_MAX: usize = 8 << 10;
+/// What is told of a proxy's answer.
+const TOLD_BYTES_MAX: usize = 128;
+/// How long the proxy may take to reach the address: it has to connect too.
+const TUNNEL_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A proxy, and what it asks for. It is the operator's: its own address is not judged.
+#[derive(Clone, PartialEq)]
+pub(super) struct Tunnel {
+    pub(super) host: String,
+    pub(super) port: u16,
+    /// `user:password`
+    pub(super) credentials: Option<Zeroizing<String>>,
+}
+
+impl Tunnel {
+    /// A connection that ends at `target`.
+    pub(super) async fn open(&self, resolver: &Resolver, target: SocketAddr) -> Result<TcpStream, ConnectError> {
+        let mut stream = self.dial(resolver).await?;
+        let asked = tokio::time::timeout(TUNNEL_TIMEOUT, self.ask(&mut stream, target)).await;
+        match asked {
+            Ok(Ok(())) => Ok(stream),
+            Ok(Err(error)) => Err(self.failed(Unreachable::Refused, &format!("made no tunnel to {target}: {error}"))),
+            Err(_) => {
+                let why = format!("made no tunnel to {target} within {TUNNEL_TIMEOUT:?}");
+                Err(self.failed(Unreachable::TimedOut, &why))
+            }
+        }
+    }
+
+    async fn dial(&self, resolver: &Resolver) -> Result<TcpStream, ConnectError> {
+        let addresses = resolver.addresses(&self.host, self.port).await;
+        let addresses =
+            addresses.map_err(|error| self.failed(Unreachable::Name, &format!("cannot be resolved: {error}")))?;
+        let mut failure = self.failed(Unreachable::Name, "has no address");
+        for address in addresses.into_iter().take(ADDRESSES_MAX) {
+            match tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect(address)).await {
+                Ok(Ok(stream)) => return Ok(stream),
+                Ok(Err(error)) => failure = self.failed(Unreachable::Refused, &format!("cannot be reached: {error}")),
+                Err(_) => failure = self.failed(Unreachable::TimedOut, "cannot be reached in time"),
+            }
+        }
+        Err(failure)
+    }
+
+    async fn ask(&self, stream: &mut TcpStream, target: SocketAddr) -> io::Result<()> {
+        let mut request = Zeroizing::new(format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n"));
+        if let Some(credentials) = &self.credentials {
+            let encoded = Zeroizing::new(STANDARD.encode(credentials.as_bytes()));
+            request.push_str("Proxy-Authorization: Basic ");
+            request.push_str(&encoded);
+            request.push_str("\r\n");
+        }
+        request.push_str("\r\n");
+        stream.write_all(request.as_bytes()).await?;
+        let head = head(stream).await?;
+        let line = head.split(|byte| *byte == b'\n').next().unwrap_or_default();
+        let told = text::line(&String::from_utf8_lossy(line), TOLD_BYTES_MAX);
+        let status = told.strip_prefix("HTTP/1.").and_then(|rest| rest.get(2..5));
+        match status {
+            Some(status) if status.starts_with('2') => Ok(()),
+            Some(_) => Err(io::Error::other(format!("it answered {told:?}"))),
+            None => Err(io::Error::other(format!("it does not speak HTTP/1.1: {told:?}"))),
+        }
+    }
+
+    fn failed(&self, what: Unreachable, why: &str) -> ConnectError {
+        ConnectError::Unreachable(what, format!("the proxy {}:{} {why}", self.host, self.port))
+    }
+}
+
+/// The head of the answer and not a byte more: what follows is the target's. It is short, and read once a connection.
+async fn head(stream: &mut TcpStream) -> io::Result<Vec<u8>> {
+    let mut head = Vec::with_capacity(256);
+    while !head.ends_with(b"\r\n\r\n") {
+        if head.len() == HEAD_BYTES_MAX {
+            return Err(io::Error::other("its answer is too long"));
+        }
+        head.push(stream.read_u8().await?);
+    }
+    Ok(head)
+}
+
+/// Without the password.
+impl fmt::Debug for Tunnel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Tunnel({}:{})", self.host, self.port)
+    }
+}

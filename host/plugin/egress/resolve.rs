@@ -1,0 +1,62 @@
+//! From a name to addresses.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use tokio::sync::Semaphore;
+
+/// Look-ups at once, per plugin: each holds a thread, however long the name server takes.
+const LOOKUPS_MAX: usize = 16;
+
+/// Whom names are looked up with.
+#[derive(Clone, Debug, Default)]
+pub(super) enum Names {
+    /// The system.
+    #[default]
+    System,
+    /// A test: each look-up has the next answer, and the last one from then on.
+    #[cfg(test)]
+    Scripted(Arc<std::sync::Mutex<Vec<Vec<IpAddr>>>>),
+}
+
+/// Looks names up for one plugin.
+#[derive(Clone, Debug)]
+pub(super) struct Resolver {
+    names: Names,
+    lookups: Arc<Semaphore>,
+}
+
+impl Resolver {
+    /// One that asks there.
+    pub(super) fn new(names: Names) -> Self {
+        Self { names, lookups: Arc::new(Semaphore::new(LOOKUPS_MAX)) }
+    }
+
+    /// The addresses of that host now; a literal is its own address. Nothing is remembered from one time to the next.
+    pub(super) async fn addresses(&self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+        if let Ok(address) = host.trim_matches(['[', ']']).parse::<IpAddr>() {
+            return Ok(vec![SocketAddr::new(address, port)]);
+        }
+        match &self.names {
+            Names::System => self.system(host.to_owned(), port).await,
+            #[cfg(test)]
+            Names::Scripted(answers) => {
+                let mut answers = answers.lock().unwrap();
+                let answer = if answers.len() > 1 { answers.remove(0) } else { answers[0].clone() };
+                Ok(answer.into_iter().map(|address| SocketAddr::new(address, port)).collect())
+            }
+        }
+    }
+
+    /// A look-up cannot be called off, so that it keeps its permit to its end, also when nobody waits any more.
+    async fn system(&self, host: String, port: u16) -> io::Result<Vec<SocketAddr>> {
+        let permit = self.lookups.clone().acquire_owned().await.map_err(io::Error::other)?;
+        let lookup = tokio::spawn(async move {
+            let found = tokio::net::lookup_host((host.as_str(), port)).await.map(Iterator::collect);
+            drop(permit);
+            found
+        });
+        lookup.await.map_err(io::Error::other)?
+    }
+}

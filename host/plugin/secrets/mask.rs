@@ -1,0 +1,154 @@
+//! Finding secrets in bytes: one automaton over all their spellings, made when they are read.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
+use zeroize::Zeroizing;
+
+use super::super::text;
+use super::forms;
+
+/// The longest name in a mask.
+const NAME_BYTES_MAX: usize = 64;
+
+/// Finds the secrets of one plugin.
+pub(in crate::plugin) struct Mask {
+    automaton: AhoCorasick,
+    /// The spellings, in order.
+    patterns: Vec<Zeroizing<String>>,
+    /// Of each spelling what stands in its place.
+    labels: Vec<String>,
+    longest_bytes: usize,
+    /// The bytes with which a spelling begins.
+    is_first: Box<[bool; 256]>,
+}
+
+/// A stretch that is covered by secrets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Span<'a> {
+    pub(super) range: Range<usize>,
+    /// What stands in its place: the name of the longest one.
+    pub(super) label: &'a str,
+    longest_bytes: usize,
+}
+
+impl Mask {
+    /// A mask of these, by name; none where there is nothing to look for.
+    pub(super) fn of(secrets: impl Iterator<Item = (String, Zeroizing<String>)>) -> Option<Self> {
+        let mut by_pattern = BTreeMap::<String, String>::new();
+        for (name, value) in secrets {
+            let label = format!("[{}]", text::line(&name, NAME_BYTES_MAX));
+            for form in forms::of(&value) {
+                by_pattern.entry(form).or_insert_with(|| label.clone());
+            }
+        }
+        let by_pattern = by_pattern.into_iter().map(|(pattern, label)| (Zeroizing::new(pattern), label));
+        let (patterns, labels): (Vec<_>, Vec<_>) = by_pattern.unzip();
+        // Of the kinds the one whose size is bounded by what is looked for, whatever its letters are.
+        let automaton = AhoCorasick::builder()
+            .match_kind(MatchKind::Standard)
+            .kind(Some(AhoCorasickKind::ContiguousNFA))
+            .build(patterns.iter().map(|pattern| pattern.as_bytes()))
+            .expect("secrets have fewer bytes than an automaton can count");
+        let mut is_first = Box::new([false; 256]);
+        patterns.iter().for_each(|pattern| is_first[usize::from(pattern.as_bytes()[0])] = true);
+        let longest_bytes = patterns.iter().map(|pattern| pattern.len()).max()?;
+        Some(Self { automaton, patterns, labels, longest_bytes, is_first })
+    }
+
+    /// The covered stretches, in order, none touching another.
+    pub(super) fn spans(&self, bytes: &[u8]) -> Vec<Span<'_>> {
+        let found = self.automaton.find_overlapping_iter(bytes).map(|found| Span {
+            range: found.range(),
+            label: &self.labels[found.pattern().as_usize()],
+            longest_bytes: found.len(),
+        });
+        let mut found: Vec<_> = found.collect();
+        found.sort_by_key(|span| span.range.start);
+        let mut merged: Vec<Span<'_>> = Vec::new();
+        for span in found {
+            match merged.last_mut() {
+                Some(last) if span.range.start < last.range.end => last.take_in(&span),
+                _ => merged.push(span),
+            }
+        }
+        merged
+    }
+
+    /// The text with the label in place of each covered stretch.
+    pub(super) fn text<'a>(&self, text: &'a str) -> Cow<'a, str> {
+        let masked = self.bytes(text.as_bytes()).map(|bytes| {
+            // Every spelling is text, so that stretches begin and end between characters.
+            String::from_utf8(bytes).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
+        });
+        masked.map_or(Cow::Borrowed(text), Cow::Owned)
+    }
+
+    /// The same for bytes; none where there was nothing to cover.
+    pub(super) fn bytes(&self, bytes: &[u8]) -> Option<Vec<u8>> {
+        let spans = self.spans(bytes);
+        if spans.is_empty() {
+            return None;
+        }
+        let (mut kept, mut from) = (Vec::with_capacity(bytes.len()), 0);
+        for span in spans {
+            kept.extend_from_slice(&bytes[from..span.range.start]);
+            kept.extend_from_slice(span.label.as_bytes());
+            from = span.range.end;
+        }
+        kept.extend_from_slice(&bytes[from..]);
+        Some(kept)
+    }
+
+    /// Covers them in place, so that every length that was told of the bytes stays true.
+    pub(in crate::plugin) fn blot(&self, bytes: &mut [u8]) {
+        let spans: Vec<_> = self.spans(bytes).into_iter().map(|span| (span.range, span.label)).collect();
+        spans.into_iter().for_each(|(range, label)| fill(&mut bytes[range], label));
+    }
+
+    /// Whether there is any.
+    pub(in crate::plugin) fn finds(&self, bytes: &[u8]) -> bool {
+        self.automaton.find(bytes).is_some()
+    }
+
+    /// How much of the end may be the beginning of a spelling.
+    pub(super) fn open_bytes(&self, bytes: &[u8]) -> usize {
+        let most = bytes.len().min(self.longest_bytes - 1);
+        (1..=most).rev().find(|length| self.begins_with(&bytes[bytes.len() - length..])).unwrap_or(0)
+    }
+
+    /// Whether a spelling goes on after these bytes.
+    fn begins_with(&self, start: &[u8]) -> bool {
+        if !self.is_first[usize::from(start[0])] {
+            return false;
+        }
+        let from = self.patterns.partition_point(|pattern| pattern.as_bytes() <= start);
+        self.patterns.get(from).is_some_and(|pattern| pattern.as_bytes().starts_with(start))
+    }
+}
+
+impl<'a> Span<'a> {
+    fn take_in(&mut self, other: &Span<'a>) {
+        self.range.end = self.range.end.max(other.range.end);
+        if other.longest_bytes > self.longest_bytes {
+            (self.longest_bytes, self.label) = (other.longest_bytes, other.label);
+        }
+    }
+}
+
+/// The label as far as there is room for all of it, and stars.
+pub(super) fn fill(covered: &mut [u8], label: &str) {
+    covered.fill(b'*');
+    if let Some(room) = covered.get_mut(..label.len()) {
+        room.copy_from_slice(label.as_bytes());
+    }
+}
+
+/// Says nothing of what it looks for.
+impl std::fmt::Debug for Mask {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Mask").field("patterns", &self.patterns.len()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,119 @@
+//! Masks as they show, and secrets that cannot be had.
+
+use std::os::unix::fs::PermissionsExt as _;
+
+use crate::config::SecretSource;
+use crate::job::LogLevel;
+
+use super::*;
+
+fn secrets(pairs: &[(&str, &str)]) -> Secrets {
+    let value = |text: &str| Value { text: Zeroizing::new(text.to_owned()), is_readable: true };
+    Secrets::of(pairs.iter().map(|(name, secret)| ((*name).to_owned(), value(secret))).collect(), None)
+}
+
+fn read(source: impl Into<Secret>) -> Result<Secrets, String> {
+    let file = PluginFile { secrets: BTreeMap::from([("key".to_owned(), source.into())]), ..PluginFile::default() };
+    Secrets::read(&file, None)
+}
+
+#[test]
+fn the_name_stands_where_the_secret_stood() {
+    let secrets = secrets(&[("short", "abc"), ("token", "s3cret"), ("whole", "s3cret-and-more")]);
+    for (said, kept) in [
+        ("Bearer s3cret", "Bearer [token]"),
+        ("s3cret-and-more s3cret", "[whole] [token]"),
+        ("s3crets3cret", "[token][token]"),
+        ("Basic dXNlcjpzM2NyZXQ=", "Basic dXNlcjp[token]="),
+        ("733363726574", "[token]"),
+        ("abc is no secret", "abc is no secret"),
+        ("", ""),
+    ] {
+        assert_eq!(secrets.mask(said), kept);
+        assert_eq!(secrets.mask_bytes(Bytes::from(said)), kept);
+    }
+    assert_eq!(secrets.mask_bytes(Bytes::from_static(b"\xffs3cret\xfe")), &b"\xff[token]\xfe"[..]);
+    assert_eq!(format!("{secrets:?}"), r#"{"short", "token", "whole"}"#);
+    assert!(!format!("{:?} {:?}", secrets.kept, secrets.hidden).contains("s3c"));
+}
+
+#[test]
+fn secrets_that_overlap_leave_nothing_of_each_other() {
+    let secrets = secrets(&[("one", "abcd-1234"), ("two", "1234-efghij")]);
+    assert_eq!(secrets.mask("x abcd-1234-efghij y"), "x [two] y");
+}
+
+#[test]
+fn no_half_of_a_secret_is_left_at_a_limit() {
+    let secrets = secrets(&[("token", "s3cret-of-the-test")]);
+    for limit in 0..60 {
+        let line = secrets.line("it was s3cret-of-the-test that I said", limit);
+        assert!(!line.contains("s3c") && line.len() <= limit, "{limit}: {line}");
+    }
+    assert_eq!(secrets.line("s3cret-\0of-the-test", 100), "[token]", "cleaning joins it");
+}
+
+#[test]
+fn a_secret_in_pieces_is_masked_over_lines() {
+    let secrets = secrets(&[("token", "s3cret-of-the-test")]);
+    let line = |level, message: &str| LogLine { at_ms: 0, level, message: message.to_owned() };
+    let mut log = vec![
+        line(LogLevel::Info, "it is s3cret-"),
+        line(LogLevel::Stdout, "between"),
+        line(LogLevel::Info, "of-the"),
+        line(LogLevel::Info, "-test. And s3cret-of"),
+    ];
+    secrets.mask_lines(&mut log, false);
+    let said: Vec<_> = log.iter().map(|line| line.message.as_str()).collect();
+    assert_eq!(said, ["it is [token]", "between", "", ". And s3cret-of"]);
+    // What was dropped may have been the rest.
+    secrets.mask_lines(&mut log, true);
+    assert_eq!(log[3].message, ". And …");
+}
+
+#[test]
+fn a_secret_that_cannot_be_had_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str, text: &str, mode: u32| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+        SecretSource::File(path)
+    };
+    assert_eq!(read(path("good", "s3cret\n", 0o600)).unwrap().get("key").unwrap(), "s3cret");
+    assert_eq!(read(path("crlf", "s3cret\r\n", 0o400)).unwrap().get("key").unwrap(), "s3cret");
+    let open = Secret { any_mode: true, ..path("mount", "s3cret", 0o644).into() };
+    assert_eq!(read(open).unwrap().get("key").unwrap(), "s3cret");
+    for (source, told) in [
+        (SecretSource::Env("WINDLASS_NO_SUCH_VARIABLE".into()), "WINDLASS_NO_SUCH_VARIABLE is not set"),
+        (SecretSource::File(folder.path().join("none")), "cannot read"),
+        (SecretSource::File(folder.path().to_owned()), "not a file"),
+        (path("empty", "\n", 0o600), "empty"),
+        (path("open", "s3cret", 0o644), "chmod 600"),
+        (path("group", "s3cret", 0o660), "chmod 600"),
+        (SecretSource::Command(vec!["false".into()]), "false failed"),
+    ] {
+        let error = read(source).unwrap_err();
+        assert!(error.starts_with("secrets.key: ") && error.contains(told), "{error}");
+        assert!(!error.contains("s3cret"), "{error}");
+    }
+}
+
+#[test]
+fn what_a_header_is_made_of_is_not_for_the_plugin() {
+    let text = "origins = ['https://a.example']
+        inject = { header = 'Authorization', value = 'Bearer {key}' }
+        secrets = { key = { command = ['echo', 's3cret-key'] }, own = { command = ['echo', 's3cret-own'] } }";
+    let limits = crate::config::Limits::default();
+    let file = PluginFile::parse(std::path::Path::new("a.toml"), text, &limits).unwrap();
+    let secrets = Secrets::read(&file, None).unwrap();
+    assert_eq!((secrets.readable("key"), secrets.readable("own")), (None, Some("s3cret-own")));
+    let mut body = b"s3cret-key s3cret-own".to_vec();
+    secrets.hidden().unwrap().blot(&mut body);
+    assert_eq!(body, b"[key]***** s3cret-own");
+    let text = text.replace("'s3cret-key'] }", "'s3cret-key'], readable = true }");
+    let file = PluginFile::parse(std::path::Path::new("a.toml"), &text, &limits).unwrap();
+    let secrets = Secrets::read(&file, None).unwrap();
+    assert_eq!(secrets.readable("key"), Some("s3cret-key"));
+    assert!(secrets.hidden().is_none());
+}

@@ -1,0 +1,114 @@
+//! Covering secrets in a body that comes bit by bit: what may be the beginning of one waits for what follows.
+
+use std::sync::Arc;
+
+use super::Mask;
+use super::mask::fill;
+
+/// A body on its way to a guest. Every byte comes out once, in order, covered where it is part of a secret.
+#[derive(Debug)]
+pub(in crate::plugin) struct Window {
+    mask: Arc<Mask>,
+    held: Vec<u8>,
+    /// How many of those that are held are covered already: the rest of a secret whose beginning has left.
+    covered_bytes: usize,
+}
+
+impl Window {
+    /// A window on a body of which nothing has come yet.
+    pub(in crate::plugin) fn new(mask: Arc<Mask>) -> Self {
+        Self { mask, held: Vec::new(), covered_bytes: 0 }
+    }
+
+    /// Takes what came, and gives what can leave.
+    pub(in crate::plugin) fn feed(&mut self, bytes: &[u8]) -> Vec<u8> {
+        self.held.extend_from_slice(bytes);
+        let leaving = self.held.len() - self.mask.open_bytes(&self.held);
+        self.release(leaving)
+    }
+
+    /// Gives the rest.
+    pub(in crate::plugin) fn end(&mut self) -> Vec<u8> {
+        self.release(self.held.len())
+    }
+
+    fn release(&mut self, leaving: usize) -> Vec<u8> {
+        let mut left = self.held[..leaving].to_vec();
+        let mut covered_to = self.covered_bytes;
+        left[..covered_to.min(leaving)].fill(b'*');
+        for span in self.mask.spans(&self.held) {
+            let (start, end) = (span.range.start, span.range.end.min(leaving));
+            if start < end {
+                // The label was told where the secret begins.
+                let label = if start < covered_to { "" } else { span.label };
+                fill(&mut left[start..end], label);
+            }
+            // One that begins behind is found again with what follows.
+            if start < leaving {
+                covered_to = covered_to.max(span.range.end);
+            }
+        }
+        self.covered_bytes = covered_to.saturating_sub(leaving);
+        self.held.drain(..leaving);
+        left
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use zeroize::Zeroizing;
+
+    use super::*;
+
+    fn mask(secrets: &[&str]) -> Arc<Mask> {
+        let named = secrets.iter().map(|secret| ("k".to_owned(), Zeroizing::new((*secret).to_owned())));
+        Arc::new(Mask::of(named).unwrap())
+    }
+
+    fn through(mask: &Arc<Mask>, chunks: &[&[u8]]) -> Vec<u8> {
+        let mut window = Window::new(mask.clone());
+        let mut out: Vec<u8> = chunks.iter().flat_map(|chunk| window.feed(chunk)).collect();
+        out.extend(window.end());
+        out
+    }
+
+    #[test]
+    fn a_secret_is_covered_wherever_it_is_split() {
+        let mask = mask(&["s3cret-key", "key-and-more"]);
+        for (body, seen) in [
+            ("a s3cret-key b", "a [k]******* b"),
+            ("s3cret-key-and-more!", "[k]****************!"),
+            ("s3cret-kex s3cret-", "s3cret-kex s3cret-"),
+            ("s3cret-s3cret-key", "s3cret-[k]*******"),
+        ] {
+            for first in 0..=body.len() {
+                for second in first..=body.len() {
+                    let chunks = [&body[..first], &body[first..second], &body[second..]].map(str::as_bytes);
+                    let out = through(&mask, &chunks);
+                    assert!(!out.windows(3).any(|part| part == b"key") || !seen.contains("[k]"), "{chunks:?}");
+                    assert_eq!(out.len(), body.len());
+                    let shown = String::from_utf8(out).unwrap();
+                    assert_eq!(shown.replace("[k]", "***"), seen.replace("[k]", "***"), "{chunks:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_no_beginning_of_a_secret_leaves_at_once() {
+        let mut window = Window::new(mask(&["s3cret-key"]));
+        assert_eq!(window.feed(b"data: 1\n\n"), b"data: 1\n\n");
+        assert_eq!(window.feed(b"data: s3c"), b"data: ");
+        assert_eq!(window.feed(b"ret"), b"");
+        assert_eq!(window.feed(b"!"), b"s3cret!");
+    }
+
+    #[test]
+    fn what_covers_itself_does_not_pile_up() {
+        let mut window = Window::new(mask(&["aaaaaaaa"]));
+        for _ in 0..1_000 {
+            assert!(window.feed(b"aaaaaaaaaaaaaaaa").iter().all(|byte| b"[k]*".contains(byte)));
+            assert!(window.held.len() < 16);
+        }
+    }
+}
