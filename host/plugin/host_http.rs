@@ -20,6 +20,8 @@ const HEADERS_MAX: usize = 128;
 const HEADERS_BYTES_MAX: usize = 64 << 10;
 /// A guest that waits for an answer needs a moment to say that none came: a tenth of what is left, at most this.
 const LAST_MOMENT: Duration = Duration::from_millis(100);
+/// The longest text of a guest that is repeated to it.
+const QUOTED_BYTES_MAX: usize = 128;
 /// The longest method.
 const METHOD_BYTES_MAX: usize = 32;
 
@@ -116,11 +118,13 @@ pub(super) fn method(text: &str) -> Result<Method, SendFailure> {
         Ok(method) if text.len() <= METHOD_BYTES_MAX && ![Method::CONNECT, Method::TRACE].iter().any(is_known) => {
             Ok(method)
         }
-        _ => {
-            let told = super::text::line(text, METHOD_BYTES_MAX);
-            Err(SendFailure::Invalid(format!("the method {told:?} cannot be sent")))
-        }
+        _ => Err(SendFailure::Invalid(format!("the method {} cannot be sent", quoted(text)))),
     }
+}
+
+/// A text of the guest for its error, whole or not at all: what is cut could be half of a secret.
+fn quoted(text: &str) -> String {
+    if text.len() <= QUOTED_BYTES_MAX { format!("{text:?}") } else { format!("of {} bytes", text.len()) }
 }
 
 /// Whether a request of that method has no body: servers that do not expect one take it for the next request.
@@ -153,10 +157,8 @@ fn headers(guests: &[wit::Header]) -> Result<HeaderMap, SendFailure> {
 }
 
 fn checked(header: &wit::Header) -> Result<(HeaderName, HeaderValue), SendFailure> {
-    let name = HeaderName::from_bytes(header.name.as_bytes()).map_err(|_| {
-        let told = super::text::line(&header.name, METHOD_BYTES_MAX);
-        SendFailure::Invalid(format!("{told:?} is no name of a header"))
-    })?;
+    let name = HeaderName::from_bytes(header.name.as_bytes())
+        .map_err(|_| SendFailure::Invalid(format!("the name {} is no name of a header", quoted(&header.name))))?;
     if is_host_owned(name.as_str()) {
         return Err(SendFailure::Invalid(format!("the header {name} is set by the host alone")));
     }

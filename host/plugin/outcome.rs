@@ -101,7 +101,9 @@ pub(super) fn host_panic() -> Outcome {
 pub(super) fn denied_instead(outcome: Outcome, attempt: &Attempt) -> Outcome {
     let keeps = matches!(outcome, Outcome::Completed(_) | Outcome::Host(HostFault::Cancelled, _));
     match attempt.ledger().denied.take() {
-        Some(remedy) if !keeps => Outcome::Host(HostFault::Denied, text::line(&remedy, ERROR_BYTES_MAX)),
+        Some(remedy) if !keeps => {
+            Outcome::Host(HostFault::Denied, attempt.grants.secrets.line(&remedy, ERROR_BYTES_MAX))
+        }
         _ => outcome,
     }
 }

@@ -38,6 +38,8 @@ fn spellings(plain: &str) -> Vec<String> {
     let upper = |byte: u8| format!("%{byte:02X}");
     let lower = |byte: u8| format!("%{byte:02x}");
     let encoded = [
+        // As the name of a host, or of a header.
+        plain.to_ascii_lowercase(),
         json(plain),
         json(plain).replace('/', "\\/"),
         ascii_json(plain),
