@@ -28,9 +28,12 @@ fn traces() -> Vec<Vec<u8>> {
 }
 
 fn search(place: &str, bytes: &[u8]) {
-    for trace in traces() {
-        let found = bytes.windows(trace.len()).position(|part| part == trace);
-        assert!(found.is_none(), "{place} holds {:?} at {found:?}", String::from_utf8_lossy(&trace));
+    let traces = traces();
+    let found = aho_corasick::AhoCorasick::new(&traces).unwrap().find(bytes);
+    if let Some(found) = found {
+        let trace = String::from_utf8_lossy(&traces[found.pattern().as_usize()]).into_owned();
+        let around = String::from_utf8_lossy(&bytes[found.start().saturating_sub(60)..found.end()]).into_owned();
+        panic!("{place} holds {trace:?}: {around:?}");
     }
 }
 

@@ -4,6 +4,8 @@ mod common;
 #[path = "tls/downstream.rs"]
 mod downstream;
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use common::{Host, Setup, Value, json, until};
 use downstream::{Authority, Leaf, TlsDownstream};
 
@@ -18,7 +20,11 @@ fn file(downstream: &TlsDownstream, more: &str) -> String {
 }
 
 async fn fetch(host: &Host, verb: &str, downstream: &TlsDownstream) -> Value {
-    let id = host.misbehave(json!({"do": verb, "url": downstream.url("/secret"), "method": "POST", "body": "b"})).await;
+    static CALLS: AtomicUsize = AtomicUsize::new(0);
+    let payload = json!({"do": verb, "url": downstream.url("/secret"), "method": "POST", "body": "b"});
+    // Each a downstream of its own: no call is held back for what became of another.
+    let key = format!("d{}", CALLS.fetch_add(1, Ordering::Relaxed));
+    let id = host.enqueue(json!({"plugin": "misbehave", "downstream": key, "payload": payload})).await;
     host.ended(&id).await["result"].clone()
 }
 
@@ -78,15 +84,17 @@ async fn a_client_certificate_is_shown_and_taken_up_when_it_changes() {
     let stranger = Authority::new("theirs").leaf(&Leaf::good());
     host.private("client.key", &stranger.key);
     std::fs::write(host.dir().join("client.pem"), &stranger.chain).unwrap();
-    let shown = file(&downstream, "ca = 'ca.pem'\ncert = 'client.pem'\nkey = 'client.key'");
+    let shown = file(&downstream, "ca = 'ca.pem'\ncert = 'client.pem'\nkey = 'client.key'\n[limits]\ndeadline = '11s'");
     std::fs::write(host.plugins().join("misbehave.toml"), &shown).unwrap();
-    let client = authority.leaf(&Leaf::good());
-    // The file of the plugin is not touched any more from here on.
-    until("the downstream refuses the stranger's certificate", || async {
-        let answer = fetch(&host, "fetch", &downstream).await;
-        answer["error"]["message"].as_str().is_some_and(|why| why.contains("Unknown")).then_some(())
+    until("the certificate is taken up", || async {
+        host.get("/v1/plugins/misbehave").await.to_string().contains("11s").then_some(())
     })
     .await;
+    let refused = fetch(&host, "fetch", &downstream).await;
+    assert!(refused["error"].is_object() && downstream.seen().is_empty(), "with a stranger's: {refused}");
+
+    // The file of the plugin is not touched any more from here on.
+    let client = authority.leaf(&Leaf::good());
     std::fs::write(host.dir().join("client.pem"), &client.chain).unwrap();
     host.private("client.key", &client.key);
     until("the right one is taken up", || async {
