@@ -217,7 +217,8 @@ impl Slot {
         let sources = blocking(move || Sources::look(paths)).await;
         self.accepted().sources.clone_from(&sources);
         standing.taken.sources = sources;
-        let refresh = file.secrets.values().filter_map(|secret| secret.refresh).min();
+        let secrets = file.secrets.values().chain(self.place.runtime.outside.proxy_credentials(file));
+        let refresh = secrets.filter_map(|secret| secret.refresh).min();
         *self.refresh.lock().unwrap_or_else(PoisonError::into_inner) =
             refresh.map(|refresh| (Stopwatch::start(), refresh.0));
     }

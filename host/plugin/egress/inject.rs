@@ -34,9 +34,11 @@ pub(super) fn read(file: &PluginFile, secrets: &Secrets) -> Result<Vec<Injection
                 }
             }
         }
-        let value = checked(&text).ok_or_else(|| {
+        let mut value = checked(&text).ok_or_else(|| {
             refusal("its value would have a line break, another control character or one that is not ASCII")
         })?;
+        // Not shown, and not kept in the tables by which HTTP/2 makes headers small.
+        value.set_sensitive(true);
         Ok(Injection { name, value, rule: inject.clone() })
     };
     file.inject.iter().map(fill).collect()
@@ -57,9 +59,7 @@ impl Grants {
                 let why = format!("the header {name} is added to this request by the host: leave it out");
                 return Err(SendFailure::Invalid(why));
             }
-            let mut value = injection.value.clone();
-            value.set_sensitive(true);
-            headers.insert(name, value);
+            headers.insert(name, injection.value.clone());
         }
         Ok(())
     }

@@ -14,7 +14,7 @@ use tokio::net::TcpStream;
 use crate::clock::Stopwatch;
 
 /// From this age on a connection takes no further request: a name may lead elsewhere by now.
-const AGE_MAX: Duration = Duration::from_secs(300);
+pub(super) const AGE_MAX: Duration = Duration::from_secs(300);
 
 /// A connection to an address that was judged.
 #[derive(Debug)]
@@ -37,10 +37,10 @@ impl Link {
 }
 
 /// Takes a connection out of use, where it is too old for the next request.
-pub(super) fn retire(connected: &Connected) {
+pub(super) fn retire(connected: &Connected, age_max: Duration) {
     let mut extras = Extensions::new();
     connected.get_extras(&mut extras);
-    if extras.get::<Born>().is_some_and(|born| born.0.elapsed() > AGE_MAX) {
+    if extras.get::<Born>().is_some_and(|born| born.0.elapsed() > age_max) {
         connected.poison();
     }
 }

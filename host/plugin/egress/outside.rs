@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use ipnet::IpNet;
 use rustls::{ClientConfig, RootCertStore};
@@ -10,6 +11,7 @@ use rustls::{ClientConfig, RootCertStore};
 use crate::config::{Inject, Network, Origin, PluginFile, Proxy, Secret};
 
 use super::super::secrets::Secrets;
+use super::link::AGE_MAX;
 use super::proxy::Tunnel;
 use super::resolve::Names;
 use super::tls::{Material, trusted_roots};
@@ -20,7 +22,10 @@ pub(in crate::plugin) struct Outside {
     network: Network,
     allow_cidrs: Arc<[IpNet]>,
     roots: OnceLock<Arc<RootCertStore>>,
+    /// Whom names are looked up with.
     pub(super) names: Names,
+    /// From which age on a connection takes no further request.
+    pub(super) age_max: Duration,
 }
 
 impl Outside {
@@ -31,6 +36,7 @@ impl Outside {
             allow_cidrs: network.allow_cidrs.as_slice().into(),
             roots: OnceLock::new(),
             names: Names::System,
+            age_max: AGE_MAX,
         }
     }
 

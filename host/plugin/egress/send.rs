@@ -23,7 +23,7 @@ impl Egress {
         match tokio::time::timeout(patience, self.client().request(request)).await {
             Ok(Ok(response)) => {
                 if let Some(connected) = connection.connection_metadata().as_ref() {
-                    link::retire(connected);
+                    link::retire(connected, self.outside.age_max);
                 }
                 Ok(response)
             }

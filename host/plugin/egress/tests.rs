@@ -110,6 +110,20 @@ async fn a_connection_that_is_kept_stays_with_the_address_that_was_judged() {
 }
 
 #[tokio::test]
+async fn a_connection_that_is_old_takes_no_further_request() {
+    let raw = Raw::start("127.0.0.1", KEPT).await;
+    let url = format!("http://127.0.0.1:{}/", raw.port);
+    let (grants, egress) = egress(&network(&[]), &format!("origins = ['{url}']"), &[&[]]);
+    let mut outside = Outside::new(&network(&[]));
+    outside.age_max = std::time::Duration::ZERO;
+    let way = (grants, Egress::new(Arc::new(outside), egress.way));
+    for connections in 1..4 {
+        assert_eq!(get(&way, &url).await, Ok(200));
+        assert_eq!(raw.connections.load(Ordering::SeqCst), connections);
+    }
+}
+
+#[tokio::test]
 async fn the_head_on_the_wire_names_the_granted_host_and_nothing_else() {
     let raw = Raw::start("127.0.0.1", KEPT).await;
     let origin = format!("http://127.0.0.1:{}", raw.port);
@@ -174,6 +188,7 @@ async fn what_is_added_goes_over_plain_http_only_where_it_stays_inside() {
     let way = egress(&network(&["127.0.0.1/32"]), &file, &[&["127.0.0.1"], &["93.184.216.34"]]);
     assert_eq!(get(&way, &url).await, Ok(200));
     assert!(raw.heads()[0].contains("x-key: {k} v\r\n"), "{:?}", raw.heads());
+    assert!(!format!("{way:?}").contains("{k} v"), "what is added is not shown");
     let refusal = get(&way, "http://outside.example/").await;
     assert!(
         matches!(&refusal, Err(SendFailure::Denied(denial)) if denial.remedy.contains("plain_http")),

@@ -90,14 +90,16 @@ fn percent(plain: &str, kept: &[u8], encode: impl Fn(u8) -> String) -> String {
     })
 }
 
-/// With nothing, one byte and two bytes before it: only the characters that are the secret's alone.
+/// With nothing, one byte and two bytes before it: the characters that are the secret's alone, and with what it shares at
+/// the end of a text.
 fn base64(plain: &str, engine: &GeneralPurpose) -> Vec<String> {
     let at = |before: usize| {
         let bytes = Zeroizing::new([&[0, 0][..before], plain.as_bytes()].concat());
         let text = engine.encode(&bytes[..]);
-        text[(before * 8).div_ceil(6)..bytes.len() * 8 / 6].to_owned()
+        let start = (before * 8).div_ceil(6);
+        [text[start..bytes.len() * 8 / 6].to_owned(), text[start..].to_owned()]
     };
-    (0..3).map(at).collect()
+    (0..3).flat_map(at).collect()
 }
 
 #[cfg(test)]

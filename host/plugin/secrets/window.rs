@@ -111,4 +111,21 @@ mod tests {
             assert!(window.held.len() < 16);
         }
     }
+
+    proptest::proptest! {
+        #[test]
+        fn what_comes_in_pieces_is_covered_as_the_whole_is(
+            secrets in proptest::collection::vec("[ab]{4,9}", 1..4),
+            pieces in proptest::collection::vec("[ab]{0,7}", 0..12),
+        ) {
+            let mask = mask(&secrets.iter().map(String::as_str).collect::<Vec<_>>());
+            let stars = |bytes: &[u8]| -> String {
+                bytes.iter().map(|byte| if b"ab".contains(byte) { char::from(*byte) } else { '*' }).collect()
+            };
+            let mut whole = pieces.concat().into_bytes();
+            mask.blot(&mut whole);
+            let out = through(&mask, &pieces.iter().map(|piece| piece.as_bytes()).collect::<Vec<_>>());
+            proptest::prop_assert_eq!(stars(&out), stars(&whole));
+        }
+    }
 }
