@@ -45,14 +45,18 @@ impl Raw {
 async fn keep(mut stream: TcpStream, connections: Arc<Mutex<Vec<Vec<u8>>>>, place: usize) {
     let mut answered = 0;
     while let Ok(byte) = stream.read_u8().await {
-        let heads = {
+        let seen = {
             let mut connections = connections.lock().unwrap();
             connections[place].push(byte);
-            String::from_utf8_lossy(&connections[place]).matches("\r\n\r\n").count()
+            String::from_utf8_lossy(&connections[place]).into_owned()
         };
+        let heads = seen.matches("\r\n\r\n").count();
         if heads > answered {
             answered = heads;
-            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").await;
+            let is_tunnel = heads == 1 && seen.starts_with("CONNECT ");
+            let answer =
+                if is_tunnel { "HTTP/1.1 200 OK\r\n\r\n" } else { "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok" };
+            let _ = stream.write_all(answer.as_bytes()).await;
         }
     }
 }
@@ -122,6 +126,10 @@ async fn what_could_smuggle_a_request_is_refused_and_nothing_is_sent() {
         let answer = result(&host, fetch).await;
         assert_eq!(answer["error"]["kind"], "invalid", "{call}: {answer}");
         assert!(answer["error"]["message"].as_str().is_some_and(|why| why.len() > 10), "{call}: {answer}");
+        if call["url"].as_str().unwrap().contains('#') {
+            // The standard interface has no place for a fragment: it goes nowhere.
+            continue;
+        }
         let mut fetch = call.clone();
         fetch["do"] = json!("wasi-fetch");
         let answer = result(&host, fetch).await;
@@ -183,7 +191,7 @@ async fn a_name_with_a_special_address_needs_its_range() {
     let id = host.misbehave(json!({"do": "fetch-or-retry", "url": "http://windlass.localhost:9/"})).await;
     let job = until("the call has failed", || async {
         let job = host.job(&id).await;
-        (!job["attempts"].as_array().unwrap().is_empty()).then_some(job)
+        (!job["attempts"][0]["finished_at"].is_null()).then_some(job)
     })
     .await;
     // Where the machine knows no such name, it is unreachable; never is it called.

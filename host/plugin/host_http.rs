@@ -124,7 +124,11 @@ pub(super) fn method(text: &str) -> Result<Method, SendFailure> {
 
 /// A text of the guest for its error, whole or not at all: what is cut could be half of a secret.
 fn quoted(text: &str) -> String {
-    if text.len() <= QUOTED_BYTES_MAX { format!("{text:?}") } else { format!("of {} bytes", text.len()) }
+    if text.len() > QUOTED_BYTES_MAX {
+        return format!("of {} bytes", text.len());
+    }
+    // Not escaped either: what stands there has to be found again.
+    format!("\"{}\"", super::text::line(text, QUOTED_BYTES_MAX))
 }
 
 /// Whether a request of that method has no body: servers that do not expect one take it for the next request.

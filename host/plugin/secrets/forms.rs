@@ -41,6 +41,8 @@ fn spellings(plain: &str) -> Vec<String> {
         // As the name of a host, or of a header.
         plain.to_ascii_lowercase(),
         json(plain),
+        // JSON that is a text in JSON.
+        json(&json(plain)),
         json(plain).replace('/', "\\/"),
         ascii_json(plain),
         percent(plain, b"-._~", upper),
