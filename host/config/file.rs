@@ -201,6 +201,24 @@ mod tests {
     }
 
     #[test]
+    fn what_may_be_a_secret_is_not_repeated() {
+        for text in [
+            "[network]\nproxy = 'http://u:s3cret@p:1'",
+            "[network]\nproxy_credentials = 's3cret'",
+            "[network]\nproxy = 'http://p:1'\nproxy_credentials = { env = 's', s3cret = 1 }",
+        ] {
+            let error = read_file(text, &[]).unwrap_err();
+            assert!(error.contains("proxy") && !error.contains("u:s3cret") && !error.contains("'s3cret'"), "{error}");
+        }
+        let error = read_file("", &[("WINDLASS_NETWORK__PROXY", "http://u:s3cret@p:1")]).unwrap_err();
+        assert!(error.contains("WINDLASS_NETWORK__PROXY") && !error.contains("s3cret"), "{error}");
+        for text in ["secrets = { k = 's3cret' }", "[secrets]\n\nk = s3cret", "[ secrets ]\nk = ['s3cret']"] {
+            let error = parse::<crate::config::PluginFile>(Path::new("a.toml"), text).unwrap_err().to_string();
+            assert!(error.contains("a.toml, line") && !error.contains("s3cret"), "{error}");
+        }
+    }
+
+    #[test]
     fn a_named_file_must_exist() {
         let error = Config::load(Some(Path::new("no/such.toml")), []).unwrap_err().to_string();
         assert!(error.contains("no/such.toml"), "{error}");
