@@ -58,23 +58,20 @@ impl Mask {
         Some(Self { automaton, patterns, labels, longest_bytes, is_first })
     }
 
-    /// The covered stretches, in order, none touching another.
+    /// The covered stretches, in order, none overlapping another. Joined as they are found, so that what repeats itself
+    /// takes no more room than what it covers.
     pub(super) fn spans(&self, bytes: &[u8]) -> Vec<Span<'_>> {
-        let found = self.automaton.find_overlapping_iter(bytes).map(|found| Span {
-            range: found.range(),
-            label: &self.labels[found.pattern().as_usize()],
-            longest_bytes: found.len(),
-        });
-        let mut found: Vec<_> = found.collect();
-        found.sort_by_key(|span| span.range.start);
-        let mut merged: Vec<Span<'_>> = Vec::new();
-        for span in found {
-            match merged.last_mut() {
-                Some(last) if span.range.start < last.range.end => last.take_in(&span),
-                _ => merged.push(span),
+        let mut joined: Vec<Span<'_>> = Vec::new();
+        for found in self.automaton.find_overlapping_iter(bytes) {
+            let label = &self.labels[found.pattern().as_usize()];
+            let mut span = Span { range: found.range(), label, longest_bytes: found.len() };
+            // They come in the order of their ends.
+            while let Some(before) = joined.pop_if(|before| span.range.start < before.range.end) {
+                span.take_in(&before);
             }
+            joined.push(span);
         }
-        merged
+        joined
     }
 
     /// The text with the label in place of each covered stretch.
@@ -131,7 +128,7 @@ impl Mask {
 
 impl<'a> Span<'a> {
     fn take_in(&mut self, other: &Span<'a>) {
-        self.range.end = self.range.end.max(other.range.end);
+        self.range = self.range.start.min(other.range.start)..self.range.end.max(other.range.end);
         if other.longest_bytes > self.longest_bytes {
             (self.longest_bytes, self.label) = (other.longest_bytes, other.label);
         }
