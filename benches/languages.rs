@@ -58,8 +58,10 @@ fn component(language: &str) -> Option<PathBuf> {
 
 async fn measure(language: &str, path: &Path, erp: &str) {
     let cache = tempfile::tempdir().expect("a temporary folder");
-    let settings =
-        HostSettings { limits: Limits::default(), network: Network::default(), cache_dir: cache.path().to_owned() };
+    let settings = HostSettings {
+        program: env!("CARGO_BIN_EXE_windlass").into(),
+        ..HostSettings::new(Limits::default(), Network::default(), cache.path().join("compiled"))
+    };
     let host = PluginHost::start(settings, Arc::new(SystemClock::start())).expect("an engine");
     let bytes = std::fs::read(path).expect("a component");
     let size_mib = bytes.len() as f64 / f64::from(1 << 20);

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::plugin::{COMPILE_SUBCOMMAND, compile_component};
 use crate::telemetry::LogFormat;
 
 mod client;
@@ -38,6 +39,9 @@ enum Command {
     /// Look at plugins, check and change them.
     #[command(subcommand)]
     Plugin(plugin::PluginCommand),
+    /// How the host compiles one component; of no use by hand.
+    #[command(name = COMPILE_SUBCOMMAND, hide = true)]
+    Compile,
     /// Watch the main job: a server, a plugin, a downstream that fails at first, and a few jobs.
     Demo(DemoArgs),
 }
@@ -102,6 +106,7 @@ impl Cli {
     pub fn run(self) -> anyhow::Result<ExitCode> {
         match self.command {
             Command::Serve(args) => serve::run(&args),
+            Command::Compile => compile_component().map(|()| ExitCode::Done),
             Command::Demo(args) => demo::run(&args),
             Command::Enqueue(args) => block_on(enqueue::run(args)),
             Command::Jobs(command) => block_on(jobs::run(command)),

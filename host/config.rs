@@ -7,12 +7,14 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 mod breaker;
+mod compile;
 mod downstream;
 mod file;
 mod inject;
 mod limits;
 mod network;
 mod origin;
+mod pin;
 mod plugin_file;
 mod plugins;
 mod proxy;
@@ -26,6 +28,7 @@ mod store;
 mod tls;
 
 pub use breaker::Breaker;
+pub use compile::Compile;
 pub use downstream::{DownstreamRule, KeyPart, PayloadRule};
 pub use file::ConfigError;
 pub(crate) use file::downstream_key;
@@ -34,6 +37,7 @@ pub use inject::{Inject, is_host_owned};
 pub use limits::{AttemptLimits, LimitOverride, Limits};
 pub use network::Network;
 pub use origin::{Origin, OriginHost};
+pub use pin::{ComponentDigest, PublicKey, Signers};
 pub use plugin_file::PluginFile;
 pub(crate) use plugin_file::parse_rate;
 pub use plugins::Plugins;
@@ -92,6 +96,7 @@ impl Config {
     pub fn validate(&self) -> Result<(), String> {
         self.server.validate()?;
         self.store.validate()?;
+        self.plugins.validate()?;
         self.retry.validate()?;
         self.breaker.validate()?;
         self.limits.validate()?;

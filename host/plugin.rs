@@ -14,12 +14,13 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::{Clock, UnixMs};
-use crate::config::{AttemptLimits, Limits, Network, PluginFile};
+use crate::config::{AttemptLimits, PluginFile};
 use crate::job::{Evidence, HostFault, JobId, Outcome, PluginStanding};
 
 mod attempt;
 mod bindings;
 mod cache;
+mod compile;
 mod cpu;
 mod egress;
 mod engine;
@@ -39,13 +40,17 @@ mod machine;
 mod metadata;
 mod outcome;
 mod output;
+mod policy;
 mod registry;
 mod report;
 mod revision;
 mod secrets;
+mod settings;
+mod signature;
 mod slot;
 mod sources;
 mod state;
+mod survey;
 #[cfg(test)]
 mod testing;
 mod text;
@@ -55,18 +60,10 @@ mod warm;
 mod wasi_http;
 mod watch;
 
-pub use loading::{LoadStep, Loading};
-
-/// What a [`PluginHost`] is made of.
-#[derive(Clone, Debug)]
-pub struct HostSettings {
-    /// Defaults and ceilings of every attempt.
-    pub limits: Limits,
-    /// What plugins may reach beyond their grants' names.
-    pub network: Network,
-    /// Where compiled code is kept: a folder of this host alone.
-    pub cache_dir: PathBuf,
-}
+pub use compile::{SUBCOMMAND as COMPILE_SUBCOMMAND, child::run as compile_component};
+pub use loading::{Ignored, IgnoredFile, InstallError, LoadStep, Loading};
+pub use settings::HostSettings;
+pub use signature::{SIGNATURE_EXTENSION, Signature, SignatureError, SigningKey};
 
 /// The engine and all that plugins share. One per process.
 #[derive(Debug)]
@@ -89,7 +86,10 @@ impl PluginHost {
     /// # Errors
     /// Says, to the plugin's author, what is missing and what to do.
     pub async fn load(&self, component: Bytes) -> Result<Revision, LoadError> {
-        revision::Prepared::new(&self.runtime, component).await?.load().await
+        let source = revision::Source::Held(component);
+        let looked_at = source.clone();
+        let known = self.runtime.read_aside(move || looked_at.known()).await?;
+        revision::Prepared::new(&self.runtime, source, known).await?.load().await
     }
 
     /// A plugin of that revision without a folder, for whoever tries one by itself. `grants_file` is where a denied
@@ -175,7 +175,7 @@ pub struct Revision {
     pub exports: Vec<String>,
     /// What it says of itself, where it says anything.
     pub description: Option<Description>,
-    code: revision::Code,
+    code: revision::LoadedCode,
 }
 
 impl Revision {
@@ -346,36 +346,39 @@ impl Loader {
         self.folder.changed().await;
     }
 
-    /// Checks a component and, where it is a plugin, puts it into the folder and takes it up.
+    /// Checks a component and, where it is a plugin, puts it into the folder and takes it up. Its signature is put
+    /// beside it; without one none is left there.
     ///
     /// # Errors
-    /// Where it is no plugin, or the folder cannot be written; the old revision goes on.
-    pub async fn install(&self, name: &str, component: Bytes) -> Result<Arc<Plugin>, InstallError> {
+    /// Where it is no plugin or may not come in, or the folder cannot be written; the old revision goes on.
+    pub async fn install(
+        &self,
+        name: &str,
+        component: Bytes,
+        signature: Option<Signature>,
+    ) -> Result<Arc<Plugin>, InstallError> {
         if !is_plugin_name(name) {
             return Err(InstallError::Refused(report::bad_name(name)));
         }
-        self.folder.slot(name).install(component).await
+        self.folder.slot(name).install(component, signature).await
     }
 
-    /// Removes the component of that name from the folder; its jobs wait. Its file of grants stays. False where there
-    /// was none.
+    /// What lies in the folder, looks like a plugin's and is none.
+    #[must_use]
+    pub fn ignored(&self) -> Ignored {
+        let (files, more) = self.folder.ignored();
+        let files = files.into_iter().map(|(file, reason)| IgnoredFile { file, reason: reason.to_owned() });
+        Ignored { files: files.collect(), more }
+    }
+
+    /// Removes the component of that name and its signature from the folder; its jobs wait. Its file of grants stays.
+    /// False where there was none.
     ///
     /// # Errors
     /// Where the folder cannot be written.
     pub async fn remove(&self, name: &str) -> std::io::Result<bool> {
         if is_plugin_name(name) { self.folder.slot(name).remove().await } else { Ok(false) }
     }
-}
-
-/// Why a component was not installed.
-#[derive(Debug, thiserror::Error)]
-pub enum InstallError {
-    /// It is no plugin.
-    #[error(transparent)]
-    Refused(#[from] LoadError),
-    /// The folder cannot be written.
-    #[error("cannot write the plugins folder: {0}")]
-    Folder(#[from] std::io::Error),
 }
 
 /// Whether that is the name of a plugin: `[a-z0-9][a-z0-9-]{0,62}`.

@@ -134,9 +134,8 @@ pub async fn loader(
     clock: &Arc<dyn Clock>,
 ) -> (Arc<Loader>, tokio::sync::mpsc::UnboundedReceiver<windlass::plugin::PluginChange>) {
     let settings = HostSettings {
-        limits: config.limits.clone(),
-        network: config.network.clone(),
-        cache_dir: plugins.join("compiled"),
+        program: env!("CARGO_BIN_EXE_windlass").into(),
+        ..HostSettings::new(config.limits.clone(), config.network.clone(), plugins.join("compiled"))
     };
     let host = PluginHost::start(settings, clock.clone()).expect("an engine");
     let (loader, changes) = Loader::new(host, plugins.to_path_buf(), clock.clone()).expect("a folder");

@@ -13,6 +13,7 @@ mod list;
 mod new;
 mod run;
 mod scenario;
+mod sign;
 mod solo;
 mod template;
 mod test;
@@ -38,6 +39,12 @@ pub(super) enum PluginCommand {
     Test(test::TestArgs),
     /// Make a component of the module that a C, Zig or Go compiler wrote; needs no server
     Wrap(wrap::WrapArgs),
+    /// Make a key that signs components; prints its public half
+    Keygen(sign::KeygenArgs),
+    /// Sign a component, under the name that it will have; needs no server
+    Sign(sign::SignArgs),
+    /// Check the signature of a component; needs no server
+    Verify(sign::VerifyArgs),
     /// Put a component into a running server, under a name
     Put(change::PutArgs),
     /// Remove a component from a running server; its jobs wait
@@ -59,6 +66,9 @@ pub(super) async fn run(command: PluginCommand) -> anyhow::Result<ExitCode> {
         PluginCommand::Run(args) => run::run(*args).await,
         PluginCommand::Test(args) => test::test(args).await,
         PluginCommand::Wrap(args) => wrap::wrap(&args),
+        PluginCommand::Keygen(args) => sign::keygen(&args),
+        PluginCommand::Sign(args) => sign::sign(&args),
+        PluginCommand::Verify(args) => sign::verify(&args),
         PluginCommand::Put(args) => change::put(args).await,
         PluginCommand::Remove(args) => change::remove(args).await,
         PluginCommand::Pause(args) => change::act(args, "pause").await,

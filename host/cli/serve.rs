@@ -159,9 +159,10 @@ async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
 }
 
 fn host_settings(config: &Config) -> HostSettings {
+    let cache_dir = config.data_dir().join(Path::new("compiled"));
     HostSettings {
-        limits: config.limits.clone(),
-        network: config.network.clone(),
-        cache_dir: config.data_dir().join(Path::new("compiled")),
+        compile: config.plugins.compile,
+        signed_by: config.plugins.signed_by.clone(),
+        ..HostSettings::new(config.limits.clone(), config.network.clone(), cache_dir)
     }
 }

@@ -10,6 +10,7 @@ use super::file::ConfigError;
 use super::inject::Inject;
 use super::limits::{LimitOverride, Limits};
 use super::origin::Origin;
+use super::pin::{ComponentDigest, Signers};
 use super::proxy::Proxy;
 use super::reuse::Reuse;
 use super::secret::Secret;
@@ -59,6 +60,13 @@ pub struct PluginFile {
     /// How long an instance goes on from job to job. Without it: each attempt has an instance of its own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reuse: Option<Reuse>,
+    /// The one component that is taken up, by its sha256. Without it: any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sha256: Option<ComponentDigest>,
+    /// Whose signature the component must carry: Ed25519 public keys, 1 to 64, any one of them. Where the host has such
+    /// a list too, the key must be in both.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub signed_by: Option<Signers>,
 }
 
 /// What bounds each downstream of a plugin, beside what its health allows.

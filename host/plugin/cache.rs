@@ -1,76 +1,130 @@
-//! Compiled code on disk, made by this host alone. Loading it is running it: so the folder is ours only, and each file
-//! is checked against the digest that was written beside it.
+//! Compiled code on disk, made by this host alone. Loading it is running it: so the folder is ours only, and beside each
+//! file lies a seal that nobody makes without the host's key. It binds the code to its component and its engine, so that
+//! no entry can stand in for another.
 
 use std::fs::{self, DirBuilder, File};
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
+use std::os::fd::AsRawFd as _;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use sha2::{Digest as _, Sha256};
+use ring::hmac;
+use rustix::fs::OFlags;
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
-use super::revision::hex;
+use super::inspect::Shape;
+use super::{LoadError, engine, report};
+
+mod key;
+mod seal;
 
 /// How much compiled code is kept. What was not used for longest goes.
 const KEPT_BYTES_MAX: u64 = 1 << 30;
+/// The longest seal: the names of what a component imports and exports stand in it.
+const SEAL_BYTES_MAX: u64 = 4 << 20;
 /// Who may enter the folder: its owner.
 const OWNER_ONLY: u32 = 0o700;
+/// Whom the folder must not let write: its group and all others.
+const WRITABLE_BY_OTHERS: u32 = 0o022;
+
+/// The key of that cache folder. It is made where it is missing.
+pub(super) fn key_of(cache_dir: &Path) -> anyhow::Result<hmac::Key> {
+    if let Some(parent) = cache_dir.parent() {
+        DirBuilder::new().recursive(true).mode(OWNER_ONLY).create(parent)?;
+    }
+    key::open(&key::path_of(cache_dir))
+}
+
+/// Whether that folder seems to have code for the component of that digest. Trusts nothing of it.
+pub(super) fn may_hold(dir: &Path, digest: &str) -> bool {
+    let Ok(entries) = fs::read_dir(dir) else { return false };
+    entries.flatten().any(|entry| entry.file_name().to_string_lossy().starts_with(digest))
+}
 
 /// The folder of compiled code.
-#[derive(Debug)]
 pub(super) struct Cache {
     dir: PathBuf,
-    /// The engine's version and settings: code of another one does not fit.
-    engine_hash: String,
+    key: hmac::Key,
+    /// The engine's version and settings.
+    pub(super) engine_identity: String,
 }
 
 impl Cache {
     /// Opens the folder, makes it where it is missing, and clears it of what other engines left.
-    pub(super) fn open(dir: PathBuf, engine: &Engine) -> anyhow::Result<Self> {
-        let mut hasher = DefaultHasher::new();
-        engine.precompile_compatibility_hash().hash(&mut hasher);
-        let cache = Self { dir, engine_hash: format!("{:016x}", hasher.finish()) };
+    pub(super) fn open(dir: PathBuf, key: hmac::Key, engine: &Engine) -> anyhow::Result<Self> {
+        let cache = Self { dir, key, engine_identity: engine::identity(engine) };
         cache.make_dir().with_context(|| format!("the cache folder {}", cache.dir.display()))?;
         cache.clear_strangers();
         Ok(cache)
     }
 
-    /// The code for the component of that digest, where it is here and unharmed.
-    pub(super) fn load(&self, engine: &Engine, digest: &str) -> Option<Component> {
+    /// The code for the component of that digest, and the component's shape, where they are here, whole and ours.
+    ///
+    /// # Errors
+    /// Where it asks for more than this host gives by now.
+    pub(super) fn load(&self, engine: &Engine, digest: &str) -> Result<Option<(Component, Shape)>, LoadError> {
         let path = self.path(digest);
-        let expected = fs::read_to_string(sum_path(&path)).ok()?;
-        if digest_of_file(&path).ok()? != expected.trim() {
-            tracing::warn!(file = %path.display(), "compiled code was damaged: compiling again");
-            return None;
-        }
-        // SAFETY: the file lies in a folder that only this user can write to, was written by `store` from what this
-        // version of wasmtime compiled, is whole by its digest, and is only ever replaced by renaming, never changed.
-        match unsafe { Component::deserialize_file(engine, &path) } {
-            Ok(component) => {
-                touch(&path);
-                Some(component)
-            }
+        let told = match self.checked(&path, digest) {
+            Ok((code, shape)) => match deserialize(engine, &code) {
+                Ok(component) => {
+                    touch(&path);
+                    return Ok(Some((component, shape)));
+                }
+                Err(why) if report::is_demanding(&why) => return Err(report::too_demanding(&why)),
+                Err(why) => why,
+            },
+            Err(error) if error.kind() == io::ErrorKind::NotFound && !path.exists() => return Ok(None),
+            Err(error) => error.to_string(),
+        };
+        tracing::warn!(file = %path.display(), error = told, "compiled code is not to be trusted: compiling again");
+        Ok(None)
+    }
+
+    /// Opens an entry and checks its seal. What is checked is what is mapped later: the open file, not its name.
+    fn checked(&self, path: &Path, digest: &str) -> io::Result<(File, Shape)> {
+        let code = open_plain(path)?;
+        let mut text = String::new();
+        open_plain(&seal_path(path))?.take(SEAL_BYTES_MAX).read_to_string(&mut text)?;
+        let shape = seal::check(&self.key, self.subject(digest), &text, &code)?;
+        Ok((code, shape))
+    }
+
+    /// Keeps compiled code and loads it. Where it cannot be kept the next start compiles again: no more is lost.
+    ///
+    /// # Errors
+    /// Where it asks for more than this host gives.
+    pub(super) fn keep(
+        &self,
+        engine: &Engine,
+        digest: &str,
+        shape: &Shape,
+        code: &File,
+    ) -> Result<Component, LoadError> {
+        let path = self.path(digest);
+        // What does not fit is not kept.
+        let component = deserialize(engine, code).map_err(|why| report::refusal(&why))?;
+        match self.write(&path, digest, shape, code) {
+            // A file can leave memory and come back; what has no name cannot.
+            Ok(kept) => deserialize(engine, &kept).map_err(|why| report::host_failed(&why)),
             Err(error) => {
-                tracing::warn!(file = %path.display(), error = format!("{error:#}"), "compiled code does not fit");
-                None
+                tracing::warn!(file = %path.display(), %error, "cannot keep compiled code");
+                Ok(component)
             }
         }
     }
 
-    /// Keeps compiled code. Where that fails the next start compiles again: no more is lost.
-    pub(super) fn store(&self, component: &Component, digest: &str) {
-        let path = self.path(digest);
-        let kept = component.serialize().map_err(io::Error::other).and_then(|code| {
-            write(&path, &code)?;
-            write(&sum_path(&path), hex(&Sha256::digest(&code)).as_bytes())?;
-            self.shrink(KEPT_BYTES_MAX)
-        });
-        if let Err(error) = kept {
-            tracing::warn!(file = %path.display(), %error, "cannot keep compiled code");
-        }
+    fn write(&self, path: &Path, digest: &str, shape: &Shape, code: &File) -> io::Result<File> {
+        let seal = seal::make(&self.key, self.subject(digest), shape, code)?;
+        let kept = write(path, |file| copy(code, file))?;
+        write(&seal_path(path), |file| file.write_all(seal.as_bytes()))?;
+        self.shrink(KEPT_BYTES_MAX)?;
+        Ok(kept)
+    }
+
+    fn subject<'a>(&'a self, digest: &'a str) -> seal::Subject<'a> {
+        seal::Subject { digest, engine: &self.engine_identity }
     }
 
     /// Removes what was not used for longest, until no more than that is kept.
@@ -90,7 +144,8 @@ impl Cache {
             if kept_bytes <= kept_bytes_max {
                 break;
             }
-            fs::remove_file(sum_path(&path))?;
+            // Without its code a seal is of no use; another process may have removed it already.
+            let _ = fs::remove_file(seal_path(&path));
             fs::remove_file(&path)?;
             kept_bytes -= bytes;
         }
@@ -98,22 +153,29 @@ impl Cache {
     }
 
     fn path(&self, digest: &str) -> PathBuf {
-        self.dir.join(format!("{digest}-{}.cwasm", self.engine_hash))
+        self.dir.join(format!("{digest}-{}.cwasm", self.engine_identity))
     }
 
     fn make_dir(&self) -> anyhow::Result<()> {
         DirBuilder::new().recursive(true).mode(OWNER_ONLY).create(&self.dir)?;
-        let metadata = fs::metadata(&self.dir)?;
+        let metadata = fs::symlink_metadata(&self.dir)?;
         let us = rustix::process::geteuid().as_raw();
-        anyhow::ensure!(metadata.uid() == us, "belongs to another user: what lies there would be run");
-        if metadata.mode() & 0o777 != OWNER_ONLY {
+        anyhow::ensure!(metadata.is_dir(), "is not a folder but something else, or a link: remove it");
+        anyhow::ensure!(metadata.uid() == us, "belongs to another user: what lies there would be run; remove it");
+        let mode = metadata.mode() & 0o777;
+        anyhow::ensure!(
+            mode & WRITABLE_BY_OTHERS == 0,
+            "can be written by others (mode {mode:03o}): what lies there would be run; remove it, or empty it and say \
+             `chmod 700`"
+        );
+        if mode != OWNER_ONLY {
             fs::set_permissions(&self.dir, fs::Permissions::from_mode(OWNER_ONLY))?;
         }
         Ok(())
     }
 
     fn clear_strangers(&self) {
-        let mark = format!("-{}.cwasm", self.engine_hash);
+        let mark = format!("-{}.cwasm", self.engine_identity);
         let Ok(entries) = fs::read_dir(&self.dir) else { return };
         for entry in entries.flatten() {
             let name = entry.file_name().to_string_lossy().into_owned();
@@ -125,6 +187,27 @@ impl Cache {
     }
 }
 
+/// Maps code that is known to be ours. The error is wasmtime's own.
+fn deserialize(engine: &Engine, code: &File) -> Result<Component, String> {
+    // The open file itself, whatever lies at its name by now.
+    let path = format!("/proc/self/fd/{}", code.as_raw_fd());
+    // SAFETY: the file is what our own compiler wrote for this engine: either it is sealed and was never out of our
+    // hands, or its seal was checked. It lies in a folder that only this user can write to, and is only ever replaced by
+    // renaming, never changed.
+    unsafe { Component::deserialize_file(engine, path) }.map_err(|error| error.root_cause().to_string())
+}
+
+/// Opens a plain file of our own, and nothing else.
+fn open_plain(path: &Path) -> io::Result<File> {
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    let file = File::options().read(true).custom_flags(flags.bits().cast_signed()).open(path)?;
+    let metadata = file.metadata()?;
+    if !metadata.is_file() || metadata.uid() != rustix::process::geteuid().as_raw() {
+        return Err(io::Error::other("it is not a plain file of this user"));
+    }
+    Ok(file)
+}
+
 /// Remembers that it was used. Where that fails it only goes sooner.
 fn touch(path: &Path) {
     use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, UTIME_NOW, utimensat};
@@ -133,41 +216,30 @@ fn touch(path: &Path) {
     let _ = utimensat(CWD, path, &Timestamps { last_access: now, last_modification: now }, AtFlags::empty());
 }
 
-fn sum_path(path: &Path) -> PathBuf {
-    path.with_extension("cwasm.sha256")
+fn seal_path(path: &Path) -> PathBuf {
+    path.with_extension("cwasm.seal")
 }
 
-/// Writes beside and renames, so that a file is whole or not there. Its digest tells what a power cut left of it.
-fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut beside = tempfile_beside(path)?;
-    beside.1.write_all(bytes)?;
-    fs::rename(&beside.0, path)
+/// Copies a whole file, wherever its cursor stands.
+fn copy(from: &File, to: &mut File) -> io::Result<()> {
+    let mut from = File::open(format!("/proc/self/fd/{}", from.as_raw_fd()))?;
+    io::copy(&mut from, to).map(drop)
 }
 
-fn tempfile_beside(path: &Path) -> io::Result<(PathBuf, File)> {
-    let unique = uuid::Uuid::from_u128(u128::from(std::process::id()) << 64 | u128::from(thread_number()));
-    let temporary = path.with_extension(format!("cwasm.{}.tmp", unique.simple()));
+/// Writes beside and renames, so that a file is whole or not there; the seal tells what a power cut left of it. Answers
+/// the file, open for reading.
+fn write(path: &Path, fill: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<File> {
+    let unique = format!("{}-{:?}", std::process::id(), std::thread::current().id());
+    let beside = path.with_extension(format!("cwasm.{unique}.tmp"));
     // Left over from a crash of a process with the same number.
-    let _ = fs::remove_file(&temporary);
-    Ok((temporary.clone(), File::create_new(&temporary)?))
-}
-
-fn thread_number() -> u64 {
-    let mut hasher = DefaultHasher::new();
-    std::thread::current().id().hash(&mut hasher);
-    hasher.finish()
-}
-
-fn digest_of_file(path: &Path) -> io::Result<String> {
-    let mut file = File::open(path)?;
-    let mut digest = Sha256::new();
-    let mut chunk = vec![0; 64 << 10];
-    loop {
-        match file.read(&mut chunk)? {
-            0 => return Ok(hex(&digest.finalize())),
-            length => digest.update(&chunk[..length]),
-        }
+    let _ = fs::remove_file(&beside);
+    let written = File::options().write(true).create_new(true).mode(0o600).open(&beside);
+    let written = written.and_then(|mut file| fill(&mut file)).and_then(|()| File::open(&beside));
+    let renamed = written.and_then(|file| fs::rename(&beside, path).map(|()| file));
+    if renamed.is_err() {
+        let _ = fs::remove_file(&beside);
     }
+    renamed
 }
 
 #[cfg(test)]
@@ -177,11 +249,12 @@ mod tests {
     #[test]
     fn what_was_not_used_for_longest_goes_first() {
         let dir = tempfile::tempdir().unwrap();
-        let cache = Cache { dir: dir.path().to_owned(), engine_hash: "e".to_owned() };
+        let key = hmac::Key::new(hmac::HMAC_SHA256, b"key");
+        let cache = Cache { dir: dir.path().to_owned(), key, engine_identity: "e".to_owned() };
         for (name, age_secs) in [("old", 300), ("used", 200), ("new", 100)] {
             let path = cache.path(name);
             fs::write(&path, [0; 10]).unwrap();
-            fs::write(sum_path(&path), "sum").unwrap();
+            fs::write(seal_path(&path), "seal").unwrap();
             let modified = std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_000_000_000 - age_secs);
             File::options().write(true).open(&path).unwrap().set_modified(modified).unwrap();
         }
@@ -189,7 +262,7 @@ mod tests {
         assert!(cache.path("old").exists());
         touch(&cache.path("old"));
         cache.shrink(29).unwrap();
-        assert!(cache.path("old").exists() && !cache.path("used").exists() && !sum_path(&cache.path("used")).exists());
+        assert!(cache.path("old").exists() && !cache.path("used").exists() && !seal_path(&cache.path("used")).exists());
         cache.shrink(0).unwrap();
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
     }

@@ -1,5 +1,7 @@
 //! The engine: which WebAssembly is taken, how it is compiled, and where instances live.
 
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+
 use wasmtime::{
     Config, Enabled, Engine, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig, WasmBacktraceDetails,
 };
@@ -55,6 +57,19 @@ pub(super) fn start(limits: &Limits, concurrency: Concurrency) -> anyhow::Result
                 .map_err(|error| anyhow::anyhow!("cannot start WebAssembly: {error:#}"))
         }
     }
+}
+
+/// An engine of the same settings that only compiles: where instances live makes no difference to their code, and a
+/// pool of them would need the address space that compiling is not given.
+pub(super) fn for_compiling(limits: &Limits, concurrency: Concurrency) -> anyhow::Result<Engine> {
+    Engine::new(&config(limits, concurrency)).map_err(|error| anyhow::anyhow!("cannot start the compiler: {error:#}"))
+}
+
+/// The engine's version and settings, as a name: code of another one does not fit.
+pub(super) fn identity(engine: &Engine) -> String {
+    let mut hasher = DefaultHasher::new();
+    engine.precompile_compatibility_hash().hash(&mut hasher);
+    format!("{:016x}", hasher.finish())
 }
 
 fn config(limits: &Limits, concurrency: Concurrency) -> Config {

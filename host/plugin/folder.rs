@@ -1,20 +1,32 @@
 //! The plugins folder as it lies on disk: what is there, whether it is at rest, and reading it without being led astray.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs::{self, File, Metadata};
-use std::io::{self, Read as _};
+use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags};
+use sha2::{Digest as _, Sha256};
 
-use super::is_plugin_name;
+use crate::job::units::ByteSize;
+
+use super::revision::{Known, hex};
 use super::sources::Sources;
+use super::{LoadError, is_plugin_name, report, text};
 
 /// The largest component that is taken.
 pub(super) const COMPONENT_BYTES_MAX: u64 = 64 << 20;
 /// The largest file of grants that is taken.
 pub(super) const GRANTS_BYTES_MAX: u64 = 1 << 20;
+/// The largest file of signatures that is taken.
+pub(super) const SIGNATURE_BYTES_MAX: u64 = 4 << 10;
+/// How many ignored files are told by name.
+const IGNORED_MAX: usize = 100;
+/// How much is told of the name of an ignored file.
+const NAME_BYTES_MAX: usize = 128;
+/// How much of a component is read at once to find out what it is.
+const CHUNK_BYTES: usize = 256 << 10;
 
 /// A file's identity at one moment. While it stays the same, so does the file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,6 +49,58 @@ pub(super) struct Found {
     pub(super) grants: Option<Stamp>,
     /// The files that it names.
     pub(super) sources: Sources,
+    /// `NAME.wasm.sig`
+    pub(super) signature: Option<Stamp>,
+}
+
+impl Found {
+    /// Whether there is nothing that makes a plugin: signatures alone do not.
+    pub(super) fn is_nobody(&self) -> bool {
+        self.component.is_none() && self.grants.is_none()
+    }
+}
+
+/// A kind of file that belongs to a plugin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Kind {
+    /// `NAME.wasm`
+    Component,
+    /// `NAME.toml`
+    Grants,
+    /// `NAME.wasm.sig`
+    Signature,
+}
+
+impl Kind {
+    const ALL: [Self; 3] = [Self::Signature, Self::Component, Self::Grants];
+
+    /// What stands behind the plugin's name.
+    pub(super) fn ending(self) -> &'static str {
+        match self {
+            Self::Component => ".wasm",
+            Self::Grants => ".toml",
+            Self::Signature => ".wasm.sig",
+        }
+    }
+
+    fn bytes_max(self) -> u64 {
+        match self {
+            Self::Component => COMPONENT_BYTES_MAX,
+            Self::Grants => GRANTS_BYTES_MAX,
+            Self::Signature => SIGNATURE_BYTES_MAX,
+        }
+    }
+}
+
+/// A component in the folder, as it was seen.
+#[derive(Clone, Debug)]
+pub(super) struct Seen {
+    /// The folder.
+    pub(super) dir: PathBuf,
+    /// The plugin's name.
+    pub(super) name: String,
+    /// What its file was then.
+    pub(super) stamp: Stamp,
 }
 
 /// What there is in the folder.
@@ -44,8 +108,10 @@ pub(super) struct Found {
 pub(super) struct Scan {
     /// By name of the plugin.
     pub(super) found: BTreeMap<String, Found>,
-    /// Files that look like a plugin's and whose name is none.
-    pub(super) misnamed: BTreeSet<String>,
+    /// Files that look like a plugin's and are none, by name, which is fit to be shown, with the reason.
+    pub(super) ignored: BTreeMap<String, &'static str>,
+    /// How many more there are of them.
+    pub(super) more_ignored: usize,
 }
 
 /// Why a file was not read.
@@ -57,9 +123,6 @@ pub(super) enum ReadError {
     /// It is nothing to read.
     #[error("{0}")]
     Refused(String),
-    /// It is larger than is taken.
-    #[error("the file is larger than {0} bytes")]
-    TooLarge(u64),
     /// The system does not let us.
     #[error(transparent)]
     Io(#[from] io::Error),
@@ -70,38 +133,66 @@ pub(super) fn scan(dir: &Path) -> io::Result<Scan> {
     let mut scan = Scan::default();
     let root = dir.canonicalize()?;
     for entry in fs::read_dir(&root)? {
-        let file_name = entry?.file_name().to_string_lossy().into_owned();
-        let Some((name, extension)) = file_name.rsplit_once('.') else { continue };
-        // Names that begin with a dot are of files on their way here.
-        if file_name.starts_with('.') || !matches!(extension, "wasm" | "toml") {
-            continue;
-        }
-        if !is_plugin_name(name) {
-            scan.misnamed.insert(file_name);
-            continue;
-        }
-        let stamp = stamp(&root, &root.join(&file_name));
-        let found = scan.found.entry(name.to_owned()).or_default();
-        if extension == "wasm" {
-            found.component = stamp;
-        } else {
-            found.grants = stamp;
+        let file_name = entry?.file_name();
+        match belongs(&file_name.to_string_lossy(), file_name.to_str().is_some()) {
+            Belongs::Nobody => {}
+            Belongs::Ignored(why) => scan.ignore(&file_name.to_string_lossy(), why),
+            Belongs::To(name, kind) => {
+                let stamp = stamp(&root, &root.join(&file_name), kind);
+                let found = scan.found.entry(name).or_default();
+                match kind {
+                    Kind::Component => found.component = stamp,
+                    Kind::Grants => found.grants = stamp,
+                    Kind::Signature => found.signature = stamp,
+                }
+            }
         }
     }
     Ok(scan)
 }
 
+impl Scan {
+    fn ignore(&mut self, file_name: &str, why: &'static str) {
+        if self.ignored.len() < IGNORED_MAX {
+            self.ignored.insert(text::line(file_name, NAME_BYTES_MAX).trim().to_owned(), why);
+        } else {
+            self.more_ignored += 1;
+        }
+    }
+}
+
+/// Whose a file is, by its name.
+enum Belongs {
+    Nobody,
+    Ignored(&'static str),
+    To(String, Kind),
+}
+
+fn belongs(file_name: &str, is_text: bool) -> Belongs {
+    // Names that begin with a dot are of files on their way here.
+    if file_name.starts_with('.') {
+        return Belongs::Nobody;
+    }
+    let lower = file_name.to_ascii_lowercase();
+    if lower.ends_with(".cwasm") {
+        return Belongs::Ignored("precompiled code is never loaded: it could do anything on this machine");
+    }
+    // From the longest ending to the shortest.
+    let Some(kind) = Kind::ALL.into_iter().find(|kind| lower.ends_with(kind.ending())) else { return Belongs::Nobody };
+    match file_name.strip_suffix(kind.ending()) {
+        Some(name) if is_text && is_plugin_name(name) => Belongs::To(name.to_owned(), kind),
+        _ => Belongs::Ignored("a plugin's name is of a-z, 0-9 and -, 63 at most, and does not begin with -"),
+    }
+}
+
 /// The stamp of a file, of what it leads to where it is a link. None where there is nothing (any more).
-pub(super) fn stamp(root: &Path, path: &Path) -> Option<Stamp> {
+pub(super) fn stamp(root: &Path, path: &Path, kind: Kind) -> Option<Stamp> {
     let itself = fs::symlink_metadata(path).ok()?;
     if !itself.is_symlink() {
-        return Some(Stamp::of(&itself, refusal(&itself)));
+        return Some(Stamp::judged(&itself, kind));
     }
     match inside(root, path) {
-        Ok(target) => {
-            let metadata = fs::symlink_metadata(target).ok()?;
-            Some(Stamp::of(&metadata, refusal(&metadata)))
-        }
+        Ok(target) => Some(Stamp::judged(&fs::symlink_metadata(target).ok()?, kind)),
         Err(why) => Some(Stamp::of(&itself, Some(why))),
     }
 }
@@ -112,6 +203,17 @@ pub(super) fn followed(path: &Path) -> Option<Stamp> {
 }
 
 impl Stamp {
+    fn judged(metadata: &Metadata, kind: Kind) -> Self {
+        let bytes_max = kind.bytes_max();
+        if metadata.is_file() && metadata.size() > bytes_max {
+            // It may go on growing for ever: it is the same refused file all the while.
+            let why = format!("it is larger than {}", ByteSize(bytes_max));
+            let still = Self { size: bytes_max, modified: (0, 0), changed: (0, 0), ..Self::of(metadata, None) };
+            return Self { refusal: Some(why), ..still };
+        }
+        Self::of(metadata, refusal(metadata))
+    }
+
     fn of(metadata: &Metadata, refusal: Option<String>) -> Self {
         Self {
             device: metadata.dev(),
@@ -136,6 +238,9 @@ fn inside(root: &Path, path: &Path) -> Result<PathBuf, String> {
 fn refusal(metadata: &Metadata) -> Option<String> {
     let kind = metadata.file_type();
     let what = match () {
+        () if kind.is_file() && metadata.nlink() > 1 => {
+            return Some("it has other names (hard links), by which it could be changed: copy it instead".to_owned());
+        }
         () if kind.is_file() => return None,
         () if kind.is_dir() => "a folder",
         () if kind.is_fifo() => "a named pipe",
@@ -145,27 +250,63 @@ fn refusal(metadata: &Metadata) -> Option<String> {
     Some(format!("it is {what}"))
 }
 
+impl Seen {
+    /// What it is: its digest, its size and how it begins. Keeps no more of it than that.
+    pub(super) fn known(&self) -> Result<Known, LoadError> {
+        self.digest().map_err(|error| report::not_read(&error))
+    }
+
+    /// The whole of it.
+    pub(super) fn read(&self) -> Result<Vec<u8>, LoadError> {
+        read(&self.dir, &self.name, Kind::Component, &self.stamp).map_err(|error| report::not_read(&error))
+    }
+
+    fn digest(&self) -> Result<Known, ReadError> {
+        let mut file = open(&self.dir, &self.name, Kind::Component, &self.stamp)?;
+        let (mut digest, mut size_bytes, mut head) = (Sha256::new(), 0, Vec::new());
+        let mut chunk = vec![0; CHUNK_BYTES];
+        // A file that grows while it is read has an end here.
+        while size_bytes <= self.stamp.size {
+            match file.read(&mut chunk)? {
+                0 => break,
+                length => {
+                    digest.update(&chunk[..length]);
+                    let room = Known::HEAD_BYTES.saturating_sub(head.len()).min(length);
+                    head.extend_from_slice(&chunk[..room]);
+                    size_bytes += length as u64;
+                }
+            }
+        }
+        still(&file, &self.stamp, size_bytes)?;
+        Ok(Known { digest: hex(&digest.finalize()), size_bytes, head })
+    }
+}
+
 /// Reads a file that was found with this stamp, as a whole or not at all.
-pub(super) fn read(root: &Path, path: &Path, expected: &Stamp, bytes_max: u64) -> Result<Vec<u8>, ReadError> {
+pub(super) fn read(dir: &Path, name: &str, kind: Kind, expected: &Stamp) -> Result<Vec<u8>, ReadError> {
+    let mut file = open(dir, name, kind, expected)?;
+    let mut bytes = Vec::with_capacity(usize::try_from(expected.size).unwrap_or(0) + 1);
+    (&mut file).take(kind.bytes_max() + 1).read_to_end(&mut bytes)?;
+    still(&file, expected, bytes.len() as u64)?;
+    Ok(bytes)
+}
+
+fn open(dir: &Path, name: &str, kind: Kind, expected: &Stamp) -> Result<File, ReadError> {
     if let Some(refusal) = &expected.refusal {
         return Err(ReadError::Refused(refusal.clone()));
     }
-    if expected.size > bytes_max {
-        return Err(ReadError::TooLarge(bytes_max));
-    }
-    let target = inside(root, path).map_err(ReadError::Refused)?;
+    let root = dir.canonicalize()?;
+    let target = inside(&root, &root.join(format!("{name}{}", kind.ending()))).map_err(ReadError::Refused)?;
     // What was a file a moment ago may be a pipe now: opening must not wait for its other end, nor follow a link.
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NOCTTY;
-    let mut file = File::from(rustix::fs::open(&target, flags, Mode::empty()).map_err(io::Error::from)?);
-    if Stamp::of(&file.metadata()?, None) != *expected {
-        return Err(ReadError::Unsettled);
-    }
-    let mut bytes = Vec::with_capacity(usize::try_from(expected.size).unwrap_or(0) + 1);
-    (&mut file).take(bytes_max + 1).read_to_end(&mut bytes)?;
-    if Stamp::of(&file.metadata()?, None) != *expected || bytes.len() as u64 != expected.size {
-        return Err(ReadError::Unsettled);
-    }
-    Ok(bytes)
+    let file = File::from(rustix::fs::open(&target, flags, Mode::empty()).map_err(io::Error::from)?);
+    still(&file, expected, expected.size)?;
+    Ok(file)
+}
+
+fn still(file: &File, expected: &Stamp, length: u64) -> Result<(), ReadError> {
+    let is_same = Stamp::of(&file.metadata()?, None) == *expected && length == expected.size;
+    if is_same { Ok(()) } else { Err(ReadError::Unsettled) }
 }
 
 /// Puts a file into the folder in one step, on disk before it is seen.
@@ -181,8 +322,11 @@ pub(super) fn put(dir: &Path, file_name: &str, bytes: &[u8]) -> io::Result<()> {
 }
 
 fn write_synced(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    fs::write(path, bytes)?;
-    File::open(path)?.sync_all()
+    // Left over from a crash of a process with the same number, or put there to lead us away.
+    let _ = fs::remove_file(path);
+    let mut file = File::create_new(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
 }
 
 /// Removes a file of the folder. False where there was none.
@@ -195,93 +339,4 @@ pub(super) fn remove(dir: &Path, file_name: &str) -> io::Result<bool> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::os::unix::fs::symlink;
-
-    use super::*;
-
-    fn folder() -> (tempfile::TempDir, PathBuf) {
-        let dir = tempfile::tempdir().unwrap();
-        let root = dir.path().canonicalize().unwrap();
-        (dir, root)
-    }
-
-    fn read_named(root: &Path, name: &str) -> Result<Vec<u8>, ReadError> {
-        let path = root.join(name);
-        read(root, &path, &stamp(root, &path).unwrap(), 100)
-    }
-
-    #[test]
-    fn only_names_of_plugins_are_found() {
-        let (_dir, root) = folder();
-        for name in ["a.wasm", "a.toml", "b-2.toml", "B.wasm", ".c.wasm", "d.cwasm", "e", "f.txt", "-g.wasm"] {
-            fs::write(root.join(name), b"x").unwrap();
-        }
-        let scan = scan(&root).unwrap();
-        assert_eq!(scan.found.keys().collect::<Vec<_>>(), ["a", "b-2"]);
-        assert_eq!(scan.misnamed.iter().collect::<Vec<_>>(), ["-g.wasm", "B.wasm"]);
-        assert!(scan.found["a"].component.is_some() && scan.found["a"].grants.is_some());
-    }
-
-    #[test]
-    fn pipes_folders_and_links_that_lead_away_are_refused() {
-        let (outside, _) = folder();
-        fs::write(outside.path().join("secret"), b"x").unwrap();
-        let (_dir, root) = folder();
-        rustix::fs::mknodat(rustix::fs::CWD, root.join("pipe.wasm"), rustix::fs::FileType::Fifo, Mode::RUSR, 0)
-            .unwrap();
-        fs::create_dir(root.join("folder.wasm")).unwrap();
-        symlink(outside.path().join("secret"), root.join("away.wasm")).unwrap();
-        symlink(root.join("nowhere"), root.join("broken.wasm")).unwrap();
-        for (name, told) in [
-            ("pipe.wasm", "named pipe"),
-            ("folder.wasm", "folder"),
-            ("away.wasm", "out of the plugins folder"),
-            ("broken.wasm", "leads nowhere"),
-        ] {
-            let error = read_named(&root, name).unwrap_err();
-            assert!(error.to_string().contains(told), "{name}: {error}");
-        }
-    }
-
-    #[test]
-    fn links_within_the_folder_are_followed() {
-        let (_dir, root) = folder();
-        fs::create_dir(root.join("versions")).unwrap();
-        fs::write(root.join("versions/1"), b"one").unwrap();
-        symlink("versions/1", root.join("a.wasm")).unwrap();
-        assert_eq!(read_named(&root, "a.wasm").unwrap(), b"one");
-    }
-
-    #[test]
-    fn a_file_that_changed_since_it_was_seen_is_not_read() {
-        let (_dir, root) = folder();
-        let path = root.join("a.wasm");
-        fs::write(&path, b"half").unwrap();
-        let seen = stamp(&root, &path).unwrap();
-        fs::write(&path, b"half and more").unwrap();
-        assert!(matches!(read(&root, &path, &seen, 100), Err(ReadError::Unsettled)));
-        // A pipe in its place does not make us wait either.
-        fs::remove_file(&path).unwrap();
-        rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, Mode::RUSR, 0).unwrap();
-        assert!(matches!(read(&root, &path, &seen, 100), Err(ReadError::Unsettled)));
-    }
-
-    #[test]
-    fn a_file_that_is_too_large_is_not_read() {
-        let (_dir, root) = folder();
-        fs::write(root.join("a.wasm"), [0; 101]).unwrap();
-        assert!(matches!(read_named(&root, "a.wasm"), Err(ReadError::TooLarge(100))));
-    }
-
-    #[test]
-    fn what_is_put_is_there_and_nothing_else() {
-        let (_dir, root) = folder();
-        put(&root, "a.wasm", b"one").unwrap();
-        put(&root, "a.wasm", b"two").unwrap();
-        assert_eq!(read_named(&root, "a.wasm").unwrap(), b"two");
-        assert_eq!(fs::read_dir(&root).unwrap().count(), 1);
-        assert!(remove(&root, "a.wasm").unwrap());
-        assert!(!remove(&root, "a.wasm").unwrap());
-    }
-}
+mod tests;

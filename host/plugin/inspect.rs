@@ -1,11 +1,12 @@
 //! What a component says it imports and exports, read before anything is compiled.
 
+use serde::{Deserialize, Serialize};
 use wasmparser::{CanonicalFunction, CanonicalOption, Encoding, Parser, Payload};
-use wasmtime::Engine;
 
 use super::LoadError;
 use super::bindings::{PACKAGE, VERSION};
 use super::report;
+use super::survey::{self, Stop, Survey};
 
 /// The interfaces that the linker holds, by package, with the version of each package.
 const OFFERED: [(&str, &str, &[&str]); 8] = [
@@ -40,7 +41,7 @@ const OFFERED: [(&str, &str, &[&str]); 8] = [
 const WASI: &str = "0.2.12";
 
 /// The names of what a component imports and exports.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Shape {
     /// Imports, with versions.
     pub(super) imports: Vec<String>,
@@ -50,42 +51,55 @@ pub(super) struct Shape {
     pub(super) is_async: bool,
 }
 
-/// Reads the names and checks that they are those of our world. Versions fit as wasmtime's linker says.
-pub(super) fn inspect(bytes: &[u8]) -> Result<Shape, LoadError> {
-    if Engine::detect_precompiled(bytes).is_some() {
+/// Tells what is not WebAssembly at all by how it begins. So little is looked at that the host itself can do it.
+pub(super) fn glance(head: &[u8]) -> Result<(), LoadError> {
+    // What wasmtime compiles is an ELF file, whatever it is for; nothing else that begins like this is a plugin either.
+    if head.starts_with(b"\x7fELF") {
         return Err(report::precompiled());
     }
-    if !bytes.starts_with(b"\0asm") {
-        return Err(report::not_wasm(bytes));
+    if !head.starts_with(b"\0asm") {
+        return Err(report::not_wasm(head));
     }
-    let shape = read(bytes)?;
+    Ok(())
+}
+
+/// Reads the names and checks that they are those of our world. Versions fit as wasmtime's linker says. One pass over
+/// the bytes, and no more is kept of them than [`Survey`] allows.
+pub(super) fn inspect(bytes: &[u8]) -> Result<Shape, LoadError> {
+    glance(bytes)?;
+    let shape = read(bytes).map_err(|stop| match stop {
+        Stop::Broken(error) => broken(&error, bytes.len()),
+        Stop::Refused(error) => error,
+    })?;
     check_imports(&shape.imports)?;
     check_exports(&shape.exports)?;
     Ok(shape)
 }
 
-fn read(bytes: &[u8]) -> Result<Shape, LoadError> {
+fn read(bytes: &[u8]) -> Result<Shape, Stop> {
     let mut shape = Shape::default();
-    let mut depth = 0_usize;
+    let mut survey = Survey::default();
     for payload in Parser::new(0).parse_all(bytes) {
-        let failure = |error: wasmparser::BinaryReaderError| broken(&error, bytes.len());
-        match payload.map_err(failure)? {
-            Payload::Version { encoding: Encoding::Module, .. } if depth == 0 => return Err(report::core_module()),
-            Payload::ModuleSection { .. } | Payload::ComponentSection { .. } => depth += 1,
-            Payload::End(_) => depth = depth.saturating_sub(1),
-            Payload::ComponentImportSection(section) if depth == 0 => {
+        let payload = payload?;
+        let is_outermost = survey.depth == 0;
+        survey.count(&payload)?;
+        match payload {
+            Payload::Version { encoding: Encoding::Module, .. } if is_outermost => {
+                return Err(Stop::Refused(report::core_module()));
+            }
+            Payload::ComponentImportSection(section) if is_outermost => {
                 for import in section {
-                    shape.imports.push(import.map_err(failure)?.name.name.to_owned());
+                    survey::keep_name(&mut shape.imports, import?.name.name)?;
                 }
             }
-            Payload::ComponentExportSection(section) if depth == 0 => {
+            Payload::ComponentExportSection(section) if is_outermost => {
                 for export in section {
-                    shape.exports.push(export.map_err(failure)?.name.name.to_owned());
+                    survey::keep_name(&mut shape.exports, export?.name.name)?;
                 }
             }
             Payload::ComponentCanonicalSection(section) => {
                 for function in section {
-                    shape.is_async |= is_async(&function.map_err(failure)?);
+                    shape.is_async |= is_async(&function?);
                 }
             }
             _ => {}

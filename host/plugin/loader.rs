@@ -11,7 +11,8 @@ use tokio::task::JoinHandle;
 
 use crate::clock::Stopwatch;
 
-use super::folder::{Found, Scan, Stamp};
+use super::folder::{Found, Kind, Scan, Stamp};
+use super::report;
 use super::slot::{self, Place, Slot};
 use super::sources::Sources;
 use super::watch::Watch;
@@ -26,6 +27,10 @@ const REST_PATIENCE: Duration = Duration::from_millis(500);
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How long reports of changes are gathered before the folder is looked through once more.
 const GATHER: Duration = Duration::from_millis(20);
+/// How long a file may keep changing before the plugin says so.
+const UNREST_TOLD: Duration = Duration::from_secs(10);
+/// Plugins in one folder. What is new beyond that is ignored; what is known stays.
+const PLUGINS_MAX: usize = 4_096;
 
 /// The folder and its plugins' places.
 #[derive(Debug)]
@@ -33,14 +38,15 @@ pub(super) struct Folder {
     place: Arc<Place>,
     watch: Watch,
     slots: Mutex<BTreeMap<String, Arc<Slot>>>,
-    restless: Mutex<BTreeMap<(String, File), Restless>>,
-    is_told: Mutex<Told>,
+    restless: Mutex<BTreeMap<(String, Watched), Restless>>,
+    told: Mutex<Told>,
 }
 
+/// What is watched of a plugin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum File {
-    Component,
-    Grants,
+enum Watched {
+    File(Kind),
+    /// The files that its own file names.
     Sources,
 }
 
@@ -56,12 +62,17 @@ enum Seen {
 struct Restless {
     seen: Seen,
     since: Stopwatch,
+    /// Since when it has not been at rest.
+    first: Stopwatch,
 }
 
-/// What the log was told already.
+/// What the log was told already, and what is shown.
 #[derive(Debug, Default)]
 struct Told {
-    misnamed: BTreeSet<String>,
+    ignored: Vec<(String, &'static str)>,
+    more_ignored: usize,
+    restless: BTreeSet<String>,
+    is_full: bool,
     is_unreadable: bool,
 }
 
@@ -72,8 +83,8 @@ impl Folder {
         std::fs::read_dir(&place.dir)?;
         let watch = Watch::new();
         watch.renew(&place.dir);
-        let (slots, restless, is_told) = Default::default();
-        Ok(Self { place, watch, slots, restless, is_told })
+        let (slots, restless, told) = Default::default();
+        Ok(Self { place, watch, slots, restless, told })
     }
 
     /// Waits for a report of a change.
@@ -115,76 +126,141 @@ impl Folder {
         self.watch.beside(paths, &self.place.dir);
     }
 
+    /// The files that look like a plugin's and are none, with the reason, and how many more there are.
+    pub(super) fn ignored(&self) -> (Vec<(String, &'static str)>, usize) {
+        let told = lock(&self.told);
+        (told.ignored.clone(), told.more_ignored)
+    }
+
     /// Spawns what is due. True where a file is not at rest yet.
     async fn look_once(&self, tasks: &FuturesUnordered<JoinHandle<()>>) -> bool {
         self.watch.renew(&self.place.dir);
         self.watch_sources();
         let Some(scan) = self.scan().await else { return false };
-        let mut names: BTreeSet<String> = lock(&self.slots).keys().cloned().collect();
-        names.extend(scan.found.keys().cloned());
         let mut is_restless = false;
-        for name in names {
+        for name in self.names(&scan) {
             let slot = self.slot(&name);
             let sources = slot.sources().await;
-            let accepted = slot.accepted().clone();
+            let accepted = slot.accepted();
             let found = Found { sources, ..scan.found.get(&name).cloned().unwrap_or_default() };
             let due = self.due(&name, &accepted, &found);
             is_restless |= due != found;
-            if slot.is_due() || due != accepted {
-                *slot.accepted() = due;
+            if let Some(unrest) = self.unrest(&name) {
+                let slot = slot.clone();
+                tasks.push(tokio::spawn(async move { slot.tell_unrest(unrest).await }));
+            }
+            let is_stale = slot.is_due();
+            let is_other = due != accepted;
+            if is_other && !slot.accept(&accepted, due) {
+                // Something else was accepted meanwhile: the next look sees what that leaves to do.
+                is_restless = true;
+            }
+            if is_stale || is_other {
                 tasks.push(tokio::spawn(async move { slot.take_up().await }));
             }
         }
         is_restless
     }
 
-    /// What counts of the files now.
+    /// The plugins to be looked at: those that have a place, and those that get one.
+    fn names(&self, scan: &Scan) -> BTreeSet<String> {
+        let mut slots = lock(&self.slots);
+        slots.retain(|name, slot| scan.found.contains_key(name) || Arc::strong_count(slot) > 1 || !slot.is_vacant());
+        let mut names: BTreeSet<String> = slots.keys().cloned().collect();
+        drop(slots);
+        let new = scan.found.iter().filter(|(name, found)| !found.is_nobody() && !names.contains(*name));
+        let new: Vec<String> = new.map(|(name, _)| name.clone()).collect();
+        let room = PLUGINS_MAX.saturating_sub(names.len());
+        let is_full = new.len() > room;
+        if is_full && !std::mem::replace(&mut lock(&self.told).is_full, is_full) {
+            tracing::error!(
+                plugins_max = PLUGINS_MAX,
+                "there are too many plugins in the folder: new ones are ignored"
+            );
+        }
+        names.extend(new.into_iter().take(room));
+        lock(&self.restless).retain(|(name, _), _| names.contains(name));
+        names
+    }
+
+    /// What counts of the files now. A component waits for the files that say whether it may come in.
     fn due(&self, name: &str, accepted: &Found, found: &Found) -> Found {
-        let of = |file, accepted: &Option<Stamp>, found: &Option<Stamp>| {
-            let is_due = self.is_due((name.to_owned(), file), accepted == found, Seen::File(found.clone()));
-            if is_due { found.clone() } else { accepted.clone() }
+        let of = |kind, accepted: &Option<Stamp>, found: &Option<Stamp>| {
+            let file = (name.to_owned(), Watched::File(kind));
+            if self.is_due(file, accepted == found, Seen::File(found.clone())) {
+                found.clone()
+            } else {
+                accepted.clone()
+            }
         };
         let (old, new) = (&accepted.sources, &found.sources);
-        let is_due = self.is_due((name.to_owned(), File::Sources), old == new, Seen::Sources(new.clone()));
-        Found {
-            component: of(File::Component, &accepted.component, &found.component),
-            grants: of(File::Grants, &accepted.grants, &found.grants),
-            sources: if is_due { new.clone() } else { old.clone() },
+        let are_due = self.is_due((name.to_owned(), Watched::Sources), old == new, Seen::Sources(new.clone()));
+        let mut due = Found {
+            component: of(Kind::Component, &accepted.component, &found.component),
+            grants: of(Kind::Grants, &accepted.grants, &found.grants),
+            signature: of(Kind::Signature, &accepted.signature, &found.signature),
+            sources: if are_due { new.clone() } else { old.clone() },
+        };
+        if due.grants != found.grants || due.signature != found.signature {
+            // What is gone is gone at once.
+            due.component = due.component.and_then(|_| accepted.component.clone());
+            due.signature.clone_from(&accepted.signature);
         }
+        due
     }
 
     /// Whether what is found counts: once it is at rest, until then what was accepted does.
-    fn is_due(&self, file: (String, File), is_accepted: bool, found: Seen) -> bool {
+    fn is_due(&self, file: (String, Watched), is_accepted: bool, found: Seen) -> bool {
         let mut restless = lock(&self.restless);
         if is_accepted {
             restless.remove(&file);
             return true;
         }
+        let now = Stopwatch::start();
+        let first = restless.get(&file).map_or(now, |restless| restless.first);
         match restless.get(&file) {
-            Some(first) if first.seen == found && first.since.elapsed() >= REST => {
-                restless.remove(&file);
-                true
-            }
-            Some(first) if first.seen == found => false,
+            Some(still) if still.seen == found => still.since.elapsed() >= REST,
             _ => {
-                restless.insert(file, Restless { seen: found, since: Stopwatch::start() });
+                restless.insert(file, Restless { seen: found, since: now, first });
                 false
             }
+        }
+    }
+
+    /// What is to be told of a plugin's file that keeps changing, where that is news.
+    fn unrest(&self, name: &str) -> Option<Option<super::LoadError>> {
+        let restless = lock(&self.restless);
+        let kinds = [Kind::Component, Kind::Grants, Kind::Signature];
+        let long = kinds.into_iter().find(|kind| {
+            let file = restless.get(&(name.to_owned(), Watched::File(*kind)));
+            file.is_some_and(|restless| restless.since.elapsed() < REST && restless.first.elapsed() > UNREST_TOLD)
+        });
+        let mut told = lock(&self.told);
+        match long {
+            Some(kind) => told.restless.insert(name.to_owned()).then(|| {
+                let file_name = format!("{name}{}", kind.ending());
+                tracing::warn!(plugin.name = name, file = file_name, "a file keeps changing and is not taken up");
+                Some(report::restless(&file_name, UNREST_TOLD.as_secs()))
+            }),
+            None if restless.keys().any(|(restless, _)| restless == name) => None,
+            None => told.restless.remove(name).then_some(None),
         }
     }
 
     /// A folder that cannot be read changes nothing: what serves goes on.
     async fn scan(&self) -> Option<Scan> {
         let scanned = slot::scan(&self.place.dir).await;
-        let mut told = lock(&self.is_told);
+        let mut told = lock(&self.told);
         match scanned {
             Ok(scan) => {
                 told.is_unreadable = false;
-                for name in &scan.misnamed {
-                    if told.misnamed.insert(name.clone()) {
-                        tracing::warn!(file = name, "ignored: a plugin's name is of a-z, 0-9 and -, 63 at most");
+                for (file, reason) in &scan.ignored {
+                    if !told.ignored.iter().any(|(known, _)| known == file) {
+                        tracing::warn!(file, reason, "a file in the plugins folder is ignored");
                     }
                 }
+                told.ignored = scan.ignored.iter().map(|(file, reason)| (file.clone(), *reason)).collect();
+                told.more_ignored = scan.more_ignored;
                 Some(scan)
             }
             Err(error) => {

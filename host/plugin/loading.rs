@@ -4,6 +4,8 @@ use std::sync::atomic::{AtomicU8, Ordering};
 
 use crate::clock::UnixMs;
 
+use super::LoadError;
+
 /// A component that is being compiled. Shared with whoever shows it.
 #[derive(Debug)]
 pub struct Loading {
@@ -46,4 +48,33 @@ impl Loading {
     pub(super) fn reach(&self, step: LoadStep) {
         self.step.store(step as u8, Ordering::Relaxed);
     }
+}
+
+/// What lies in the plugins folder, looks like a plugin's and is none.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Ignored {
+    /// The first of them.
+    pub files: Vec<IgnoredFile>,
+    /// How many more there are.
+    pub more: usize,
+}
+
+/// A file that looks like a plugin's and is none.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
+pub struct IgnoredFile {
+    /// Its name, fit to be shown.
+    pub file: String,
+    /// Why it is none.
+    pub reason: String,
+}
+
+/// Why a component was not installed.
+#[derive(Debug, thiserror::Error)]
+pub enum InstallError {
+    /// It is no plugin.
+    #[error(transparent)]
+    Refused(#[from] LoadError),
+    /// The folder cannot be written.
+    #[error("cannot write the plugins folder: {0}")]
+    Folder(#[from] std::io::Error),
 }

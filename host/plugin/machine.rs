@@ -7,6 +7,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use ring::hmac;
 use wasmtime::Engine;
 use wasmtime::component::{HasSelf, Linker};
 
@@ -36,13 +37,18 @@ impl std::fmt::Debug for Machine {
 }
 
 impl Machine {
-    /// Starts one, with a folder for its compiled code.
-    pub(super) fn start(limits: &Limits, concurrency: Concurrency, cache_dir: PathBuf) -> anyhow::Result<Arc<Self>> {
+    /// Starts one, with a folder for its compiled code and the key that marks it.
+    pub(super) fn start(
+        limits: &Limits,
+        concurrency: Concurrency,
+        cache_dir: PathBuf,
+        key: hmac::Key,
+    ) -> anyhow::Result<Arc<Self>> {
         let engine = engine::start(limits, concurrency)?;
         Ok(Arc::new(Self {
             ticker: Ticker::start(engine.weak())?,
             linker: linker(&engine).map_err(|error| anyhow::anyhow!("cannot link the host's interfaces: {error:#}"))?,
-            cache: Cache::open(cache_dir, &engine)?,
+            cache: Cache::open(cache_dir, key, &engine)?,
             engine,
         }))
     }

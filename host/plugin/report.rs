@@ -1,7 +1,10 @@
 //! Why a component is no plugin, told to its author. wasmtime's own texts speak of instances and linkers.
 
+use crate::config::{Compile, PublicKey};
+
 use super::LoadError;
 use super::bindings::{HANDLER, PACKAGE, VERSION};
+use super::folder::ReadError;
 use super::text;
 
 /// The longest summary.
@@ -124,11 +127,29 @@ pub(super) fn wrong_type(why: &str) -> LoadError {
     )
 }
 
+/// What wasmtime says of a component: what breaks our limits is told from what breaks the format's rules.
+pub(super) fn refusal(why: &str) -> LoadError {
+    if is_demanding(why) { too_demanding(why) } else { malformed(why) }
+}
+
+/// Whether that is about limits.
+pub(super) fn is_demanding(why: &str) -> bool {
+    why.contains("exceeds") || why.contains("limit")
+}
+
 /// The component is larger than a slot for it.
 pub(super) fn too_demanding(why: &str) -> LoadError {
     error(
         &format!("the component asks for more than this host gives: {why}"),
         "raise limits.memory in windlass.toml where it is memory; else link fewer libraries into it",
+    )
+}
+
+/// There is more of something than any plugin needs.
+pub(super) fn oversized(what: &str, count: u64, most: u64) -> LoadError {
+    error(
+        &format!("the component has {count} {what}; {most} are the most"),
+        "no compiler makes so much of one program: link fewer libraries into it, or split generated code",
     )
 }
 
@@ -140,9 +161,130 @@ pub(super) fn no_start(why: &str) -> LoadError {
     )
 }
 
+/// Compiling took more CPU time than is given.
+pub(super) fn compile_cpu(bounds: &Compile) -> LoadError {
+    let summary = format!("compiling the component took more than its {} of CPU time", bounds.cpu);
+    error(&summary, &raise("cpu", &bounds.cpu))
+}
+
+/// Compiling took longer than is given.
+pub(super) fn compile_wall(bounds: &Compile) -> LoadError {
+    let summary = format!("compiling the component took longer than its {} of wall time", bounds.wall);
+    error(&summary, &raise("wall", &bounds.wall))
+}
+
+/// Compiling took more memory than is given.
+pub(super) fn compile_memory(bounds: &Compile) -> LoadError {
+    let summary = format!("compiling the component took more than its {} of memory", bounds.memory);
+    error(&summary, &raise("memory", &bounds.memory))
+}
+
+fn raise(key: &str, now: &dyn std::fmt::Display) -> String {
+    format!(
+        "a component of this size needs less: look at where it comes from; if it is to be trusted, raise `[plugins] \
+         compile = {{ {key} = \"…\" }}` in windlass.toml, which is {now}"
+    )
+}
+
+/// The compiled code is larger than is taken.
+pub(super) fn compile_code(bytes_max: u64) -> LoadError {
+    error(
+        &format!("the component makes more than {} MiB of compiled code", bytes_max >> 20),
+        "link fewer libraries into it",
+    )
+}
+
+/// The compiler's stack was too small.
+pub(super) fn compile_depth() -> LoadError {
+    error("the component's code is nested too deeply to be compiled", "split its deepest functions or types")
+}
+
+/// Somebody killed the compiler: a person, or a system that is short of memory.
+pub(super) fn compile_killed() -> LoadError {
+    error(
+        "the component was not compiled: its compiler was killed, by hand or by a system that is short of memory",
+        "touch the file, or put it in again, to have it compiled once more",
+    )
+}
+
+/// The compiler crashed over the component.
+pub(super) fn compiler_broke(how: &str, words: &str) -> LoadError {
+    error(
+        &format!("the compiler broke over the component: {how}; its last words: {words}"),
+        "please report this with the component; touch the file to have it compiled once more",
+    )
+}
+
 /// The host could not do its part.
 pub(super) fn host_failed(why: &str) -> LoadError {
     error(&format!("the host could not load the component: {why}"), "")
+}
+
+/// Another component than the one that the operator named.
+pub(super) fn not_pinned(name: &str, digest: &str, pinned: &str) -> LoadError {
+    error(
+        &format!("the component's sha256 is {digest}; {name}.toml takes {pinned} alone"),
+        &format!("put the component of that sha256 back, or change `sha256` in {name}.toml"),
+    )
+}
+
+/// A signature is asked for and there is none.
+pub(super) fn unsigned(name: &str) -> LoadError {
+    error(
+        &format!("there is no signature for the component, and one is asked for: {name}.wasm.sig is not there"),
+        &sign(name),
+    )
+}
+
+/// What should be signatures cannot be read.
+pub(super) fn bad_signature(name: &str, why: &str) -> LoadError {
+    error(&format!("the component's signature, {name}.wasm.sig, cannot be read: {why}"), &sign(name))
+}
+
+/// No signature is by a key that may sign.
+pub(super) fn wrong_signature(name: &str, digest: &str, keys: &[PublicKey]) -> LoadError {
+    let keys: Vec<_> = keys.iter().take(4).map(ToString::to_string).collect();
+    error(
+        &format!(
+            "the component's signature is by none of the keys that may sign, or is of another component or another \
+             name: it must be of {digest} as {name}, by {}",
+            keys.join(" or ")
+        ),
+        &sign(name),
+    )
+}
+
+/// The two lists of keys have nothing in common.
+pub(super) fn no_common_signer(name: &str) -> LoadError {
+    error(
+        &format!(
+            "none of the keys in its file {name}.toml may sign: `[plugins] signed_by` in windlass.toml has others"
+        ),
+        "a plugin's list only narrows the host's: name a key that is in both",
+    )
+}
+
+fn sign(name: &str) -> String {
+    format!(
+        "sign it by `windlass plugin sign --key FILE {name}.wasm`, which writes {name}.wasm.sig, with a key that \
+         `signed_by` names; over HTTP, send the signature in the header Windlass-Signature"
+    )
+}
+
+/// The file keeps changing.
+pub(super) fn restless(file_name: &str, secs: u64) -> LoadError {
+    error(
+        &format!("{file_name} is still being written: it has not been the same for a moment in {secs} s"),
+        "it is taken up once it has been still for 100 ms: end what writes to it, or copy it beside and rename it",
+    )
+}
+
+/// The file was found and not read.
+pub(super) fn not_read(why: &ReadError) -> LoadError {
+    match why {
+        ReadError::Io(error) => unreadable(error),
+        other => refused_file(&other.to_string()),
+    }
 }
 
 /// The file cannot be taken for what it is: a pipe, a folder, a link that leads away.
@@ -152,7 +294,7 @@ pub(super) fn refused_file(why: &str) -> LoadError {
 
 /// The file cannot be read.
 pub(super) fn unreadable(why: &std::io::Error) -> LoadError {
-    error(&format!("the file cannot be read: {why}"), "")
+    error(&format!("the file cannot be read: {why}"), "let the user that runs the host read it")
 }
 
 /// The file of grants does not hold what it should.

@@ -1,20 +1,24 @@
-//! From the bytes of a component to a revision: checked, compiled or taken from the cache, and tried once.
+//! From the bytes of a component to a revision: compiled or taken from the cache, and tried once.
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use ring::hmac;
 use sha2::{Digest as _, Sha256};
 use tokio::sync::{Semaphore, SemaphorePermit, oneshot};
 use wasmtime::component::Component;
 
 use crate::clock::{Clock, Stopwatch};
-use crate::config::{Limits, PluginFile};
+use crate::config::{Compile, Limits, PluginFile, Signers};
 
 use super::bindings::{Plugin, PluginPre};
+use super::cache;
+use super::compile::{Compiler, Order};
 use super::egress::Outside;
 use super::engine::Concurrency;
+use super::folder::Seen;
 use super::heavy::HeavyThreads;
 use super::inspect::{self, Shape};
 use super::machine::Machine;
@@ -27,10 +31,12 @@ use super::{HostSettings, LoadError, LoadStep, Loading, Revision, report, trial}
 const COMPILATIONS_MAX: usize = 2;
 /// From this size on a component takes seconds to compile.
 const LARGE_BYTES: u64 = 1 << 20;
-/// How much a compilation gives way to the threads that serve.
-const COMPILE_NICENESS: i32 = 10;
-/// The compiler recurses into deeply nested code.
-const COMPILE_STACK_BYTES: usize = 16 << 20;
+/// Files that are read at once to find out what they are.
+const READS_MAX: usize = 2;
+/// How much such reading, and finding compiled code, gives way to the threads that serve.
+const READ_NICENESS: i32 = 10;
+/// Where the code of asynchronous components is kept, in the cache folder.
+const ASYNC_DIR: &str = "async";
 
 /// What all plugins share.
 pub(super) struct Runtime {
@@ -49,7 +55,13 @@ pub(super) struct Runtime {
     pub(super) heavy: Arc<HeavyThreads>,
     /// The places of instances that wait for their next job.
     warm_places: Arc<Semaphore>,
+    /// Whose signature every component must carry.
+    pub(super) signed_by: Option<Signers>,
+    compiler: Compiler,
+    compile_bounds: Compile,
     compilations: Compilations,
+    reads: Semaphore,
+    key: hmac::Key,
 }
 
 impl std::fmt::Debug for Runtime {
@@ -61,7 +73,9 @@ impl std::fmt::Debug for Runtime {
 impl Runtime {
     /// Starts what every plugin needs.
     pub(super) fn start(settings: &HostSettings, clock: Arc<dyn Clock>) -> anyhow::Result<Self> {
-        let machine = Machine::start(&settings.limits, Concurrency::One, settings.cache_dir.clone())?;
+        let cache_dir = settings.cache_dir.clone();
+        let key = cache::key_of(&cache_dir)?;
+        let machine = Machine::start(&settings.limits, Concurrency::One, cache_dir, key.clone())?;
         Ok(Self {
             machine,
             concurrent: Mutex::default(),
@@ -70,23 +84,53 @@ impl Runtime {
             clock,
             outside: Arc::new(Outside::new(&settings.network)),
             heavy: Arc::default(),
+            signed_by: settings.signed_by.clone(),
+            compiler: Compiler::of(&settings.program),
+            compile_bounds: settings.compile,
             compilations: Compilations::new(),
+            reads: Semaphore::new(READS_MAX),
+            key,
             warm_places: Arc::new(Semaphore::new(warm::INSTANCES_MAX as usize)),
         })
     }
 
     /// Where a component of that shape runs. The one for asynchronous components is made for the first of them.
-    fn machine_for(&self, shape: &Shape) -> Result<Arc<Machine>, LoadError> {
-        if !shape.is_async {
+    fn machine_for(&self, is_async: bool) -> Result<Arc<Machine>, LoadError> {
+        if !is_async {
             return Ok(self.machine.clone());
         }
         let mut concurrent = self.concurrent.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(machine) = &*concurrent {
             return Ok(machine.clone());
         }
-        let machine = Machine::start(&self.limits, Concurrency::Several, self.cache_dir.join("async"));
+        let dir = self.cache_dir.join(ASYNC_DIR);
+        let machine = Machine::start(&self.limits, Concurrency::Several, dir, self.key.clone());
         let machine = machine.map_err(|error| report::host_failed(&format!("{error:#}")))?;
         Ok(concurrent.insert(machine).clone())
+    }
+
+    /// What was compiled before of the component of that digest.
+    fn find(&self, digest: &str) -> Result<Option<Code>, LoadError> {
+        let code = |machine: Arc<Machine>, found: Option<(Component, Shape)>| {
+            found.map(|(component, shape)| Code::link(machine, &component, shape)).transpose()
+        };
+        let found = self.machine.cache.load(&self.machine.engine, digest)?;
+        if found.is_none() && cache::may_hold(&self.cache_dir.join(ASYNC_DIR), digest) {
+            let machine = self.machine_for(true)?;
+            let found = machine.cache.load(&machine.engine, digest)?;
+            return code(machine, found);
+        }
+        code(self.machine.clone(), found)
+    }
+
+    /// Reads a file, or what an earlier run compiled: not many at once, and giving way to all others.
+    pub(super) async fn read_aside<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> Result<T, LoadError> + Send + 'static,
+    ) -> Result<T, LoadError> {
+        // It is never closed.
+        let _permit = self.reads.acquire().await.ok();
+        aside(work).await
     }
 
     /// Where a plugin's instances wait for their next job, where its file lets them.
@@ -96,7 +140,156 @@ impl Runtime {
 }
 
 /// The compiled code of a revision, linked and ready to be instantiated.
-pub(super) struct Code {
+struct Code {
+    machine: Arc<Machine>,
+    pre: PluginPre<State>,
+    shape: Shape,
+}
+
+impl Code {
+    fn link(machine: Arc<Machine>, component: &Component, shape: Shape) -> Result<Self, LoadError> {
+        let instance_pre = machine
+            .linker
+            .instantiate_pre(component)
+            .map_err(|error| report::unfit_import(&error.root_cause().to_string()))?;
+        let pre = PluginPre::new(instance_pre).map_err(|error| report::wrong_type(&error.root_cause().to_string()))?;
+        Ok(Self { machine, pre, shape })
+    }
+}
+
+/// The bytes of a component, where they are at hand or can be read when their turn comes.
+#[derive(Clone, Debug)]
+pub(super) enum Source {
+    /// Handed over.
+    Held(Bytes),
+    /// In the plugins folder.
+    File(Seen),
+}
+
+impl Source {
+    /// What it is: its digest and its size. Refuses what does not even begin like a component.
+    pub(super) fn known(&self) -> Result<Known, LoadError> {
+        let known = match self {
+            Self::Held(bytes) => Known::of(bytes),
+            Self::File(seen) => seen.known()?,
+        };
+        inspect::glance(&known.head)?;
+        Ok(known)
+    }
+
+    /// The bytes, if they are still those of that digest.
+    fn bytes(&self, digest: &str) -> Result<Bytes, LoadError> {
+        match self {
+            Self::Held(bytes) => Ok(bytes.clone()),
+            Self::File(seen) => {
+                let bytes = seen.read()?;
+                if hex(&Sha256::digest(&bytes)) != digest {
+                    return Err(report::refused_file("it changed while it was read"));
+                }
+                Ok(bytes.into())
+            }
+        }
+    }
+}
+
+/// What a component is, without a look at what is in it.
+#[derive(Clone, Debug)]
+pub(super) struct Known {
+    /// The sha256 of its bytes, in hex.
+    pub(super) digest: String,
+    /// How large it is.
+    pub(super) size_bytes: u64,
+    /// How it begins.
+    pub(super) head: Vec<u8>,
+}
+
+impl Known {
+    /// How much of the beginning is kept.
+    pub(super) const HEAD_BYTES: usize = 256;
+
+    fn of(bytes: &[u8]) -> Self {
+        let head = bytes[..bytes.len().min(Self::HEAD_BYTES)].to_vec();
+        Self { digest: hex(&Sha256::digest(bytes)), size_bytes: bytes.len() as u64, head }
+    }
+}
+
+/// A component that is to be loaded, and its compiled code where an earlier run left it.
+pub(super) struct Prepared {
+    runtime: Arc<Runtime>,
+    source: Source,
+    known: Known,
+    found: Option<Code>,
+    loading: Arc<Loading>,
+}
+
+impl Prepared {
+    /// Looks whether it was compiled before.
+    pub(super) async fn new(runtime: &Arc<Runtime>, source: Source, known: Known) -> Result<Self, LoadError> {
+        let (finder, digest) = (runtime.clone(), known.digest.clone());
+        let found = runtime.read_aside(move || finder.find(&digest)).await?;
+        let loading = Arc::new(Loading::new(known.size_bytes, runtime.clock.now()));
+        Ok(Self { runtime: runtime.clone(), source, known, found, loading })
+    }
+
+    /// How far it is, where that takes a while.
+    pub(super) fn loading(&self) -> Option<Arc<Loading>> {
+        self.found.is_none().then(|| self.loading.clone())
+    }
+
+    /// Compiles it where that is to be done, and tries it. Who drops the future ends the compiling.
+    pub(super) async fn load(mut self) -> Result<Revision, LoadError> {
+        let mut compile_time = Duration::ZERO;
+        let code = match self.found.take() {
+            Some(code) => code,
+            None => {
+                let permits = self.runtime.compilations.permits(self.known.size_bytes).await;
+                self.loading.reach(LoadStep::Compiling);
+                let watch = Stopwatch::start();
+                let code = self.compile().await?;
+                drop(permits);
+                compile_time = watch.elapsed();
+                code
+            }
+        };
+        self.loading.reach(LoadStep::Starting);
+        let watch = Stopwatch::start();
+        let trial = trial::start(&self.runtime, &code.machine, &code.pre).await?;
+        let start_time = watch.elapsed();
+        let (description, payload_schema) = trial.described().await.unzip();
+        let Code { machine, pre, shape } = code;
+        Ok(Revision {
+            digest: self.known.digest,
+            size_bytes: self.known.size_bytes,
+            compile_time,
+            start_time,
+            imports: shape.imports,
+            exports: shape.exports,
+            description,
+            code: LoadedCode { runtime: self.runtime, machine, pre, payload_schema: payload_schema.flatten() },
+        })
+    }
+
+    async fn compile(&self) -> Result<Code, LoadError> {
+        let runtime = self.runtime.clone();
+        let order = Order { limits: runtime.limits.clone(), bounds: runtime.compile_bounds };
+        let (source, digest) = (self.source.clone(), self.known.digest.clone());
+        let bytes = aside(move || source.bytes(&digest)).await?;
+        let compiled = runtime.compiler.compile(order, bytes).await?;
+        let digest = self.known.digest.clone();
+        aside(move || {
+            let machine = runtime.machine_for(compiled.shape.is_async)?;
+            if machine.cache.engine_identity != compiled.engine {
+                return Err(report::host_failed("the compiler's settings are not those of the host"));
+            }
+            let component = machine.cache.keep(&machine.engine, &digest, &compiled.shape, &compiled.code)?;
+            Code::link(machine, &component, compiled.shape)
+        })
+        .await
+    }
+}
+
+/// What a revision runs on.
+pub(super) struct LoadedCode {
     /// What it runs in.
     pub(super) runtime: Arc<Runtime>,
     /// On which engine.
@@ -107,75 +300,9 @@ pub(super) struct Code {
     pub(super) payload_schema: Option<PayloadSchema>,
 }
 
-impl std::fmt::Debug for Code {
+impl std::fmt::Debug for LoadedCode {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Code")
-    }
-}
-
-/// A component that was looked at, and its compiled code where an earlier run left it.
-pub(super) struct Prepared {
-    runtime: Arc<Runtime>,
-    machine: Arc<Machine>,
-    bytes: Bytes,
-    digest: String,
-    shape: Shape,
-    compiled: Option<Component>,
-    loading: Arc<Loading>,
-}
-
-impl Prepared {
-    /// Looks at a component.
-    pub(super) async fn new(runtime: &Arc<Runtime>, bytes: Bytes) -> Result<Self, LoadError> {
-        let runtime = runtime.clone();
-        on_compile_thread(move || {
-            let shape = inspect::inspect(&bytes)?;
-            let digest = hex(&Sha256::digest(&bytes));
-            let machine = runtime.machine_for(&shape)?;
-            let compiled = machine.cache.load(&machine.engine, &digest);
-            let loading = Arc::new(Loading::new(bytes.len() as u64, runtime.clock.now()));
-            Ok(Self { runtime, machine, bytes, digest, shape, compiled, loading })
-        })
-        .await
-    }
-
-    /// How far it is, where that takes a while.
-    pub(super) fn loading(&self) -> Option<Arc<Loading>> {
-        self.compiled.is_none().then(|| self.loading.clone())
-    }
-
-    /// Compiles it where that is to be done, and tries it.
-    pub(super) async fn load(mut self) -> Result<Revision, LoadError> {
-        let size_bytes = self.bytes.len() as u64;
-        let mut compile_time = Duration::ZERO;
-        let component = match self.compiled.take() {
-            Some(component) => component,
-            None => {
-                let permits = self.runtime.compilations.permits(size_bytes).await;
-                self.loading.reach(LoadStep::Compiling);
-                let (machine, bytes, digest) = (self.machine.clone(), self.bytes.clone(), self.digest.clone());
-                let compiled = on_compile_thread(move || compile(&machine, &bytes, &digest)).await?;
-                drop(permits);
-                compile_time = compiled.1;
-                compiled.0
-            }
-        };
-        self.loading.reach(LoadStep::Starting);
-        let pre = link(&self.machine, &component)?;
-        let watch = Stopwatch::start();
-        let trial = trial::start(&self.runtime, &self.machine, &pre).await?;
-        let start_time = watch.elapsed();
-        let (description, payload_schema) = trial.described().await.unzip();
-        Ok(Revision {
-            digest: self.digest,
-            size_bytes,
-            compile_time,
-            start_time,
-            imports: self.shape.imports,
-            exports: self.shape.exports,
-            description,
-            code: Code { runtime: self.runtime, machine: self.machine, pre, payload_schema: payload_schema.flatten() },
-        })
+        f.write_str("LoadedCode")
     }
 }
 
@@ -199,42 +326,19 @@ impl Compilations {
     }
 }
 
-fn compile(machine: &Machine, bytes: &[u8], digest: &str) -> Result<(Component, Duration), LoadError> {
-    let watch = Stopwatch::start();
-    let component = Component::from_binary(&machine.engine, bytes).map_err(|error| refusal(&error))?;
-    let compile_time = watch.elapsed();
-    machine.cache.store(&component, digest);
-    Ok((component, compile_time))
-}
-
-fn link(machine: &Machine, component: &Component) -> Result<PluginPre<State>, LoadError> {
-    let instance_pre = machine
-        .linker
-        .instantiate_pre(component)
-        .map_err(|error| report::unfit_import(&error.root_cause().to_string()))?;
-    PluginPre::new(instance_pre).map_err(|error| report::wrong_type(&error.root_cause().to_string()))
-}
-
-/// Tells what breaks the rules from what breaks our limits.
-fn refusal(error: &wasmtime::Error) -> LoadError {
-    let why = error.root_cause().to_string();
-    if why.contains("exceeds") || why.contains("limit") { report::too_demanding(&why) } else { report::malformed(&why) }
-}
-
 /// Runs on a thread of its own that gives way to all others. A panic there is an answer.
-async fn on_compile_thread<T: Send + 'static>(
+async fn aside<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, LoadError> + Send + 'static,
 ) -> Result<T, LoadError> {
     let (sender, receiver) = oneshot::channel();
-    let thread = std::thread::Builder::new().name("compile".to_owned()).stack_size(COMPILE_STACK_BYTES);
-    let started = thread.spawn(move || {
-        // On Linux this holds for the calling thread alone. Where it fails, compiling is only less polite.
-        let _ = rustix::process::setpriority_process(None, COMPILE_NICENESS);
+    let started = std::thread::Builder::new().name("loading".to_owned()).spawn(move || {
+        // On Linux this holds for the calling thread alone. Where it fails, loading is only less polite.
+        let _ = rustix::process::setpriority_process(None, READ_NICENESS);
         // The receiver is gone where nobody waits any more.
         let _ = sender.send(work());
     });
-    started.map_err(|error| report::host_failed(&format!("there is no thread to compile on: {error}")))?;
-    receiver.await.unwrap_or_else(|_| Err(report::host_failed("the compiler panicked; the log says where")))
+    started.map_err(|error| report::host_failed(&format!("there is no thread to load on: {error}")))?;
+    receiver.await.unwrap_or_else(|_| Err(report::host_failed("loading panicked; the log says where")))
 }
 
 /// Whether an instance is a plugin, by the types of its exports: the trial's check.

@@ -6,18 +6,24 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use sha2::{Digest as _, Sha256};
+use tokio::sync::Notify;
 
 use crate::clock::{Clock, Stopwatch, UnixMs};
 use crate::config::PluginFile;
 
 use super::egress::{Egress, Grants};
-use super::folder::{self, COMPONENT_BYTES_MAX, Found, GRANTS_BYTES_MAX, ReadError, Stamp};
+use super::folder::{self, COMPONENT_BYTES_MAX, Found, Kind, Seen, Stamp};
 use super::granted::Granted;
+use super::policy::Policy;
 use super::registry::Publisher;
-use super::revision::{Prepared, Runtime, hex};
-use super::sources::Sources;
+use super::revision::{Known, Prepared, Runtime, Source};
+use super::signature::Signature;
 use super::{LoadError, Loading, Plugin, Revision, report};
+
+mod files;
+mod shown;
+
+use shown::Shown;
 
 /// What all slots share.
 #[derive(Debug)]
@@ -39,6 +45,8 @@ pub(super) struct Slot {
     place: Arc<Place>,
     /// The files as they were last accepted to be taken up. Looked at without waiting for a compilation.
     accepted: Mutex<Found>,
+    /// Tells whoever compiles that `accepted` is another now.
+    accepted_changed: Notify,
     /// When what commands print was read, and how long it holds.
     refresh: Mutex<Option<(Stopwatch, Duration)>>,
     /// What commands print is to be read again.
@@ -58,6 +66,10 @@ pub(super) struct Standing {
     file_error: Option<LoadError>,
     revision: Option<(Arc<Revision>, UnixMs)>,
     component_error: Option<LoadError>,
+    /// Whether `file` asks for another pin or other signers than when the component was last looked at.
+    is_policy_new: bool,
+    /// A file that keeps changing.
+    unrest: Option<LoadError>,
     /// The component that will serve next, while it is being compiled.
     loading: Option<Arc<Loading>>,
     egress: Arc<Egress>,
@@ -76,170 +88,166 @@ impl Slot {
             file_error: None,
             revision: None,
             component_error: None,
+            is_policy_new: false,
+            unrest: None,
             loading: None,
             egress,
         };
-        let (accepted, refresh, is_stale) = Default::default();
-        Self { name, place, accepted, refresh, is_stale, state: tokio::sync::Mutex::new(standing) }
-    }
-
-    /// The files that its grants are made of, as they lie there now.
-    pub(super) async fn sources(&self) -> Sources {
-        let known = self.accepted().sources.clone();
-        if known.is_empty() { known } else { blocking(move || known.again()).await }
-    }
-
-    /// True once when what commands print is to be read again.
-    pub(super) fn is_due(&self) -> bool {
-        let mut refresh = self.refresh.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some((read, holds)) = &mut *refresh else { return false };
-        let is_due = read.elapsed() >= *holds;
-        if is_due {
-            *read = Stopwatch::start();
-            self.is_stale.store(true, Ordering::Release);
-        }
-        is_due
+        let (accepted, accepted_changed, refresh, is_stale) = Default::default();
+        let state = tokio::sync::Mutex::new(standing);
+        Self { name, place, accepted, accepted_changed, refresh, is_stale, state }
     }
 
     /// The files as they were last accepted.
-    pub(super) fn accepted(&self) -> MutexGuard<'_, Found> {
+    pub(super) fn accepted(&self) -> Found {
+        self.lock_accepted().clone()
+    }
+
+    /// Accepts what was found, unless something else was accepted meanwhile. What is being compiled of an older file is
+    /// given up.
+    pub(super) fn accept(&self, before: &Found, found: Found) -> bool {
+        let mut accepted = self.lock_accepted();
+        if *accepted != *before {
+            return false;
+        }
+        *accepted = found;
+        self.accepted_changed.notify_waiters();
+        true
+    }
+
+    fn accept_files(&self, component: Option<Stamp>, signature: Option<Stamp>) {
+        let mut accepted = self.lock_accepted();
+        (accepted.component, accepted.signature) = (component, signature);
+        self.accepted_changed.notify_waiters();
+    }
+
+    fn lock_accepted(&self) -> MutexGuard<'_, Found> {
         self.accepted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether nothing stands here, nor comes or goes.
+    pub(super) fn is_vacant(&self) -> bool {
+        let is_nothing = |found: &Found| found.is_nobody() && found.signature.is_none();
+        let is_idle = |standing: &Standing| is_nothing(&standing.taken) && standing.unrest.is_none();
+        is_nothing(&self.lock_accepted()) && self.state.try_lock().is_ok_and(|standing| is_idle(&standing))
+    }
+
+    /// Says that a file keeps changing, or no longer does.
+    pub(super) async fn tell_unrest(&self, unrest: Option<LoadError>) {
+        let mut standing = self.state.lock().await;
+        if standing.unrest != unrest {
+            standing.unrest = unrest;
+            self.publish(&standing, false);
+        }
     }
 
     /// Takes up the files as they were accepted last. A later change that waits already does it then.
     pub(super) async fn take_up(&self) {
         let mut standing = self.state.lock().await;
-        let found = self.accepted().clone();
+        let found = self.accepted();
+        let mut is_changed = found.grants != standing.taken.grants;
         let mut grants_edited = false;
-        let mut is_changed = false;
         let is_stale = self.is_stale.swap(false, Ordering::AcqRel);
-        if found.grants != standing.taken.grants || found.sources != standing.taken.sources || is_stale {
+        is_changed |= found.sources != standing.taken.sources || is_stale;
+        if is_changed {
             grants_edited = self.take_grants(&mut standing, found.grants.as_ref()).await;
-            standing.taken.grants.clone_from(&found.grants);
-            is_changed = true;
         }
-        if found.component != standing.taken.component {
+        if self.is_component_due(&standing, &found) {
             if is_changed && standing.revision.is_some() {
                 // Compiling may take long. The new grants hold at once.
                 self.publish(&standing, std::mem::take(&mut grants_edited));
             }
-            self.take_component(&mut standing, found.component.as_ref()).await;
-            standing.taken.component.clone_from(&found.component);
-            is_changed = true;
+            if self.take_component(&mut standing, &found).await {
+                (standing.taken.component, standing.taken.signature) = (found.component, found.signature);
+                standing.is_policy_new = false;
+                is_changed = true;
+            }
         }
         if is_changed {
             self.publish(&standing, grants_edited);
         }
     }
 
+    /// Whether the component is to be looked at. It is not before its own file is right: that may let nobody in.
+    fn is_component_due(&self, standing: &Standing, found: &Found) -> bool {
+        let taken = &standing.taken;
+        let is_other = found.component != taken.component || found.signature != taken.signature;
+        match &found.component {
+            None => is_other,
+            Some(_) => (is_other || standing.is_policy_new) && standing.is_file_known,
+        }
+    }
+
     /// Checks a component, puts it into the folder and takes it up.
-    pub(super) async fn install(&self, bytes: Bytes) -> Result<Arc<Plugin>, super::InstallError> {
+    pub(super) async fn install(
+        &self,
+        bytes: Bytes,
+        signature: Option<Signature>,
+    ) -> Result<Arc<Plugin>, super::InstallError> {
         if bytes.len() as u64 > COMPONENT_BYTES_MAX {
             return Err(report::too_large(COMPONENT_BYTES_MAX).into());
         }
+        let source = Source::Held(bytes.clone());
+        let known = self.known(&source).await?;
         let mut standing = self.state.lock().await;
-        let revision = Arc::new(self.compile(&mut standing, bytes.clone()).await?);
-        let (dir, file_name) = (self.place.dir.clone(), self.file_name("wasm"));
-        let stamp = blocking(move || {
-            folder::put(&dir, &file_name, &bytes)?;
-            Ok::<_, std::io::Error>(folder::stamp(&dir.canonicalize()?, &dir.join(&file_name)))
-        });
-        let stamp = stamp.await?;
-        self.accepted().component.clone_from(&stamp);
-        standing.taken.component = stamp;
+        self.admit_now(&mut standing, &known.digest, signature.as_slice()).await?;
+        let revision = Arc::new(self.compile(&mut standing, source, known).await?);
+        // Meanwhile its file may have come to ask for something else.
+        self.admit_now(&mut standing, &revision.digest, signature.as_slice()).await?;
+        let (component, signature) = self.put_files(bytes, signature).await?;
+        self.accept_files(component.clone(), signature.clone());
+        (standing.taken.component, standing.taken.signature) = (component, signature);
+        standing.is_policy_new = false;
         self.serve(&mut standing, revision);
         Ok(self.publish(&standing, false))
     }
 
-    /// Removes the component from the folder.
+    /// Lets a component in by what the plugin's file says at this moment.
+    async fn admit_now(
+        &self,
+        standing: &mut Standing,
+        digest: &str,
+        signatures: &[Signature],
+    ) -> Result<(), super::InstallError> {
+        self.refresh_grants(standing).await?;
+        if let (false, Some(error)) = (standing.is_file_known, &standing.file_error) {
+            return Err(error.clone().into());
+        }
+        Ok(self.policy(standing).admit(digest, Ok(signatures))?)
+    }
+
+    /// Removes the component and its signature from the folder. What is being compiled of it is given up.
     pub(super) async fn remove(&self) -> std::io::Result<bool> {
-        let mut standing = self.state.lock().await;
-        let (dir, file_name) = (self.place.dir.clone(), self.file_name("wasm"));
-        let was_there = blocking(move || folder::remove(&dir, &file_name)).await?;
+        let was_there = self.remove_files().await?;
         if was_there {
-            self.accepted().component = None;
-            standing.taken.component = None;
-            self.take_component(&mut standing, None).await;
+            self.accept_files(None, None);
+        }
+        let mut standing = self.state.lock().await;
+        // One may have been put there while this waited.
+        let was_there = self.remove_files().await? || was_there;
+        if was_there {
+            self.accept_files(None, None);
+            (standing.taken.component, standing.taken.signature) = (None, None);
+            (standing.revision, standing.component_error) = (None, None);
             self.publish(&standing, false);
         }
         Ok(was_there)
     }
 
-    /// Answers whether the grants are others now. A file that is not right changes nothing but the report.
-    async fn take_grants(&self, standing: &mut Standing, stamp: Option<&Stamp>) -> bool {
-        let file = match stamp {
-            None => Ok(PluginFile::default()),
-            Some(stamp) => self.read_grants(stamp).await,
+    /// False where the files are others by now: nothing is changed then, and whoever found the new ones takes them up.
+    async fn take_component(&self, standing: &mut Standing, found: &Found) -> bool {
+        let Some(stamp) = &found.component else {
+            (standing.revision, standing.component_error) = (None, None);
+            return true;
         };
-        let read = match file {
-            Ok(file) => {
-                self.follow(standing, &file).await;
-                self.granted(&file).await.map(|granted| (file, granted))
-            }
-            Err(why) => Err(why),
+        let loaded = tokio::select! {
+            biased;
+            () = self.superseded(found) => return false,
+            loaded = self.load(standing, stamp, found.signature.as_ref()) => loaded,
         };
-        match read {
-            Ok((file, granted)) => {
-                let old = std::mem::replace(&mut standing.file, file);
-                let is_same_way = standing.egress.goes(&granted.way);
-                if !is_same_way {
-                    // Connections that were made under older grants are not used under these.
-                    standing.egress = Arc::new(Egress::new(self.place.runtime.outside.clone(), granted.way));
-                }
-                standing.grants = granted.grants;
-                standing.is_file_known = true;
-                standing.file_error = None;
-                !is_same_way || old.config != standing.file.config
-            }
-            Err(why) => {
-                // A plugin that never had a file goes on without, until it is given one.
-                standing.is_file_known &= standing.taken.grants.is_some() || standing.revision.is_some();
-                let error = report::bad_grants(&why, standing.is_file_known);
-                tracing::warn!(plugin.name = self.name, error = error.summary, "a plugin's file is not right");
-                standing.file_error = Some(error);
-                false
-            }
-        }
-    }
-
-    async fn read_grants(&self, stamp: &Stamp) -> Result<PluginFile, String> {
-        let path = self.place.dir.join(self.file_name("toml"));
-        let shown = path.display().to_string();
-        let bytes = self.read(path.clone(), stamp.clone(), GRANTS_BYTES_MAX).await;
-        let bytes = bytes.map_err(|error| format!("{shown}: {error}"))?;
-        let text = String::from_utf8(bytes).map_err(|_| format!("{shown}: the file is not UTF-8"))?;
-        PluginFile::parse(&path, &text, &self.place.runtime.limits).map_err(|error| error.to_string())
-    }
-
-    /// Remembers what the file is made of, before it is read: what changes from here on is taken up again.
-    async fn follow(&self, standing: &mut Standing, file: &PluginFile) {
-        let paths = self.place.runtime.outside.files(file);
-        let sources = blocking(move || Sources::look(paths)).await;
-        self.accepted().sources.clone_from(&sources);
-        standing.taken.sources = sources;
-        let secrets = file.secrets.values().chain(self.place.runtime.outside.proxy_credentials(file));
-        let refresh = secrets.filter_map(|secret| secret.refresh).min();
-        *self.refresh.lock().unwrap_or_else(PoisonError::into_inner) =
-            refresh.map(|refresh| (Stopwatch::start(), refresh.0));
-    }
-
-    /// Commands may take a while: they run where nobody else waits.
-    async fn granted(&self, file: &PluginFile) -> Result<Granted, String> {
-        let shown = self.place.dir.join(self.file_name("toml")).display().to_string();
-        let (name, file, runtime) = (shown.clone(), file.clone(), self.place.runtime.clone());
-        let granted = blocking(move || Granted::read(&name, &file, &runtime.outside)).await;
-        granted.map_err(|why| format!("{shown}: {why}"))
-    }
-
-    async fn take_component(&self, standing: &mut Standing, stamp: Option<&Stamp>) {
-        let Some(stamp) = stamp else {
-            standing.revision = None;
-            standing.component_error = None;
-            return;
-        };
-        let path = self.place.dir.join(self.file_name("wasm"));
-        let serving = standing.revision.as_ref().map(|(revision, _)| revision.digest.clone());
-        match self.load(standing, path, stamp, serving.as_deref()).await {
+        match loaded {
+            // The file that says who may come in is another by now.
+            Ok(Some(_)) if self.accepted().grants != found.grants => return false,
             Ok(Some(revision)) => self.serve(standing, Arc::new(revision)),
             Ok(None) => standing.component_error = None,
             Err(error) => {
@@ -247,50 +255,59 @@ impl Slot {
                 standing.component_error = Some(error);
             }
         }
+        true
+    }
+
+    /// Waits until another component or another signature is accepted.
+    async fn superseded(&self, found: &Found) {
+        loop {
+            let changed = self.accepted_changed.notified();
+            let accepted = self.accepted();
+            if accepted.component != found.component || accepted.signature != found.signature {
+                return;
+            }
+            changed.await;
+        }
     }
 
     /// None where the file holds what serves already.
     async fn load(
         &self,
         standing: &mut Standing,
-        path: PathBuf,
         stamp: &Stamp,
-        serving: Option<&str>,
+        signature: Option<&Stamp>,
     ) -> Result<Option<Revision>, LoadError> {
-        let bytes = match self.read(path, stamp.clone(), COMPONENT_BYTES_MAX).await {
-            Ok(bytes) => Bytes::from(bytes),
-            Err(ReadError::Refused(why)) => return Err(report::refused_file(&why)),
-            Err(ReadError::TooLarge(bytes_max)) => return Err(report::too_large(bytes_max)),
-            Err(error @ ReadError::Unsettled) => return Err(report::refused_file(&error.to_string())),
-            Err(ReadError::Io(error)) => return Err(report::unreadable(&error)),
-        };
-        let content = bytes.clone();
-        let digest = blocking(move || hex(&Sha256::digest(&content))).await;
-        if serving == Some(digest.as_str()) {
+        let seen = Seen { dir: self.place.dir.clone(), name: self.name.clone(), stamp: stamp.clone() };
+        let source = Source::File(seen);
+        let known = self.known(&source).await?;
+        let policy = self.policy(standing);
+        let signatures = if policy.asks_for_signature() { self.signatures(signature).await } else { Ok(Vec::new()) };
+        policy.admit(&known.digest, signatures.as_deref().map_err(Clone::clone))?;
+        if standing.revision.as_ref().is_some_and(|(serving, _)| serving.digest == known.digest) {
             return Ok(None);
         }
-        self.compile(standing, bytes).await.map(Some)
+        self.compile(standing, source, known).await.map(Some)
+    }
+
+    async fn known(&self, source: &Source) -> Result<Known, LoadError> {
+        let source = source.clone();
+        self.place.runtime.read_aside(move || source.known()).await
+    }
+
+    fn policy<'a>(&'a self, standing: &'a Standing) -> Policy<'a> {
+        Policy { name: &self.name, file: &standing.file, host: self.place.runtime.signed_by.as_ref() }
     }
 
     /// Where it takes a while, the plugin says so meanwhile.
-    async fn compile(&self, standing: &mut Standing, bytes: Bytes) -> Result<Revision, LoadError> {
-        let prepared = Prepared::new(&self.place.runtime, bytes).await?;
+    async fn compile(&self, standing: &mut Standing, source: Source, known: Known) -> Result<Revision, LoadError> {
+        let prepared = Prepared::new(&self.place.runtime, source, known).await?;
+        let mut shown = Shown::of(self, standing);
         if let Some(loading) = prepared.loading() {
-            tracing::info!(plugin.name = self.name, size_bytes = loading.size_bytes, "a component is being compiled");
-            standing.loading = Some(loading);
-            self.publish(standing, false);
+            shown.begin(loading);
         }
-        let loaded = prepared.load().await;
-        if standing.loading.take().is_some() && loaded.is_err() {
-            self.publish(standing, false);
-        }
-        loaded
-    }
-
-    /// A file that changes while it is read is seen as changed by the next look.
-    async fn read(&self, path: PathBuf, stamp: Stamp, bytes_max: u64) -> Result<Vec<u8>, ReadError> {
-        let dir = self.place.dir.clone();
-        blocking(move || folder::read(&dir.canonicalize()?, &path, &stamp, bytes_max)).await
+        let revision = prepared.load().await?;
+        shown.standing.loading = None;
+        Ok(revision)
     }
 
     fn serve(&self, standing: &mut Standing, revision: Arc<Revision>) {
@@ -306,7 +323,7 @@ impl Slot {
 
     fn publish(&self, standing: &Standing, grants_edited: bool) -> Arc<Plugin> {
         let plugin = Arc::new(self.plugin(standing));
-        if standing.taken == Found::default() && standing.loading.is_none() {
+        if standing.taken.is_nobody() && standing.loading.is_none() && standing.unrest.is_none() {
             self.place.publisher.remove(&self.name);
         } else {
             self.place.publisher.update(&plugin, grants_edited);
@@ -323,35 +340,13 @@ impl Slot {
             revision,
             loaded_at,
             loading: standing.loading.clone(),
-            load_error: both(standing.component_error.clone(), standing.file_error.clone())
-                .map(|error| masked(error, &standing.grants)),
+            load_error: standing.load_error(),
             grants: standing.grants.clone(),
             egress: standing.egress.clone(),
             warm: self.place.runtime.warm_pool(&standing.file),
             runtime: self.place.runtime.clone(),
             file: standing.file.clone(),
         }
-    }
-
-    fn file_name(&self, extension: &str) -> String {
-        format!("{}.{extension}", self.name)
-    }
-}
-
-/// What a component says of itself may hold what the operator gave it before.
-fn masked(error: LoadError, grants: &Grants) -> LoadError {
-    let mask = |text: String| grants.secrets.mask(&text).into_owned();
-    LoadError { summary: mask(error.summary), help: error.help.map(mask) }
-}
-
-/// Two mistakes are told together.
-fn both(component: Option<LoadError>, file: Option<LoadError>) -> Option<LoadError> {
-    match (component, file) {
-        (Some(component), Some(file)) => Some(LoadError {
-            summary: format!("{}; and {}", component.summary, file.summary),
-            help: component.help.or(file.help),
-        }),
-        (one, other) => one.or(other),
     }
 }
 

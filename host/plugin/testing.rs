@@ -148,7 +148,7 @@ impl Bench {
 
     pub(super) fn with(limits: Limits, network: Network) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let settings = HostSettings { limits, network, cache_dir: dir.path().join("cache") };
+        let settings = HostSettings::new(limits, network, dir.path().join("cache"));
         let host = PluginHost::start(settings, Arc::new(SystemClock::start())).unwrap();
         Self { host, dir }
     }

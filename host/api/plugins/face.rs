@@ -9,7 +9,7 @@ use bytes::Bytes;
 use super::super::request::is_json;
 use crate::clock::UnixMs;
 use crate::config::{AttemptLimits, PluginFile};
-use crate::plugin::{Description, InstallError, LoadError, Loader, Loading, Plugin};
+use crate::plugin::{Description, Ignored, InstallError, LoadError, Loader, Loading, Plugin, Signature};
 
 /// The plugins by name, and the folder in which they are.
 #[async_trait]
@@ -20,8 +20,11 @@ pub trait PluginFolder: Send + Sync {
     /// All plugins, by name.
     fn all(&self) -> Vec<Arc<dyn ServedPlugin>>;
 
-    /// Checks a component and, where it is a plugin, puts it into the folder and takes it up.
-    async fn install(&self, name: &str, component: Bytes) -> Result<(), InstallError>;
+    /// Checks a component and, where it is a plugin, puts it into the folder with its signature and takes it up.
+    async fn install(&self, name: &str, component: Bytes, signature: Option<Signature>) -> Result<(), InstallError>;
+
+    /// What lies in the folder, looks like a plugin's and is none.
+    fn ignored(&self) -> Ignored;
 
     /// Removes the component of that name from the folder. False where there was none.
     async fn remove(&self, name: &str) -> io::Result<bool>;
@@ -86,8 +89,12 @@ impl PluginFolder for Loader {
         self.registry.all().values().map(|plugin| plugin.clone() as Arc<dyn ServedPlugin>).collect()
     }
 
-    async fn install(&self, name: &str, component: Bytes) -> Result<(), InstallError> {
-        Self::install(self, name, component).await.map(drop)
+    async fn install(&self, name: &str, component: Bytes, signature: Option<Signature>) -> Result<(), InstallError> {
+        Self::install(self, name, component, signature).await.map(drop)
+    }
+
+    fn ignored(&self) -> Ignored {
+        Self::ignored(self)
     }
 
     async fn remove(&self, name: &str) -> io::Result<bool> {

@@ -8,12 +8,17 @@ use serde::Serialize;
 
 use super::super::State;
 use super::PluginDocument;
+use crate::plugin::{Ignored, IgnoredFile};
 
 /// The plugins.
 #[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
 pub struct PluginList {
     /// By name; those that are only missed by their jobs included.
     pub plugins: Vec<PluginDocument>,
+    /// Files in the plugins folder that look like a plugin's and are none, with the reason; 100 at most.
+    pub ignored: Vec<IgnoredFile>,
+    /// How many more there are of them.
+    pub more_ignored: usize,
 }
 
 /// List plugins
@@ -31,7 +36,8 @@ pub(in super::super) async fn list(Shared(state): Shared<State>) -> Json<PluginL
             plugins.insert(told.name.clone(), told);
         }
     }
-    Json(PluginList { plugins: plugins.into_values().collect() })
+    let Ignored { files: ignored, more: more_ignored } = state.loader.ignored();
+    Json(PluginList { plugins: plugins.into_values().collect(), ignored, more_ignored })
 }
 
 #[cfg(test)]
@@ -52,5 +58,7 @@ mod tests {
             .collect();
         assert_eq!(states, [("echo", "ready"), ("gone", "missing"), ("zip", "ready")]);
         assert_eq!(told["plugins"][1]["counts"]["available"], 1);
+        assert_eq!(told["ignored"], json!([{"file": "Odd.wasm", "reason": "its name"}]));
+        assert_eq!(told["more_ignored"], 2);
     }
 }

@@ -2,8 +2,8 @@
 
 use axum::Json;
 use axum::extract::{Request, State as Shared};
-use axum::http::StatusCode;
 use axum::http::header::LOCATION;
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 
 use super::super::State;
@@ -11,18 +11,23 @@ use super::super::error::{Problem, ProblemDocument, ProblemKind};
 use super::super::request::{PluginPath, read_body};
 use super::{PluginDocument, find};
 use crate::job::units::ByteSize;
-use crate::plugin::InstallError;
+use crate::plugin::{InstallError, LoadError, Signature, SignatureError};
 
 /// The largest component.
 const COMPONENT_MAX: ByteSize = ByteSize(64 << 20);
+/// Where a component's signature stands.
+const SIGNATURE: &str = "windlass-signature";
 
 /// Install a plugin
 ///
 /// The body is a component. It passes the same checks as a file that is dropped into the folder; one that is refused
-/// changes nothing, and the older revision goes on.
+/// changes nothing, and the older revision goes on. Its detached signature comes in a header, where one is asked for.
 #[utoipa::path(
     put, path = "/v1/plugins/{name}", tag = "plugins",
-    params(("name" = String, Path, description = "The plugin's name")),
+    params(
+        ("name" = String, Path, description = "The plugin's name"),
+        ("Windlass-Signature" = Option<String>, Header, description = "The component's Ed25519 signature under that name, in base64; it is put beside the component"),
+    ),
     request_body(content = Vec<u8>, content_type = "application/wasm", description = "A component, at most 64MiB"),
     responses(
         (status = 200, description = "It replaced an older revision", body = PluginDocument),
@@ -31,7 +36,7 @@ const COMPONENT_MAX: ByteSize = ByteSize(64 << 20);
         (status = 400, description = "Not a plugin's name", body = ProblemDocument, content_type = "application/problem+json"),
         (status = 408, description = "The body took too long", body = ProblemDocument, content_type = "application/problem+json"),
         (status = 413, description = "Too large", body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 422, description = "It is no plugin; says what is missing", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 422, description = "It is no plugin, or may not come in; says what is missing", body = ProblemDocument, content_type = "application/problem+json"),
         (status = 500, description = "The plugins folder cannot be written", body = ProblemDocument, content_type = "application/problem+json"),
     ),
 )]
@@ -40,9 +45,10 @@ pub(in super::super) async fn put(
     PluginPath(name): PluginPath,
     request: Request,
 ) -> Result<Response, Problem> {
+    let signature = signature(request.headers())?;
     let component = read_body(&state, request, COMPONENT_MAX, "the largest component").await?;
     let is_new = state.loader.get(&name).is_none_or(|plugin| plugin.revision().is_none());
-    state.loader.install(&name, component).await.map_err(|error| refused(&state, error))?;
+    state.loader.install(&name, component, signature).await.map_err(|error| refused(&state, error))?;
     state.wake.notify_one();
     tracing::info!(plugin.name = name, "a component was put into the plugins folder");
     let told = Json(find(&state, &name)?);
@@ -51,6 +57,21 @@ pub(in super::super) async fn put(
     } else {
         told.into_response()
     })
+}
+
+fn signature(headers: &HeaderMap) -> Result<Option<Signature>, Problem> {
+    let mut values = headers.get_all(SIGNATURE).iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    let text = String::from_utf8_lossy(value.as_bytes());
+    let refusal = |summary: String| {
+        let help = Some("`windlass plugin sign` prints what belongs there".to_owned());
+        Problem::from(LoadError { summary: format!("the header Windlass-Signature: {summary}"), help })
+    };
+    match (text.parse(), values.next()) {
+        (Ok(signature), None) => Ok(Some(signature)),
+        (Ok(_), Some(_)) => Err(refusal("it is there more than once".to_owned())),
+        (Err(error), _) => Err(refusal(SignatureError::to_string(&error))),
+    }
 }
 
 fn refused(state: &State, error: InstallError) -> Problem {
@@ -91,6 +112,24 @@ mod tests {
         assert_eq!(problem.detail, "it does not export a handler");
         assert_eq!(problem.help.as_deref(), Some("export windlass:plugin/handler"));
         assert_eq!(api.get("/v1/plugins/echo").await.json()["state"], "ready");
+    }
+
+    #[tokio::test]
+    async fn a_signature_comes_in_a_header() {
+        let api = Api::new();
+        let signature = format!("{}A==", "A".repeat(85));
+        let put = |value: String| {
+            let headers = [("windlass-signature", value.as_str())].map(|(name, value)| (name, value.to_owned()));
+            let api = &api;
+            async move {
+                let headers = headers.each_ref().map(|(name, value)| (*name, value.as_str()));
+                api.send_with("PUT", "/v1/plugins/echo", &headers, None).await
+            }
+        };
+        assert_eq!(put(signature.clone()).await.status, 201);
+        assert_eq!(api.plugins.installed(), [format!("echo signed {signature}")]);
+        let problem = put("abc".to_owned()).await.problem(ProblemKind::ComponentRefused);
+        assert!(problem.detail.contains("Windlass-Signature"), "{problem:?}");
     }
 
     #[tokio::test]

@@ -11,7 +11,7 @@ use super::put::unwritable;
 
 /// Remove a plugin
 ///
-/// Its jobs wait until it is back; running attempts go on. The file of its grants stays.
+/// Its jobs wait until it is back; running attempts go on. Its signature goes with it; the file of its grants stays.
 #[utoipa::path(
     delete, path = "/v1/plugins/{name}", tag = "plugins",
     params(("name" = String, Path, description = "The plugin's name")),

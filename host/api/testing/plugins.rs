@@ -11,7 +11,7 @@ use super::NOW;
 use crate::api::plugins::{PluginFolder, RevisionFacts, ServedPlugin};
 use crate::clock::UnixMs;
 use crate::config::{AttemptLimits, Limits, PluginFile};
-use crate::plugin::{Description, InstallError, LoadError, Loading};
+use crate::plugin::{Description, Ignored, IgnoredFile, InstallError, LoadError, Loading, Signature};
 
 /// A plugin with what the API can see of one.
 #[derive(Clone, Debug)]
@@ -129,7 +129,7 @@ impl PluginFolder for FakePlugins {
     }
 
     /// The bytes say what becomes of them.
-    async fn install(&self, name: &str, component: Bytes) -> Result<(), InstallError> {
+    async fn install(&self, name: &str, component: Bytes, signature: Option<Signature>) -> Result<(), InstallError> {
         match &component[..] {
             b"refuse me" => Err(InstallError::Refused(LoadError {
                 summary: "it does not export a handler".to_owned(),
@@ -137,11 +137,17 @@ impl PluginFolder for FakePlugins {
             })),
             b"disk" => Err(InstallError::Folder(io::Error::other("no space"))),
             _ => {
-                self.installed.lock().unwrap().push(name.to_owned());
+                let signature = signature.map(|signature| format!(" signed {signature}")).unwrap_or_default();
+                self.installed.lock().unwrap().push(format!("{name}{signature}"));
                 self.put(FakePlugin::named(name));
                 Ok(())
             }
         }
+    }
+
+    fn ignored(&self) -> Ignored {
+        let file = IgnoredFile { file: "Odd.wasm".to_owned(), reason: "its name".to_owned() };
+        Ignored { files: vec![file], more: 2 }
     }
 
     async fn remove(&self, name: &str) -> io::Result<bool> {

@@ -8,7 +8,7 @@ use reqwest::Method;
 
 use super::super::client::ServerArgs;
 use super::super::{ExitCode, print};
-use super::path;
+use super::{path, sign};
 
 /// What `windlass plugin put` is told.
 #[derive(Args, Debug)]
@@ -17,6 +17,9 @@ pub(in crate::cli) struct PutArgs {
     name: String,
     /// The component
     file: PathBuf,
+    /// The file of its signature, as `plugin sign` writes it [default: FILE.sig, where it exists]
+    #[arg(long, value_name = "FILE")]
+    signature: Option<PathBuf>,
     #[command(flatten)]
     server: ServerArgs,
 }
@@ -34,7 +37,11 @@ pub(in crate::cli) struct NameArgs {
 pub(super) async fn put(args: PutArgs) -> anyhow::Result<ExitCode> {
     let component = std::fs::read(&args.file).with_context(|| format!("cannot read {}", args.file.display()))?;
     let client = args.server.client()?;
-    let plugin = client.send(client.request(Method::PUT, &path(&args.name)).body(component)).await?;
+    let mut request = client.request(Method::PUT, &path(&args.name)).body(component);
+    if let Some(signature) = sign::signature_of(&args.file, args.signature.as_deref())? {
+        request = request.header("Windlass-Signature", signature.to_string());
+    }
+    let plugin = client.send(request).await?;
     print::out(&format!("plugin {} serves revision {}\n", args.name, print::plain(&plugin["revision"])));
     Ok(ExitCode::Done)
 }

@@ -1,6 +1,7 @@
 //! `windlass plugin check`: whether a file is a plugin.
 
 use std::fmt::Write as _;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -28,7 +29,7 @@ pub(super) async fn check(args: CheckArgs) -> anyhow::Result<ExitCode> {
     let component = std::fs::read(&args.file).with_context(|| format!("cannot read {}", args.file.display()))?;
     let cache = CacheFolder::new()?;
     let config = Config::default();
-    let settings = HostSettings { limits: config.limits, network: config.network, cache_dir: cache.0.clone() };
+    let settings = HostSettings::new(config.limits, config.network, cache.0.join("compiled"));
     let host = PluginHost::start(settings, Arc::new(SystemClock::start()))?;
     match host.load(component.into()).await {
         Ok(revision) => {
@@ -47,8 +48,11 @@ struct CacheFolder(PathBuf);
 
 impl CacheFolder {
     fn new() -> anyhow::Result<Self> {
-        let folder = std::env::temp_dir().join(format!("windlass-check-{}", std::process::id()));
-        std::fs::create_dir_all(&folder).with_context(|| format!("cannot make the folder {}", folder.display()))?;
+        let mark = crate::clock::Chance::from_machine().bits();
+        let folder = std::env::temp_dir().join(format!("windlass-check-{mark:016x}"));
+        // It is made here and now and is ours alone: what lies in it will be run.
+        let made = std::fs::DirBuilder::new().mode(0o700).create(&folder);
+        made.with_context(|| format!("cannot make the folder {}", folder.display()))?;
         Ok(Self(folder))
     }
 }

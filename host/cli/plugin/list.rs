@@ -56,7 +56,20 @@ pub(super) async fn list(args: ListArgs) -> anyhow::Result<ExitCode> {
     });
     let columns = ["name", "state", "revision", "loaded", "available", "running", "later", "held", "load error"];
     print::out(&print::table(&columns, rows));
+    print::out(&ignored(&document));
     Ok(ExitCode::Done)
+}
+
+/// What lies in the plugins folder and is no plugin, a line each.
+fn ignored(document: &Value) -> String {
+    let files = document["ignored"].as_array().into_iter().flatten();
+    let mut text: String = files
+        .map(|file| format!("ignored: {}: {}\n", print::plain(&file["file"]), print::plain(&file["reason"])))
+        .collect();
+    if let Some(more @ 1..) = document["more_ignored"].as_u64() {
+        text.push_str(&format!("ignored: {more} more\n"));
+    }
+    text
 }
 
 /// The state, and what is being compiled to serve next.

@@ -38,7 +38,7 @@ impl Solo {
     /// Where the machine cannot run WebAssembly, or the folder cannot be made.
     pub(super) fn start(cache_dir: PathBuf) -> anyhow::Result<Self> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
-        let settings = HostSettings { limits: ceilings(), network: Network::default(), cache_dir };
+        let settings = HostSettings::new(ceilings(), Network::default(), cache_dir);
         Ok(Self { host: PluginHost::start(settings, clock.clone())?, clock })
     }
 

@@ -10,6 +10,7 @@ use crate::clock::SystemClock;
 use crate::job::PluginStanding;
 use crate::plugin::{Loader, Plugin, PluginChange};
 
+use super::super::folder::{Found, Kind};
 use super::super::testing::{Bench, component, echo};
 
 struct Fixture {
@@ -206,6 +207,50 @@ async fn a_file_that_keeps_changing_is_not_loaded() {
 }
 
 #[tokio::test]
+async fn a_component_waits_for_the_file_that_may_keep_it_out() {
+    let fixture = Fixture::new();
+    fixture.write("a.wasm", echo());
+    let writer = async {
+        for n in 0.. {
+            fixture.write("a.toml", format!("concurrency = {}", n % 9 + 1));
+            tokio::time::sleep(super::LOOK_AGAIN / 2).await;
+        }
+    };
+    tokio::select! {
+        again = fixture.loader.look() => assert_eq!(again, Some(super::LOOK_AGAIN)),
+        () = writer => {}
+    }
+    assert!(fixture.loader.registry.get("a").is_none());
+    fixture.write("a.toml", format!("sha256 = \"{}\"", "0".repeat(64)));
+    let refused = fixture.plugin("a").await;
+    assert!(refused.revision.is_none());
+    assert!(refused.load_error.as_ref().unwrap().summary.contains("sha256"), "{:?}", refused.load_error);
+}
+
+#[tokio::test]
+async fn a_pin_that_comes_while_its_component_is_compiled_keeps_it_out() {
+    let fixture = Fixture::new();
+    fixture.write("a.wasm", echo());
+    let slot = fixture.loader.folder.slot("a");
+    fixture.write("a.toml", "");
+    // As if a look had found the component alone, and the file a moment later.
+    let root = fixture.dir.canonicalize().unwrap();
+    let stamp = |name: &str, kind| super::super::folder::stamp(&root, &root.join(name), kind);
+    let alone = Found { component: stamp("a.wasm", Kind::Component), ..Found::default() };
+    assert!(slot.accept(&Found::default(), alone.clone()));
+    let both = Found { grants: stamp("a.toml", Kind::Grants), ..alone.clone() };
+    let (before, slot_too) = (alone, slot.clone());
+    let later = async move {
+        tokio::task::yield_now().await;
+        assert!(slot_too.accept(&before, both));
+    };
+    tokio::join!(slot.take_up(), later);
+    assert!(fixture.loader.registry.get("a").is_none_or(|plugin| plugin.revision.is_none()));
+    slot.take_up().await;
+    assert!(fixture.loader.registry.get("a").unwrap().revision.is_some());
+}
+
+#[tokio::test]
 async fn the_system_reports_a_change() {
     let fixture = Fixture::new();
     fixture.look().await;
@@ -217,14 +262,18 @@ async fn the_system_reports_a_change() {
 #[tokio::test]
 async fn an_installed_component_serves_before_the_answer() {
     let mut fixture = Fixture::new();
-    let plugin = fixture.loader.install("a", echo()).await.unwrap();
+    let plugin = fixture.loader.install("a", echo(), None).await.unwrap();
     assert!(Arc::ptr_eq(&plugin, &fixture.loader.registry.get("a").unwrap()));
     assert_eq!(fs::read(fixture.dir.join("a.wasm")).unwrap(), echo());
-    assert!(fixture.loader.install("a", other().slice(..99)).await.is_err());
-    assert!(fixture.loader.install("../a", echo()).await.is_err());
+    assert!(fixture.loader.install("a", other().slice(..99), None).await.is_err());
+    assert!(fixture.loader.install("../a", echo(), None).await.is_err());
     fixture.look().await;
-    assert!(Arc::ptr_eq(&plugin, &fixture.loader.registry.get("a").unwrap()));
-    let (one, two) = tokio::join!(fixture.loader.install("a", other()), fixture.loader.install("a", echo()));
+    let after = fixture.loader.registry.get("a").unwrap();
+    assert!(
+        Arc::ptr_eq(plugin.revision.as_ref().unwrap(), after.revision.as_ref().unwrap()) && after.loading.is_none()
+    );
+    let (one, two) =
+        tokio::join!(fixture.loader.install("a", other(), None), fixture.loader.install("a", echo(), None));
     let serving = fixture.plugin("a").await;
     assert!([one, two].iter().any(|installed| digest(installed.as_ref().unwrap()) == digest(&serving)));
     assert_eq!(
@@ -235,5 +284,6 @@ async fn an_installed_component_serves_before_the_answer() {
     assert!(!fixture.loader.remove("a").await.unwrap());
     fixture.look().await;
     assert!(fixture.loader.registry.get("a").is_none());
-    assert_eq!(fixture.changes(), ["a", "a", "a", "a removed"]);
+    // The refused one was seen to be compiled, and to be so no longer.
+    assert_eq!(fixture.changes(), ["a", "a", "a", "a", "a removed"]);
 }

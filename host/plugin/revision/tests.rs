@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::plugin::LoadError;
 
-use super::super::cache::Cache;
+use super::super::cache::{Cache, key_of};
 use super::super::testing::{Bench, component, echo};
 use super::*;
 
@@ -117,7 +117,7 @@ async fn the_cache_is_its_owners_alone_and_cleared_of_strangers() {
     let dir = bench.dir.path().join("cache");
     fs::write(dir.join("00-0123.cwasm"), b"of another engine").unwrap();
     fs::set_permissions(&dir, fs::Permissions::from_mode(0o755)).unwrap();
-    Cache::open(dir.clone(), &bench.host.runtime.machine.engine).unwrap();
+    Cache::open(dir.clone(), key_of(&dir).unwrap(), &bench.host.runtime.machine.engine).unwrap();
     assert_eq!(fs::metadata(&dir).unwrap().permissions().mode() & 0o777, 0o700);
     assert!(artefacts(&bench).is_empty());
 }

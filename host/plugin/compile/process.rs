@@ -1,0 +1,142 @@
+//! The host's side of the compiler's process: starting it, waiting for it, ending it.
+//!
+//! One thread starts the process and stays until it has ended. The system ties the two together: where the thread that
+//! started a process ends, a process that asked to die with its parent is killed.
+
+use std::fs::File;
+use std::io::{self, PipeReader};
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::unix::fs::FileExt as _;
+use std::os::unix::process::CommandExt as _;
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus};
+use std::time::Duration;
+
+use bytes::Bytes;
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::process::{Pid, PidfdFlags, Signal};
+use rustix::time::Timespec;
+use tokio::sync::oneshot;
+
+use super::super::{LoadError, report};
+use super::verdict::{self, End};
+use super::{Answer, Compiled, Order, SUBCOMMAND, anonymous, host_failed, request, seal};
+
+/// What is read of the compiler's words: the end, where the answer stands. All names of a component take less.
+const WORDS_BYTES_MAX: u64 = 4 << 20;
+/// What the process is called in lists of processes.
+const SHOWN_NAME: &str = "windlass-compile";
+
+/// Compiles in a process of that program. Who drops the future ends the process.
+pub(super) async fn compile(program: PathBuf, order: Order, component: Bytes) -> Result<Compiled, LoadError> {
+    // The thread sees its end closed when the other one is dropped, with this future.
+    let (abandoned, wanted) = io::pipe().map_err(|error| host_failed("cannot make a pipe", &error))?;
+    let (sender, answer) = oneshot::channel();
+    let thread = std::thread::Builder::new().name("compiling".to_owned());
+    let started = thread.spawn(move || {
+        // The receiver is gone where nobody waits any more.
+        let _ = sender.send(supervise(program, &order, &component, &abandoned));
+    });
+    started.map_err(|error| host_failed("there is no thread to compile from", &error))?;
+    let answer = answer.await;
+    drop(wanted);
+    answer.unwrap_or_else(|_| Err(report::host_failed("the thread that compiles panicked; the log says where")))
+}
+
+fn supervise(program: PathBuf, order: &Order, component: &[u8], abandoned: &PipeReader) -> Result<Compiled, LoadError> {
+    let failed = |what: &'static str| move |error: io::Error| host_failed(what, &error);
+    let input = request(order, component).map_err(failed("cannot hand the component to the compiler"))?;
+    let (code, words) = (anonymous("code"), anonymous("words"));
+    let code = code.map_err(failed("cannot make a file for the code"))?;
+    let words = words.map_err(failed("cannot make a file for the answer"))?;
+    let process = Process::start(program, input, &code, &words).map_err(failed("cannot start the compiler"))?;
+    let end = process.end(abandoned, order.bounds.wall.0).map_err(failed("cannot wait for the compiler"))?;
+    let words = last_of(&words).map_err(failed("cannot read the compiler's answer"))?;
+    match verdict::verdict(&end, &words, &order.bounds)? {
+        Answer::Compiled { shape, engine } => {
+            seal(&code).map_err(failed("cannot seal the code"))?;
+            Ok(Compiled { shape, engine, code })
+        }
+        Answer::Refused(error) => Err(error),
+        Answer::Starved => Err(report::compile_memory(&order.bounds)),
+        Answer::Failed(why) => Err(report::host_failed(&why)),
+    }
+}
+
+/// A compiler at work. Whatever becomes of this value, no process is left.
+struct Process {
+    child: Child,
+    pid: Pid,
+    pidfd: OwnedFd,
+}
+
+impl Process {
+    fn start(program: PathBuf, input: File, code: &File, words: &File) -> io::Result<Self> {
+        let mut child = Command::new(program)
+            .arg0(SHOWN_NAME)
+            .arg(SUBCOMMAND)
+            .env_clear()
+            .current_dir("/")
+            // A Ctrl-C on the terminal is for the host, which ends its compilers itself.
+            .process_group(0)
+            .stdin(input)
+            .stdout(code.try_clone()?)
+            .stderr(words.try_clone()?)
+            .spawn()?;
+        let pid = Pid::from_child(&child);
+        match rustix::process::pidfd_open(pid, PidfdFlags::empty()) {
+            Ok(pidfd) => Ok(Self { child, pid, pidfd }),
+            Err(error) => {
+                let _ = child.kill();
+                let _ = child.wait();
+                Err(error.into())
+            }
+        }
+    }
+
+    /// Waits until it has ended, nobody wants it any more, or its time is up.
+    fn end(mut self, abandoned: &PipeReader, wall: Duration) -> io::Result<End> {
+        let timeout = Timespec { tv_sec: wall.as_secs().try_into().unwrap_or(i64::MAX), tv_nsec: 0 };
+        let mut waited = [
+            PollFd::from_borrowed_fd(self.pidfd.as_fd(), PollFlags::IN),
+            PollFd::from_borrowed_fd(abandoned.as_fd(), PollFlags::IN),
+        ];
+        // No signal is handled on this thread that would cut the wait short, and a second wait would only be longer.
+        let ready = loop {
+            match poll(&mut waited, Some(&timeout)) {
+                Err(rustix::io::Errno::INTR) => {}
+                other => break other?,
+            }
+        };
+        let has_ended = !waited[0].revents().is_empty();
+        let status = self.finish()?;
+        Ok(match (has_ended, ready) {
+            (true, _) => End::Ended(status),
+            (false, 0) => End::Overdue,
+            (false, _) => End::Abandoned,
+        })
+    }
+
+    /// Kills what is left of it and of whatever it may have started: its number is its own until it is waited for.
+    fn finish(&mut self) -> io::Result<ExitStatus> {
+        let _ = rustix::process::kill_process_group(self.pid, Signal::KILL);
+        self.child.kill()?;
+        self.child.wait()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // After an end this does nothing: the number is given up with the first wait, and the library knows.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn last_of(words: &File) -> io::Result<String> {
+    let length = words.metadata()?.len();
+    let start = length.saturating_sub(WORDS_BYTES_MAX);
+    let mut bytes = vec![0; usize::try_from(length - start).unwrap_or(0)];
+    words.read_exact_at(&mut bytes, start)?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}

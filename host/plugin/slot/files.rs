@@ -1,0 +1,189 @@
+//! A plugin's files: its grants and its signatures read, its component put there and removed.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
+
+use bytes::Bytes;
+
+use crate::clock::Stopwatch;
+use crate::config::PluginFile;
+
+use super::super::egress::Egress;
+use super::super::folder::{self, Kind, ReadError, Stamp};
+use super::super::granted::Granted;
+use super::super::report;
+use super::super::signature::Signature;
+use super::super::sources::Sources;
+use super::{Slot, Standing, blocking};
+
+impl Slot {
+    /// The files that its grants are made of, as they lie there now.
+    pub(in super::super) async fn sources(&self) -> Sources {
+        let known = self.accepted().sources;
+        if known.is_empty() { known } else { blocking(move || known.again()).await }
+    }
+
+    /// True once when what commands print is to be read again.
+    pub(in super::super) fn is_due(&self) -> bool {
+        let mut refresh = self.refresh.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some((read, holds)) = &mut *refresh else { return false };
+        let is_due = read.elapsed() >= *holds;
+        if is_due {
+            *read = Stopwatch::start();
+            self.is_stale.store(true, Ordering::Release);
+        }
+        is_due
+    }
+
+    /// Answers whether the grants are others now. A file that is not right changes nothing but the report.
+    pub(super) async fn take_grants(&self, standing: &mut Standing, stamp: Option<&Stamp>) -> bool {
+        let file = match stamp {
+            None => Ok(PluginFile::default()),
+            Some(stamp) => self.read_grants(stamp).await,
+        };
+        let read = match file {
+            Ok(file) => {
+                self.follow(standing, &file).await;
+                self.granted(&file).await.map(|granted| (file, granted))
+            }
+            Err(why) => Err(why),
+        };
+        let had_file = standing.taken.grants.is_some();
+        standing.taken.grants = stamp.cloned();
+        match read {
+            Ok((file, granted)) => {
+                let old = std::mem::replace(&mut standing.file, file);
+                let is_same_way = standing.egress.goes(&granted.way);
+                if !is_same_way {
+                    // Connections that were made under older grants are not used under these.
+                    standing.egress = Arc::new(Egress::new(self.place.runtime.outside.clone(), granted.way));
+                }
+                standing.grants = granted.grants;
+                standing.is_file_known = true;
+                standing.file_error = None;
+                let new = &standing.file;
+                standing.is_policy_new |= old.sha256 != new.sha256 || old.signed_by != new.signed_by;
+                !is_same_way || old.config != new.config
+            }
+            Err(why) => {
+                // A plugin that never had a file goes on without, until it is given one.
+                standing.is_file_known &= had_file || standing.revision.is_some();
+                let error = report::bad_grants(&why, standing.is_file_known);
+                tracing::warn!(plugin.name = self.name, error = error.summary, "a plugin's file is not right");
+                standing.file_error = Some(error);
+                false
+            }
+        }
+    }
+
+    /// Takes up the file of grants as it lies there now: it may ask something of the component that is about to come.
+    pub(super) async fn refresh_grants(&self, standing: &mut Standing) -> Result<(), io::Error> {
+        let (dir, path) = (self.place.dir.clone(), self.path(Kind::Grants));
+        let now =
+            blocking(move || Ok::<_, io::Error>(folder::stamp(&dir.canonicalize()?, &path, Kind::Grants))).await?;
+        if now != standing.taken.grants {
+            let before = self.accepted();
+            self.accept(&before, folder::Found { grants: now.clone(), ..before.clone() });
+            let grants_edited = self.take_grants(standing, now.as_ref()).await;
+            self.publish(standing, grants_edited);
+        }
+        Ok(())
+    }
+
+    async fn read_grants(&self, stamp: &Stamp) -> Result<PluginFile, String> {
+        let path = self.path(Kind::Grants);
+        let shown = path.display().to_string();
+        let bytes = self.read(Kind::Grants, stamp).await.map_err(|error| format!("{shown}: {error}"))?;
+        let text = String::from_utf8(bytes).map_err(|_| format!("{shown}: the file is not UTF-8"))?;
+        PluginFile::parse(&path, &text, &self.place.runtime.limits).map_err(|error| error.to_string())
+    }
+
+    /// Remembers what the file is made of, before it is read: what changes from here on is taken up again.
+    async fn follow(&self, standing: &mut Standing, file: &PluginFile) {
+        let paths = self.place.runtime.outside.files(file);
+        let sources = blocking(move || Sources::look(paths)).await;
+        self.lock_accepted().sources.clone_from(&sources);
+        standing.taken.sources = sources;
+        let secrets = file.secrets.values().chain(self.place.runtime.outside.proxy_credentials(file));
+        let refresh = secrets.filter_map(|secret| secret.refresh).min();
+        *self.refresh.lock().unwrap_or_else(PoisonError::into_inner) =
+            refresh.map(|refresh| (Stopwatch::start(), refresh.0));
+    }
+
+    /// Commands may take a while: they run where nobody else waits.
+    async fn granted(&self, file: &PluginFile) -> Result<Granted, String> {
+        let shown = self.path(Kind::Grants).display().to_string();
+        let (name, file, runtime) = (shown.clone(), file.clone(), self.place.runtime.clone());
+        let granted = blocking(move || Granted::read(&name, &file, &runtime.outside)).await;
+        granted.map_err(|why| format!("{shown}: {why}"))
+    }
+
+    /// The signatures beside the component; none where there is no file of them.
+    pub(super) async fn signatures(&self, stamp: Option<&Stamp>) -> Result<Vec<Signature>, String> {
+        let Some(stamp) = stamp else { return Ok(Vec::new()) };
+        let bytes = self.read(Kind::Signature, stamp).await.map_err(|error| error.to_string())?;
+        let text = String::from_utf8(bytes).map_err(|_| "it is not text".to_owned())?;
+        Signature::read_all(&text).map_err(|error| error.to_string())
+    }
+
+    /// Puts a component and its signature into the folder. At no moment does a file of signatures lie there that does
+    /// not have the signature of the component beside it: first both are in it, then the component changes, then the
+    /// older one goes.
+    pub(super) async fn put_files(
+        &self,
+        component: Bytes,
+        signature: Option<Signature>,
+    ) -> io::Result<(Option<Stamp>, Option<Stamp>)> {
+        let dir = self.place.dir.clone();
+        let name_of = |kind: Kind| format!("{}{}", self.name, kind.ending());
+        let (component_name, signature_name) = (name_of(Kind::Component), name_of(Kind::Signature));
+        let older = self.older_signature().await;
+        blocking(move || {
+            if let Some(signature) = signature {
+                let lines = [Some(signature), older].into_iter().flatten().map(|line| format!("{line}\n"));
+                folder::put(&dir, &signature_name, lines.collect::<String>().as_bytes())?;
+            }
+            folder::put(&dir, &component_name, &component)?;
+            match signature {
+                Some(_) if older.is_none() => {}
+                Some(signature) => folder::put(&dir, &signature_name, format!("{signature}\n").as_bytes())?,
+                None => drop(folder::remove(&dir, &signature_name)?),
+            }
+            let root = dir.canonicalize()?;
+            let stamp = |name: &str, kind| folder::stamp(&root, &root.join(name), kind);
+            Ok((stamp(&component_name, Kind::Component), stamp(&signature_name, Kind::Signature)))
+        })
+        .await
+    }
+
+    /// The first signature that lies in the folder now: the only one, unless somebody else wrote the file.
+    async fn older_signature(&self) -> Option<Signature> {
+        let (dir, path) = (self.place.dir.clone(), self.path(Kind::Signature));
+        let stamp = blocking(move || folder::stamp(&dir.canonicalize().ok()?, &path, Kind::Signature)).await?;
+        self.signatures(Some(&stamp)).await.ok()?.into_iter().next()
+    }
+
+    /// Removes the component, then its signatures: these alone make no plugin.
+    pub(super) async fn remove_files(&self) -> io::Result<bool> {
+        let (dir, name) = (self.place.dir.clone(), self.name.clone());
+        blocking(move || {
+            let was_there = folder::remove(&dir, &format!("{name}{}", Kind::Component.ending()))?;
+            folder::remove(&dir, &format!("{name}{}", Kind::Signature.ending()))?;
+            Ok(was_there)
+        })
+        .await
+    }
+
+    /// A file that changes while it is read is seen as changed by the next look.
+    async fn read(&self, kind: Kind, stamp: &Stamp) -> Result<Vec<u8>, ReadError> {
+        let (dir, name, stamp) = (self.place.dir.clone(), self.name.clone(), stamp.clone());
+        blocking(move || folder::read(&dir, &name, kind, &stamp)).await
+    }
+
+    /// Where a file of this plugin lies.
+    pub(super) fn path(&self, kind: Kind) -> PathBuf {
+        self.place.dir.join(format!("{}{}", self.name, kind.ending()))
+    }
+}
