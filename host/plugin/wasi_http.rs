@@ -145,6 +145,9 @@ struct Reading {
     last: Option<Frame<Bytes>>,
 }
 
+/// What the guest is given next, and what there is to go on with.
+type Step = (Result<Frame<Bytes>, Error>, Option<Reading>);
+
 fn answer_body(reading: Reading) -> WasiBody {
     if reading.body.is_end_stream() {
         reading.recorder.answered();
@@ -153,7 +156,7 @@ fn answer_body(reading: Reading) -> WasiBody {
     StreamBody::new(stream::unfold(Some(reading), next_frame)).boxed_unsync()
 }
 
-async fn next_frame(reading: Option<Reading>) -> Option<(Result<Frame<Bytes>, Error>, Option<Reading>)> {
+async fn next_frame(reading: Option<Reading>) -> Option<Step> {
     let mut reading = reading?;
     if let Some(last) = reading.last.take() {
         return Some((Ok(last), Some(reading)));
@@ -208,7 +211,7 @@ impl Reading {
     }
 
     /// The whole answer came. What was held back leaves now.
-    fn end(mut self) -> Option<(Result<Frame<Bytes>, Error>, Option<Self>)> {
+    fn end(mut self) -> Option<Step> {
         let rest = self.window.as_mut().map(Window::end).unwrap_or_default();
         self.recorder.answered();
         drop(self.permit);

@@ -29,7 +29,16 @@ const FILE_BYTES_MAX: u64 = 1 << 20;
 pub(super) struct Material {
     ca: Option<(String, Vec<u8>)>,
     is_ca_alone: bool,
-    client: Option<(String, Vec<u8>, String, Zeroizing<Vec<u8>>)>,
+    client: Option<Shown>,
+}
+
+/// What the client shows of itself: two files and what is in them.
+#[derive(PartialEq)]
+struct Shown {
+    cert: String,
+    chain: Vec<u8>,
+    key: String,
+    secret: Zeroizing<Vec<u8>>,
 }
 
 impl Material {
@@ -41,7 +50,7 @@ impl Material {
             (Some(cert), Some(key)) => {
                 let chain = public_file(cert).map_err(|why| format!("tls.cert: {why}"))?;
                 let secret = private_file(key, FILE_BYTES_MAX).map_err(|why| format!("tls.key: {why}"))?;
-                Some((shown(cert), chain, shown(key), secret))
+                Some(Shown { cert: shown(cert), chain, key: shown(key), secret })
             }
             _ => None,
         };
@@ -60,7 +69,7 @@ impl Material {
             .with_safe_default_protocol_versions()
             .expect("ring has ciphers for the default versions")
             .with_root_certificates(self.roots(usual)?);
-        let Some((cert, chain, key, secret)) = &self.client else { return Ok(builder.with_no_client_auth()) };
+        let Some(Shown { cert, chain, key, secret }) = &self.client else { return Ok(builder.with_no_client_auth()) };
         let chain = certificates(chain).map_err(|why| format!("tls.cert: {cert} {why}"))?;
         let secret = PrivateKeyDer::from_pem_slice(secret);
         let secret = secret.map_err(|error| format!("tls.key: {key} holds no private key in PEM: {error}"))?;
