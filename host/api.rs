@@ -3,6 +3,9 @@
 //! [`router`] is the table of contents. The module decides nothing about jobs: it reads requests strictly, speaks to the
 //! [`crate::store::Store`], and asks the gates why a job waits.
 
+mod access;
+mod asked;
+mod door;
 mod downstreams;
 pub mod error;
 mod guard;
@@ -12,12 +15,16 @@ mod metrics;
 mod openapi;
 mod plugins;
 mod request;
+mod room;
 mod router;
 pub mod server;
 mod state;
 #[cfg(test)]
 mod testing;
+pub mod tokens;
 
+pub use access::{Access, ROUTES};
+pub use door::{Door, DoorError};
 pub use downstreams::{
     BreakerState, DownstreamAct, DownstreamDocument, DownstreamList, DownstreamPlugin, HeldUntil, HoldRequest,
     LimitRequest, Outage,

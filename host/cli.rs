@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::api::DoorError;
 use crate::plugin::{COMPILE_SUBCOMMAND, compile_component};
 use crate::telemetry::LogFormat;
 
@@ -13,9 +14,11 @@ mod demo;
 mod downstreams;
 mod enqueue;
 mod jobs;
+mod place;
 mod plugin;
 mod print;
 mod serve;
+mod token;
 
 /// A durable job runner for calls to systems that are slow, limited or down.
 #[derive(Debug, Parser)]
@@ -42,6 +45,9 @@ enum Command {
     /// How the host compiles one component; of no use by hand.
     #[command(name = COMPILE_SUBCOMMAND, hide = true)]
     Compile,
+    /// Make tokens, list them, make them void.
+    #[command(subcommand)]
+    Token(token::TokenCommand),
     /// Watch the main job: a server, a plugin, a downstream that fails at first, and a few jobs.
     Demo(DemoArgs),
 }
@@ -49,15 +55,11 @@ enum Command {
 /// What `windlass serve` is told.
 #[derive(Args, Debug)]
 pub struct ServeArgs {
-    /// The settings [default: windlass.toml, where it exists]
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
+    #[command(flatten)]
+    place: place::PlaceArgs,
     /// The address and the port to listen on [default: 127.0.0.1:7070]
     #[arg(long, value_name = "ADDR")]
     listen: Option<SocketAddr>,
-    /// The folder of the store [default: data]
-    #[arg(long, value_name = "DIR")]
-    data: Option<PathBuf>,
     /// The folder of the plugins [default: plugins]
     #[arg(long, value_name = "DIR")]
     plugins: Option<PathBuf>,
@@ -104,6 +106,14 @@ impl Cli {
     /// # Errors
     /// Where it cannot be done; the chain of causes is for people.
     pub fn run(self) -> anyhow::Result<ExitCode> {
+        match self.carry_out() {
+            // A door that must not be opened as the settings say.
+            Err(error) if error.is::<DoorError>() => Ok(wrong_usage(&error)),
+            carried_out => carried_out,
+        }
+    }
+
+    fn carry_out(self) -> anyhow::Result<ExitCode> {
         match self.command {
             Command::Serve(args) => serve::run(&args),
             Command::Compile => compile_component().map(|()| ExitCode::Done),
@@ -112,6 +122,7 @@ impl Cli {
             Command::Jobs(command) => block_on(jobs::run(command)),
             Command::Downstreams(args) => block_on(downstreams::run(args)),
             Command::Plugin(command) => block_on(plugin::run(command)),
+            Command::Token(command) => token::run(command),
         }
     }
 }

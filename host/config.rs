@@ -46,7 +46,7 @@ pub use queue::Queue;
 pub use retention::Retention;
 pub use reuse::Reuse;
 pub use secret::{Secret, SecretSource};
-pub use server::Server;
+pub use server::{HostName, Server, ServerTls, split_authority};
 pub use store::Store;
 pub use tls::Tls;
 

@@ -110,7 +110,9 @@ async fn serve(store: Arc<dyn Store>) {
     let (loader, _changes) = loader(folder.path(), &config, &clock).await;
     let config = Arc::new(config);
     let gates = Arc::new(Mutex::new(Gates::new(1)));
+    let door = Arc::new(api::Door::open(&config, "the defaults").expect("loopback"));
     let state = api::State {
+        door: door.clone(),
         keeper: HealthKeeper::new(store.clone(), gates.clone()),
         store,
         loader,
@@ -124,7 +126,7 @@ async fn serve(store: Arc<dyn Store>) {
     };
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
     println!("{}", listener.local_addr().expect("bound"));
-    api::server::serve(listener, api::router(state), config, CancellationToken::new()).await;
+    api::server::serve(listener, api::router(state), door, config, CancellationToken::new()).await;
 }
 
 /// A loader that has taken up what is in the folder.

@@ -1,6 +1,6 @@
 //! Every refusal of the API, as `application/problem+json` (RFC 9457). The `type`s are a closed list: [`ProblemKind`].
 
-use axum::http::header::{CONNECTION, CONTENT_TYPE, RETRY_AFTER};
+use axum::http::header::{CONNECTION, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
@@ -62,7 +62,17 @@ problem_kinds! {
     QueryInvalid = "query-invalid", BAD_REQUEST, "A query parameter is invalid";
     /// That cannot be the name of a plugin.
     PluginNameInvalid = "plugin-name-invalid", BAD_REQUEST, "Not a plugin's name";
-    /// The `Host` names neither localhost nor a loopback address: a page of another site may be behind it.
+    /// The request is ambiguous, so that another server in its way may read it otherwise.
+    RequestAmbiguous = "request-ambiguous", BAD_REQUEST, "The request can be read in two ways";
+    /// Plain HTTP was sent to a port that speaks TLS.
+    TlsNeeded = "tls-needed", BAD_REQUEST, "This port speaks TLS";
+    /// The host asks for a token, and none was sent.
+    TokenMissing = "token-missing", UNAUTHORIZED, "A token is needed";
+    /// The token is malformed, unknown, revoked or expired.
+    TokenInvalid = "token-invalid", UNAUTHORIZED, "The token is not valid";
+    /// The token does not have the scope that this needs.
+    ScopeMissing = "scope-missing", FORBIDDEN, "The token may not do this";
+    /// The host does not answer to the name that the request calls it by: a page of another site may be behind it.
     HostRefused = "host-refused", FORBIDDEN, "Not reachable under this name";
     /// A page of another site tried to change something.
     OriginRefused = "origin-refused", FORBIDDEN, "Not from a page of another site";
@@ -84,6 +94,8 @@ problem_kinds! {
     StateConflict = "state-conflict", CONFLICT, "The job's state does not allow it";
     /// The payload, the component or the body as a whole is larger than the host takes.
     TooLarge = "too-large", PAYLOAD_TOO_LARGE, "Too large";
+    /// The path and the query are longer than the host reads.
+    UriTooLong = "uri-too-long", URI_TOO_LONG, "The target is too long";
     /// The body is not of the media type that the operation reads.
     MediaTypeUnsupported = "media-type-unsupported", UNSUPPORTED_MEDIA_TYPE, "Unsupported media type";
     /// The idempotency key belongs to another request.
@@ -92,6 +104,8 @@ problem_kinds! {
     PayloadRefused = "payload-refused", UNPROCESSABLE_ENTITY, "The plugin's schema refuses the payload";
     /// The component is no plugin.
     ComponentRefused = "component-refused", UNPROCESSABLE_ENTITY, "The component is no plugin";
+    /// There are more headers, or larger ones, than the host reads.
+    HeadersTooLarge = "headers-too-large", REQUEST_HEADER_FIELDS_TOO_LARGE, "The headers are too large";
     /// There are as many unfinished jobs as `queue.high_water` allows.
     HighWater = "high-water", TOO_MANY_REQUESTS, "Too many unfinished jobs";
     /// The plugins folder cannot be written.
@@ -100,6 +114,10 @@ problem_kinds! {
     StoreDamaged = "store-damaged", INTERNAL_SERVER_ERROR, "The store is damaged";
     /// The host broke off while it answered; its log says where.
     Internal = "internal", INTERNAL_SERVER_ERROR, "The host broke off";
+    /// There is no room for the request: as many connections, requests, waits or bodies as the settings allow.
+    Overloaded = "overloaded", SERVICE_UNAVAILABLE, "The host has too much to do";
+    /// The file of tokens cannot be used, so nobody is admitted.
+    TokensUnreadable = "tokens-unreadable", SERVICE_UNAVAILABLE, "The tokens cannot be read";
     /// More callers wait for the store than it takes.
     StoreBusy = "store-busy", SERVICE_UNAVAILABLE, "The store is busy";
     /// The disk is full.
@@ -111,11 +129,16 @@ problem_kinds! {
 }
 
 impl ProblemKind {
+    /// Whether what else comes over the connection will not be read.
+    const fn ends_connection(self) -> bool {
+        matches!(self, Self::BodyTimeout | Self::BodyIncomplete | Self::RequestAmbiguous)
+    }
+
     /// After how many seconds the same request may succeed, where that is to be said.
     const fn retry_after_secs(self) -> Option<u32> {
         match self {
-            Self::StoreBusy | Self::NotReady => Some(1),
-            Self::HighWater => Some(5),
+            Self::StoreBusy | Self::NotReady | Self::Overloaded => Some(1),
+            Self::HighWater | Self::TokensUnreadable => Some(5),
             Self::StoreFull => Some(10),
             Self::StoreFailed => Some(60),
             _ => None,
@@ -132,6 +155,8 @@ pub struct Problem {
     pub detail: String,
     /// More about what to do.
     pub help: Option<String>,
+    /// What the header `WWW-Authenticate` says, where a token is the matter.
+    pub challenge: Option<String>,
 }
 
 /// A refusal, as it is sent (RFC 9457).
@@ -156,13 +181,20 @@ pub struct ProblemDocument {
 impl Problem {
     /// A problem of that kind.
     pub fn new(kind: ProblemKind, detail: impl Into<String>) -> Self {
-        Self { kind, detail: detail.into(), help: None }
+        Self { kind, detail: detail.into(), help: None, challenge: None }
     }
 
     /// The same problem, with its place put in front.
     #[must_use]
     pub(super) fn at(mut self, place: &str) -> Self {
         self.detail = format!("{place}: {}", self.detail);
+        self
+    }
+
+    /// The same problem, with a challenge.
+    #[must_use]
+    pub(super) fn challenge(mut self, challenge: String) -> Self {
+        self.challenge = Some(challenge);
         self
     }
 
@@ -190,7 +222,8 @@ impl From<StoreError> for Problem {
             StoreError::Damaged(_) => (ProblemKind::StoreDamaged, "restore the store from a backup"),
         };
         if matches!(kind, ProblemKind::StoreDamaged | ProblemKind::StoreFailed) {
-            tracing::error!(%error, "a request was refused because of the store");
+            let request = super::asked::request_id();
+            tracing::error!(request.id = request, %error, "a request was refused because of the store");
         }
         Self::new(kind, format!("{error}; {what_to_do}"))
     }
@@ -198,7 +231,7 @@ impl From<StoreError> for Problem {
 
 impl From<LoadError> for Problem {
     fn from(error: LoadError) -> Self {
-        Self { kind: ProblemKind::ComponentRefused, detail: error.summary, help: error.help }
+        Self { help: error.help, ..Self::new(ProblemKind::ComponentRefused, error.summary) }
     }
 }
 
@@ -212,8 +245,10 @@ impl IntoResponse for Problem {
         if let Some(secs) = self.kind.retry_after_secs() {
             headers.insert(RETRY_AFTER, HeaderValue::from(secs));
         }
-        // What is left of the body will not be read.
-        if matches!(self.kind, ProblemKind::BodyTimeout | ProblemKind::BodyIncomplete) {
+        if let Some(challenge) = self.challenge.as_deref().and_then(|text| HeaderValue::from_str(text).ok()) {
+            headers.insert(WWW_AUTHENTICATE, challenge);
+        }
+        if self.kind.ends_connection() {
             headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
         response

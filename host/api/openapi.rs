@@ -2,12 +2,15 @@
 
 use std::sync::LazyLock;
 
+use axum::extract::State as Shared;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use utoipa::OpenApi;
 
-use super::{downstreams, health, jobs, metrics, plugins};
+use super::{State, downstreams, health, jobs, metrics, plugins};
+
+mod door;
 
 /// Everything that the document lists. What is referred to comes along.
 #[derive(OpenApi)]
@@ -32,10 +35,17 @@ use super::{downstreams, health, jobs, metrics, plugins};
 )]
 struct Document;
 
-/// The document.
+/// The document of a host that asks for tokens.
 #[must_use]
 pub fn document() -> utoipa::openapi::OpenApi {
-    Document::openapi()
+    document_where(true)
+}
+
+/// The document of a host that asks for tokens, or of one that does not.
+fn document_where(tokens_are_needed: bool) -> utoipa::openapi::OpenApi {
+    let mut document = Document::openapi();
+    door::describe(&mut document, tokens_are_needed);
+    document
 }
 
 /// This description
@@ -43,15 +53,21 @@ pub fn document() -> utoipa::openapi::OpenApi {
     get, path = "/openapi.json", tag = "host",
     responses((status = 200, description = "An OpenAPI document", body = serde_json::Value)),
 )]
-pub(super) async fn openapi() -> Response {
-    static TEXT: LazyLock<Bytes> = LazyLock::new(|| match document().to_pretty_json() {
+pub(super) async fn openapi(Shared(state): Shared<State>) -> Response {
+    static GUARDED: LazyLock<Bytes> = LazyLock::new(|| text(true));
+    static OPEN: LazyLock<Bytes> = LazyLock::new(|| text(false));
+    let text = if state.door.needs_tokens() { &GUARDED } else { &OPEN };
+    ([(CONTENT_TYPE, "application/json")], Bytes::clone(text)).into_response()
+}
+
+fn text(tokens_are_needed: bool) -> Bytes {
+    match document_where(tokens_are_needed).to_pretty_json() {
         Ok(text) => text.into(),
         Err(error) => {
             tracing::error!(%error, "the API's description cannot be written");
             Bytes::from_static(b"{}")
         }
-    });
-    ([(CONTENT_TYPE, "application/json")], TEXT.clone()).into_response()
+    }
 }
 
 #[cfg(test)]

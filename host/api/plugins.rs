@@ -21,6 +21,7 @@ pub(super) use resume::{__path_resume, resume};
 pub(super) use show::{__path_show, show};
 
 use super::State;
+use super::asked;
 use super::error::Problem;
 use super::state::unknown_plugin;
 use crate::store::Standing;
@@ -42,6 +43,13 @@ async fn set_paused(state: &State, name: &str, paused: bool) -> Result<PluginDoc
     state.store.set_standing(standing).await?;
     state.gates().set_paused(name, paused);
     state.wake.notify_one();
-    tracing::info!(plugin.name = name, paused, "a person paused a plugin, or let it go on");
+    let (request, token) = (asked::request_id(), asked::token_id());
+    tracing::info!(
+        request.id = request,
+        token.id = token,
+        plugin.name = name,
+        paused,
+        "a person paused a plugin, or let it go on"
+    );
     find(state, name)
 }

@@ -9,7 +9,7 @@ use axum::extract::{FromRequestParts, Path};
 use axum::http::HeaderMap;
 use axum::http::request::Parts;
 
-pub(super) use body::{is_json, json_body, read_body};
+pub(super) use body::{HeldBody, is_json, json_body, read_body};
 pub(super) use json::{RawObject, depth_within, object, value};
 pub(super) use query::{Query, invalid};
 

@@ -1,5 +1,5 @@
-//! The listener: HTTP/1.1 and HTTP/2 (prior knowledge) on one port, with a bound on everything that a client can make
-//! last: connections, heads, bodies, and the goodbye.
+//! The listener: HTTP/1.1 and HTTP/2 on one port, over TLS where there is a certificate, with a bound on everything that a
+//! client can make last: connections, handshakes, heads, bodies, answers, and the goodbye.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -7,22 +7,44 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
+use axum::http::header::{CONNECTION, TRANSFER_ENCODING};
+use axum::http::{HeaderValue, Method, Version};
+use axum::response::IntoResponse as _;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tower_service::Service as _;
 
+use super::Door;
+use super::error::{Problem, ProblemKind};
+use super::guard::{HEADERS_MAX, REQUEST_ID, new_request_id};
 use crate::config::Config;
 
-/// The largest head of a request.
+mod heads;
+mod pulse;
+pub(super) mod tls;
+mod transport;
+mod turned_away;
+
+use heads::{Heads, Strict};
+use pulse::Pulse;
+use transport::Transport;
+use turned_away::TurnedAway;
+
+/// The largest head of a request; the guard refuses earlier, and says why.
 const HEAD_BYTES_MAX: u32 = 64 << 10;
 /// Requests at once on one connection.
 const STREAMS_MAX: u32 = 128;
+/// How much of all bodies of an HTTP/2 connection is taken before somebody reads it.
+const WINDOW_BYTES: u32 = 256 << 10;
+/// How many streams that a client resets may wait to be noticed.
+const RESETS_PENDING_MAX: usize = 20;
 /// How often an idle HTTP/2 connection is asked whether it is still there.
 const PING_EVERY: Duration = Duration::from_secs(20);
 /// How long to leave the listener alone when the system has no more sockets.
@@ -32,14 +54,26 @@ const GOODBYE: Duration = Duration::from_secs(5);
 
 /// Serves until `stop` fires; then takes no more connections, lets the answers that have begun go out for a short while,
 /// and returns.
-pub async fn serve(listener: TcpListener, router: Router, config: Arc<Config>, stop: CancellationToken) {
-    let permits =
-        Arc::new(Semaphore::new(usize::try_from(config.server.connections).unwrap_or(Semaphore::MAX_PERMITS)));
+pub async fn serve(
+    listener: TcpListener,
+    router: Router,
+    door: Arc<Door>,
+    config: Arc<Config>,
+    stop: CancellationToken,
+) {
+    let places = usize::try_from(config.server.connections).unwrap_or(Semaphore::MAX_PERMITS);
+    let permits = Arc::new(Semaphore::new(places));
     let graceful = GracefulShutdown::new();
     let hurry = CancellationToken::new();
-    let connections = Connections { builder: builder(&config), router, config, hurry: hurry.clone() };
-    while let Some((stream, permit)) = next(&listener, &permits, &stop).await {
-        tokio::spawn(connections.clone().run(stream, permit, graceful.watcher()));
+    let turned_away = TurnedAway::new(&config);
+    let connections = Connections { builder: builder(&config), router, door, config, hurry: hurry.clone() };
+    while let Some(stream) = stop.run_until_cancelled(next(&listener)).await {
+        match permits.clone().try_acquire_owned() {
+            Ok(permit) => {
+                tokio::spawn(connections.clone().run(stream, permit, graceful.watcher()));
+            }
+            Err(_) => turned_away.overloaded(stream),
+        }
     }
     drop(listener);
     if tokio::time::timeout(GOODBYE, graceful.shutdown()).await.is_err() {
@@ -54,37 +88,32 @@ fn builder(config: &Config) -> Builder<TokioExecutor> {
         .http1()
         .timer(TokioTimer::new())
         .header_read_timeout(config.server.header_timeout.0)
+        .max_headers(HEADERS_MAX * 2)
         .max_buf_size(HEAD_BYTES_MAX as usize);
     builder
         .http2()
         .timer(TokioTimer::new())
         .max_header_list_size(HEAD_BYTES_MAX)
         .max_concurrent_streams(STREAMS_MAX)
+        .max_pending_accept_reset_streams(RESETS_PENDING_MAX)
+        .initial_stream_window_size(WINDOW_BYTES)
+        .initial_connection_window_size(WINDOW_BYTES)
         .keep_alive_interval(PING_EVERY)
         .keep_alive_timeout(PING_EVERY);
     builder
 }
 
-/// The next connection, once there is room for it; none when the server stops.
-async fn next(
-    listener: &TcpListener,
-    permits: &Arc<Semaphore>,
-    stop: &CancellationToken,
-) -> Option<(TcpStream, OwnedSemaphorePermit)> {
-    let accept = async {
-        // Closed never; further clients wait in the system's queue.
-        let permit = permits.clone().acquire_owned().await.ok()?;
-        loop {
-            match listener.accept().await {
-                Ok((stream, _)) => return Some((stream, permit)),
-                Err(error) => {
-                    tracing::warn!(%error, "a connection could not be accepted");
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
-                }
+/// The next connection.
+async fn next(listener: &TcpListener) -> TcpStream {
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => return stream,
+            Err(error) => {
+                tracing::warn!(%error, "a connection could not be accepted");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
-    };
-    stop.run_until_cancelled(accept).await.flatten()
+    }
 }
 
 /// What every connection needs.
@@ -92,6 +121,7 @@ async fn next(
 struct Connections {
     builder: Builder<TokioExecutor>,
     router: Router,
+    door: Arc<Door>,
     config: Arc<Config>,
     /// Fires when the goodbye is over.
     hurry: CancellationToken,
@@ -104,26 +134,69 @@ impl Connections {
             tracing::debug!(%error, "a connection is gone already");
             return;
         }
+        let answer_timeout = self.config.server.answer_timeout.0;
+        let Some(certificates) = &self.door.certificates else {
+            return self.speak(Transport::new(stream, answer_timeout), watcher).await;
+        };
+        let hurry = self.hurry.clone();
+        // A goodbye waits for requests, not for handshakes.
+        match hurry.run_until_cancelled(certificates.accept(stream, answer_timeout)).await.flatten() {
+            Some(stream) => self.speak(stream, watcher).await,
+            None => tracing::debug!("a handshake failed"),
+        }
+    }
+
+    /// Speaks HTTP over whatever carries it.
+    async fn speak<I>(self, io: I, watcher: Watcher)
+    where
+        I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
         let (router, begun) = (self.router, CancellationToken::new());
-        let seen = begun.clone();
+        let (heads, pulse) = (Heads::default(), Pulse::default());
+        let (seen, watched, beating) = (begun.clone(), heads.clone(), pulse.clone());
         let service = service_fn(move |request: hyper::Request<Incoming>| {
             seen.cancel();
-            let mut router = router.clone();
+            let (mut router, heads, pulse) = (router.clone(), watched.clone(), beating.clone());
             async move {
-                Ok::<_, Infallible>(router.call(request.map(Body::new)).await.unwrap_or_else(|never| match never {}))
+                if let Some(why) = heads.fault() {
+                    return Ok::<_, Infallible>(ambiguous(why));
+                }
+                // What follows chunks is not looked at, and what follows CONNECT is not ours: nothing does.
+                let is_last = request.version() <= Version::HTTP_11
+                    && (request.headers().contains_key(TRANSFER_ENCODING) || request.method() == Method::CONNECT);
+                let beat = (request.version() == Version::HTTP_2).then(|| pulse.begin());
+                let mut answer = router.call(request.map(Body::new)).await.unwrap_or_else(|never| match never {});
+                if is_last {
+                    answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+                }
+                Ok(match beat {
+                    Some(beat) => answer.map(|body| beat.answered(body)),
+                    None => answer,
+                })
             }
         });
-        let connection = self.builder.serve_connection(TokioIo::new(stream), service).into_owned();
+        let connection = self.builder.serve_connection(TokioIo::new(Strict::new(io, heads)), service).into_owned();
+        let server = &self.config.server;
         tokio::select! {
             ended = watcher.watch(connection) => {
                 if let Err(error) = ended {
                     tracing::debug!(error, "a connection broke off");
                 }
             }
-            () = silent(&begun, self.config.server.header_timeout.0) => {}
+            () = silent(&begun, server.header_timeout.0) => {}
+            why = pulse.stopped(server.answer_timeout.0, server.idle_timeout.0) => {
+                tracing::debug!(why, "a connection was closed");
+            }
             () = self.hurry.cancelled() => {}
         }
     }
+}
+
+/// The answer to a request that another server may have read otherwise. No handler sees such a one.
+fn ambiguous(why: &str) -> axum::response::Response {
+    let mut response = Problem::new(ProblemKind::RequestAmbiguous, why).into_response();
+    response.headers_mut().insert(REQUEST_ID, new_request_id(0));
+    response
 }
 
 /// Ends when no whole head has come in time. Before the version of HTTP is known, no other timer runs.
@@ -134,108 +207,4 @@ async fn silent(begun: &CancellationToken, timeout: Duration) {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::net::SocketAddr;
-
-    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-    use tokio::task::JoinHandle;
-
-    use super::*;
-    use crate::api::testing::Api;
-    use crate::job::units::TimeSpan;
-
-    struct Served {
-        address: SocketAddr,
-        stop: CancellationToken,
-        serving: JoinHandle<()>,
-    }
-
-    async fn serve_with(edit: impl FnOnce(&mut Config)) -> Served {
-        let mut config = Config::default();
-        edit(&mut config);
-        let api = Api::with_config(config);
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let (address, stop) = (listener.local_addr().unwrap(), CancellationToken::new());
-        let serving = tokio::spawn(serve(listener, api.router(), api.state.config.clone(), stop.clone()));
-        Served { address, stop, serving }
-    }
-
-    /// Reads until the server closes.
-    async fn rest(stream: &mut TcpStream) -> String {
-        let mut text = Vec::new();
-        stream.read_to_end(&mut text).await.unwrap();
-        String::from_utf8(text).unwrap()
-    }
-
-    const GET: &[u8] = b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n";
-
-    async fn answered(stream: &mut TcpStream) -> String {
-        let mut text = String::new();
-        while !text.ends_with('}') {
-            let mut buffer = [0; 1_024];
-            let count = stream.read(&mut buffer).await.unwrap();
-            assert!(count > 0, "closed after {text:?}");
-            text.push_str(std::str::from_utf8(&buffer[..count]).unwrap());
-        }
-        text
-    }
-
-    #[tokio::test]
-    async fn a_connection_is_kept_and_a_stop_ends_it() {
-        let served = serve_with(|_| {}).await;
-        let mut stream = TcpStream::connect(served.address).await.unwrap();
-        for _ in 0..2 {
-            stream.write_all(GET).await.unwrap();
-            assert!(answered(&mut stream).await.starts_with("HTTP/1.1 200"));
-        }
-        served.stop.cancel();
-        served.serving.await.unwrap();
-        assert_eq!(rest(&mut stream).await, "");
-        assert!(TcpStream::connect(served.address).await.is_err(), "the port is free");
-    }
-
-    #[tokio::test]
-    async fn http2_is_spoken_with_prior_knowledge() {
-        let served = serve_with(|_| {}).await;
-        let io = TokioIo::new(TcpStream::connect(served.address).await.unwrap());
-        let (mut sender, connection) = hyper::client::conn::http2::handshake(TokioExecutor::new(), io).await.unwrap();
-        tokio::spawn(connection);
-        let uri = format!("http://{}/healthz", served.address);
-        let request = hyper::Request::builder().uri(uri).body(Body::empty()).unwrap();
-        assert_eq!(sender.send_request(request).await.unwrap().status(), 200);
-    }
-
-    #[tokio::test]
-    async fn a_client_that_says_nothing_or_half_a_head_is_cut_off() {
-        let served = serve_with(|config| config.server.header_timeout = TimeSpan::from_ms(20)).await;
-        for head in [&b""[..], b"P", b"GET /healthz HTTP/1.1\r\nhost: local"] {
-            let mut stream = TcpStream::connect(served.address).await.unwrap();
-            stream.write_all(head).await.unwrap();
-            let text = rest(&mut stream).await;
-            assert!(!text.contains(" 200 "), "{text:?}");
-        }
-    }
-
-    #[tokio::test]
-    async fn so_many_connections_and_no_more() {
-        let served = serve_with(|config| config.server.connections = 1).await;
-        let mut first = TcpStream::connect(served.address).await.unwrap();
-        first.write_all(GET).await.unwrap();
-        answered(&mut first).await;
-        let mut second = TcpStream::connect(served.address).await.unwrap();
-        second.write_all(GET).await.unwrap();
-        let early = tokio::time::timeout(Duration::from_millis(20), second.readable()).await;
-        assert!(early.is_err(), "the second waits");
-        drop(first);
-        assert!(answered(&mut second).await.starts_with("HTTP/1.1 200"));
-    }
-
-    #[tokio::test]
-    async fn a_large_body_that_is_refused_still_learns_why() {
-        let served = serve_with(|_| {}).await;
-        let client = reqwest::Client::builder().no_proxy().build().unwrap();
-        let request = client.post(format!("http://{}/v1/jobs", served.address));
-        let answer = request.header("content-type", "application/json").body(vec![b'x'; 16 << 20]).send().await;
-        assert_eq!(answer.unwrap().status(), 413);
-    }
-}
+mod tests;

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
+use super::Door;
 use super::error::{Problem, ProblemKind};
 use super::plugins::{PluginFolder, ServedPlugin};
 use crate::clock::{Clock, UnixMs};
@@ -27,6 +28,8 @@ pub struct State {
     pub keeper: HealthKeeper,
     /// Woken when a gate may have opened.
     pub wake: Arc<Notify>,
+    /// Who is let in, and how much at once.
+    pub door: Arc<Door>,
     /// The settings.
     pub config: Arc<Config>,
     /// The time.

@@ -54,9 +54,15 @@ impl Api {
 
     /// With these settings and no plugins.
     pub(super) fn with_config(config: Config) -> Self {
+        Self::with_tokens(config, std::path::Path::new("/nowhere"))
+    }
+
+    /// With these settings, the tokens in that folder and no plugins.
+    pub(super) fn with_tokens(config: Config, data: &std::path::Path) -> Self {
         let (store, plugins) = (Arc::<FakeStore>::default(), Arc::<FakePlugins>::default());
         let gates = Arc::new(std::sync::Mutex::new(Gates::new(config.limits.concurrency)));
         let state = State {
+            door: Arc::new(super::Door::in_folder(&config, data)),
             store: store.clone(),
             loader: plugins.clone(),
             keeper: HealthKeeper::new(store.clone(), gates.clone()),
@@ -111,6 +117,10 @@ impl Api {
         if json.is_some() {
             builder = builder.header("content-type", "application/json");
         }
+        let is_named = path.starts_with("http") || headers.iter().any(|(name, _)| *name == "host");
+        if !is_named {
+            builder = builder.header("host", "localhost");
+        }
         for (name, value) in headers {
             builder = builder.header(*name, *value);
         }
@@ -132,13 +142,25 @@ impl Api {
 
     /// Sends text as it is.
     pub(super) async fn post_text(&self, path: &str, content_type: &str, text: &str) -> Answer {
-        let builder = Request::builder().method("POST").uri(path).header("content-type", content_type);
+        let builder = Request::builder()
+            .method("POST")
+            .uri(path)
+            .header("content-type", content_type)
+            .header("host", "localhost");
         self.request(builder.body(Body::from(text.to_owned())).expect("a request")).await
     }
 
     /// Sends bytes.
     pub(super) async fn put(&self, path: &str, bytes: &'static [u8]) -> Answer {
-        self.request(Request::builder().method("PUT").uri(path).body(Body::from(bytes)).expect("a request")).await
+        self.request(
+            Request::builder()
+                .method("PUT")
+                .uri(path)
+                .header("host", "localhost")
+                .body(Body::from(bytes))
+                .expect("a request"),
+        )
+        .await
     }
 
     /// Enqueues a job and returns its id.

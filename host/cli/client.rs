@@ -1,36 +1,134 @@
 //! The command line's way to a running server.
 
+use std::path::{Path, PathBuf};
+
 use anyhow::{Context as _, anyhow, bail};
+use axum::http::header::AUTHORIZATION;
+use axum::http::{HeaderValue, Method, StatusCode, Uri, request};
+use bytes::Bytes;
 use clap::Args;
-use reqwest::{Method, RequestBuilder, StatusCode};
+use http_body_util::{BodyExt as _, Full};
+use hyper_rustls::HttpsConnector;
+use hyper_util::client::legacy;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
 use serde_json::Value;
 
-/// Which server, and how its answers are printed.
+mod tls;
+
+/// The environment variable with a token. No argument takes one: others see those.
+const TOKEN_VARIABLE: &str = "WINDLASS_TOKEN";
+/// The largest file with a token.
+const TOKEN_FILE_BYTES_MAX: usize = 4 << 10;
+
+/// Which server, what lets us in, and whom to trust.
 #[derive(Args, Debug)]
 pub(super) struct ServerArgs {
     /// The server
     #[arg(long, value_name = "URL", env = "WINDLASS_SERVER", default_value = "http://127.0.0.1:7070")]
     server: String,
+    /// A file with the token [default: the token in the variable WINDLASS_TOKEN]
+    #[arg(long, value_name = "FILE")]
+    token_file: Option<PathBuf>,
+    /// A file with the certificates of an authority to trust besides the usual ones, in PEM
+    #[arg(long, value_name = "FILE", env = "WINDLASS_CA")]
+    ca: Option<PathBuf>,
 }
 
 /// A server that answers in JSON.
 pub(super) struct Client {
-    http: reqwest::Client,
+    http: legacy::Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
     base: String,
+    token: Option<HeaderValue>,
+}
+
+/// A request to be filled in.
+pub(super) struct Request {
+    head: request::Builder,
+    body: Bytes,
 }
 
 impl ServerArgs {
     /// A client of that server. Proxies of the environment are not asked: the server is near.
     pub(super) fn client(&self) -> anyhow::Result<Client> {
-        let http = reqwest::Client::builder().no_proxy().build().context("cannot make an HTTP client")?;
-        Ok(Client { http, base: self.server.trim_end_matches('/').to_owned() })
+        let base = self.server.trim_end_matches('/').to_owned();
+        let uri: Uri = base.parse().map_err(|_| no_url(&base))?;
+        let (Some("http" | "https"), Some(host)) = (uri.scheme_str(), uri.host()) else { return Err(no_url(&base)) };
+        let token = self.token()?;
+        if token.is_some() && uri.scheme_str() == Some("http") && !is_loopback(host) {
+            eprintln!(
+                "windlass: the token goes to {base} without TLS, and whoever is on the way can read it; use https"
+            );
+        }
+        let http = legacy::Client::builder(TokioExecutor::new()).build(tls::connector(self.ca.as_deref())?);
+        Ok(Client { http, base, token })
+    }
+
+    /// What the header `Authorization` says.
+    fn token(&self) -> anyhow::Result<Option<HeaderValue>> {
+        let (text, place) = match &self.token_file {
+            Some(file) => (read_token(file)?, file.display().to_string()),
+            None => match std::env::var(TOKEN_VARIABLE) {
+                Ok(text) if text.trim().is_empty() => return Ok(None),
+                Ok(text) => (text, format!("the variable {TOKEN_VARIABLE}")),
+                Err(std::env::VarError::NotPresent) => return Ok(None),
+                Err(_) => bail!("the variable {TOKEN_VARIABLE} holds no token"),
+            },
+        };
+        let text = text.trim();
+        let is_token = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic());
+        let value = HeaderValue::from_str(&format!("Bearer {text}")).ok().filter(|_| is_token);
+        let mut value = value.ok_or_else(|| anyhow!("{place} holds no token; a token is one word"))?;
+        value.set_sensitive(true);
+        Ok(Some(value))
+    }
+}
+
+fn read_token(file: &Path) -> anyhow::Result<String> {
+    let text = std::fs::read_to_string(file).with_context(|| format!("cannot read the token in {}", file.display()))?;
+    if text.len() > TOKEN_FILE_BYTES_MAX {
+        bail!("{} holds no token; a token is one word", file.display());
+    }
+    Ok(text)
+}
+
+fn no_url(base: &str) -> anyhow::Error {
+    anyhow!("{base:?} is not the URL of a server")
+}
+
+fn is_loopback(host: &str) -> bool {
+    let address = host.trim_start_matches('[').trim_end_matches(']');
+    host.eq_ignore_ascii_case("localhost") || address.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
+}
+
+impl Request {
+    /// The same with a header.
+    pub(super) fn header(mut self, name: &str, value: impl AsRef<str>) -> Self {
+        self.head = self.head.header(name, value.as_ref());
+        self
+    }
+
+    /// The same with a body.
+    pub(super) fn body(mut self, body: impl Into<Bytes>) -> Self {
+        self.body = body.into();
+        self
+    }
+
+    /// The same with a body of JSON.
+    pub(super) fn json(self, body: &Value) -> Self {
+        self.header("content-type", "application/json").body(body.to_string())
     }
 }
 
 impl Client {
     /// A request to be filled in.
-    pub(super) fn request(&self, method: Method, path: &str) -> RequestBuilder {
-        self.http.request(method, format!("{}{path}", self.base))
+    pub(super) fn request(&self, method: Method, path: &str) -> Request {
+        let head = axum::http::Request::builder().method(method).uri(format!("{}{path}", self.base));
+        let head = match &self.token {
+            Some(token) => head.header(AUTHORIZATION, token),
+            None => head,
+        };
+        Request { head, body: Bytes::new() }
     }
 
     /// What stands at that path.
@@ -44,26 +142,35 @@ impl Client {
     }
 
     /// Sends a request and reads its answer. A refusal is an error with the server's own words.
-    pub(super) async fn send(&self, request: RequestBuilder) -> anyhow::Result<Value> {
-        let answer = match request.send().await {
-            Ok(answer) => answer,
-            Err(error) if error.is_connect() => {
-                bail!("no windlass answers at {}; start one with `windlass serve`, or name it with --server", self.base)
-            }
-            Err(error) if error.is_builder() => bail!("{:?} is not the URL of a server", self.base),
-            Err(error) => return Err(anyhow!(error.without_url()).context(format!("{} gave no answer", self.base))),
-        };
+    pub(super) async fn send(&self, request: Request) -> anyhow::Result<Value> {
+        let request = request.head.body(Full::new(request.body)).context("that cannot be sent over HTTP")?;
+        let answer = self.http.request(request).await.map_err(|error| self.no_answer(error))?;
         let status = answer.status();
-        let text = answer.text().await.with_context(|| format!("{} broke off its answer", self.base))?;
+        let body = answer.into_body().collect().await.with_context(|| format!("{} broke off its answer", self.base))?;
         if status == StatusCode::NO_CONTENT {
             return Ok(Value::Null);
         }
-        let value: Value = serde_json::from_str(&text)
+        let value: Value = serde_json::from_slice(&body.to_bytes())
             .with_context(|| format!("{} answered {status} and no JSON: is it a windlass?", self.base))?;
         if status.is_success() {
             return Ok(value);
         }
-        bail!("{}", value["detail"].as_str().unwrap_or("the server refused and gave no reason"))
+        let detail = value["detail"].as_str().unwrap_or("the server refused and gave no reason");
+        if status == StatusCode::UNAUTHORIZED {
+            bail!("{detail}; here a token comes from {TOKEN_VARIABLE} or --token-file");
+        }
+        bail!("{detail}")
+    }
+
+    fn no_answer(&self, error: legacy::Error) -> anyhow::Error {
+        let base = &self.base;
+        if let Some(why) = tls::fault(&error) {
+            return anyhow!("the TLS of {base} is not to be trusted: {why}; --ca names an authority of your own");
+        }
+        if error.is_connect() {
+            return anyhow!("no windlass answers at {base}; start one with `windlass serve`, or name it with --server");
+        }
+        anyhow!(error).context(format!("{base} gave no answer"))
     }
 }
 

@@ -12,6 +12,7 @@ use axum::Router;
 use axum::http::{HeaderMap, StatusCode};
 use serde_json::{Value, json};
 
+use crate::api::Door;
 use crate::config::{Config, Store};
 use crate::job::State;
 use crate::telemetry::{self, LogFormat};
@@ -37,7 +38,9 @@ pub fn run(args: &DemoArgs) -> anyhow::Result<ExitCode> {
     runtime()?.block_on(async {
         let mut signals = Signals::new()?;
         let downstream = flaky_downstream().await?;
-        let running = Running::start(settings(args, downstream)?).await?;
+        let config = settings(args, downstream)?;
+        let door = Door::open(&config, "its settings")?;
+        let running = Running::start(config, door).await?;
         tokio::select! {
             shown = show(running.address, downstream) => shown?,
             () = signals.next() => return running.stop(std::future::ready(())).await,

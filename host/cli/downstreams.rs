@@ -1,7 +1,7 @@
 //! `windlass downstreams …`: how the systems that jobs call are, and what a person can do about them.
 
+use axum::http::Method;
 use clap::{Args, Subcommand};
-use reqwest::Method;
 use serde_json::{Map, Value, json};
 
 use super::client::{ServerArgs, escaped};
@@ -155,7 +155,7 @@ async fn act<const N: usize>(args: ActArgs, what: &str, members: [(&str, Value);
         body.insert("plugin".to_owned(), json!(plugin));
     }
     let client = args.server.client()?;
-    let request = client.request(Method::POST, &format!("{}/{what}", path(&args.key))).json(&body);
+    let request = client.request(Method::POST, &format!("{}/{what}", path(&args.key))).json(&Value::Object(body));
     let document = client.send(request).await?;
     print::out(&table([&document]));
     Ok(ExitCode::Done)

@@ -4,8 +4,8 @@ use std::io::Read as _;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use axum::http::Method;
 use clap::Args;
-use reqwest::Method;
 use serde_json::{Map, Value, json};
 
 use super::client::{Client, ServerArgs};

@@ -13,7 +13,7 @@ use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::api;
+use crate::api::{self, Door};
 use crate::clock::{Chance, Clock, SystemClock};
 use crate::config::{self, Config};
 use crate::job::Gates;
@@ -25,6 +25,8 @@ use crate::worker::{Parts, Worker};
 
 use super::{ExitCode, ServeArgs};
 
+mod files;
+
 /// Runs the server until it is told to stop.
 ///
 /// # Errors
@@ -34,9 +36,10 @@ pub fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
         Ok(config) => config,
         Err(error) => return Ok(super::wrong_usage(&error)),
     };
+    let door = Door::open(&config, &args.place.file())?;
     telemetry::subscribe(args.log_format);
     runtime()?.block_on(async {
-        let running = Running::start(config).await?;
+        let running = Running::start(config, door).await?;
         let mut signals = Signals::new()?;
         signals.next().await;
         running.stop(async { signals.next().await }).await
@@ -46,12 +49,9 @@ pub fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
 
 /// The settings from the file, the environment and the command line, in rising precedence.
 fn settings(args: &ServeArgs) -> Result<Config, config::ConfigError> {
-    let mut config = Config::load(args.config.as_deref(), std::env::vars())?;
+    let mut config = args.place.settings()?;
     if let Some(listen) = args.listen {
         config.server.listen = listen;
-    }
-    if let Some(data) = &args.data {
-        config.store = config::Store::in_folder(data);
     }
     if let Some(plugins) = &args.plugins {
         config.plugins.dir.clone_from(plugins);
@@ -97,13 +97,15 @@ pub(super) struct Running {
 }
 
 impl Running {
-    /// Starts everything. On return the host is ready.
-    pub(super) async fn start(config: Config) -> anyhow::Result<Self> {
-        let config = Arc::new(config);
+    /// Starts everything behind that door. On return the host is ready.
+    pub(super) async fn start(mut config: Config, door: Door) -> anyhow::Result<Self> {
+        config.server.connections = files::for_connections(config.server.connections);
+        let (config, door) = (Arc::new(config), Arc::new(door));
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
         let chance = Arc::new(Chance::from_machine());
         let options = SqliteOptions { held_jobs_max: config.queue.held_in_memory, ..SqliteOptions::default() };
         let store = Arc::new(SqliteStore::open(&config.store.file(), options, chance.clone())?);
+        door.tell(&config, clock.now());
         let listener = listen(config.server.listen).await?;
         let address = listener.local_addr()?;
         let host = PluginHost::start(host_settings(&config), clock.clone())?;
@@ -121,14 +123,15 @@ impl Running {
             gates: gates.clone(),
             keeper: keeper.clone(),
             wake: wake.clone(),
+            door: door.clone(),
             config: config.clone(),
             clock: clock.clone(),
             metrics: metrics.clone(),
             ready: ready.clone(),
             stopping: stop_serving.clone(),
         };
-        let serving =
-            tokio::spawn(api::server::serve(listener, api::router(state), config.clone(), stop_serving.clone()));
+        let router = api::router(state);
+        let serving = tokio::spawn(api::server::serve(listener, router, door, config.clone(), stop_serving.clone()));
         tracing::info!(address = %address, plugins = %config.plugins.dir.display(), "windlass listens");
         let handlers = loader.registry.clone();
         let parts =
@@ -152,9 +155,6 @@ impl Running {
 }
 
 async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
-    if !address.ip().is_loopback() {
-        tracing::warn!(%address, "whoever reaches this address can enqueue jobs and replace plugins: there is no authentication yet");
-    }
     TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))
 }
 

@@ -8,6 +8,7 @@ use http_body_util::BodyExt as _;
 use serde::Serialize;
 
 use super::super::State;
+use super::super::asked;
 use super::super::error::{Problem, ProblemDocument, ProblemKind};
 use super::super::request::{RawObject, json_body, object};
 use super::document::{self, DownstreamDocument};
@@ -179,7 +180,7 @@ async fn body(state: &State, request: Request) -> Result<Bytes, Problem> {
             )),
         };
     }
-    json_body(state, request, BODY_MAX, "an act").await
+    json_body(state, request, BODY_MAX, "an act").await.map(|body| body.share())
 }
 
 fn read<'a>(body: &'a [u8], members: &[&str]) -> Result<RawObject<'a>, Problem> {
@@ -210,7 +211,8 @@ async fn act(
     for lane in &lanes {
         let act = Act { at: state.now(), what: what.clone() };
         state.keeper.act(lane, act).await?;
-        tracing::info!(plugin = &*lane.plugin, downstream = key, act = ?what, "a person acted on a downstream");
+        let (request, token) = (asked::request_id(), asked::token_id());
+        tracing::info!(request.id = request, token.id = token, plugin = &*lane.plugin, downstream = key, act = ?what, "a person acted on a downstream");
     }
     state.wake.notify_one();
     document::one(state, key).map(Json)

@@ -1,19 +1,20 @@
 //! `POST /v1/jobs/batch`: accepts many jobs, or none.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::{Request, State as Shared};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
-use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use sha2::{Digest as _, Sha256};
 
 use super::super::State;
 use super::super::error::{Problem, ProblemDocument, ProblemKind};
-use super::super::request::{RawObject, json_body, object, traceparent, value};
+use super::super::request::{HeldBody, RawObject, json_body, object, traceparent, value};
+use super::super::tokens::Caller;
 use super::enqueue::has_room;
 use super::spec::{self, Envelope, JobRequest};
 use crate::job::JobId;
@@ -64,22 +65,26 @@ pub(in super::super) async fn batch(Shared(state): Shared<State>, request: Reque
         let detail = "the header Idempotency-Key belongs to one job; send jobs that need a key one by one";
         return Err(Problem::new(ProblemKind::HeaderInvalid, detail));
     }
-    let envelope = Envelope { now: state.now(), traceparent: traceparent(request.headers()), idempotency_key: None };
+    let (caller, traceparent) = (Caller::of(&request), traceparent(request.headers()));
+    let envelope = Envelope { caller, now: state.now(), traceparent, idempotency_key: None };
     let told = format!("server.batch is {}", state.config.server.batch);
     let body = json_body(&state, request, state.config.server.batch, &told).await?;
-    let jobs = read_off_thread(state.clone(), body, envelope.clone()).await?;
+    // Held until the jobs, which have copies of its payloads, are on disk.
+    let body = Arc::new(body);
+    let jobs = read_off_thread(state.clone(), body.clone(), envelope.clone()).await?;
     has_room(&state, jobs.len())?;
     let by_plugin = count_by_plugin(&jobs);
     let enqueued = state.store.enqueue(jobs, envelope.now).await?;
     for (plugin, count) in by_plugin {
         state.metrics.jobs_enqueued(&plugin, count);
     }
+    drop(body);
     let ids = enqueued.iter().map(id_of).collect::<Result<_, _>>()?;
     Ok((StatusCode::ACCEPTED, Json(BatchAccepted { ids })).into_response())
 }
 
 /// Ten thousand jobs take long enough to read that others would notice.
-async fn read_off_thread(state: State, body: Bytes, envelope: Envelope) -> Result<Vec<NewJob>, Problem> {
+async fn read_off_thread(state: State, body: Arc<HeldBody>, envelope: Envelope) -> Result<Vec<NewJob>, Problem> {
     let read = tokio::task::spawn_blocking(move || read(&state, &body, &envelope)).await;
     read.unwrap_or_else(|_| Err(Problem::new(ProblemKind::Internal, "the host broke off while it read the batch")))
 }
@@ -89,16 +94,54 @@ fn read(state: &State, body: &[u8], envelope: &Envelope) -> Result<Vec<NewJob>, 
     members.only(&["jobs"])?;
     let invalid = |why: &str| Problem::new(ProblemKind::MemberInvalid, format!("jobs: {why}"));
     let raw = members.some("jobs").ok_or_else(|| invalid("it is missing; give a list of jobs"))?;
-    let jobs: Vec<&RawValue> = serde_json::from_str(raw.get()).map_err(|_| invalid("it is not a list of jobs"))?;
-    match jobs.len() {
+    let List { jobs, count } = serde_json::from_str(raw.get()).map_err(|_| invalid("it is not a list of jobs"))?;
+    match count {
         0 => Err(invalid("the list is empty; give 1 to 10,000 jobs")),
         1..=JOBS_MAX => jobs.iter().enumerate().map(|(index, job)| read_one(state, index, job, envelope)).collect(),
         more => Err(invalid(&format!("there are {more}; a batch takes at most 10,000"))),
     }
 }
 
+/// The jobs of a list, of which no more than a batch can have are kept: a long list of small things takes no memory.
+struct List<'a> {
+    jobs: Vec<&'a RawValue>,
+    count: usize,
+}
+
+impl<'de> Deserialize<'de> for List<'de> {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Items;
+
+        impl<'de> serde::de::Visitor<'de> for Items {
+            type Value = List<'de>;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a list")
+            }
+
+            fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut items: A) -> Result<Self::Value, A::Error> {
+                let mut list = List { jobs: Vec::new(), count: 0 };
+                while let Some(item) = items.next_element()? {
+                    list.count += 1;
+                    if list.count <= JOBS_MAX {
+                        list.jobs.push(item);
+                    }
+                }
+                Ok(list)
+            }
+        }
+
+        deserializer.deserialize_seq(Items)
+    }
+}
+
 fn read_one(state: &State, index: usize, raw: &RawValue, envelope: &Envelope) -> Result<NewJob, Problem> {
     let read = || {
+        let most = spec::body_most(state.config.limits.payload);
+        if raw.get().len() > most.as_usize() {
+            let detail = format!("it is more than {most}, the most that one job can be");
+            return Err(Problem::new(ProblemKind::TooLarge, detail));
+        }
         let job: RawObject<'_> = value_of(raw)?;
         spec::read(state, &job, envelope)
     };

@@ -11,6 +11,7 @@ use sha2::{Digest as _, Sha256};
 use super::super::State;
 use super::super::error::{Problem, ProblemDocument, ProblemKind};
 use super::super::request::{idempotency_key, json_body, object, traceparent};
+use super::super::tokens::Caller;
 use super::spec::{self, Envelope, JobRequest};
 use crate::clock::UnixMs;
 use crate::job::{JobId, JobSpec, State as JobState};
@@ -65,16 +66,16 @@ pub struct Accepted {
     ),
 )]
 pub(in super::super) async fn enqueue(Shared(state): Shared<State>, request: Request) -> Result<Response, Problem> {
-    let headers = request.headers();
+    let (caller, headers) = (Caller::of(&request), request.headers());
     let (key, traceparent) = (idempotency_key(headers)?, traceparent(headers));
     let most = spec::body_most(state.config.limits.payload);
     let told = format!("limits.payload is {}", state.config.limits.payload);
     let body = json_body(&state, request, most, &told).await?;
-    let envelope = Envelope { now: state.now(), traceparent, idempotency_key: key };
+    let envelope = Envelope { caller, now: state.now(), traceparent, idempotency_key: key };
     let spec = spec::read(&state, &object(&body)?, &envelope)?;
     has_room(&state, 1)?;
     let accepted = accepted(&spec, envelope.now);
-    let job = NewJob { spec, request_digest: Sha256::digest(&body).into() };
+    let job = NewJob { spec, request_digest: Sha256::digest(&*body).into() };
     match state.store.enqueue(vec![job], envelope.now).await?.as_slice() {
         [Enqueued::Created(id)] => {
             let accepted = accepted(*id);

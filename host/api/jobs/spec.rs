@@ -10,8 +10,10 @@ use serde_json::value::RawValue;
 
 use super::super::State;
 use super::super::error::{Problem, ProblemKind};
+use super::super::guard::permit;
 use super::super::plugins::ServedPlugin;
 use super::super::request::{RawObject, depth_within};
+use super::super::tokens::{Caller, Need};
 use crate::clock::UnixMs;
 use crate::job::spec::JSON;
 use crate::job::units::{ByteSize, TimeSpan};
@@ -95,8 +97,10 @@ pub struct JobRequest {
 }
 
 /// What a whole request says of each of its jobs.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(super) struct Envelope {
+    /// Who sent it.
+    pub(super) caller: Caller,
     /// When it arrived.
     pub(super) now: UnixMs,
     /// The caller's trace context.
@@ -114,6 +118,8 @@ pub(super) fn body_most(payload_most: ByteSize) -> ByteSize {
 pub(super) fn read(state: &State, job: &RawObject<'_>, envelope: &Envelope) -> Result<JobSpec, Problem> {
     job.only(&MEMBERS)?;
     let name: String = job.get("plugin")?.ok_or_else(|| invalid("plugin", "it is missing; name the plugin"))?;
+    // Before anything that depends on the plugin: who may not hand in jobs for it does not learn whether it is there.
+    permit(&envelope.caller, Need::Enqueue(&name)).map_err(|problem| problem.at("plugin"))?;
     let plugin = state.plugin(&name).map_err(|problem| problem.at("plugin"))?;
     let (content_type, payload) = payload(job, plugin.limits().payload)?;
     let spec = JobSpec {

@@ -7,6 +7,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 
 use super::super::State;
+use super::super::asked;
 use super::super::error::{Problem, ProblemDocument, ProblemKind};
 use super::super::request::{PluginPath, read_body};
 use super::{PluginDocument, find};
@@ -48,9 +49,16 @@ pub(in super::super) async fn put(
     let signature = signature(request.headers())?;
     let component = read_body(&state, request, COMPONENT_MAX, "the largest component").await?;
     let is_new = state.loader.get(&name).is_none_or(|plugin| plugin.revision().is_none());
-    state.loader.install(&name, component, signature).await.map_err(|error| refused(&state, error))?;
+    let installed = state.loader.install(&name, component.share(), signature).await;
+    installed.map_err(|error| refused(&state, error))?;
     state.wake.notify_one();
-    tracing::info!(plugin.name = name, "a component was put into the plugins folder");
+    let (request, token) = (asked::request_id(), asked::token_id());
+    tracing::info!(
+        request.id = request,
+        token.id = token,
+        plugin.name = name,
+        "a component was put into the plugins folder"
+    );
     let told = Json(find(&state, &name)?);
     Ok(if is_new {
         (StatusCode::CREATED, [(LOCATION, format!("/v1/plugins/{name}"))], told).into_response()
@@ -84,7 +92,7 @@ fn refused(state: &State, error: InstallError) -> Problem {
 /// The folder cannot be written.
 pub(super) fn unwritable(state: &State, error: &std::io::Error) -> Problem {
     let folder = state.config.plugins.dir.display();
-    tracing::error!(%error, %folder, "the plugins folder cannot be written");
+    tracing::error!(request.id = asked::request_id(), %error, %folder, "the plugins folder cannot be written");
     let detail = format!("cannot write the plugins folder {folder}: {error}; nothing was changed");
     Problem::new(ProblemKind::FolderUnwritable, detail)
 }

@@ -4,6 +4,7 @@ use axum::extract::State as Shared;
 use axum::http::StatusCode;
 
 use super::super::State;
+use super::super::asked;
 use super::super::error::{Problem, ProblemDocument};
 use super::super::request::PluginPath;
 use super::super::state::unknown_plugin;
@@ -30,7 +31,13 @@ pub(in super::super) async fn remove(
         return Err(unknown_plugin(&name, &state.config));
     }
     state.wake.notify_one();
-    tracing::info!(plugin.name = name, "a component was removed from the plugins folder");
+    let (request, token) = (asked::request_id(), asked::token_id());
+    tracing::info!(
+        request.id = request,
+        token.id = token,
+        plugin.name = name,
+        "a component was removed from the plugins folder"
+    );
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -2,19 +2,43 @@
 
 use std::time::Duration;
 
+use axum::body::{Body, HttpBody as _};
 use axum::extract::Request;
 use axum::http::HeaderMap;
 use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, EXPECT};
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 
 use super::super::State;
 use super::super::error::{Problem, ProblemKind, quoted};
+use super::super::room::Place;
 use crate::job::units::ByteSize;
 
 /// So much of a body that is too large is read and thrown away, so that a client which sends all before it reads learns
 /// why it was refused, instead of a broken connection.
 const DISCARDED_BYTES_MAX: usize = 128 << 20;
+
+/// A body in memory, and the room that it takes: given back when this is dropped.
+#[derive(Debug)]
+pub(in super::super) struct HeldBody {
+    bytes: Bytes,
+    _place: Place,
+}
+
+impl HeldBody {
+    /// The bytes, shared. Keep the body as long as they are in use.
+    pub(in super::super) fn share(&self) -> Bytes {
+        self.bytes.clone()
+    }
+}
+
+impl std::ops::Deref for HeldBody {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
 
 /// Reads a JSON body of at most `most` bytes.
 pub(in super::super) async fn json_body(
@@ -22,7 +46,7 @@ pub(in super::super) async fn json_body(
     request: Request,
     most: ByteSize,
     told: &str,
-) -> Result<Bytes, Problem> {
+) -> Result<HeldBody, Problem> {
     let content_type = request.headers().get(CONTENT_TYPE).map(|value| value.to_str().unwrap_or("(not text)"));
     if !content_type.is_some_and(is_json) {
         let got = content_type.map_or_else(|| "none is said".to_owned(), |got| format!("this one is {}", quoted(got)));
@@ -38,13 +62,16 @@ pub(in super::super) fn is_json(content_type: &str) -> bool {
     essence == crate::job::spec::JSON || (essence.contains('/') && essence.ends_with("+json"))
 }
 
-/// Reads a body of at most `most` bytes; `told` says of which limit that comes.
+/// Reads a body of at most `most` bytes; `told` says of which limit that comes. A body that there is no room for is refused
+/// before any of it is read; one that does not say its length takes the room of the largest.
 pub(in super::super) async fn read_body(
     state: &State,
     request: Request,
     most: ByteSize,
     told: &str,
-) -> Result<Bytes, Problem> {
+) -> Result<HeldBody, Problem> {
+    let room = &state.door.room;
+    let (most, told) = if room.body_most() < most { (room.body_most(), "server.bodies") } else { (most, told) };
     let timeout = state.config.server.body_timeout.0;
     let (parts, body) = request.into_parts();
     let said_bytes = content_length(&parts.headers);
@@ -55,10 +82,12 @@ pub(in super::super) async fn read_body(
         }
         return Err(too_large(said_bytes, most, told));
     }
+    let place = room.body(said_bytes.unwrap_or(if body.is_end_stream() { 0 } else { most.0 }))?;
     let mut limited = Limited::new(body, most.as_usize());
-    match tokio::time::timeout(timeout, BodyExt::collect(&mut limited)).await {
-        Ok(Ok(collected)) => Ok(collected.to_bytes()),
+    match tokio::time::timeout(timeout, gather(&mut limited, said_bytes)).await {
+        Ok(Ok(bytes)) => Ok(HeldBody { bytes, _place: place }),
         Ok(Err(error)) if error.is::<LengthLimitError>() => {
+            drop(place);
             discard(limited, timeout).await;
             Err(too_large(None, most, told))
         }
@@ -73,6 +102,21 @@ pub(in super::super) async fn read_body(
             Err(Problem::new(ProblemKind::BodyTimeout, detail))
         }
     }
+}
+
+/// The whole body in one piece, which is made as large as the body says to be: there is never a second copy.
+async fn gather(body: &mut Limited<Body>, said_bytes: Option<u64>) -> Result<Bytes, axum::BoxError> {
+    let mut bytes = BytesMut::with_capacity(said_bytes.map_or(0, |said| usize::try_from(said).unwrap_or(0)));
+    while let Some(frame) = body.frame().await {
+        if let Ok(data) = frame?.into_data() {
+            // Most bodies are one frame.
+            if bytes.is_empty() && said_bytes == Some(data.len() as u64) {
+                return Ok(data);
+            }
+            bytes.extend_from_slice(&data);
+        }
+    }
+    Ok(bytes.freeze())
 }
 
 fn content_length(headers: &HeaderMap) -> Option<u64> {
@@ -104,8 +148,6 @@ where
 
 #[cfg(test)]
 mod tests {
-    use axum::body::Body;
-
     use super::*;
     use crate::api::testing::Api;
     use crate::config::Config;
@@ -121,13 +163,13 @@ mod tests {
         builder.body(body).unwrap()
     }
 
-    async fn read(body: Body, headers: &[(&str, &str)]) -> Result<Bytes, Problem> {
+    async fn read(body: Body, headers: &[(&str, &str)]) -> Result<HeldBody, Problem> {
         read_body(&Api::new().state, request_with(body, headers), MOST, "the test's limit").await
     }
 
     #[tokio::test]
     async fn a_body_may_be_as_large_as_the_limit() {
-        assert_eq!(read(Body::from("four"), &[]).await.unwrap(), "four");
+        assert_eq!(&*read(Body::from("four"), &[]).await.unwrap(), b"four");
     }
 
     #[tokio::test]
@@ -137,6 +179,27 @@ mod tests {
         assert!(problem.detail.contains("5B") && problem.detail.contains("4B"), "{problem:?}");
         let problem = read(Body::from("fives"), &[]).await.unwrap_err();
         assert_eq!(problem.kind, ProblemKind::TooLarge, "also where it does not say its size");
+    }
+
+    #[tokio::test]
+    async fn a_body_without_room_is_refused_unread() {
+        let mut config = Config::default();
+        config.server.bodies = ByteSize(1 << 20);
+        let api = Api::with_config(config);
+        let most = ByteSize(768 << 10);
+        let held =
+            read_body(&api.state, request_with(Body::from("x"), &[("content-length", "700000")]), most, "").await;
+        let never = || Body::from_stream(futures_util::stream::pending::<Result<Bytes, std::io::Error>>());
+        for headers in [&[("content-length", "400000")][..], &[]] {
+            let problem = read_body(&api.state, request_with(never(), headers), most, "").await.unwrap_err();
+            assert_eq!(problem.kind, ProblemKind::Overloaded, "{headers:?}");
+        }
+        drop(held);
+        assert!(read_body(&api.state, request_with(Body::from("x"), &[]), most, "").await.is_ok());
+        let problem =
+            read_body(&api.state, request_with(Body::empty(), &[("content-length", "2000000")]), ByteSize(1 << 30), "")
+                .await;
+        assert!(problem.unwrap_err().detail.contains("server.bodies"), "no room is ever large enough");
     }
 
     #[tokio::test]

@@ -9,6 +9,9 @@ use serde_json::value::RawValue;
 
 use super::super::error::{Problem, ProblemKind, quoted};
 
+/// The most members of an object that is read here; those that are known are fewer.
+const MEMBERS_MAX: usize = 64;
+
 /// The members of an object, each as it was written. A member that is twice there is refused.
 pub(in super::super) struct RawObject<'a>(BTreeMap<String, &'a RawValue>);
 
@@ -54,6 +57,9 @@ impl<'de> Deserialize<'de> for RawObject<'de> {
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
                 let mut members = BTreeMap::new();
                 while let Some((name, value)) = map.next_entry::<String, &RawValue>()? {
+                    if members.len() >= MEMBERS_MAX {
+                        return Err(serde::de::Error::custom(format!("there are more than {MEMBERS_MAX} members")));
+                    }
                     if members.contains_key(&name) {
                         return Err(serde::de::Error::custom(format!("the member {} is there twice", quoted(&name))));
                     }
@@ -124,6 +130,12 @@ mod tests {
     #[test]
     fn a_member_is_there_once() {
         assert!(refusal(r#"{"a":1,"a":2}"#).detail.contains("\"a\" is there twice"));
+    }
+
+    #[test]
+    fn a_flood_of_members_is_cut_off() {
+        let many: Vec<_> = (0..=MEMBERS_MAX).map(|n| format!("\"m{n}\":1")).collect();
+        assert!(refusal(&format!("{{{}}}", many.join(","))).detail.contains("more than 64 members"));
     }
 
     #[test]

@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use anyhow::Context as _;
+use axum::http::Method;
 use clap::Args;
-use reqwest::Method;
 
 use super::super::client::ServerArgs;
 use super::super::{ExitCode, print};

@@ -12,6 +12,7 @@ use super::super::{ExitCode, print, wrong_usage};
 use super::check;
 use super::scenario::{ScenarioFile, play};
 use super::solo::Solo;
+use crate::api::Door;
 use crate::clock::Stopwatch;
 use crate::config::{Config, Store};
 use crate::plugin::{Revision, is_plugin_name};
@@ -98,7 +99,8 @@ impl Project {
         let http = reqwest::Client::builder().no_proxy().build().context("cannot make an HTTP client")?;
         // The server's own: what one compiles the other finds.
         let solo = Solo::start(config.data_dir().join("compiled"))?;
-        Ok(Self { folder, args, solo, running: Running::start(config).await?, http })
+        let door = Door::open(&config, "its settings")?;
+        Ok(Self { folder, args, solo, running: Running::start(config, door).await?, http })
     }
 
     /// Once through everything. False where something did not go well; it has been told.

@@ -10,7 +10,7 @@ use crate::job::Jitter;
 fn read_for(plugin: FakePlugin, job: &str) -> Result<JobSpec, Problem> {
     let api = Api::new();
     api.plugins.put(plugin);
-    let envelope = Envelope { now: NOW, ..Envelope::default() };
+    let envelope = Envelope { caller: Caller::Anybody, now: NOW, traceparent: None, idempotency_key: None };
     super::read(&api.state, &object(job.as_bytes())?, &envelope)
 }
 

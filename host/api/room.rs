@@ -1,0 +1,131 @@
+//! Room for requests and their bodies: what goes beyond is refused before anything of it is read.
+
+use std::sync::Arc;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::error::{Problem, ProblemKind};
+use crate::config;
+use crate::job::units::ByteSize;
+
+/// Bodies are counted in pieces of so many bytes.
+const PIECE_BYTES: u64 = 1 << 10;
+
+/// How much room there is.
+#[derive(Clone, Debug)]
+pub struct Room {
+    requests: Arc<Semaphore>,
+    waits: Arc<Semaphore>,
+    bodies: Arc<Semaphore>,
+    settings: Settings,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Settings {
+    requests: u32,
+    waits: u32,
+    bodies: ByteSize,
+}
+
+/// A place that is given back when this is dropped.
+#[derive(Debug)]
+pub struct Place {
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Room {
+    /// As much as the settings say.
+    #[must_use]
+    pub fn new(server: &config::Server) -> Self {
+        let places = |most: u32| Arc::new(Semaphore::new(usize::try_from(most).unwrap_or(Semaphore::MAX_PERMITS)));
+        Self {
+            requests: places(server.requests),
+            waits: places(server.waits),
+            bodies: places(pieces(server.bodies.0)),
+            settings: Settings { requests: server.requests, waits: server.waits, bodies: server.bodies },
+        }
+    }
+
+    /// A place for a request, or for one that waits.
+    pub(super) fn request(&self, waits: bool) -> Result<Place, Problem> {
+        let places = if waits { &self.waits } else { &self.requests };
+        take(places, 1).ok_or_else(|| {
+            let (what, key, most) = if waits {
+                ("requests wait for the end of jobs", "server.waits", self.settings.waits)
+            } else {
+                ("requests are worked on", "server.requests", self.settings.requests)
+            };
+            overloaded(&format!("{most} {what} ({key})"))
+        })
+    }
+
+    /// Room for a body of so many bytes.
+    pub(super) fn body(&self, bytes: u64) -> Result<Place, Problem> {
+        let wanted = pieces(bytes.min(self.settings.bodies.0));
+        take(&self.bodies, wanted)
+            .ok_or_else(|| overloaded(&format!("the bodies of others fill {} (server.bodies)", self.settings.bodies)))
+    }
+
+    /// The largest body that there is ever room for.
+    pub(super) const fn body_most(&self) -> ByteSize {
+        self.settings.bodies
+    }
+}
+
+fn pieces(bytes: u64) -> u32 {
+    u32::try_from(bytes.div_ceil(PIECE_BYTES)).unwrap_or(u32::MAX)
+}
+
+fn take(places: &Arc<Semaphore>, count: u32) -> Option<Place> {
+    places.clone().try_acquire_many_owned(count).ok().map(|permit| Place { _permit: permit })
+}
+
+fn overloaded(why: &str) -> Problem {
+    Problem::new(ProblemKind::Overloaded, format!("{why}; nothing was read; try again soon"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::job::units::TimeSpan;
+
+    fn room(edit: impl FnOnce(&mut config::Server)) -> Room {
+        let mut server = config::Server::default();
+        edit(&mut server);
+        Room::new(&server)
+    }
+
+    #[test]
+    fn requests_and_waits_have_places_of_their_own() {
+        let room = room(|server| (server.requests, server.waits) = (1, 1));
+        let request = room.request(false).unwrap();
+        let wait = room.request(true).unwrap();
+        for (waits, key) in [(false, "server.requests"), (true, "server.waits")] {
+            let problem = room.request(waits).unwrap_err();
+            assert!(problem.kind == ProblemKind::Overloaded && problem.detail.contains(key), "{problem:?}");
+        }
+        drop(request);
+        assert!(room.request(false).is_ok() && room.request(true).is_err());
+        drop(wait);
+        assert!(room.request(true).is_ok());
+    }
+
+    #[test]
+    fn bodies_share_their_bytes() {
+        let room = room(|server| server.bodies = ByteSize(1 << 20));
+        let half = room.body(512 << 10).unwrap();
+        assert!(room.body((512 << 10) + 1).unwrap_err().detail.contains("1MiB (server.bodies)"));
+        let other = room.body(512 << 10).unwrap();
+        assert!(room.body(1).is_err() && room.body(0).is_ok(), "an empty body needs none");
+        drop((half, other));
+        assert!(room.body(u64::MAX).is_ok(), "alone even the largest has room");
+    }
+
+    #[test]
+    fn the_largest_settings_fit() {
+        room(|server| {
+            (server.requests, server.bodies) = (1_000_000, ByteSize(1 << 40));
+            server.grace = TimeSpan::default();
+        });
+    }
+}

@@ -1,0 +1,172 @@
+//! TLS of the host's own: a certificate and its key, read again when their files change. Load, try, swap: what is wrong is
+//! logged once and changes nothing, and connections that run go on.
+
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+
+use super::super::error::{Problem, ProblemKind};
+use super::transport::Transport;
+use super::turned_away;
+use crate::config;
+
+/// The largest file of certificates or of a key.
+const FILE_BYTES_MAX: u64 = 1 << 20;
+/// The first byte of every handshake.
+const HANDSHAKE_BYTE: u8 = 22;
+
+/// Why a certificate or its key cannot be used: one line for people.
+#[derive(Debug, thiserror::Error)]
+#[error("{key}: {file} {why}")]
+pub struct TlsError {
+    /// The setting.
+    key: &'static str,
+    /// The file.
+    file: String,
+    /// What is wrong with it and what to do.
+    why: String,
+}
+
+/// The certificate of a running host.
+pub struct Certificates {
+    settings: config::ServerTls,
+    acceptor: TlsAcceptor,
+    current: Arc<Current>,
+    /// By what the files that were read last are known.
+    seen: Mutex<Prints>,
+}
+
+/// Both files, each by what changes when it does.
+type Prints = [Option<[i64; 5]>; 2];
+
+#[derive(Debug)]
+struct Current(ArcSwap<CertifiedKey>);
+
+impl ResolvesServerCert for Current {
+    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(self.0.load_full())
+    }
+}
+
+impl std::fmt::Debug for Certificates {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Certificates").field("settings", &self.settings).finish_non_exhaustive()
+    }
+}
+
+impl Certificates {
+    /// Reads both files.
+    ///
+    /// # Errors
+    /// Where one cannot be read, the key is open to others, or the two do not belong together.
+    pub fn load(settings: &config::ServerTls) -> Result<Self, TlsError> {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let seen = Mutex::new(prints(settings));
+        let current = Arc::new(Current(ArcSwap::from(read(settings, &provider)?)));
+        let mut config = rustls::ServerConfig::builder_with_provider(provider)
+            .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
+            .expect("ring has suites for both versions")
+            .with_no_client_auth()
+            .with_cert_resolver(current.clone());
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        Ok(Self { settings: settings.clone(), acceptor: TlsAcceptor::from(Arc::new(config)), current, seen })
+    }
+
+    /// Shakes hands with a client, in bounded time; nothing where that fails. Who speaks plain HTTP is told so.
+    pub(super) async fn accept(&self, stream: TcpStream, answer_timeout: Duration) -> Option<TlsStream<Transport>> {
+        self.look();
+        let accept = async {
+            let mut first = [0; 1];
+            match stream.peek(&mut first).await {
+                Ok(1) if first[0] == HANDSHAKE_BYTE => {
+                    self.acceptor.accept(Transport::new(stream, answer_timeout)).await.ok()
+                }
+                Ok(1) if first[0].is_ascii_uppercase() => {
+                    let detail = "this port speaks TLS; ask for https:// instead of http://";
+                    turned_away::tell(stream, Problem::new(ProblemKind::TlsNeeded, detail)).await;
+                    None
+                }
+                _ => None,
+            }
+        };
+        tokio::time::timeout(self.settings.handshake_timeout.0, accept).await.ok().flatten()
+    }
+
+    /// Takes up files that changed.
+    fn look(&self) {
+        let prints = prints(&self.settings);
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        if *seen == prints {
+            return;
+        }
+        *seen = prints;
+        let cert = self.settings.cert.display();
+        match read(&self.settings, self.acceptor.config().crypto_provider()) {
+            Ok(key) => {
+                self.current.0.store(key);
+                tracing::info!(file = %cert, "the certificate was read again");
+            }
+            Err(error) => tracing::warn!(%error, "the new certificate is not taken up; the old one goes on"),
+        }
+    }
+}
+
+fn prints(settings: &config::ServerTls) -> Prints {
+    [&settings.cert, &settings.key].map(|file| {
+        let meta = std::fs::metadata(file).ok()?;
+        let whole = |number: u64| number.cast_signed();
+        let mode = i64::from(meta.mode());
+        Some([whole(meta.ino()), whole(meta.size()), mode, meta.mtime(), meta.mtime_nsec() ^ meta.ctime_nsec()])
+    })
+}
+
+fn read(settings: &config::ServerTls, provider: &CryptoProvider) -> Result<Arc<CertifiedKey>, TlsError> {
+    let about = |key, file: &Path, why: String| TlsError { key, file: file.display().to_string(), why };
+    let cert = |why: String| about("server.tls.cert", &settings.cert, why);
+    let key = |why: String| about("server.tls.key", &settings.key, why);
+    let text = read_file(&settings.cert, false).map_err(cert)?;
+    let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
+    let chain = chain.map_err(|error| cert(format!("is not PEM: {error}")))?;
+    if chain.is_empty() {
+        return Err(cert("holds no certificate; it must be PEM, the host's own certificate first".to_owned()));
+    }
+    let text = read_file(&settings.key, true).map_err(key)?;
+    let private = PrivateKeyDer::from_pem_slice(&text)
+        .map_err(|error| key(format!("holds no private key in PEM that is not encrypted: {error}")))?;
+    let certified = CertifiedKey::from_der(chain, private, provider).map_err(|error| {
+        let cert = settings.cert.display();
+        key(format!("cannot be used with the certificate in {cert}: {error}; the two must belong together"))
+    })?;
+    Ok(Arc::new(certified))
+}
+
+/// Reads a plain file, but no pipe, and no secret that others may touch.
+fn read_file(path: &Path, is_secret: bool) -> Result<Vec<u8>, String> {
+    use std::io::Read as _;
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let flags = i32::try_from(rustix::fs::OFlags::NONBLOCK.bits()).expect("flags of open are an int");
+    let unreadable = |error: std::io::Error| format!("cannot be read: {error}");
+    let file = std::fs::OpenOptions::new().read(true).custom_flags(flags).open(path).map_err(unreadable)?;
+    let meta = file.metadata().map_err(unreadable)?;
+    if !meta.is_file() {
+        return Err("is no plain file".to_owned());
+    }
+    let mode = meta.mode() & 0o7777;
+    if is_secret && mode & 0o027 != 0 {
+        return Err(format!("has the mode {mode:04o}, so that others may touch it; run chmod 600 on it"));
+    }
+    let mut text = Vec::new();
+    file.take(FILE_BYTES_MAX).read_to_end(&mut text).map_err(unreadable)?;
+    Ok(text)
+}

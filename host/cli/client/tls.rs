@@ -1,0 +1,53 @@
+//! Whom the command line's client trusts: the system's authorities, the bundled ones, and one of the operator's own.
+
+use std::error::Error;
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context as _, bail};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::connect::HttpConnector;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::{ClientConfig, RootCertStore};
+
+/// A way to servers with and without TLS, with that authority among the trusted.
+pub(super) fn connector(ca: Option<&Path>) -> anyhow::Result<HttpsConnector<HttpConnector>> {
+    let mut roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    if let Some(file) = ca {
+        add(&mut roots, file).with_context(|| format!("cannot trust the authority in {}", file.display()))?;
+    }
+    let config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .context("cannot set up TLS")?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    Ok(HttpsConnectorBuilder::new().with_tls_config(config).https_or_http().enable_http1().enable_http2().build())
+}
+
+fn add(roots: &mut RootCertStore, file: &Path) -> anyhow::Result<()> {
+    let certificates: Vec<_> =
+        CertificateDer::pem_file_iter(file).and_then(Iterator::collect).map_err(|error| anyhow::anyhow!("{error}"))?;
+    if certificates.is_empty() {
+        bail!("it holds no certificate in PEM");
+    }
+    for certificate in certificates {
+        roots.add(certificate)?;
+    }
+    Ok(())
+}
+
+/// What TLS found wrong, where that is why a request failed.
+pub(super) fn fault(error: &(dyn Error + 'static)) -> Option<String> {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        if let Some(fault) = error.downcast_ref::<rustls::Error>() {
+            return Some(fault.to_string());
+        }
+        // What such an error wraps it does not give as its source.
+        let wrapped = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+        cause = wrapped.map(|inner| inner as &(dyn Error + 'static)).or_else(|| error.source());
+    }
+    None
+}

@@ -1,0 +1,34 @@
+//! Where a host keeps its things: the same answer for every command that touches them.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use crate::config::{self, Config, ConfigError};
+
+/// The settings and the data folder.
+#[derive(Args, Clone, Debug, Default)]
+pub struct PlaceArgs {
+    /// The settings [default: windlass.toml, where it exists]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// The folder of the store and of the tokens [default: data]
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+}
+
+impl PlaceArgs {
+    /// The settings from the file, the environment and these arguments, in rising precedence.
+    pub(super) fn settings(&self) -> Result<Config, ConfigError> {
+        let mut config = Config::load(self.config.as_deref(), std::env::vars())?;
+        if let Some(data) = &self.data {
+            config.store = config::Store::in_folder(data);
+        }
+        Ok(config)
+    }
+
+    /// The name of the file of settings.
+    pub(super) fn file(&self) -> String {
+        self.config.as_ref().map_or_else(|| config::DEFAULT_FILE.to_owned(), |file| file.display().to_string())
+    }
+}
