@@ -4,6 +4,7 @@ use crate::clock::Stopwatch;
 use crate::job::{Exchange, LogLevel, LogLine};
 
 use super::last_words::LastWords;
+use super::secrets::Secrets;
 use super::text;
 
 /// What a log line costs beside its text: empty lines are not free.
@@ -86,9 +87,17 @@ impl Ledger {
         self.denied.get_or_insert_with(|| remedy.to_owned());
     }
 
-    /// Why the guest ended, in its own words on its standard error.
-    pub(super) fn last_words(&self) -> Option<&str> {
-        self.last_words.told()
+    /// Why the guest ended, in its own words on its standard error, without its secrets: also those that it said line by
+    /// line.
+    pub(super) fn last_words(&mut self, secrets: &Secrets) -> Option<String> {
+        if secrets.is_empty() || self.dropped_bytes > 0 {
+            return self.last_words.told().map(|words| secrets.fragment(words));
+        }
+        secrets.mask_lines(&mut self.log, false);
+        let mut words = LastWords::default();
+        let said = self.log.iter().filter(|line| line.level == LogLevel::Stderr && !line.message.is_empty());
+        said.for_each(|line| words.hear(&line.message));
+        words.told().map(str::to_owned)
     }
 }
 
@@ -125,7 +134,7 @@ mod tests {
         for line in ["thread 'main' panicked at src/lib.rs:3:5:", "boom", "note: run with RUST_BACKTRACE=1"] {
             ledger.log(LogLevel::Stderr, line);
         }
-        assert_eq!(ledger.last_words().unwrap(), "thread 'main' panicked at src/lib.rs:3:5: boom");
+        assert_eq!(ledger.last_words(&Secrets::default()).unwrap(), "thread 'main' panicked at src/lib.rs:3:5: boom");
         assert!(ledger.log.is_empty());
     }
 }

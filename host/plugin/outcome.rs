@@ -124,7 +124,7 @@ pub(super) fn of_error(error: &Error, phase: Phase, attempt: &Attempt) -> Outcom
     let (fault, message) = explain(error, phase);
     let mut told = message;
     if matches!(fault, HostFault::Trap | HostFault::Exit | HostFault::Start)
-        && let Some(words) = attempt.ledger().last_words()
+        && let Some(words) = attempt.ledger().last_words(&attempt.grants.secrets)
     {
         told = format!("{told}: {words}");
     }

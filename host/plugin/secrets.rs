@@ -119,6 +119,11 @@ impl Secrets {
         }
     }
 
+    /// The text, a piece of something longer, with nothing at its edges that may be a part of a secret.
+    pub(super) fn fragment(&self, text: &str) -> String {
+        self.kept.as_ref().map_or_else(|| text.to_owned(), |mask| mask.fragment(text))
+    }
+
     /// How much of the end of `bytes` may be the beginning of a secret.
     pub(super) fn open_bytes(&self, bytes: &[u8]) -> usize {
         self.kept.as_ref().map_or(0, |mask| mask.open_bytes(bytes))

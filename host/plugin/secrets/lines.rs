@@ -3,9 +3,7 @@
 use crate::job::{LogLevel, LogLine};
 
 use super::Mask;
-
-/// A shorter beginning of a secret tells nothing of it.
-const BEGINNING_BYTES_MIN: usize = 4;
+use super::mask::PART_BYTES_MIN;
 
 /// Masks what is a secret when the lines of one level are read as one text.
 pub(super) fn mask(mask: &Mask, log: &mut [LogLine], is_cut: bool) {
@@ -25,7 +23,7 @@ fn mask_joined(mask: &Mask, lines: &mut [&mut String], is_cut: bool) {
     // What was dropped may have been the rest of it.
     let open_bytes = if is_cut { mask.open_bytes(joined.trim_end_matches('…').as_bytes()) } else { 0 };
     let end = joined.trim_end_matches('…').len();
-    if open_bytes >= BEGINNING_BYTES_MIN && spans.last().is_none_or(|(range, _)| range.end <= end - open_bytes) {
+    if open_bytes >= PART_BYTES_MIN && spans.last().is_none_or(|(range, _)| range.end <= end - open_bytes) {
         spans.push((end - open_bytes..end, "…"));
     }
     let mut start = 0;

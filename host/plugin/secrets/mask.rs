@@ -13,6 +13,9 @@ use super::forms;
 /// The longest name in a mask.
 const NAME_BYTES_MAX: usize = 64;
 
+/// A shorter part of a secret tells nothing of it.
+pub(super) const PART_BYTES_MIN: usize = 4;
+
 /// Finds the secrets of one plugin.
 pub(in crate::plugin) struct Mask {
     automaton: AhoCorasick,
@@ -114,6 +117,22 @@ impl Mask {
     pub(super) fn open_bytes(&self, bytes: &[u8]) -> usize {
         let most = bytes.len().min(self.longest_bytes - 1);
         (1..=most).rev().find(|length| self.begins_with(&bytes[bytes.len() - length..])).unwrap_or(0)
+    }
+
+    /// The text, a piece of something longer, with nothing at its edges that may be a part of a secret.
+    pub(super) fn fragment(&self, text: &str) -> String {
+        let masked = self.text(text);
+        let is_telling = |bytes: &usize| *bytes >= PART_BYTES_MIN;
+        let most = masked.len().min(self.longest_bytes - 1);
+        let ends = |length: &usize| {
+            let start = &masked.as_bytes()[..*length];
+            self.patterns.iter().any(|pattern| pattern.len() > *length && pattern.as_bytes().ends_with(start))
+        };
+        let closed = (PART_BYTES_MIN..=most).rev().find(ends).unwrap_or(0);
+        let open = Some(self.open_bytes(masked.as_bytes())).filter(is_telling).unwrap_or(0);
+        let (start, end) = (closed, masked.len() - open);
+        let cut = |is_cut: bool| if is_cut { "…" } else { "" };
+        format!("{}{}{}", cut(closed > 0), masked.get(start..end).unwrap_or_default(), cut(open > 0))
     }
 
     /// Whether a spelling goes on after these bytes.

@@ -72,6 +72,19 @@ fn a_secret_in_pieces_is_masked_over_lines() {
 }
 
 #[test]
+fn a_piece_shows_no_part_of_a_secret_at_its_edges() {
+    let secrets = secrets(&[("token", "s3cret-of-the-test")]);
+    for (piece, shown) in [
+        ("it is s3cret-of", "it is …"),
+        ("-test it was", "… it was"),
+        ("s3cret-of-the-test", "[token]"),
+        ("nothing of it", "nothing of it"),
+    ] {
+        assert_eq!(secrets.fragment(piece), shown);
+    }
+}
+
+#[test]
 fn a_secret_that_cannot_be_had_is_named() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str, text: &str, mode: u32| {
