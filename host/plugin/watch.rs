@@ -88,7 +88,8 @@ impl Watch {
 }
 
 fn watch(changed: Arc<Notify>, files: Arc<Mutex<BTreeSet<PathBuf>>>, dir: &Path) -> notify::Result<RecommendedWatcher> {
-    let own = dir.to_path_buf();
+    // The system's reports name files from the root, however the folder was named.
+    let own = std::path::absolute(dir)?;
     let is_told = move |path: &PathBuf| {
         // Mounts of containers change by a link whose name begins with two dots.
         let is_mount = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b".."));
