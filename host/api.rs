@@ -34,8 +34,7 @@ pub use jobs::{
 };
 pub use openapi::document;
 pub use plugins::{
-    PluginCounts, PluginDocument, PluginFolder, PluginGrants, PluginLimits, PluginList, PluginState, RevisionFacts,
-    ServedPlugin,
+    PluginCounts, PluginDocument, PluginFolder, PluginGrants, PluginList, PluginState, RevisionFacts, ServedPlugin,
 };
 pub use router::router;
 pub use state::State;

@@ -127,13 +127,18 @@ impl Cli {
     }
 }
 
+/// Says why it could not be done.
+pub fn complain(error: &anyhow::Error) {
+    print::complain(&format!("windlass: {error:#}"));
+}
+
 fn block_on(command: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::Result<ExitCode> {
     serve::runtime()?.block_on(command)
 }
 
 /// Says in one line what is wrong with what was typed or set.
 fn wrong_usage(error: &dyn std::fmt::Display) -> ExitCode {
-    eprintln!("windlass: {error}");
+    print::complain(&format!("windlass: {error}"));
     ExitCode::WrongUsage
 }
 

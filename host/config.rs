@@ -34,7 +34,7 @@ pub use file::ConfigError;
 pub(crate) use file::downstream_key;
 pub(crate) use inject::Piece;
 pub use inject::{Inject, is_host_owned};
-pub use limits::{AttemptLimits, LimitOverride, Limits};
+pub use limits::{AttemptLimits, LimitOverride, LimitRow, Limits};
 pub use network::Network;
 pub use origin::{Origin, OriginHost};
 pub use pin::{ComponentDigest, PublicKey, Signers};

@@ -8,6 +8,7 @@ pub mod outcome;
 pub mod retry;
 pub mod spec;
 pub mod state;
+pub(crate) mod text;
 pub mod units;
 
 pub use gates::{Admission, Admit, Gates, Lane, Opened, PluginStanding, WaitReason, Waiting};

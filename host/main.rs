@@ -6,7 +6,7 @@ fn main() -> std::process::ExitCode {
     match windlass::cli::Cli::parse().run() {
         Ok(code) => code.into(),
         Err(error) => {
-            eprintln!("windlass: {error:#}");
+            windlass::cli::complain(&error);
             windlass::cli::ExitCode::Failed.into()
         }
     }

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::{Clock, UnixMs};
 use crate::config::{AttemptLimits, PluginFile};
-use crate::job::{Evidence, HostFault, JobId, Outcome, PluginStanding};
+use crate::job::{Evidence, HostFault, JobId, Outcome, PluginStanding, text};
 
 mod attempt;
 mod bindings;
@@ -26,7 +26,10 @@ mod egress;
 mod engine;
 mod folder;
 mod granted;
+mod grants;
+mod heads;
 mod heavy;
+mod host_calls;
 mod host_config;
 mod host_http;
 mod host_log;
@@ -53,7 +56,6 @@ mod state;
 mod survey;
 #[cfg(test)]
 mod testing;
-mod text;
 mod ticker;
 mod trial;
 mod warm;
@@ -61,6 +63,7 @@ mod wasi_http;
 mod watch;
 
 pub use compile::{SUBCOMMAND as COMPILE_SUBCOMMAND, child::run as compile_component};
+pub use grants::{DeniedGrant, Grant, GrantKind, GrantsMissing, side_by_side};
 pub use loading::{Ignored, IgnoredFile, InstallError, LoadStep, Loading};
 pub use settings::HostSettings;
 pub use signature::{SIGNATURE_EXTENSION, Signature, SignatureError, SigningKey};
@@ -106,6 +109,7 @@ impl PluginHost {
     ) -> Result<Plugin, String> {
         let runtime = self.runtime.clone();
         let granted = granted::Granted::read(grants_file, &file, &runtime.outside)?;
+        let asked = revision.description.as_ref().map(|asked| asked.secrets.clone()).unwrap_or_default();
         Ok(Plugin {
             name: name.to_owned(),
             limits: runtime.limits.attempt(&file.limits),
@@ -113,7 +117,11 @@ impl PluginHost {
             loaded_at: Some(runtime.clock.now()),
             load_error: None,
             loading: None,
-            grants: granted.grants,
+            grants: Arc::new(egress::Grants::clone(&granted.grants).asked(
+                grants_file.to_owned(),
+                &asked,
+                Arc::default(),
+            )),
             egress: Arc::new(egress::Egress::new(runtime.outside.clone(), granted.way)),
             warm: runtime.warm_pool(&file),
             runtime,

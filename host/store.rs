@@ -9,14 +9,14 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::UnixMs;
-use crate::job::{
-    Admission, Completion, Disposition, EndState, Evidence, Exchange, JobId, JobSpec, Lane, LogLine, OutcomeKind, State,
-};
+use crate::job::{Admission, Completion, Disposition, EndState, Evidence, JobId, JobSpec, Lane, OutcomeKind, State};
 
+mod detail;
 mod keeper;
 pub mod sqlite;
 mod standing;
 
+pub use detail::AttemptDetail;
 pub use keeper::HealthKeeper;
 pub use standing::{Standing, Standings};
 
@@ -188,19 +188,6 @@ pub struct AttemptView {
     pub memory_peak_bytes: u64,
 }
 
-/// An attempt with its evidence.
-#[derive(Clone, Debug)]
-pub struct AttemptDetail {
-    /// The attempt.
-    pub attempt: AttemptView,
-    /// Its log lines.
-    pub log: Vec<LogLine>,
-    /// How many bytes of log and output were dropped.
-    pub log_dropped_bytes: u64,
-    /// Its calls.
-    pub exchanges: Vec<Exchange>,
-}
-
 /// What a person did to a job.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Act {
@@ -352,6 +339,8 @@ pub trait Store: Send + Sync {
     async fn ended(&self, id: JobId);
 
     /// Makes the held jobs of a plugin due again, after its grants were edited.
+    ///
+    /// An attempt that runs meanwhile does not hold its job either: it began under the old grants.
     async fn unhold(&self, plugin: &str) -> Result<(), StoreError>;
 
     /// The job with payload, result, attempts and acts; none where it is unknown.

@@ -1,8 +1,14 @@
 //! What the host says of itself: log lines on standard error, and the numbers at `/metrics`.
 
-use std::io::IsTerminal as _;
+use std::fmt;
+use std::io::{self, IsTerminal as _, Write};
 
+use tracing::field::Field;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::field::MakeExt as _;
+use tracing_subscriber::fmt::format::{Writer, debug_fn};
+
+use crate::job::text;
 
 mod metrics;
 
@@ -34,12 +40,108 @@ pub fn subscribe_quietly(format: LogFormat) {
 
 fn subscribe_from(level: &str, format: LogFormat) {
     let filter = EnvFilter::try_from_env(LOG_VARIABLE).unwrap_or_else(|_| EnvFilter::new(level));
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let lines = tracing_subscriber::fmt().with_env_filter(filter);
     let installed = match format {
-        LogFormat::Text => lines.with_ansi(std::io::stderr().is_terminal()).with_target(false).try_init(),
-        LogFormat::Json => lines.json().flatten_event(true).with_current_span(false).with_span_list(false).try_init(),
+        LogFormat::Text => lines
+            .with_writer(io::stderr)
+            .with_ansi(io::stderr().is_terminal())
+            .with_target(false)
+            .fmt_fields(debug_fn(field).delimited(" "))
+            .try_init(),
+        LogFormat::Json => lines
+            .with_writer(|| EscapedJson(io::stderr()))
+            .json()
+            .flatten_event(true)
+            .with_current_span(false)
+            .with_span_list(false)
+            .try_init(),
     };
     if installed.is_err() {
         tracing::debug!("log lines are already being written; the first subscriber stays");
+    }
+}
+
+/// The longest value of a field in a line for people.
+const FIELD_BYTES_MAX: usize = 16 << 10;
+
+/// One field for people, on one line whatever it holds. The subscriber's own way lets line breaks through, and what
+/// reorders text.
+fn field(writer: &mut Writer<'_>, field: &Field, value: &dyn fmt::Debug) -> fmt::Result {
+    let text = text::line(&format!("{value:?}"), FIELD_BYTES_MAX);
+    match field.name() {
+        "message" => writer.write_str(&text),
+        name if writer.has_ansi_escapes() => write!(writer, "\u{1b}[3m{name}\u{1b}[0m\u{1b}[2m=\u{1b}[0m{text}"),
+        name => write!(writer, "{name}={text}"),
+    }
+}
+
+/// Writes JSON whose strings hide nothing. Each event comes in one piece.
+struct EscapedJson<W>(W);
+
+impl<W: Write> Write for EscapedJson<W> {
+    fn write(&mut self, event: &[u8]) -> io::Result<usize> {
+        let text = String::from_utf8_lossy(event);
+        self.0.write_all(text::escaped_json(&text).as_bytes())?;
+        Ok(event.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    const HOSTILE: &str = "a\u{1b}[2J\nERROR forged\u{9b}31m\u{202e}\u{7f}z";
+
+    #[derive(Clone, Default)]
+    struct Kept(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Kept {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    impl Kept {
+        fn text(&self) -> String {
+            String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+        }
+    }
+
+    fn say() {
+        tracing::warn!(shown = %HOSTILE, told = ?HOSTILE, said = HOSTILE, "{HOSTILE}");
+    }
+
+    #[test]
+    fn no_field_and_no_message_can_forge_a_line_for_people() {
+        let kept = Kept::default();
+        let writer = kept.clone();
+        let lines = tracing_subscriber::fmt().with_writer(move || writer.clone()).with_ansi(false);
+        tracing::subscriber::with_default(lines.fmt_fields(debug_fn(field).delimited(" ")).finish(), say);
+        let text = kept.text();
+        assert_eq!((text.lines().count(), text::block(&text).len()), (1, text.len()), "{text:?}");
+        assert!(text.contains("shown=a ERROR forged") && text.contains("said="), "{text}");
+    }
+
+    #[test]
+    fn no_field_and_no_message_can_hide_in_json() {
+        let kept = Kept::default();
+        let writer = kept.clone();
+        let lines = tracing_subscriber::fmt().with_writer(move || EscapedJson(writer.clone())).json();
+        tracing::subscriber::with_default(lines.flatten_event(true).finish(), say);
+        let text = kept.text();
+        assert_eq!((text.lines().count(), text::block(&text).len()), (1, text.len()), "{text:?}");
+        let value: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!((value["message"].as_str(), value["shown"].as_str()), (Some(HOSTILE), Some(HOSTILE)));
     }
 }

@@ -61,6 +61,8 @@ conformance! {
             a_retry_is_due_at_its_time_after_a_reopening,
             a_held_job_waits_for_the_grants,
             a_held_job_is_held_after_a_reopening_until_it_is_not,
+            an_edit_while_an_attempt_runs_is_not_lost,
+            ten_thousand_held_jobs_go_on_after_one_edit,
             a_result_after_a_cancel_is_fenced_and_kept,
             a_result_counts_once,
             a_result_from_before_a_reopening_is_void,

@@ -9,7 +9,7 @@ mod remove;
 mod resume;
 mod show;
 
-pub use document::{PluginCounts, PluginDocument, PluginGrants, PluginLimits, PluginState};
+pub use document::{PluginCounts, PluginDocument, PluginGrants, PluginState};
 pub use face::{PluginFolder, RevisionFacts, ServedPlugin};
 pub use list::PluginList;
 

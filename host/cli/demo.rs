@@ -18,7 +18,7 @@ use crate::job::State;
 use crate::telemetry::{self, LogFormat};
 
 use super::serve::{Running, Signals, runtime};
-use super::{DemoArgs, ExitCode};
+use super::{DemoArgs, ExitCode, print};
 
 /// The shipped plugin.
 const HTTP_PLUGIN: &[u8] = include_bytes!("../../plugins/http.wasm");
@@ -123,7 +123,7 @@ async fn show(host: SocketAddr, downstream: SocketAddr) -> anyhow::Result<()> {
     while !jobs.is_empty() {
         for watched in &mut jobs {
             let job: Value = client.get(format!("http://{host}/v1/jobs/{}", watched.id)).send().await?.json().await?;
-            print!("{}", watched.news(&job));
+            print::out(&watched.news(&job));
         }
         jobs.retain(|watched| watched.attempts <= watched.refusals);
         tokio::time::sleep(GLANCE).await;

@@ -7,16 +7,22 @@ use comfy_table::{ContentArrangement, Table, presets};
 use serde_json::Value;
 
 use crate::clock::UnixMs;
+use crate::job::text;
 
-/// Writes to standard output. Who closed the pipe has seen enough.
+/// Writes to standard output, without what a terminal would obey. Who closed the pipe has seen enough.
 pub(super) fn out(text: &str) {
     let mut stdout = std::io::stdout().lock();
-    let _ = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
+    let _ = stdout.write_all(text::block(text).as_bytes()).and_then(|()| stdout.flush());
 }
 
-/// Writes a document as it is.
+/// Writes a line to standard error, in the same way.
+pub(super) fn complain(text: &str) {
+    eprintln!("{}", text::block(text));
+}
+
+/// Writes a document as it is, what a terminal would obey as escapes.
 pub(super) fn document(value: &Value) {
-    out(&format!("{value:#}\n"));
+    out(&text::escaped_json(&format!("{value:#}\n")));
 }
 
 /// A table with these columns.
@@ -29,12 +35,12 @@ pub(super) fn table(columns: &[&str], rows: impl IntoIterator<Item = Vec<String>
     format!("{}\n", lines.join("\n"))
 }
 
-/// A value as text for people: nothing for null, text without quotes.
+/// A value as text for people, on one line: nothing for null, text without quotes.
 pub(super) fn plain(value: &Value) -> String {
     match value {
         Value::Null => String::new(),
-        Value::String(text) => text.clone(),
-        other => other.to_string(),
+        Value::String(text) => text::line(text, usize::MAX),
+        other => text::line(&other.to_string(), usize::MAX),
     }
 }
 
@@ -94,6 +100,7 @@ fn took(attempt: &Value) -> String {
 /// An attempt with its evidence.
 pub(super) fn attempt(attempt: &Value) -> String {
     let of = |name: &str| plain(&attempt[name]);
+    let count = |name: &str| if attempt[name] == 0 { String::new() } else { of(name) };
     let mut text = facts(&[
         ("attempt", of("n")),
         ("started", of("started_at")),
@@ -105,7 +112,9 @@ pub(super) fn attempt(attempt: &Value) -> String {
         ("revision", of("revision")),
         ("cpu ms", of("cpu_ms")),
         ("memory peak", of("memory_peak_bytes")),
-        ("log dropped", if attempt["log_dropped_bytes"] == 0 { String::new() } else { of("log_dropped_bytes") }),
+        ("log dropped", count("log_dropped_bytes")),
+        ("lines dropped", count("log_dropped_lines")),
+        ("calls dropped", count("exchanges_dropped")),
     ]);
     text.push_str(&evidence(attempt));
     text

@@ -78,7 +78,8 @@ impl Sign {
             | OutcomeKind::CpuBudget
             | OutcomeKind::Memory
             | OutcomeKind::Start
-            | OutcomeKind::ResultTooLarge => Self::Unfit(why()),
+            | OutcomeKind::ResultTooLarge
+            | OutcomeKind::HostCalls => Self::Unfit(why()),
             OutcomeKind::Completed | OutcomeKind::Reject | OutcomeKind::TryAgain | OutcomeKind::UnknownOutcome => {
                 Self::Silent
             }

@@ -251,6 +251,12 @@ impl LiveSet {
         self.shrink();
     }
 
+    /// The token of the next job that is handed out: those that run have lower ones.
+    #[must_use]
+    pub fn next_token(&self) -> i64 {
+        self.next_token
+    }
+
     /// The job, where it is in memory.
     #[must_use]
     pub fn get(&self, id: JobId) -> Option<&Entry> {

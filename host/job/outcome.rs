@@ -70,7 +70,9 @@ pub enum HostFault {
     Start,
     /// The guest's answer was larger than the host allows.
     ResultTooLarge,
-    /// The guest asked for an origin that is not granted.
+    /// The guest called the host more often, with more bytes or with more handles than it may.
+    HostCalls,
+    /// The guest asked for something that is not granted: an origin, an address, a secret.
     Denied,
     /// The host stopped, or died, during the attempt.
     Interrupted,
@@ -106,6 +108,8 @@ pub enum OutcomeKind {
     Start,
     /// [`HostFault::ResultTooLarge`]
     ResultTooLarge,
+    /// [`HostFault::HostCalls`]
+    HostCalls,
     /// [`HostFault::Denied`]
     Denied,
     /// [`HostFault::Interrupted`]
@@ -116,7 +120,7 @@ pub enum OutcomeKind {
 
 impl OutcomeKind {
     /// Every kind and its name in the API, the store and the metrics.
-    pub const NAMES: [(Self, &'static str); 15] = [
+    pub const NAMES: [(Self, &'static str); 16] = [
         (Self::Completed, "completed"),
         (Self::TryAgain, "try-again"),
         (Self::RateLimited, "rate-limited"),
@@ -129,6 +133,7 @@ impl OutcomeKind {
         (Self::Memory, "memory"),
         (Self::Start, "start"),
         (Self::ResultTooLarge, "result-too-large"),
+        (Self::HostCalls, "host-calls"),
         (Self::Denied, "denied"),
         (Self::Interrupted, "interrupted"),
         (Self::Cancelled, "cancelled"),
@@ -157,6 +162,7 @@ impl From<HostFault> for OutcomeKind {
             HostFault::Memory => Self::Memory,
             HostFault::Start => Self::Start,
             HostFault::ResultTooLarge => Self::ResultTooLarge,
+            HostFault::HostCalls => Self::HostCalls,
             HostFault::Denied => Self::Denied,
             HostFault::Interrupted => Self::Interrupted,
             HostFault::Cancelled => Self::Cancelled,
@@ -281,6 +287,10 @@ pub struct Evidence {
     pub log: Vec<LogLine>,
     /// How many bytes of log and output went over the limit and were dropped.
     pub log_dropped_bytes: u64,
+    /// How many lines of log and output were dropped or cut.
+    pub log_dropped_lines: u64,
     /// The calls, in order.
     pub exchanges: Vec<Exchange>,
+    /// How many calls were made and not kept.
+    pub exchanges_dropped: u64,
 }

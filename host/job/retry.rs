@@ -197,7 +197,8 @@ pub fn decide(policy: &RetryPolicy, verdict: Verdict, draw: f64) -> Disposition 
         | OutcomeKind::CpuBudget
         | OutcomeKind::Memory
         | OutcomeKind::Start
-        | OutcomeKind::ResultTooLarge => {
+        | OutcomeKind::ResultTooLarge
+        | OutcomeKind::HostCalls => {
             let asked = Duration::from_millis(verdict.delay_ms.unwrap_or(0).into()).min(policy.cap.0);
             let delay = policy.delay(failed, draw).max(asked);
             Disposition::Retry { at: verdict.at.after(ceil_ms(delay)), counted: !verdict.is_free }

@@ -129,6 +129,25 @@ macro_rules! as_text {
 }
 as_text!(TimeSpan, ByteSize);
 
+/// Their place in the API's description.
+macro_rules! described {
+    ($($name:ident, $example:literal, $meaning:literal);*) => {$(
+        impl utoipa::PartialSchema for $name {
+            fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::schema::Schema> {
+                use utoipa::openapi::schema::{ObjectBuilder, Type};
+                ObjectBuilder::new()
+                    .schema_type(Type::String)
+                    .description(Some($meaning))
+                    .examples([$example])
+                    .into()
+            }
+        }
+
+        impl utoipa::ToSchema for $name {}
+    )*};
+}
+described!(TimeSpan, "30s", "A duration as text."; ByteSize, "8MiB", "A number of bytes as text.");
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

@@ -1,7 +1,7 @@
 //! One attempt: an instance, called once under its limits, and thrown away, unless its operator allows another use.
 
 use std::panic::AssertUnwindSafe;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -25,9 +25,6 @@ use super::state::{self, State};
 use super::warm::{Instance, WarmPool};
 use super::{Call, Revision};
 
-/// Calls that are out at the same time, per attempt.
-const REQUESTS_MAX: usize = 16;
-
 /// What an attempt may use and what is written down of it. Outlives the instance.
 #[derive(Debug)]
 pub(super) struct Attempt {
@@ -49,6 +46,8 @@ pub(super) struct Attempt {
     pub(super) cpu: Arc<CpuMeter>,
     /// The most that it held.
     pub(super) memory_peak_bytes: Arc<AtomicU64>,
+    requests_made: AtomicU32,
+    call_bytes: AtomicU64,
     ledger: Mutex<Ledger>,
 }
 
@@ -62,7 +61,6 @@ impl Attempt {
         clock: Arc<dyn Clock>,
     ) -> Arc<Self> {
         let started = Stopwatch::start();
-        let output_bytes_max = usize::try_from(limits.output.0).unwrap_or(usize::MAX);
         Arc::new(Self {
             started,
             wall,
@@ -70,16 +68,39 @@ impl Attempt {
             grants,
             egress,
             clock,
-            requests: Arc::new(Semaphore::new(REQUESTS_MAX)),
+            requests: Arc::new(Semaphore::new(usize::try_from(limits.requests).unwrap_or(Semaphore::MAX_PERMITS))),
             cpu: Arc::default(),
             memory_peak_bytes: Arc::default(),
-            ledger: Mutex::new(Ledger::new(started, output_bytes_max)),
+            requests_made: AtomicU32::new(0),
+            call_bytes: AtomicU64::new(0),
+            ledger: Mutex::new(Ledger::new(started, &limits)),
         })
     }
 
     /// How long it may still take.
     pub(super) fn left(&self) -> Duration {
         self.wall.saturating_sub(self.started.elapsed())
+    }
+
+    /// Counts one more request; false where there have been as many as there may be.
+    pub(super) fn one_more_request(&self) -> bool {
+        self.requests_made.fetch_add(1, Ordering::Relaxed) < self.limits.requests_total
+    }
+
+    /// Counts what went through a call of the guest.
+    pub(super) fn passed(&self, bytes: u64) {
+        self.call_bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// What went through the guest's calls.
+    pub(super) fn call_bytes(&self) -> u64 {
+        self.call_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Something was not granted: the operator's to mend, who is told of it once.
+    pub(super) fn deny(&self, remedy: &str) {
+        self.ledger().deny(remedy);
+        self.grants.note_denied(remedy, self.clock.now());
     }
 
     /// What is written down.
@@ -105,6 +126,8 @@ impl Attempt {
             revision,
             log: std::mem::take(&mut ledger.log),
             log_dropped_bytes: ledger.dropped_bytes,
+            log_dropped_lines: ledger.dropped_lines,
+            exchanges_dropped: ledger.exchanges_dropped,
             exchanges: std::mem::take(&mut ledger.exchanges),
         }
     }
@@ -130,7 +153,7 @@ pub(super) async fn run(
             Err(_elapsed) => outcome::deadline(attempt),
         },
     };
-    outcome::masked(outcome::denied_instead(outcome, attempt), &attempt.grants.secrets)
+    outcome::masked(outcome::denied_instead(outcome, attempt), attempt)
 }
 
 /// The instance's whole life. Dropping this future ends it.
@@ -164,6 +187,9 @@ async fn guest(revision: Arc<Revision>, attempt: Arc<Attempt>, call: Call, warm:
         Ok(answer) => answer,
         Err(error) => return outcome::of_error(&error, Phase::Run, &attempt),
     };
+    if let Err(exceeded) = instance.store.data().check_calls() {
+        return outcome::host_calls(exceeded, &attempt);
+    }
     if let Some(warm) = warm {
         warm.keep(instance);
     }
@@ -174,14 +200,16 @@ async fn guest(revision: Arc<Revision>, attempt: Arc<Attempt>, call: Call, warm:
 }
 
 /// A table for the guest's handles, small: it needs a handful a call.
-pub(super) fn small_table() -> ResourceTable {
+pub(super) fn small_table(handles_max: u32) -> ResourceTable {
     let mut table = ResourceTable::new();
-    table.set_max_capacity(state::HANDLES_MAX);
+    table.set_max_capacity(usize::try_from(handles_max).unwrap_or(usize::MAX));
     table
 }
 
 /// A store's type, in one place.
 pub(super) type GuestStore = Store<State>;
 
+#[cfg(test)]
+mod at_limits;
 #[cfg(test)]
 mod tests;

@@ -3,7 +3,7 @@
 wasmtime::component::bindgen!({
     path: "wit",
     world: "plugin",
-    imports: { "windlass:plugin/http.send": async },
+    imports: { "windlass:plugin/http.send": async | trappable, default: trappable },
     exports: { default: async },
     ownership: Borrowing { duplicate_if_necessary: true },
     with: {

@@ -10,8 +10,10 @@ use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioTimer;
 use tokio::runtime::Handle;
 
+use crate::clock::UnixMs;
 use crate::config::{Origin, PluginFile};
 
+use super::grants::{self, Denials};
 use super::secrets::Secrets;
 
 mod address;
@@ -54,7 +56,7 @@ const HEAD_BYTES_MAX: usize = 128 << 10;
 const HEADERS_MAX: usize = 256;
 
 /// What the operator granted to one plugin, as its attempts need it.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Grants {
     /// The file that says so.
     file: String,
@@ -66,13 +68,56 @@ pub(super) struct Grants {
     pub(super) secrets: Arc<Secrets>,
     /// The headers that are added to its requests.
     injections: Vec<Injection>,
+    /// The file itself.
+    whole: PluginFile,
+    /// The names of the secrets that the plugin says it needs.
+    asked_secrets: Vec<String>,
+    /// What it asked for in vain.
+    pub(super) denials: Arc<Denials>,
 }
 
 impl Grants {
     /// The grants that `file` holds, for a plugin whose file of grants is called `name`.
     pub(super) fn new(name: String, file: &PluginFile, secrets: Arc<Secrets>) -> Result<Self, String> {
         let injections = inject::read(file, &secrets)?;
-        Ok(Self { file: name, origins: file.origins.clone(), config: file.config.clone(), secrets, injections })
+        let (origins, config) = (file.origins.clone(), file.config.clone());
+        Ok(Self { file: name, origins, config, secrets, injections, whole: file.clone(), ..Self::default() })
+    }
+
+    /// The same for a plugin whose file is, or would be, called `name`, that says it needs those secrets, and that has
+    /// asked for some things in vain.
+    pub(super) fn asked(self, name: String, secrets: &[String], denials: Arc<Denials>) -> Self {
+        Self { file: name, asked_secrets: secrets.to_vec(), denials, ..self }
+    }
+
+    /// The plugin's name: that of its file.
+    pub(super) fn plugin(&self) -> &str {
+        let stem = std::path::Path::new(&self.file).file_stem();
+        stem.and_then(std::ffi::OsStr::to_str).unwrap_or_default()
+    }
+
+    /// What its operator gives, and what the file is called.
+    pub(super) fn of_file(&self) -> (&PluginFile, &str) {
+        (&self.whole, &self.file)
+    }
+
+    /// What would give a secret that the plugin says it needs; none where it does not say so, or where it is given in
+    /// another way than to be read.
+    pub(super) fn secret_remedy(&self, name: &str) -> Option<String> {
+        let file = &self.file;
+        let line = || grants::secret_line(self.plugin(), name);
+        let is_missing = self.asked_secrets.iter().any(|asked| asked == name) && !self.whole.secrets.contains_key(name);
+        is_missing.then(|| {
+            format!("the plugin asked for the secret {name}: add it under [secrets] in {file}, for example {}", line())
+        })
+    }
+
+    /// Tells the log of a denial that is new.
+    pub(super) fn note_denied(&self, remedy: &str, now: UnixMs) {
+        if self.denials.note(remedy, now) {
+            let plugin = self.plugin();
+            tracing::warn!(plugin.name = plugin, remedy, "a plugin asked for what it is not granted: its jobs wait");
+        }
     }
 
     /// The value or the secret of that name, where the plugin may read it.

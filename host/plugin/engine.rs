@@ -10,14 +10,6 @@ use crate::config::Limits;
 
 use super::warm;
 
-/// Core instances per component. componentize-py makes 38.
-pub(super) const CORE_INSTANCES_MAX: u32 = 64;
-/// Memories per component. The largest that toolchains make is 3, by adapters.
-pub(super) const MEMORIES_MAX: u32 = 4;
-/// Tables per component: one per linked library and one for the shims.
-pub(super) const TABLES_MAX: u32 = 48;
-/// Elements per table. JavaScript and Go engines need more than 20,000.
-const TABLE_ELEMENTS_MAX: usize = 100_000;
 /// What describes one instance. Components of Python and C# are above wasmtime's default of 1 MiB.
 const INSTANCE_BYTES_MAX: usize = 10 << 20;
 /// Instances beyond the attempts: trials of new revisions, and attempts that are just being dropped.
@@ -83,7 +75,7 @@ fn config(limits: &Limits, concurrency: Concurrency) -> Config {
     config.parallel_compilation(false);
     // No toolchain for components emits it.
     config.wasm_memory64(false);
-    let slots = u64::from(slots(limits)) * u64::from(MEMORIES_MAX);
+    let slots = u64::from(slots(limits)) * u64::from(limits.memories);
     if slots * RESERVATION_BYTES > ADDRESS_SPACE_MAX {
         config.memory_reservation(memory_bytes(limits));
     }
@@ -94,17 +86,17 @@ fn pool(limits: &Limits) -> PoolingAllocationConfig {
     let slots = slots(limits);
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(slots)
-        .total_core_instances(slots.saturating_mul(CORE_INSTANCES_MAX))
-        .total_memories(slots.saturating_mul(MEMORIES_MAX))
-        .total_tables(slots.saturating_mul(TABLES_MAX))
+        .total_core_instances(slots.saturating_mul(limits.instances))
+        .total_memories(slots.saturating_mul(limits.memories))
+        .total_tables(slots.saturating_mul(limits.tables))
         .total_stacks(slots)
         .max_component_instance_size(INSTANCE_BYTES_MAX)
         .max_core_instance_size(INSTANCE_BYTES_MAX)
-        .max_core_instances_per_component(CORE_INSTANCES_MAX)
-        .max_memories_per_component(MEMORIES_MAX)
-        .max_tables_per_component(TABLES_MAX)
-        .max_tables_per_module(TABLES_MAX)
-        .table_elements(TABLE_ELEMENTS_MAX)
+        .max_core_instances_per_component(limits.instances)
+        .max_memories_per_component(limits.memories)
+        .max_tables_per_component(limits.tables)
+        .max_tables_per_module(limits.tables)
+        .table_elements(usize::try_from(limits.table_elements).unwrap_or(usize::MAX))
         .max_memory_size(usize::try_from(memory_bytes(limits)).unwrap_or(usize::MAX))
         .linear_memory_keep_resident(KEEP_RESIDENT_BYTES)
         .table_keep_resident(KEEP_RESIDENT_BYTES)

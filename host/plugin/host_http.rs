@@ -5,19 +5,17 @@ use std::time::Duration;
 
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Request};
+use tokio::sync::OwnedSemaphorePermit;
 
 use crate::clock::Stopwatch;
-use crate::config::is_host_owned;
+use crate::config::{AttemptLimits, is_host_owned};
 
 use super::attempt::Attempt;
 use super::bindings::windlass::plugin::http::{self as wit, Host, SendError};
 use super::egress::{self, Egress, Recorder, SendBody, SendFailure, Target};
+use super::heads;
 use super::state::State;
 
-/// Headers of one request.
-const HEADERS_MAX: usize = 128;
-/// What they may take together.
-const HEADERS_BYTES_MAX: usize = 64 << 10;
 /// A guest that waits for an answer needs a moment to say that none came: a tenth of what is left, at most this.
 const LAST_MOMENT: Duration = Duration::from_millis(100);
 /// The longest text of a guest that is repeated to it.
@@ -26,8 +24,15 @@ const QUOTED_BYTES_MAX: usize = 128;
 const METHOD_BYTES_MAX: usize = 32;
 
 impl Host for State {
-    async fn send(&mut self, request: wit::Request) -> Result<wit::Response, SendError> {
-        send(self.attempt.clone(), request).await.map_err(told)
+    async fn send(&mut self, request: wit::Request) -> wasmtime::Result<Result<wit::Response, SendError>> {
+        let attempt = self.attempt.clone();
+        attempt.passed(size(&request.headers) + (request.url.len() + request.body.len()) as u64);
+        self.called()?;
+        let answer = send(attempt.clone(), request).await;
+        if let Ok(response) = &answer {
+            attempt.passed(size(&response.headers));
+        }
+        Ok(answer.map_err(told))
     }
 }
 
@@ -55,11 +60,22 @@ async fn exchange(
     recorder: &mut Recorder,
 ) -> Result<wit::Response, SendFailure> {
     let egress = way_out(attempt)?;
+    let _permit = permit(attempt)?;
+    let limits = &attempt.limits;
+    let (body_bytes, most) = (request.body.len() as u64, limits.request);
+    if body_bytes > most.0 {
+        return Err(SendFailure::Invalid(format!(
+            "the body is {body_bytes} bytes, the limit is {most} (limits.request)"
+        )));
+    }
     let patience = patience(attempt, request.timeout_ms.map(|ms| Duration::from_millis(u64::from(ms))));
     let watch = Stopwatch::start();
     let request = outgoing(attempt, request, target, recorder)?;
     let response = egress.send(request, patience).await?;
     recorder.head(response.status(), response.headers());
+    if let Some(why) = heads::too_large(response.headers(), limits) {
+        return Err(SendFailure::TooLarge(why));
+    }
     let hidden = attempt.grants.secrets.hidden();
     let (mut head, body) = response.into_parts();
     egress::veil(hidden, &mut head.headers);
@@ -78,6 +94,18 @@ pub(super) fn way_out(attempt: &Attempt) -> Result<&Arc<Egress>, SendFailure> {
     attempt.egress.as_ref().ok_or_else(refusal)
 }
 
+/// Leave to have one more request out.
+pub(super) fn permit(attempt: &Attempt) -> Result<OwnedSemaphorePermit, SendFailure> {
+    let limits = &attempt.limits;
+    if !attempt.one_more_request() {
+        let most = limits.requests_total;
+        return Err(SendFailure::Invalid(format!("the attempt has made its {most} requests (limits.requests_total)")));
+    }
+    let most = limits.requests;
+    let refusal = |_| SendFailure::Invalid(format!("{most} requests are out at the same time (limits.requests)"));
+    attempt.requests.clone().try_acquire_owned().map_err(refusal)
+}
+
 /// How long a call may take: what the guest says, and no longer than the attempt.
 pub(super) fn patience(attempt: &Attempt, asked: Option<Duration>) -> Duration {
     let left = attempt.left();
@@ -88,7 +116,7 @@ pub(super) fn patience(attempt: &Attempt, asked: Option<Duration>) -> Duration {
 /// A denial is the operator's to mend: the outcome tells it.
 pub(super) fn remember(attempt: &Attempt, failure: &SendFailure) {
     if let SendFailure::Denied(denial) = failure {
-        attempt.ledger().deny(&denial.remedy);
+        attempt.deny(&denial.remedy);
     }
 }
 
@@ -102,7 +130,7 @@ fn outgoing(
     if is_bodiless(&method) && !request.body.is_empty() {
         return Err(body_refused(&method));
     }
-    let mut headers = headers(&request.headers)?;
+    let mut headers = headers(&request.headers, &attempt.limits)?;
     attempt.grants.inject(&target, &mut headers)?;
     let mut outgoing = Request::new(SendBody::whole(request.body, recorder.sent_bytes()));
     *outgoing.method_mut() = method;
@@ -141,17 +169,10 @@ pub(super) fn body_refused(method: &Method) -> SendFailure {
     SendFailure::Invalid(format!("a request with the method {method} carries no body: send POST, or leave it out"))
 }
 
-/// Checks how much the headers are.
-pub(super) fn within_bounds(count: usize, bytes: usize) -> Result<(), SendFailure> {
-    if count > HEADERS_MAX || bytes > HEADERS_BYTES_MAX {
-        let why = format!("the headers are more than {HEADERS_MAX}, or larger than {HEADERS_BYTES_MAX} bytes");
+fn headers(guests: &[wit::Header], limits: &AttemptLimits) -> Result<HeaderMap, SendFailure> {
+    if let Some(why) = heads::over(guests.len(), size(guests), limits) {
         return Err(SendFailure::Invalid(why));
     }
-    Ok(())
-}
-
-fn headers(guests: &[wit::Header]) -> Result<HeaderMap, SendFailure> {
-    within_bounds(guests.len(), guests.iter().map(|header| header.name.len() + header.value.len()).sum())?;
     let mut headers = HeaderMap::with_capacity(guests.len());
     for header in guests {
         let (name, value) = checked(header)?;
@@ -172,6 +193,10 @@ fn checked(header: &wit::Header) -> Result<(HeaderName, HeaderValue), SendFailur
         SendFailure::Invalid(format!("the value of the header {name} {why}"))
     })?;
     Ok((name, value))
+}
+
+fn size(headers: &[wit::Header]) -> u64 {
+    headers.iter().map(|header| (header.name.len() + header.value.len()) as u64).sum()
 }
 
 fn headers_of(headers: &HeaderMap) -> Vec<wit::Header> {

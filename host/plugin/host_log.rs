@@ -7,7 +7,9 @@ use super::bindings::windlass::plugin::types;
 use super::state::State;
 
 impl Host for State {
-    fn log(&mut self, level: Level, message: String) {
+    fn log(&mut self, level: Level, message: String) -> wasmtime::Result<()> {
+        self.attempt.passed(message.len() as u64);
+        self.called()?;
         let level = match level {
             Level::Debug => LogLevel::Debug,
             Level::Info => LogLevel::Info,
@@ -15,6 +17,7 @@ impl Host for State {
             Level::Error => LogLevel::Error,
         };
         self.attempt.log(level, &message);
+        Ok(())
     }
 }
 

@@ -1,6 +1,7 @@
 //! What is written down of one attempt while it runs: its log lines, its calls, its denials.
 
 use crate::clock::Stopwatch;
+use crate::config::AttemptLimits;
 use crate::job::{Exchange, LogLevel, LogLine};
 
 use super::last_words::LastWords;
@@ -11,8 +12,6 @@ use super::text;
 const LINE_BYTES: usize = 16;
 /// The longest line that is kept whole.
 pub(super) const LINE_BYTES_MAX: usize = 8 << 10;
-/// How many calls are kept per attempt.
-pub(super) const EXCHANGES_MAX: usize = 100;
 
 /// The record of one attempt.
 #[derive(Debug)]
@@ -21,24 +20,34 @@ pub(super) struct Ledger {
     /// The kept lines.
     pub(super) log: Vec<LogLine>,
     room_bytes: usize,
+    room_lines: u32,
     /// What did not fit.
     pub(super) dropped_bytes: u64,
+    /// The lines that did not fit, those that were cut among them.
+    pub(super) dropped_lines: u64,
     /// The calls, in the order in which they ended.
     pub(super) exchanges: Vec<Exchange>,
+    room_exchanges: u32,
+    /// The calls that did not fit.
+    pub(super) exchanges_dropped: u64,
     /// What the guest asked for without a grant, first of all: what the operator can do about it.
     pub(super) denied: Option<String>,
     last_words: LastWords,
 }
 
 impl Ledger {
-    /// An empty record with room for so much output.
-    pub(super) fn new(started: Stopwatch, output_bytes_max: usize) -> Self {
+    /// An empty record with room for as much as the limits say.
+    pub(super) fn new(started: Stopwatch, limits: &AttemptLimits) -> Self {
         Self {
             started,
             log: Vec::new(),
-            room_bytes: output_bytes_max,
+            room_bytes: limits.output.as_usize(),
+            room_lines: limits.log_lines,
             dropped_bytes: 0,
+            dropped_lines: 0,
             exchanges: Vec::new(),
+            room_exchanges: limits.exchanges,
+            exchanges_dropped: 0,
             denied: None,
             last_words: LastWords::default(),
         }
@@ -46,8 +55,8 @@ impl Ledger {
 
     /// Keeps the lines of a message as far as there is room.
     pub(super) fn log(&mut self, level: LogLevel, message: &str) {
-        if self.room_bytes < LINE_BYTES && level != LogLevel::Stderr {
-            self.dropped_bytes += message.len() as u64;
+        if (self.room_lines == 0 || self.room_bytes < LINE_BYTES) && level != LogLevel::Stderr {
+            self.drop_line(message.len());
             return;
         }
         for line in text::lines(message, LINE_BYTES_MAX) {
@@ -59,14 +68,13 @@ impl Ledger {
         if level == LogLevel::Stderr && !message.is_empty() {
             self.last_words.hear(&message);
         }
-        let Some(text_room_bytes) = self.room_bytes.checked_sub(LINE_BYTES) else {
-            self.dropped_bytes += message.len() as u64;
-            return;
-        };
+        let room_bytes = self.room_bytes.checked_sub(LINE_BYTES).filter(|_| self.room_lines > 0);
+        let Some(text_room_bytes) = room_bytes else { return self.drop_line(message.len()) };
         let kept =
             if message.len() > text_room_bytes { text::line(&message, text_room_bytes) } else { message.clone() };
-        self.dropped_bytes += message.len().saturating_sub(kept.len()) as u64;
+        self.room_lines -= 1;
         if kept.len() < message.len() {
+            self.drop_line(message.len() - kept.len());
             self.room_bytes = 0;
         } else {
             self.room_bytes = text_room_bytes - kept.len();
@@ -75,10 +83,19 @@ impl Ledger {
         self.log.push(LogLine { at_ms, level, message: kept });
     }
 
+    fn drop_line(&mut self, bytes: usize) {
+        self.dropped_bytes += bytes as u64;
+        self.dropped_lines += 1;
+    }
+
     /// Keeps a call as far as there is room.
     pub(super) fn exchanged(&mut self, exchange: Exchange) {
-        if self.exchanges.len() < EXCHANGES_MAX {
-            self.exchanges.push(exchange);
+        match self.room_exchanges.checked_sub(1) {
+            Some(room) => {
+                self.room_exchanges = room;
+                self.exchanges.push(exchange);
+            }
+            None => self.exchanges_dropped += 1,
         }
     }
 
@@ -103,10 +120,21 @@ impl Ledger {
 
 #[cfg(test)]
 mod tests {
+    use crate::config::{LimitOverride, Limits};
+    use crate::job::units::ByteSize;
+
     use super::*;
 
     fn ledger(output_bytes_max: usize) -> Ledger {
-        Ledger::new(Stopwatch::start(), output_bytes_max)
+        let limits = Limits { output: ByteSize(output_bytes_max as u64), log_lines: 3, ..Limits::default() };
+        Ledger::new(Stopwatch::start(), &limits.attempt(&LimitOverride::default()))
+    }
+
+    #[test]
+    fn lines_over_the_limit_are_counted_and_dropped() {
+        let mut ledger = ledger(10_000);
+        (0..5).for_each(|_| ledger.log(LogLevel::Info, ""));
+        assert_eq!((ledger.log.len(), ledger.dropped_lines, ledger.dropped_bytes), (3, 2, 0));
     }
 
     #[test]
@@ -118,6 +146,7 @@ mod tests {
         assert_eq!(ledger.log.len(), 2);
         assert!(ledger.log[1].message.len() <= 5);
         assert_eq!(ledger.dropped_bytes, 10 - ledger.log[1].message.len() as u64 + 4);
+        assert_eq!(ledger.dropped_lines, 2);
     }
 
     #[test]

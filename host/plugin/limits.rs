@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use wasmtime::ResourceLimiter;
 
-use super::engine::{CORE_INSTANCES_MAX, MEMORIES_MAX, TABLES_MAX};
+use crate::config::AttemptLimits;
 
 /// What one element of a table costs.
 const TABLE_ELEMENT_BYTES: usize = 8;
@@ -26,6 +26,8 @@ pub(super) struct MemoryExceeded {
 pub(super) struct MemoryLimiter {
     held_bytes: usize,
     limit_bytes: usize,
+    /// How many instances, memories and tables there may be.
+    counts: [usize; 3],
     /// What the last growth added, to be taken back where it fails after all.
     last_bytes: usize,
     peak_bytes: Arc<AtomicU64>,
@@ -33,8 +35,10 @@ pub(super) struct MemoryLimiter {
 
 impl MemoryLimiter {
     /// A limiter that writes the peak to `peak_bytes`.
-    pub(super) fn new(limit_bytes: usize, peak_bytes: Arc<AtomicU64>) -> Self {
-        Self { held_bytes: 0, limit_bytes, last_bytes: 0, peak_bytes }
+    pub(super) fn new(limits: &AttemptLimits, peak_bytes: Arc<AtomicU64>) -> Self {
+        let counts = [limits.instances, limits.memories, limits.tables];
+        let counts = counts.map(|count| usize::try_from(count).unwrap_or(usize::MAX));
+        Self { held_bytes: 0, limit_bytes: limits.memory.as_usize(), counts, last_bytes: 0, peak_bytes }
     }
 
     /// Counts for another attempt from now on.
@@ -85,26 +89,31 @@ impl ResourceLimiter for MemoryLimiter {
     }
 
     fn instances(&self) -> usize {
-        CORE_INSTANCES_MAX as usize
+        self.counts[0]
     }
 
     fn tables(&self) -> usize {
-        TABLES_MAX as usize
+        self.counts[2]
     }
 
     fn memories(&self) -> usize {
-        MEMORIES_MAX as usize
+        self.counts[1]
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use crate::config::{LimitOverride, Limits};
+    use crate::job::units::ByteSize;
+
     use super::*;
 
     #[test]
     fn memories_and_tables_are_summed() {
         let peak = Arc::new(AtomicU64::new(0));
-        let mut limiter = MemoryLimiter::new(1000, peak.clone());
+        let limits = Limits { memory: ByteSize(1000), tables: 7, ..Limits::default() };
+        let mut limiter = MemoryLimiter::new(&limits.attempt(&LimitOverride::default()), peak.clone());
+        assert_eq!((limiter.instances(), limiter.memories(), limiter.tables()), (64, 4, 7));
         assert!(limiter.memory_growing(0, 400, None).is_ok());
         assert!(limiter.memory_growing(0, 400, None).is_ok());
         assert!(limiter.table_growing(0, 26, None).is_err());

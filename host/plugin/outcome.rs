@@ -10,15 +10,11 @@ use super::attempt::Attempt;
 use super::bindings::windlass::plugin::types::{
     Completion as GuestCompletion, Failure, Fault as GuestFault, Setback as GuestSetback,
 };
+use super::host_calls::HostCallsExceeded;
 use super::limits::MemoryExceeded;
-use super::secrets::Secrets;
 use super::state::CpuExceeded;
 use super::text;
 
-/// The longest error text.
-pub(super) const ERROR_BYTES_MAX: usize = 2 << 10;
-/// The longest code for programs.
-const CODE_BYTES_MAX: usize = 64;
 /// The longest media type, and the longest name of an attribute.
 const NAME_BYTES_MAX: usize = 255;
 /// What an attribute costs beside its text.
@@ -39,7 +35,7 @@ pub(super) enum Phase {
 
 /// The guest says that the work is done.
 pub(super) fn completed(completion: GuestCompletion, attempt: &Attempt) -> Outcome {
-    let (secrets, limit) = (&attempt.grants.secrets, attempt.limits.payload);
+    let (secrets, limit) = (&attempt.grants.secrets, attempt.limits.result);
     let attribute_bytes = |name: &String, value: &String| name.len() + value.len() + ATTRIBUTE_BYTES;
     let attributes_bytes: usize =
         completion.attributes.iter().map(|attribute| attribute_bytes(&attribute.name, &attribute.value)).sum();
@@ -48,7 +44,12 @@ pub(super) fn completed(completion: GuestCompletion, attempt: &Attempt) -> Outco
     // A mask may be longer than what it covers.
     let result_bytes = given_bytes.max(body.len()) + attributes_bytes;
     if result_bytes as u64 > limit.0 {
-        let message = format!("the result is {result_bytes} bytes, the limit is {limit} (limits.payload)");
+        let message = format!("the result is {result_bytes} bytes, the limit is {limit} (limits.result)");
+        return Outcome::Host(HostFault::ResultTooLarge, message);
+    }
+    let (attributes, most) = (completion.attributes.len(), attempt.limits.attributes);
+    if attributes > usize::try_from(most).unwrap_or(usize::MAX) {
+        let message = format!("the result has {attributes} attributes, the limit is {most} (limits.attributes)");
         return Outcome::Host(HostFault::ResultTooLarge, message);
     }
     let value_bytes_max = usize::try_from(limit.0).unwrap_or(usize::MAX);
@@ -62,27 +63,35 @@ pub(super) fn completed(completion: GuestCompletion, attempt: &Attempt) -> Outco
 
 /// The guest says that the work is not done.
 pub(super) fn failed(failure: &Failure, attempt: &Attempt) -> Outcome {
-    let secrets = &attempt.grants.secrets;
     match failure {
-        Failure::TryAgain(setback) => Outcome::TryAgain(setback_of(setback, secrets)),
-        Failure::RateLimited(setback) => Outcome::RateLimited(setback_of(setback, secrets)),
-        Failure::Reject(fault) => Outcome::Reject(fault_of(fault, secrets)),
-        Failure::UnknownOutcome(fault) => Outcome::UnknownOutcome(fault_of(fault, secrets)),
+        Failure::TryAgain(setback) => Outcome::TryAgain(setback_of(setback, attempt)),
+        Failure::RateLimited(setback) => Outcome::RateLimited(setback_of(setback, attempt)),
+        Failure::Reject(fault) => Outcome::Reject(fault_of(fault, attempt)),
+        Failure::UnknownOutcome(fault) => Outcome::UnknownOutcome(fault_of(fault, attempt)),
     }
 }
 
-fn setback_of(setback: &GuestSetback, secrets: &Secrets) -> Setback {
-    let message = secrets.line(&setback.message, ERROR_BYTES_MAX);
-    Setback { message, code: code(setback.code.as_deref(), secrets), delay_ms: setback.delay_ms }
+fn setback_of(setback: &GuestSetback, attempt: &Attempt) -> Setback {
+    let code = code(setback.code.as_deref(), attempt);
+    Setback { message: message(&setback.message, attempt), code, delay_ms: setback.delay_ms }
 }
 
-fn fault_of(fault: &GuestFault, secrets: &Secrets) -> Fault {
-    let message = secrets.line(&fault.message, ERROR_BYTES_MAX);
-    Fault { message, code: code(fault.code.as_deref(), secrets) }
+fn fault_of(fault: &GuestFault, attempt: &Attempt) -> Fault {
+    Fault { message: message(&fault.message, attempt), code: code(fault.code.as_deref(), attempt) }
 }
 
-fn code(guests: Option<&str>, secrets: &Secrets) -> Option<String> {
-    guests.map(|code| secrets.line(code, CODE_BYTES_MAX)).filter(|code| !code.is_empty())
+fn message(guests: &str, attempt: &Attempt) -> String {
+    attempt.grants.secrets.line(guests, attempt.limits.error_text.as_usize())
+}
+
+fn code(guests: Option<&str>, attempt: &Attempt) -> Option<String> {
+    let clean = |code| attempt.grants.secrets.line(code, attempt.limits.error_code.as_usize());
+    guests.map(clean).filter(|code| !code.is_empty())
+}
+
+/// The guest cost the host more than it may, though it came to its end.
+pub(super) fn host_calls(exceeded: HostCallsExceeded, attempt: &Attempt) -> Outcome {
+    Outcome::Host(HostFault::HostCalls, message(&exceeded.to_string(), attempt))
 }
 
 /// The wall time is over.
@@ -101,27 +110,23 @@ pub(super) fn host_panic() -> Outcome {
 pub(super) fn denied_instead(outcome: Outcome, attempt: &Attempt) -> Outcome {
     let keeps = matches!(outcome, Outcome::Completed(_) | Outcome::Host(HostFault::Cancelled, _));
     match attempt.ledger().denied.take() {
-        Some(remedy) if !keeps => {
-            Outcome::Host(HostFault::Denied, attempt.grants.secrets.line(&remedy, ERROR_BYTES_MAX))
-        }
+        Some(remedy) if !keeps => Outcome::Host(HostFault::Denied, message(&remedy, attempt)),
         _ => outcome,
     }
 }
 
 /// What is kept of an outcome that the host made of a guest's end: without the plugin's secrets. What a guest answered
 /// was masked when it was taken.
-pub(super) fn masked(outcome: Outcome, secrets: &Secrets) -> Outcome {
+pub(super) fn masked(outcome: Outcome, attempt: &Attempt) -> Outcome {
     match outcome {
-        Outcome::Host(kind, message) if !secrets.is_empty() => {
-            Outcome::Host(kind, secrets.line(&message, ERROR_BYTES_MAX))
-        }
+        Outcome::Host(kind, told) if !attempt.grants.secrets.is_empty() => Outcome::Host(kind, message(&told, attempt)),
         other => other,
     }
 }
 
 /// The guest ended otherwise than by answering.
 pub(super) fn of_error(error: &Error, phase: Phase, attempt: &Attempt) -> Outcome {
-    let (fault, message) = explain(error, phase);
+    let (fault, message) = explain(error, phase, attempt);
     let mut told = message;
     if matches!(fault, HostFault::Trap | HostFault::Exit | HostFault::Start)
         && let Some(words) = attempt.ledger().last_words(&attempt.grants.secrets)
@@ -134,13 +139,14 @@ pub(super) fn of_error(error: &Error, phase: Phase, attempt: &Attempt) -> Outcom
         HostFault::Exit | HostFault::ResultTooLarge => None,
         _ => backtrace(error),
     };
+    let text_bytes_max = attempt.limits.error_text.as_usize();
     if let Some(place) = place {
-        told = format!("{} (at {place})", text::line(&told, ERROR_BYTES_MAX / 2));
+        told = format!("{} (at {place})", text::line(&told, text_bytes_max / 2));
     }
-    Outcome::Host(fault, text::line(&told, ERROR_BYTES_MAX))
+    Outcome::Host(fault, text::line(&told, text_bytes_max))
 }
 
-fn explain(error: &Error, phase: Phase) -> (HostFault, String) {
+fn explain(error: &Error, phase: Phase, attempt: &Attempt) -> (HostFault, String) {
     if let Some(exceeded) = error.downcast_ref::<MemoryExceeded>() {
         return (HostFault::Memory, exceeded.to_string());
     }
@@ -150,9 +156,12 @@ fn explain(error: &Error, phase: Phase) -> (HostFault, String) {
     if let Some(I32Exit(status)) = error.downcast_ref::<I32Exit>() {
         return (HostFault::Exit, format!("the guest left with exit status {status} instead of answering"));
     }
+    if let Some(exceeded) = HostCallsExceeded::of(error, attempt) {
+        return (HostFault::HostCalls, exceeded.to_string());
+    }
     let root = error.root_cause().to_string();
     if phase == Phase::Run && root.contains("fuel allocated for hostcalls") {
-        let message = "the guest handed over more at once than the host takes; raise limits.payload if that is right";
+        let message = "the guest handed over more at once than the host takes; raise limits.result if that is right";
         return (HostFault::ResultTooLarge, message.to_owned());
     }
     let what = error.downcast_ref::<Trap>().map_or(root, ToString::to_string);

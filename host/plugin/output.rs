@@ -47,6 +47,7 @@ impl Output {
     }
 
     fn accept(&self, bytes: &[u8]) {
+        self.attempt.load().passed(bytes.len() as u64);
         let mut line = self.line.lock().unwrap_or_else(PoisonError::into_inner);
         for part in bytes.split_inclusive(|byte| *byte == b'\n') {
             line.extend_from_slice(part);

@@ -1,5 +1,6 @@
 //! One plugin's place: what serves, what was last seen of its files, and taking up what is new.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,6 +15,7 @@ use crate::config::PluginFile;
 use super::egress::{Egress, Grants};
 use super::folder::{self, COMPONENT_BYTES_MAX, Found, Seen, Stamp};
 use super::granted::Granted;
+use super::grants::{self, Denials};
 use super::policy::Policy;
 use super::registry::Publisher;
 use super::revision::{Known, Prepared, Runtime, Source};
@@ -73,6 +75,8 @@ pub(super) struct Standing {
     /// The component that will serve next, while it is being compiled.
     loading: Option<Arc<Loading>>,
     egress: Arc<Egress>,
+    /// What was asked for in vain since the grants were last edited.
+    denials: Arc<Denials>,
 }
 
 impl Slot {
@@ -92,6 +96,7 @@ impl Slot {
             unrest: None,
             loading: None,
             egress,
+            denials: Arc::default(),
         };
         let (accepted, accepted_changed, refresh, is_stale) = Default::default();
         let state = tokio::sync::Mutex::new(standing);
@@ -317,6 +322,17 @@ impl Slot {
             compile_ms = u64::try_from(revision.compile_time.as_millis()).unwrap_or(u64::MAX),
             "a component serves"
         );
+        let asked = revision.description.as_ref();
+        if let Some(missing) = grants::missing(&self.grants_file(), &self.name, &standing.file, asked, &BTreeSet::new())
+        {
+            let lines = missing.toml;
+            tracing::warn!(
+                plugin.name = self.name,
+                file = missing.file,
+                lines,
+                "a component asks for more than it is given"
+            );
+        }
         standing.revision = Some((revision, self.place.clock.now()));
         standing.component_error = None;
     }
@@ -331,9 +347,16 @@ impl Slot {
         plugin
     }
 
+    fn grants_file(&self) -> String {
+        self.path(Kind::Grants).display().to_string()
+    }
+
     fn plugin(&self, standing: &Standing) -> Plugin {
         let serving = standing.revision.clone().filter(|_| standing.is_file_known);
         let (revision, loaded_at) = serving.unzip();
+        let description = revision.as_ref().and_then(|revision| revision.description.as_ref());
+        let asked = description.map(|description| description.secrets.as_slice()).unwrap_or_default();
+        let grants = Grants::clone(&standing.grants).asked(self.grants_file(), asked, standing.denials.clone());
         Plugin {
             name: self.name.clone(),
             limits: self.place.runtime.limits.attempt(&standing.file.limits),
@@ -341,7 +364,7 @@ impl Slot {
             loaded_at,
             loading: standing.loading.clone(),
             load_error: standing.load_error(),
-            grants: standing.grants.clone(),
+            grants: Arc::new(grants),
             egress: standing.egress.clone(),
             warm: self.place.runtime.warm_pool(&standing.file),
             runtime: self.place.runtime.clone(),

@@ -11,17 +11,12 @@ use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 use crate::job::LogLevel;
 
 use super::attempt::{Attempt, small_table};
+use super::host_calls::{Calls, HostCallsExceeded};
 use super::limits::MemoryLimiter;
 use super::output::Output;
 use super::wasi_http::Hooks;
 
-/// Handles that a guest can hold at once: streams, polls, headers. wasmtime's default of a million is for servers.
-pub(super) const HANDLES_MAX: usize = 4096;
-/// Random bytes per call. A key is 32 bytes; the default of 64 MiB only serves to fill the host's memory.
-const RANDOM_BYTES_MAX: u64 = 64 << 10;
-/// The headers of one request or response, with what it takes to hold them.
-const FIELDS_BYTES_MAX: usize = 128 << 10;
-/// What a guest can hand over in one call beside twice the largest payload: headers, messages, attributes.
+/// What a guest can hand over in one call beside the largest body or result: headers, messages, attributes.
 const HANDED_OVER_BYTES: u64 = 1 << 20;
 
 /// The CPU time of the attempt is used up.
@@ -41,6 +36,8 @@ pub(super) struct State {
     hooks: Hooks,
     table: ResourceTable,
     outputs: [Output; 2],
+    /// What it has cost the host.
+    pub(super) calls: Calls,
 }
 
 /// A store for one attempt, with every limit set.
@@ -48,9 +45,9 @@ pub(super) fn store(engine: &Engine, attempt: Arc<Attempt>) -> Store<State> {
     let limits = attempt.limits;
     let mut store = Store::new(engine, State::new(attempt));
     store.limiter(|state| &mut state.limiter);
-    let handed_over_bytes = limits.payload.0.saturating_mul(2).saturating_add(HANDED_OVER_BYTES);
+    let handed_over_bytes = limits.result.max(limits.request).0.saturating_add(HANDED_OVER_BYTES);
     store.set_hostcall_fuel(usize::try_from(handed_over_bytes).unwrap_or(usize::MAX));
-    store.set_max_component_handles(HANDLES_MAX);
+    store.set_max_component_handles(usize::try_from(limits.handles).unwrap_or(usize::MAX));
     store.set_epoch_deadline(1);
     // Ticks come late on a busy machine, so that they only ask: what counts is the time that the thread took.
     store.epoch_deadline_callback(move |store| {
@@ -58,6 +55,7 @@ pub(super) fn store(engine: &Engine, attempt: Arc<Attempt>) -> Store<State> {
         if store.data().attempt.cpu.spent_within_poll() >= limit {
             return Err(CpuExceeded { limit }.into());
         }
+        store.data().check_calls()?;
         Ok(UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now())))
     });
     store
@@ -66,23 +64,35 @@ pub(super) fn store(engine: &Engine, attempt: Arc<Attempt>) -> Store<State> {
 impl State {
     fn new(attempt: Arc<Attempt>) -> Self {
         let mut http = WasiHttpCtx::new();
-        http.set_field_size_limit(FIELDS_BYTES_MAX);
-        let memory_bytes_max = usize::try_from(attempt.limits.memory.0).unwrap_or(usize::MAX);
+        http.set_field_size_limit(attempt.limits.headers.as_usize());
         let outputs = [LogLevel::Stdout, LogLevel::Stderr].map(|level| Output::new(attempt.clone(), level));
         Self {
-            limiter: MemoryLimiter::new(memory_bytes_max, attempt.memory_peak_bytes.clone()),
+            limiter: MemoryLimiter::new(&attempt.limits, attempt.memory_peak_bytes.clone()),
             wasi: wasi(&outputs),
             http,
             hooks: Hooks::new(attempt.clone()),
-            table: small_table(),
+            table: small_table(attempt.limits.handles),
             attempt,
             outputs,
+            calls: Calls::default(),
         }
+    }
+
+    /// Counts a call of one of our own functions, which can refuse.
+    pub(super) fn called(&mut self) -> Result<(), HostCallsExceeded> {
+        self.calls.count();
+        self.check_calls()
+    }
+
+    /// Whether the guest is within what it may cost the host.
+    pub(super) fn check_calls(&self) -> Result<(), HostCallsExceeded> {
+        self.calls.check(&self.attempt)
     }
 
     /// Serves another attempt from now on. What the guest holds stays as it is.
     pub(super) fn serve(&mut self, attempt: Arc<Attempt>) {
         self.limiter.serve(attempt.memory_peak_bytes.clone());
+        self.calls = Calls::default();
         self.hooks = Hooks::new(attempt.clone());
         self.outputs.iter().for_each(|output| output.serve(attempt.clone()));
         self.attempt = attempt;
@@ -99,20 +109,24 @@ impl State {
     }
 }
 
-/// Nothing is granted here: no environment, no arguments, no folder, no socket, no name lookup. The clocks and the
-/// randomness are the machine's.
+/// Nothing is granted here: no environment, no arguments, no folder, no name lookup, and not even a socket that leads
+/// nowhere, as each takes a descriptor of the host. The clocks are the machine's.
 fn wasi([stdout, stderr]: &[Output; 2]) -> WasiCtx {
-    WasiCtxBuilder::new().stdout(stdout.clone()).stderr(stderr.clone()).max_random_size(RANDOM_BYTES_MAX).build()
+    WasiCtxBuilder::new().stdout(stdout.clone()).stderr(stderr.clone()).allow_tcp(false).allow_udp(false).build()
 }
 
 impl WasiView for State {
+    /// Each call of WASI comes through here once.
     fn ctx(&mut self) -> WasiCtxView<'_> {
+        self.calls.count();
         WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
     }
 }
 
 impl WasiHttpView for State {
+    /// Each call of `wasi:http` comes through here once.
     fn http(&mut self) -> WasiHttpCtxView<'_> {
+        self.calls.count();
         WasiHttpCtxView { hooks: &mut self.hooks, table: &mut self.table, ctx: &mut self.http }
     }
 }

@@ -3,8 +3,8 @@
 
 use wasmparser::{BinaryReaderError, Payload};
 
-use super::LoadError;
 use super::report;
+use super::{LoadError, text};
 
 /// Functions with a body, in all modules together. A component of Python has 13,400.
 const FUNCTIONS_MAX: u64 = 200_000;
@@ -93,7 +93,8 @@ impl Survey {
 /// Keeps a name of what is imported or exported.
 pub(super) fn keep_name(names: &mut Vec<String>, name: &str) -> Result<(), Stop> {
     bound("bytes in the name of an import or export", name.len() as u64, NAME_BYTES_MAX as u64)?;
-    names.push(name.to_owned());
+    // It is the file's own word until it is found to be one of ours.
+    names.push(text::line(name, NAME_BYTES_MAX));
     bound("imports or exports", names.len() as u64, NAMES_MAX as u64)
 }
 

@@ -132,6 +132,7 @@ pub(super) fn small_limits() -> Limits {
         output: ByteSize(1 << 10),
         payload: ByteSize(128 << 10),
         concurrency: 8,
+        ..Limits::default()
     }
 }
 

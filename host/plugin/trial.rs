@@ -27,8 +27,19 @@ const WALL: Duration = Duration::from_secs(5);
 /// What it may print.
 const OUTPUT: ByteSize = ByteSize(16 << 10);
 
+/// Reads what a plugin says off the threads that serve. What takes too long ends by itself, as its size is bounded.
+async fn read(text: String, most: ByteSize) -> Result<(Description, Option<PayloadSchema>), String> {
+    let reading = tokio::task::spawn_blocking(move || metadata::read(&text, most));
+    match tokio::time::timeout(WALL, reading).await {
+        Ok(Ok(read)) => read,
+        Ok(Err(error)) => Err(format!("reading it failed: {error}")),
+        Err(_) => Err(format!("reading it took longer than {WALL:?}")),
+    }
+}
+
 /// A component that has started.
 pub(super) struct Trial {
+    describe: ByteSize,
     attempt: Arc<Attempt>,
     store: GuestStore,
     instance: Instance,
@@ -55,7 +66,7 @@ pub(super) async fn start(
         Err(_) => return Err(report::no_start(&format!("it took longer than {WALL:?}"))),
     };
     is_plugin(&mut store, &instance)?;
-    Ok(Trial { attempt, store, instance, _awake: awake })
+    Ok(Trial { describe: runtime.limits.describe, attempt, store, instance, _awake: awake })
 }
 
 impl Trial {
@@ -67,7 +78,7 @@ impl Trial {
             Ok(describe) => {
                 let answer = Metered::new(self.attempt.cpu.clone(), describe.call_async(&mut self.store, ()));
                 match tokio::time::timeout(WALL, answer).await {
-                    Ok(Ok((text,))) => metadata::read(&text),
+                    Ok(Ok((text,))) => read(text, self.describe).await,
                     Ok(Err(error)) => {
                         let outcome = outcome::of_error(&error, Phase::Run, &self.attempt);
                         Err(outcome.message().unwrap_or_default().to_owned())

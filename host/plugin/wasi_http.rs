@@ -9,20 +9,30 @@ use http::{HeaderMap, HeaderName, Request, Response};
 use http_body_util::{BodyExt as _, StreamBody};
 use hyper::body::{Body as _, Frame, Incoming};
 use tokio::sync::OwnedSemaphorePermit;
-use wasmtime_wasi_http::{Error, ForbiddenHeaderFilter, RequestOptions, WasiBody, WasiHttpHooks};
+use wasmtime::StoreContextMut;
+use wasmtime::component::{Linker, Resource};
+use wasmtime_wasi_http::p2::bindings::http::types;
+use wasmtime_wasi_http::p2::types::HostOutgoingRequest;
+use wasmtime_wasi_http::{Error, ForbiddenHeaderFilter, RequestOptions, WasiBody, WasiHttpHooks, WasiHttpView as _};
 
 use crate::config::is_host_owned;
 
 use super::attempt::Attempt;
 use super::egress::{self, Recorder, SendBody, SendFailure, Unreachable};
-use super::host_http::{body_refused, is_bodiless, method, patience, remember, way_out, within_bounds};
+use super::heads;
+use super::host_http::{body_refused, is_bodiless, method, patience, permit, remember, way_out};
 use super::secrets::Window;
+use super::state::State;
 
 /// What a guest may hand over at once of a request's body.
 const CHUNK_BYTES_MAX: usize = 64 << 10;
 
 /// How long a guest may take to say that a request which has no body has none.
 const BODY_PATIENCE: Duration = Duration::from_secs(1);
+/// The longest word for a method or a scheme: what a request holds of them no limit of wasmtime's bounds.
+const WORD_BYTES_MAX: usize = 64;
+/// The interface that has the requests, in the version that wasmtime links.
+const TYPES: &str = "wasi:http/types@0.2.12";
 
 type Io = Box<dyn Future<Output = Result<(), Error>> + Send>;
 type Answer = Result<(Response<WasiBody>, Io), Error>;
@@ -73,15 +83,16 @@ async fn send(attempt: Arc<Attempt>, request: Request<WasiBody>, options: Reques
     let mut recorder = Recorder::begin(attempt.clone(), request.method().as_str(), shown);
     let (mut head, body) = request.into_parts();
     // Made first: when it is dropped with a failure, the guest can still write the rest of it.
-    let mut body = SendBody::guest(body, recorder.sent_bytes());
+    let mut body = SendBody::guest(body, recorder.sent_bytes(), attempt.limits.request);
+    attempt.passed(heads::size(&head.headers));
     let sent = async {
         let egress = way_out(&attempt)?;
         head.method = method(head.method.as_str())?;
-        check(&head.headers)?;
+        check(&head.headers, &attempt)?;
         let target = target?;
         attempt.grants.inject(&target, &mut head.headers)?;
         head.uri = target.uri;
-        let permit = attempt.requests.clone().try_acquire_owned().map_err(|_| too_many())?;
+        let permit = permit(&attempt)?;
         if is_bodiless(&head.method) {
             let is_empty = tokio::time::timeout(patience(&attempt, Some(BODY_PATIENCE)), body.is_empty()).await;
             if !is_empty.unwrap_or(false) {
@@ -99,6 +110,11 @@ async fn send(attempt: Arc<Attempt>, request: Request<WasiBody>, options: Reques
     match sent.await {
         Ok((response, permit)) => {
             recorder.head(response.status(), response.headers());
+            attempt.passed(heads::size(response.headers()));
+            if let Some(why) = heads::too_large(response.headers(), &attempt.limits) {
+                recorder.failed(&why);
+                return Err(Error::HttpResponseHeaderSectionSize(None));
+            }
             let hidden = attempt.grants.secrets.hidden();
             let (mut head, body) = response.into_parts();
             egress::veil(hidden, &mut head.headers);
@@ -118,17 +134,15 @@ async fn send(attempt: Arc<Attempt>, request: Request<WasiBody>, options: Reques
 
 /// What the guest set, as the other way to HTTP would check it. That names and values have no line breaks was seen when
 /// they were set.
-fn check(headers: &HeaderMap) -> Result<(), SendFailure> {
-    within_bounds(headers.len(), headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum())?;
+fn check(headers: &HeaderMap, attempt: &Attempt) -> Result<(), SendFailure> {
+    if let Some(why) = heads::too_large(headers, &attempt.limits) {
+        return Err(SendFailure::Invalid(why));
+    }
     let unfit = headers.iter().find(|(_, value)| value.to_str().ok().and_then(egress::checked).is_none());
     unfit.map_or(Ok(()), |(name, _)| {
         let why = "has a control character, or one that is not ASCII: encode it";
         Err(SendFailure::Invalid(format!("the value of the header {name} {why}")))
     })
-}
-
-fn too_many() -> SendFailure {
-    SendFailure::Invalid("too many calls are out at the same time".to_owned())
 }
 
 /// An answer that is being read. The record is closed when it ends or when the guest lets go of it.
@@ -237,4 +251,31 @@ fn told(failure: SendFailure) -> Error {
         SendFailure::Silent(_) => Error::HttpResponseTimeout,
         SendFailure::TooLarge(_) => Error::HttpResponseBodySize(None),
     }
+}
+
+/// Puts functions that bound what they keep in the place of wasmtime's.
+pub(super) fn narrow(linker: &mut Linker<State>) -> wasmtime::Result<()> {
+    type Request = Resource<HostOutgoingRequest>;
+
+    let mut types = linker.instance(TYPES)?;
+    types.func_wrap(
+        "[method]outgoing-request.set-method",
+        |mut store: StoreContextMut<'_, State>, (request, method): (Request, types::Method)| {
+            let mut http = store.data_mut().http();
+            match &method {
+                types::Method::Other(word) if word.len() > WORD_BYTES_MAX => Ok((Err(()),)),
+                _ => Ok((types::HostOutgoingRequest::set_method(&mut http, request, method)?,)),
+            }
+        },
+    )?;
+    types.func_wrap(
+        "[method]outgoing-request.set-scheme",
+        |mut store: StoreContextMut<'_, State>, (request, scheme): (Request, Option<types::Scheme>)| {
+            let mut http = store.data_mut().http();
+            match &scheme {
+                Some(types::Scheme::Other(word)) if word.len() > WORD_BYTES_MAX => Ok((Err(()),)),
+                _ => Ok((types::HostOutgoingRequest::set_scheme(&mut http, request, scheme)?,)),
+            }
+        },
+    )
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use windlass::job::{Completion, Disposition, Evidence, Exchange, JobSpec, LogLevel, LogLine, OutcomeKind, State};
-use windlass::store::{Acted, Finish, Finished};
+use windlass::store::{Acted, Finish, Finished, NewJob};
 
 use crate::support::*;
 
@@ -101,6 +101,39 @@ pub async fn a_held_job_is_held_after_a_reopening_until_it_is_not(harness: &dyn 
     assert!(claim(&*store, 1, at(99_000)).await.is_empty(), "the old edit does not free the new hold");
 }
 
+/// The grants are edited between the denial and its record: nobody would ever wake the job again.
+pub async fn an_edit_while_an_attempt_runs_is_not_lost(harness: &dyn Harness) {
+    let store = harness.open();
+    let id = accept(&*store, spec()).await;
+    let claimed = claim_one(&*store, NOW).await;
+    store.unhold("another").await.unwrap();
+    store.unhold("echo").await.unwrap();
+    hold(&*store, &claimed).await;
+    let view = look(&*store, id, at(2_000)).await;
+    assert_eq!((view.held, view.failed), (false, 0), "it goes on, and the denial does not count");
+    let again = claim_one(&*store, at(2_000)).await;
+    assert_eq!((again.attempt, again.failed_before), (2, 0));
+    hold(&*store, &again).await;
+    assert!(look(&*store, id, at(3_000)).await.held, "it ran under the new grants");
+    drop(store);
+    assert!(look(&*harness.open(), id, at(3_000)).await.held);
+}
+
+/// One edit, one row on disk, and all go on.
+pub async fn ten_thousand_held_jobs_go_on_after_one_edit(harness: &dyn Harness) {
+    const JOBS: usize = 10_000;
+    let store = harness.open();
+    let job = || NewJob { spec: spec(), request_digest: [0; 32] };
+    store.enqueue(std::iter::repeat_with(job).take(JOBS).collect(), NOW).await.unwrap();
+    let denied = claim(&*store, JOBS, NOW).await;
+    assert_eq!(denied.len(), JOBS);
+    let ends = denied.iter().map(|claimed| ending(claimed, OutcomeKind::Denied, Disposition::Hold)).collect();
+    assert!(store.finish(ends).await.unwrap().iter().all(|answer| *answer == Finished::Recorded));
+    assert!(claim(&*store, JOBS, at(2_000)).await.is_empty());
+    store.unhold("echo").await.unwrap();
+    assert_eq!(claim(&*store, JOBS, at(2_000)).await.len(), JOBS);
+}
+
 pub async fn a_result_after_a_cancel_is_fenced_and_kept(harness: &dyn Harness) {
     let store = harness.open();
     let id = accept(&*store, spec()).await;
@@ -156,6 +189,8 @@ pub async fn evidence_reads_back(harness: &dyn Harness) {
         revision: Some("ab".repeat(32)),
         log: vec![LogLine { at_ms: 3, level: LogLevel::Warn, message: format!("line {}", claimed.attempt) }],
         log_dropped_bytes: 17,
+        log_dropped_lines: 3,
+        exchanges_dropped: 2,
         exchanges: vec![Exchange {
             method: "POST".into(),
             url: "https://x.test/".into(),
@@ -181,6 +216,7 @@ pub async fn evidence_reads_back(harness: &dyn Harness) {
     let detail = store.attempt(id, 1).await.unwrap().expect("the first attempt");
     assert_eq!(detail.log[0].message, "line 1");
     assert_eq!((detail.log_dropped_bytes, detail.exchanges[0].status), (17, Some(503)));
+    assert_eq!((detail.log_dropped_lines, detail.exchanges_dropped), (3, 2));
     let attempt = &detail.attempt;
     assert_eq!((attempt.n, attempt.kind), (1, Some(OutcomeKind::RateLimited)));
     assert_eq!((attempt.started_at, attempt.finished_at), (NOW, Some(at(1_000))));

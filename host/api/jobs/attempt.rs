@@ -20,8 +20,12 @@ pub struct AttemptEvidence {
     pub log: Vec<LogLine>,
     /// How many bytes of log and output went over `limits.output` and were dropped.
     pub log_dropped_bytes: u64,
+    /// How many lines of log and output were dropped or cut, over `limits.output` or `limits.log_lines`.
+    pub log_dropped_lines: u64,
     /// The calls to downstreams, in order.
     pub exchanges: Vec<Exchange>,
+    /// How many calls were made and, over `limits.exchanges`, not kept.
+    pub exchanges_dropped: u64,
 }
 
 /// Show an attempt
@@ -52,7 +56,9 @@ pub(in super::super) async fn attempt(
         attempt: detail.attempt.into(),
         log: detail.log,
         log_dropped_bytes: detail.log_dropped_bytes,
+        log_dropped_lines: detail.log_dropped_lines,
         exchanges: detail.exchanges,
+        exchanges_dropped: detail.exchanges_dropped,
     }))
 }
 
@@ -68,8 +74,7 @@ mod tests {
         let api = Api::new().plugin("echo");
         let id = api.enqueue(json!({"plugin": "echo", "payload": 1})).await;
         let line = LogLine { at_ms: 3, level: LogLevel::Warn, message: "slow".into() };
-        let detail =
-            AttemptDetail { attempt: attempt_view(1), log: vec![line], log_dropped_bytes: 9, exchanges: vec![] };
+        let detail = AttemptDetail { log: vec![line], log_dropped_bytes: 9, ..AttemptDetail::bare(attempt_view(1)) };
         api.store.add_attempt(&id, detail);
         let told = api.get(&format!("/v1/jobs/{id}/attempts/1")).await.json();
         assert_eq!((&told["n"], &told["outcome"], &told["code"]), (&json!(1), &json!("try-again"), &json!("http-503")));

@@ -9,7 +9,7 @@ use super::ServedPlugin;
 use crate::clock::UnixMs;
 use crate::config::{AttemptLimits, PluginFile};
 use crate::job::RetryOverride;
-use crate::plugin::{Description, LoadError, LoadStep, Loading};
+use crate::plugin::{DeniedGrant, Description, Grant, GrantsMissing, LoadError, LoadStep, Loading, side_by_side};
 use crate::store::LaneCounts;
 
 /// How a plugin stands.
@@ -51,6 +51,13 @@ pub struct PluginDocument {
     pub asked: Option<Description>,
     /// What the operator grants.
     pub granted: PluginGrants,
+    /// The same side by side: each thing that it asks for or is given.
+    pub grants: Vec<Grant>,
+    /// What it asks for and is not given, with the lines to add; null where nothing is missing. Values of `config` are
+    /// optional and not among them.
+    pub grants_missing: Option<GrantsMissing>,
+    /// What its attempts asked for in vain since the grants were last edited.
+    pub denied: Vec<DeniedGrant>,
     /// The downstream of its jobs, where they name none.
     pub downstream: String,
     /// The most attempts at once; null where only the host's own limit holds.
@@ -58,7 +65,7 @@ pub struct PluginDocument {
     /// The most starts in a second; null where there is no limit.
     pub rate_per_second: Option<f64>,
     /// What its attempts may use; null where there is no plugin.
-    pub limits: Option<PluginLimits>,
+    pub limits: Option<AttemptLimits>,
     /// What is different in its retry policy.
     pub retry: RetryOverride,
     /// Where its unfinished jobs stand.
@@ -98,29 +105,6 @@ pub struct PluginGrants {
     pub secrets: Vec<String>,
 }
 
-/// What an attempt may use.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
-pub struct PluginLimits {
-    /// Wall time.
-    #[schema(example = "30s")]
-    pub deadline: String,
-    /// Time inside the guest.
-    #[schema(example = "5s")]
-    pub cpu: String,
-    /// All memories and tables together.
-    #[schema(example = "64MiB")]
-    pub memory: String,
-    /// One downstream response.
-    #[schema(example = "8MiB")]
-    pub response: String,
-    /// Log lines and output kept.
-    #[schema(example = "256KiB")]
-    pub output: String,
-    /// The payload, and the result.
-    #[schema(example = "1MiB")]
-    pub payload: String,
-}
-
 /// Where the unfinished jobs of a plugin stand.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct PluginCounts {
@@ -149,10 +133,13 @@ impl PluginDocument {
             loading: plugin.loading().map(PluginLoading::of),
             asked: revision.and_then(|revision| revision.description.cloned()),
             granted: PluginGrants::of(file),
+            grants: side_by_side(file, revision.and_then(|revision| revision.description)),
+            grants_missing: plugin.grants_missing(),
+            denied: plugin.denied(),
             downstream: plugin.file().downstream.as_ref().map_or_else(|| plugin.name().to_owned(), ToString::to_string),
             concurrency: file.concurrency,
             rate_per_second: file.rate.map(|rate| rate.per_second),
-            limits: Some(PluginLimits::of(plugin.limits())),
+            limits: Some(*plugin.limits()),
             retry: file.retry.clone(),
             counts: PluginCounts::of(plugin.name(), lanes),
             imports: revision.map(|revision| names(revision.imports)).unwrap_or_default(),
@@ -173,6 +160,9 @@ impl PluginDocument {
             loading: None,
             asked: None,
             granted: PluginGrants::default(),
+            grants: Vec::new(),
+            grants_missing: None,
+            denied: Vec::new(),
             downstream: name.to_owned(),
             concurrency: None,
             rate_per_second: None,
@@ -207,19 +197,6 @@ impl PluginGrants {
             origins: file.origins.iter().map(ToString::to_string).collect(),
             config: names(&file.config),
             secrets: names(&file.secrets),
-        }
-    }
-}
-
-impl PluginLimits {
-    fn of(limits: &AttemptLimits) -> Self {
-        Self {
-            deadline: limits.deadline.to_string(),
-            cpu: limits.cpu.to_string(),
-            memory: limits.memory.to_string(),
-            response: limits.response.to_string(),
-            output: limits.output.to_string(),
-            payload: limits.payload.to_string(),
         }
     }
 }

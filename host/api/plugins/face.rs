@@ -9,7 +9,9 @@ use bytes::Bytes;
 use super::super::request::is_json;
 use crate::clock::UnixMs;
 use crate::config::{AttemptLimits, PluginFile};
-use crate::plugin::{Description, Ignored, InstallError, LoadError, Loader, Loading, Plugin, Signature};
+use crate::plugin::{
+    DeniedGrant, Description, GrantsMissing, Ignored, InstallError, LoadError, Loader, Loading, Plugin, Signature,
+};
 
 /// The plugins by name, and the folder in which they are.
 #[async_trait]
@@ -52,6 +54,12 @@ pub trait ServedPlugin: Send + Sync {
 
     /// The component that will serve next, while it is being compiled.
     fn loading(&self) -> Option<&Loading>;
+
+    /// What it asks for and is not given.
+    fn grants_missing(&self) -> Option<GrantsMissing>;
+
+    /// What its attempts asked for in vain.
+    fn denied(&self) -> Vec<DeniedGrant>;
 
     /// Checks a payload against the plugin's own schema, where it has one. The error names the place.
     fn check_payload(&self, content_type: &str, payload: &[u8]) -> Result<(), String>;
@@ -135,6 +143,14 @@ impl ServedPlugin for Plugin {
 
     fn loading(&self) -> Option<&Loading> {
         self.loading.as_deref()
+    }
+
+    fn grants_missing(&self) -> Option<GrantsMissing> {
+        self.grants_missing()
+    }
+
+    fn denied(&self) -> Vec<DeniedGrant> {
+        self.denied()
     }
 
     fn check_payload(&self, content_type: &str, payload: &[u8]) -> Result<(), String> {

@@ -11,7 +11,9 @@ use super::NOW;
 use crate::api::plugins::{PluginFolder, RevisionFacts, ServedPlugin};
 use crate::clock::UnixMs;
 use crate::config::{AttemptLimits, Limits, PluginFile};
-use crate::plugin::{Description, Ignored, IgnoredFile, InstallError, LoadError, Loading, Signature};
+use crate::plugin::{
+    DeniedGrant, Description, GrantsMissing, Ignored, IgnoredFile, InstallError, LoadError, Loading, Signature,
+};
 
 /// A plugin with what the API can see of one.
 #[derive(Clone, Debug)]
@@ -84,6 +86,14 @@ impl ServedPlugin for FakePlugin {
 
     fn loading(&self) -> Option<&Loading> {
         None
+    }
+
+    fn grants_missing(&self) -> Option<GrantsMissing> {
+        None
+    }
+
+    fn denied(&self) -> Vec<DeniedGrant> {
+        Vec::new()
     }
 
     fn check_payload(&self, _: &str, _: &[u8]) -> Result<(), String> {

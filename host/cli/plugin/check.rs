@@ -136,8 +136,8 @@ pub(super) fn tell_error(file: &Path, error: &LoadError, as_json: bool) {
     if as_json {
         return print::document(&json!({"plugin": false, "summary": error.summary, "help": error.help}));
     }
-    eprintln!("windlass: {}: {}", file.display(), error.summary);
+    print::complain(&format!("windlass: {}: {}", file.display(), error.summary));
     if let Some(help) = &error.help {
-        eprintln!("{help}");
+        print::complain(help);
     }
 }

@@ -1,5 +1,7 @@
 //! `windlass plugin list` and `show`: the plugins of a running server.
 
+use std::fmt::Write as _;
+
 use clap::Args;
 use serde_json::Value;
 
@@ -41,6 +43,8 @@ pub(super) async fn list(args: ListArgs) -> anyhow::Result<ExitCode> {
         let of = |name: &str| print::plain(&plugin[name]);
         let revision = of("revision").chars().take(12).collect();
         let count = |name: &str| print::plain(&plugin["counts"][name]);
+        let missing = ["origins", "secrets"].map(|kind| plugin["grants_missing"][kind].as_array().map_or(0, Vec::len));
+        let missing: usize = missing.iter().sum();
         let error = print::plain(&plugin["load_error"]["summary"]);
         vec![
             of("name"),
@@ -51,10 +55,22 @@ pub(super) async fn list(args: ListArgs) -> anyhow::Result<ExitCode> {
             count("running"),
             count("later"),
             count("held"),
+            if missing == 0 { String::new() } else { missing.to_string() },
             error,
         ]
     });
-    let columns = ["name", "state", "revision", "loaded", "available", "running", "later", "held", "load error"];
+    let columns = [
+        "name",
+        "state",
+        "revision",
+        "loaded",
+        "available",
+        "running",
+        "later",
+        "held",
+        "grants missing",
+        "load error",
+    ];
     print::out(&print::table(&columns, rows));
     print::out(&ignored(&document));
     Ok(ExitCode::Done)
@@ -99,7 +115,6 @@ pub(super) async fn show(args: OneArgs) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::Done);
     }
     let of = |name: &str| print::plain(&plugin[name]);
-    let list = |group: &str, name: &str| words(&plugin[group][name]);
     print::out(&print::facts(&[
         ("plugin", of("name")),
         ("state", of("state")),
@@ -108,24 +123,81 @@ pub(super) async fn show(args: OneArgs) -> anyhow::Result<ExitCode> {
         ("loaded", of("loaded_at")),
         ("load error", print::plain(&plugin["load_error"]["summary"])),
         ("what to do", print::plain(&plugin["load_error"]["help"])),
-        ("title", of("title")),
-        (
-            "asks for",
-            [list("asked", "origins"), list("asked", "config"), list("asked", "secrets")].join(" ").trim().to_owned(),
-        ),
-        ("origins", list("granted", "origins")),
-        ("config", list("granted", "config")),
-        ("secrets", list("granted", "secrets")),
+        ("title", print::plain(&plugin["asked"]["title"])),
+        ("version", print::plain(&plugin["asked"]["version"])),
         ("downstream", of("downstream")),
         ("concurrency", of("concurrency")),
-        ("rate", of("rate")),
+        ("rate", of("rate_per_second")),
         ("jobs", of("counts")),
+        ("limits", limits(&plugin["limits"])),
     ]));
+    print::out(&grants(&plugin));
     Ok(ExitCode::Done)
 }
 
-/// A list of texts as one text.
-fn words(value: &Value) -> String {
-    let words: Vec<_> = value.as_array().into_iter().flatten().map(print::plain).collect();
-    words.join(", ")
+fn limits(limits: &Value) -> String {
+    let each = limits.as_object().into_iter().flatten().map(|(name, value)| format!("{name} {}", print::plain(value)));
+    each.collect::<Vec<_>>().join(", ")
+}
+
+/// What it asks for and what it is given, what it asked for in vain, and the lines to add.
+fn grants(plugin: &Value) -> String {
+    let mut text = String::new();
+    let list = |name: &str| plugin[name].as_array().map(Vec::as_slice).unwrap_or_default();
+    let mark = |value: &Value, word: &str| if value == true { word.to_owned() } else { "-".to_owned() };
+    let rows = list("grants").iter().map(|grant| {
+        let (asked, given) = (&grant["asked"], &grant["given"]);
+        let note = match (grant["kind"].as_str(), asked == true, given == true) {
+            (Some("config"), true, false) => "optional",
+            (_, true, false) => "missing",
+            (_, false, true) => "not asked for",
+            _ => "",
+        };
+        let (kind, name) = (print::plain(&grant["kind"]), print::plain(&grant["name"]));
+        vec![kind, name, mark(asked, "asked"), mark(given, "given"), note.to_owned()]
+    });
+    if !list("grants").is_empty() {
+        let _ = write!(text, "\n{}", print::table(&["grant", "name", "asked", "given", ""], rows));
+    }
+    let denied =
+        list("denied").iter().map(|it| ["since", "count", "remedy"].map(|name| print::plain(&it[name])).to_vec());
+    if !list("denied").is_empty() {
+        let _ = write!(text, "\n{}", print::table(&["denied since", "times", "what to do"], denied));
+    }
+    if let Some(lines) = plugin["grants_missing"]["toml"].as_str() {
+        let _ = write!(text, "\nadd to {}:\n\n{lines}", print::plain(&plugin["grants_missing"]["file"]));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn grants_stand_side_by_side_with_the_lines_to_add() {
+        let text = grants(&json!({
+            "grants": [
+                {"kind": "origin", "name": "https://a.example", "asked": true, "given": true},
+                {"kind": "config", "name": "currency", "asked": true, "given": false},
+                {"kind": "secret", "name": "key", "asked": true, "given": false},
+                {"kind": "secret", "name": "old", "asked": false, "given": true},
+            ],
+            "denied": [{"remedy": "do this", "since": "2026-01-01T00:00:00.000Z", "count": 3}],
+            "grants_missing": {"file": "plugins/a.toml", "toml": "[secrets]\nkey = { env = \"A_KEY\" }\n"},
+        }));
+        for told in [
+            "asked  given",
+            "optional",
+            "missing",
+            "not asked for",
+            "do this",
+            "add to plugins/a.toml:\n\n[secrets]\nkey",
+        ] {
+            assert!(text.contains(told), "{told} is not in {text}");
+        }
+        assert_eq!(grants(&json!({})), "");
+    }
 }

@@ -168,14 +168,7 @@ impl Grants {
         let (limits, retry) = (narrower.limits, narrower.retry);
         Self {
             origins: narrower.origins.or(self.origins),
-            limits: LimitOverride {
-                deadline: limits.deadline.or(self.limits.deadline),
-                cpu: limits.cpu.or(self.limits.cpu),
-                memory: limits.memory.or(self.limits.memory),
-                response: limits.response.or(self.limits.response),
-                output: limits.output.or(self.limits.output),
-                payload: limits.payload.or(self.limits.payload),
-            },
+            limits: self.limits.overridden(&limits),
             retry: RetryOverride {
                 base: retry.base.or(self.retry.base),
                 factor: retry.factor.or(self.retry.factor),

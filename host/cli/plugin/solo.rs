@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::tried::{Fate, Tried};
 use crate::clock::{Clock, Stopwatch, SystemClock, UnixMs};
-use crate::config::{Limits, Network, PluginFile};
+use crate::config::{LimitOverride, Limits, Network, PluginFile};
 use crate::job::RetryPolicy;
 use crate::job::units::{ByteSize, TimeSpan};
 use crate::plugin::{Call, HostSettings, LoadError, PluginHost, Revision};
@@ -68,13 +68,7 @@ impl Solo {
     pub(super) async fn attempt(&self, revision: Arc<Revision>, trial: Trial) -> anyhow::Result<Tried> {
         let Trial { name, grants_file, mut file, call } = trial;
         let policy = RetryPolicy::default().overridden(&file.retry);
-        let given = Limits::default();
-        file.limits.deadline.get_or_insert(given.deadline);
-        file.limits.cpu.get_or_insert(given.cpu);
-        file.limits.memory.get_or_insert(given.memory);
-        file.limits.response.get_or_insert(given.response);
-        file.limits.output.get_or_insert(given.output);
-        file.limits.payload.get_or_insert(given.payload);
+        file.limits = LimitOverride::of(&Limits::default()).overridden(&file.limits);
         let (attempt, max_attempts) = (call.attempt, call.max_attempts);
         let plugin = self.host.plugin(&name, &grants_file, revision, file).map_err(anyhow::Error::msg)?;
         let watch = Stopwatch::start();
@@ -87,14 +81,17 @@ impl Solo {
 
 /// The most that whoever tries a plugin may set.
 pub(super) fn ceilings() -> Limits {
+    let given = Limits::default();
     Limits {
         deadline: TimeSpan::from_secs(3_600),
         cpu: TimeSpan::from_secs(3_600),
         memory: ByteSize(1 << 30),
-        response: ByteSize(1 << 30),
-        output: ByteSize(64 << 20),
-        payload: ByteSize(256 << 20),
+        // The engine makes room for so many, whether they are used or not.
+        instances: given.instances,
+        memories: given.memories,
+        tables: given.tables,
         concurrency: 8,
+        ..Limits::widest()
     }
 }
 

@@ -63,7 +63,9 @@ impl Tried {
             "memory_peak_bytes": evidence.memory_peak_bytes,
             "log": evidence.log,
             "log_dropped_bytes": evidence.log_dropped_bytes,
+            "log_dropped_lines": evidence.log_dropped_lines,
             "exchanges": evidence.exchanges,
+            "exchanges_dropped": evidence.exchanges_dropped,
         });
         let mut say = |name: &str, value: Value| document[name] = value;
         if let Some(delay_ms) = outcome.delay_ms() {

@@ -10,10 +10,14 @@ use http_body_util::BodyExt as _;
 use hyper::body::{Body, Frame, SizeHint};
 use wasmtime_wasi_http::WasiBody;
 
+use crate::job::units::ByteSize;
+
 /// The body of a request.
 pub(in crate::plugin) struct SendBody {
     source: Source,
     sent_bytes: Arc<AtomicU64>,
+    /// Where it breaks off.
+    most: ByteSize,
 }
 
 enum Source {
@@ -24,12 +28,12 @@ enum Source {
 impl SendBody {
     /// A body that is wholly here.
     pub(in crate::plugin) fn whole(bytes: Vec<u8>, sent_bytes: Arc<AtomicU64>) -> Self {
-        Self { source: Source::Whole((!bytes.is_empty()).then(|| bytes.into())), sent_bytes }
+        Self { source: Source::Whole((!bytes.is_empty()).then(|| bytes.into())), sent_bytes, most: ByteSize(u64::MAX) }
     }
 
-    /// A body that the guest writes bit by bit.
-    pub(in crate::plugin) fn guest(body: WasiBody, sent_bytes: Arc<AtomicU64>) -> Self {
-        Self { source: Source::Guest(Some(body)), sent_bytes }
+    /// A body that the guest writes bit by bit, up to so much.
+    pub(in crate::plugin) fn guest(body: WasiBody, sent_bytes: Arc<AtomicU64>, most: ByteSize) -> Self {
+        Self { source: Source::Guest(Some(body)), sent_bytes, most }
     }
 }
 
@@ -66,8 +70,11 @@ impl Body for SendBody {
         };
         match &frame {
             Some(Ok(frame)) => {
-                let bytes = frame.data_ref().map_or(0, Bytes::len);
-                self.sent_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+                let bytes = frame.data_ref().map_or(0, Bytes::len) as u64;
+                if self.sent_bytes.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes) > self.most.0 {
+                    // What is left of it is read and thrown away as ever.
+                    return Poll::Ready(Some(Err(wasmtime_wasi_http::Error::HttpRequestBodySize(None))));
+                }
             }
             Some(Err(_)) | None => self.source = Source::Whole(None),
         }

@@ -12,7 +12,7 @@ use super::failure::SendFailure;
 use super::{Grants, Target};
 
 /// A header that is added.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Injection {
     name: HeaderName,
     value: HeaderValue,

@@ -64,6 +64,7 @@ impl Grants {
     /// The line to write, whole: with what is granted already.
     fn denial(&self, origin: &Origin) -> Denial {
         let file = &self.file;
+        self.denials.note_origin(origin);
         let known = if self.origins.len() > ORIGINS_TOLD_MAX { &[] } else { &self.origins[..] };
         let line = known.iter().chain([origin]).map(|origin| format!("\"{origin}\"")).collect::<Vec<_>>().join(", ");
         let line = if known.len() < self.origins.len() { format!("…, {line}") } else { line };

@@ -66,6 +66,7 @@ impl Recorder {
     /// So much of its body came.
     pub(in crate::plugin) fn received(&mut self, bytes: usize) {
         self.exchange.received_bytes += bytes as u64;
+        self.attempt.passed(bytes as u64);
     }
 
     /// The whole answer came.

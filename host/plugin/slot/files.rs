@@ -65,7 +65,11 @@ impl Slot {
                 standing.file_error = None;
                 let new = &standing.file;
                 standing.is_policy_new |= old.sha256 != new.sha256 || old.signed_by != new.signed_by;
-                !is_same_way || old.config != new.config
+                let is_edited = !is_same_way || old.config != new.config;
+                if is_edited {
+                    standing.denials = Arc::default();
+                }
+                is_edited
             }
             Err(why) => {
                 // A plugin that never had a file goes on without, until it is given one.

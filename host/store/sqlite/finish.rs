@@ -48,15 +48,16 @@ impl Writer {
 
     fn record(&mut self, finish: &Finish, entry: &Entry, group: &mut Group) -> Outcome<()> {
         let place = finish.lease.job.place();
-        let verdict = Verdict::of(finish, entry);
+        let disposition = self.unless_edited(finish)?;
+        let verdict = Verdict::of(disposition, entry);
         let newest = self.append(finish, &verdict)?;
         self.drop_start(place, group)?;
-        let end = match finish.disposition {
+        let end = match disposition {
             Disposition::Complete => EndState::Completed,
             Disposition::Discard => EndState::Discarded,
             Disposition::Cancel => EndState::Cancelled,
             Disposition::Retry { .. } | Disposition::Hold => {
-                let due = if let Disposition::Retry { at, .. } = finish.disposition { at } else { finish.finished_at };
+                let due = if let Disposition::Retry { at, .. } = disposition { at } else { finish.finished_at };
                 let (held, attempts, failed) = (verdict.held, finish.attempt, verdict.failed);
                 group.effects.push(Effect::GoesOn(place, Again { due, held, attempts, failed, newest }));
                 return Ok(());
@@ -70,6 +71,17 @@ impl Writer {
         }
         group.effects.push(Effect::Ended { place, by_attempt: true, end });
         Ok(())
+    }
+
+    /// What becomes of the job: it is not held where the grants were edited while its attempt ran.
+    fn unless_edited(&self, finish: &Finish) -> Outcome<Disposition> {
+        if finish.disposition != Disposition::Hold || self.edited.is_empty() {
+            return Ok(finish.disposition);
+        }
+        let sql = "SELECT plugin FROM jobs WHERE place = ?1";
+        let plugin: String = self.conn.prepare_cached(sql)?.query_row([finish.lease.job.place()], |row| row.get(0))?;
+        let is_older = self.edited.get(&plugin).is_some_and(|first| finish.lease.token < *first);
+        Ok(if is_older { Disposition::Retry { at: finish.finished_at, counted: false } } else { Disposition::Hold })
     }
 
     /// The attempt of a cancelled job: kept as long as the job is, and without any effect on it.
@@ -136,15 +148,18 @@ impl Writer {
     }
 
     fn keep_evidence(&self, seq: i64, evidence: &Evidence) -> Outcome<()> {
-        if evidence.log.is_empty() && evidence.exchanges.is_empty() && evidence.log_dropped_bytes == 0 {
+        let dropped = [evidence.log_dropped_bytes, evidence.log_dropped_lines, evidence.exchanges_dropped];
+        if evidence.log.is_empty() && evidence.exchanges.is_empty() && dropped == [0; 3] {
             return Ok(());
         }
         let json = "plain members always make JSON";
         let log = (!evidence.log.is_empty()).then(|| serde_json::to_string(&evidence.log).expect(json));
         let exchanges =
             (!evidence.exchanges.is_empty()).then(|| serde_json::to_string(&evidence.exchanges).expect(json));
-        let sql = "INSERT INTO attempt_evidence (seq, log, dropped_bytes, exchanges) VALUES (?1, ?2, ?3, ?4)";
-        self.conn.prepare_cached(sql)?.execute(params![seq, log, whole(evidence.log_dropped_bytes), exchanges])?;
+        let sql = "INSERT INTO attempt_evidence (seq, log, dropped_bytes, dropped_lines, exchanges, dropped_exchanges) \
+                   VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+        let [bytes, lines, calls] = dropped.map(whole);
+        self.conn.prepare_cached(sql)?.execute(params![seq, log, bytes, lines, exchanges, calls])?;
         Ok(())
     }
 
@@ -160,8 +175,8 @@ impl Writer {
 }
 
 impl Verdict {
-    fn of(finish: &Finish, entry: &Entry) -> Self {
-        let (next_run_ms, counted, held) = match finish.disposition {
+    fn of(disposition: Disposition, entry: &Entry) -> Self {
+        let (next_run_ms, counted, held) = match disposition {
             Disposition::Retry { at, counted } => (Some(at.0), counted, false),
             Disposition::Discard => (None, true, false),
             Disposition::Hold => (None, false, true),

@@ -9,8 +9,11 @@ use rusqlite::{Connection, OpenFlags};
 use crate::store::StoreError;
 
 /// The layouts, in order. The file's `user_version` says how many of them it has.
-const MIGRATIONS: [&str; 2] =
-    [include_str!("../migrations/0001_jobs.sql"), include_str!("../migrations/0002_downstreams.sql")];
+const MIGRATIONS: [&str; 3] = [
+    include_str!("../migrations/0001_jobs.sql"),
+    include_str!("../migrations/0002_downstreams.sql"),
+    include_str!("../migrations/0003_limits.sql"),
+];
 /// Older versions can corrupt a WAL when it is reset (fixed in 3.51.3).
 const SQLITE_VERSION_MIN: i32 = 3_051_003;
 /// How long a write waits for a foreign process that writes to the file, an operator's shell for instance.

@@ -216,7 +216,7 @@ fn newest_of(conn: &Connection, row: &JobRow) -> Outcome<Option<Newest>> {
 /// One attempt with its evidence, of a job whose standing is known.
 fn detail(conn: &Connection, standing: &Standing, n: u32) -> Outcome<Option<AttemptDetail>> {
     if let Some(attempt) = standing.running.clone().filter(|attempt| attempt.n == n) {
-        return Ok(Some(AttemptDetail { attempt, log: Vec::new(), log_dropped_bytes: 0, exchanges: Vec::new() }));
+        return Ok(Some(AttemptDetail::bare(attempt)));
     }
     let wanted = |attempt: &Outcome<AttemptRow>| attempt.as_ref().map_or(true, |attempt| attempt.view.n == n);
     let found = rows::chain(conn, standing.newest).find(wanted).transpose()?;

@@ -50,8 +50,11 @@ impl Writer {
         Ok(())
     }
 
-    /// Writes one row, however many jobs are held: those whose newest attempt is not newer are free.
-    pub(super) fn unhold(&self, plugin: String, group: &mut Group) -> Outcome<()> {
+    /// Writes one row, however many jobs are held: those whose newest attempt is not newer are free. An attempt that
+    /// runs now may have begun under the old grants, and be about to hold its job for want of what is granted by now:
+    /// it will not.
+    pub(super) fn unhold(&mut self, plugin: String, group: &mut Group) -> Outcome<()> {
+        self.edited.insert(plugin.clone(), self.shared.memory().live.next_token());
         let sql = "INSERT INTO unholds (plugin, seq) VALUES (?1, ?2) ON CONFLICT DO UPDATE SET seq = excluded.seq";
         self.conn.prepare_cached(sql)?.execute(params![plugin, self.numbers.attempts_next - 1])?;
         group.effects.push(Effect::Unhold(plugin));

@@ -131,6 +131,8 @@ pub(super) struct Writer {
     pub(super) starts_on_disk: HashSet<i64>,
     /// The numbers of the revisions that have been seen.
     pub(super) revisions: HashMap<String, i64>,
+    /// The first token after each plugin's grants were edited last, in this process.
+    pub(super) edited: HashMap<String, i64>,
     /// The highest place at the opening: what is at or before it may have killed a host.
     opening_place: i64,
 }
@@ -139,8 +141,8 @@ impl Writer {
     pub(super) fn new(conn: Connection, shared: Arc<Shared>, mut numbers: Numbers, chance: Arc<Chance>) -> Self {
         let starts_on_disk = std::mem::take(&mut numbers.starts);
         let (ids, opening_place) = (IdSource::after(numbers.last_place), numbers.last_place);
-        let revisions = HashMap::new();
-        Self { conn, shared, ids, chance, numbers, starts_on_disk, revisions, opening_place }
+        let (revisions, edited) = (HashMap::new(), HashMap::new());
+        Self { conn, shared, ids, chance, numbers, starts_on_disk, revisions, edited, opening_place }
     }
 
     /// Serves until nobody can ask any more.

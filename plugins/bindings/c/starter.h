@@ -210,7 +210,9 @@ typedef struct {
 } exports_windlass_plugin_handler_result_completion_failure_t;
 
 // Imported Functions from `windlass:plugin/config@0.1.0`
-// The value of that name, or none where the operator gave none.
+// The value of that name, or none where the operator gave none. A name that the plugin's own description lists
+// under `secrets` is needed: where it is not granted, an attempt that does not complete is not counted, whatever
+// it answers, and its job waits until the operator grants it. Any other name is optional.
 extern bool windlass_plugin_config_get(starter_string_t *name, starter_string_t *ret);
 
 // Imported Functions from `windlass:plugin/log@0.1.0`

@@ -8,7 +8,8 @@ mod strain;
 mod verb;
 mod wasi_fetch;
 
-// The world of plugins, and the sockets beside it: a plugin may import them, and should find them locked.
+// The world of plugins, and beside it what a plugin may import: sockets, which it should find locked, randomness and
+// clocks, of which it should find an end.
 wit_bindgen::generate!({
     inline: "
         package windlass:misbehave;
@@ -16,6 +17,8 @@ wit_bindgen::generate!({
             include windlass:plugin/plugin@0.1.0;
             import wasi:sockets/instance-network@0.2.12;
             import wasi:sockets/tcp-create-socket@0.2.12;
+            import wasi:random/random@0.2.12;
+            import wasi:clocks/monotonic-clock@0.2.12;
         }
     ",
     path: "../../wit",

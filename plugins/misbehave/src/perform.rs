@@ -51,6 +51,12 @@ pub fn perform(verb: Verb, job: &Job) -> Outcome {
         }
         Verb::Config { name } => return completed(&json!({ "value": config::get(&name) })),
         Verb::Count => return completed(&json!({ "count": CALLS.fetch_add(1, Ordering::Relaxed) + 1 })),
+        Verb::Calls { times } => strain::calls(times),
+        Verb::Random { bytes, times } => strain::random(bytes, times.unwrap_or(1)),
+        Verb::Handles { count } => strain::handles(count),
+        Verb::Sockets { count } => return completed(&json!({ "made": probe::sockets(count) })),
+        Verb::WasiFlood { url, count } => return completed(&wasi_fetch::flood(&url, count)),
+        Verb::WasiMethod { letters } => return completed(&json!({ "taken": wasi_fetch::takes_method(letters) })),
         Verb::Result { bytes } => return Ok(completion("text/plain", vec![b'x'; bytes])),
         Verb::Probe => return completed(&probe::probe()),
         Verb::GarbageError { bytes } => return Err(Failure::Reject(Fault { message: garbage(bytes), code: None })),

@@ -3,6 +3,9 @@
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
+use crate::wasi::clocks::monotonic_clock;
+use crate::wasi::random::random::get_random_bytes;
+
 /// Memory is taken in pieces that double up to this.
 const CHUNK_BYTES_MAX: usize = 4 << 20;
 
@@ -30,6 +33,26 @@ pub fn allocate(bytes: usize) {
         taken += chunk.len();
         chunk_bytes = (chunk_bytes * 2).min(CHUNK_BYTES_MAX);
     }
+}
+
+/// Asks what time it is, so many times.
+pub fn calls(times: u32) {
+    for _ in 0..times {
+        black_box(monotonic_clock::now());
+    }
+}
+
+/// Takes so many random bytes, so many times.
+pub fn random(bytes: u64, times: u32) {
+    for _ in 0..times {
+        black_box(get_random_bytes(bytes));
+    }
+}
+
+/// Holds so many timers at once.
+pub fn handles(count: u32) {
+    let held: Vec<_> = (0..count).map(|_| monotonic_clock::subscribe_duration(1)).collect();
+    black_box(held);
 }
 
 /// Calls itself until the stack is used up.

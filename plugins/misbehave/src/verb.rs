@@ -69,6 +69,18 @@ pub enum Verb {
     Config { name: String },
     /// Counts its calls in this instance and completes with `{"count": n}`.
     Count,
+    /// Asks what time it is, so many times.
+    Calls { times: u32 },
+    /// Takes so many random bytes, so many times.
+    Random { bytes: u64, times: Option<u32> },
+    /// Holds so many timers at once.
+    Handles { count: u32 },
+    /// Makes so many sockets and holds them; completes with `{"made": n}`.
+    Sockets { count: u32 },
+    /// Has so many requests out at the same time by `wasi:http`; completes with `{"sent": n, "refused": n}`.
+    WasiFlood { url: String, count: u32 },
+    /// Gives a request a method of so many letters; completes with `{"taken": bool}`.
+    WasiMethod { letters: usize },
     /// Completes with so many bytes `x`.
     Result { bytes: usize },
     /// Reaches for what no plugin should get, and completes with what became of it.

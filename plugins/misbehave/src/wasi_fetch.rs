@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::fetch::{Answer, Trouble};
 use crate::verb::body_bytes;
@@ -29,6 +29,31 @@ pub fn send(
     future.subscribe().block();
     let response = future.get().ok_or_else(|| trouble("no answer after waiting"))?;
     receive(response.map_err(|()| trouble("the answer was taken before"))?.map_err(trouble)?)
+}
+
+/// Has so many requests out at the same time.
+pub fn flood(url: &str, count: u32) -> Value {
+    let send = |_| {
+        let request = request(url, "GET", &BTreeMap::new())?;
+        outgoing_handler::handle(request, None).map_err(trouble)
+    };
+    let out: Vec<_> = (0..count).filter_map(|number| send(number).ok()).collect();
+    let answered = |future: &outgoing_handler::FutureIncomingResponse| {
+        future.subscribe().block();
+        matches!(future.get(), Some(Ok(Ok(_))))
+    };
+    // Each answer is held to the end: its request is out until it is let go.
+    let (mut answers, mut sent) = (Vec::new(), 0);
+    for future in &out {
+        sent += u32::from(answered(future));
+        answers.push(future);
+    }
+    json!({ "sent": sent, "refused": count - sent })
+}
+
+/// Whether a request takes a method of so many letters.
+pub fn takes_method(letters: usize) -> bool {
+    OutgoingRequest::new(Fields::new()).set_method(&Method::Other("X".repeat(letters))).is_ok()
 }
 
 fn request(url: &str, method: &str, headers: &BTreeMap<String, String>) -> Result<OutgoingRequest, Trouble> {

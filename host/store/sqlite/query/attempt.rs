@@ -26,14 +26,17 @@ impl SqliteStore {
 }
 
 pub(super) fn with_evidence(conn: &Connection, row: AttemptRow) -> Outcome<AttemptDetail> {
-    let mut detail = AttemptDetail { attempt: row.view, log: Vec::new(), log_dropped_bytes: 0, exchanges: Vec::new() };
-    let sql = "SELECT log, dropped_bytes, exchanges FROM attempt_evidence WHERE seq = ?1";
+    let mut detail = AttemptDetail::bare(row.view);
+    let sql =
+        "SELECT log, dropped_bytes, exchanges, dropped_lines, dropped_exchanges FROM attempt_evidence WHERE seq = ?1";
     let mut statement = conn.prepare_cached(sql)?;
     let mut rows = statement.query([row.seq])?;
     if let Some(evidence) = rows.next()? {
         detail.log = rows::json("log", row.seq, evidence.get(0)?)?;
         detail.log_dropped_bytes = evidence.get::<_, i64>(1)?.unsigned_abs();
         detail.exchanges = rows::json("exchanges", row.seq, evidence.get(2)?)?;
+        detail.log_dropped_lines = evidence.get::<_, i64>(3)?.unsigned_abs();
+        detail.exchanges_dropped = evidence.get::<_, i64>(4)?.unsigned_abs();
     }
     Ok(detail)
 }

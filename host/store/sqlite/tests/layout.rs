@@ -92,11 +92,41 @@ async fn nonsense_rows_are_refused() {
         attempt(", previous", ", 2, 'trap', 1, 0, 9"),
         "INSERT INTO idempotency VALUES ('k', 1, 2, x'00', 3)".to_owned(),
         "INSERT INTO acts VALUES (1, 1, 2, 'praise')".to_owned(),
-        "INSERT INTO attempt_evidence VALUES (1, 'no json', 0, NULL)".to_owned(),
+        "INSERT INTO attempt_evidence VALUES (1, 'no json', 0, NULL, 0, 0)".to_owned(),
         "INSERT INTO starts VALUES (1, 0, 2)".to_owned(),
     ];
     for sql in bad {
         let error = conn.execute(&sql, ()).expect_err(&sql);
         assert_eq!(error.sqlite_error_code(), Some(rusqlite::ErrorCode::ConstraintViolation), "{error}: {sql}");
     }
+}
+
+#[tokio::test]
+async fn what_an_older_layout_holds_is_kept() {
+    let folder = TempDir::new().unwrap();
+    std::fs::create_dir(folder.path().join("data")).unwrap();
+    let file = folder.path().join("data/windlass.db");
+    let old = Connection::open(&file).unwrap();
+    old.execute_batch(include_str!("../../migrations/0001_jobs.sql")).unwrap();
+    old.execute_batch(include_str!("../../migrations/0002_downstreams.sql")).unwrap();
+    let columns = "seq, place, n, started_ms, finished_ms, kind, cpu_us, memory_peak_bytes, failed, held";
+    let attempt = |seq: u32, kind: &str| {
+        format!("INSERT INTO attempts ({columns}) VALUES ({seq}, 7, {seq}, 1, 2, '{kind}', 3, 4, 1, 0)")
+    };
+    old.execute(&attempt(1, "trap"), ()).unwrap();
+    assert!(old.execute(&attempt(2, "host-calls"), ()).is_err(), "the older layout does not know it");
+    old.execute("INSERT INTO attempt_evidence VALUES (1, NULL, 9, NULL)", ()).unwrap();
+    old.pragma_update(None, "user_version", 2).unwrap();
+    drop(old);
+    drop(open(&folder).unwrap());
+    let new = Connection::open(&file).unwrap();
+    let kept: (String, u32) = new
+        .query_row("SELECT kind, failed FROM attempts WHERE seq = 1", (), |row| Ok((row.get(0)?, row.get(1)?)))
+        .unwrap();
+    assert_eq!(kept, ("trap".to_owned(), 1));
+    let sql = "SELECT dropped_bytes, dropped_lines, dropped_exchanges FROM attempt_evidence";
+    let cut: (u32, u32, u32) = new.query_row(sql, (), |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).unwrap();
+    assert_eq!(cut, (9, 0, 0));
+    new.execute(&attempt(2, "host-calls"), ()).unwrap();
+    assert!(new.execute(&attempt(3, "nonsense"), ()).is_err());
 }
