@@ -56,6 +56,7 @@ mod testing;
 mod text;
 mod ticker;
 mod trial;
+mod turns;
 mod warm;
 mod wasi_http;
 mod watch;
@@ -116,6 +117,7 @@ impl PluginHost {
             grants: granted.grants,
             egress: Arc::new(egress::Egress::new(runtime.outside.clone(), granted.way)),
             warm: runtime.warm_pool(&file),
+            habit: heavy::Habit::new(name),
             runtime,
             file,
         })
@@ -234,6 +236,7 @@ pub struct Plugin {
     grants: Arc<egress::Grants>,
     egress: Arc<egress::Egress>,
     warm: Option<Arc<warm::WarmPool>>,
+    habit: Arc<heavy::Habit>,
     runtime: Arc<revision::Runtime>,
 }
 
@@ -253,7 +256,7 @@ impl Plugin {
             let message = "the plugin has no component to run".to_owned();
             return (Outcome::Host(HostFault::Start, message), attempt.evidence(None));
         };
-        let outcome = attempt::run(revision, &attempt, call, self.warm.clone(), cancelled).await;
+        let outcome = attempt::run(revision, &attempt, call, self.warm.clone(), &self.habit, cancelled).await;
         (outcome, attempt.evidence(Some(revision.digest.clone())))
     }
 

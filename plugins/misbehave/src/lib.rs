@@ -2,13 +2,15 @@
 
 mod fetch;
 mod fill;
+mod hostile;
 mod perform;
 mod probe;
 mod strain;
 mod verb;
 mod wasi_fetch;
 
-// The world of plugins, and the sockets beside it: a plugin may import them, and should find them locked.
+// The world of plugins, and beside it the sockets, which a plugin may import and should find locked, and what can be
+// asked for without end.
 wit_bindgen::generate!({
     inline: "
         package windlass:misbehave;
@@ -16,6 +18,9 @@ wit_bindgen::generate!({
             include windlass:plugin/plugin@0.1.0;
             import wasi:sockets/instance-network@0.2.12;
             import wasi:sockets/tcp-create-socket@0.2.12;
+            import wasi:random/random@0.2.12;
+            import wasi:clocks/wall-clock@0.2.12;
+            import wasi:cli/stdout@0.2.12;
         }
     ",
     path: "../../wit",
