@@ -14,6 +14,7 @@ use super::share::Share;
 use crate::clock::UnixMs;
 
 mod admission;
+mod count;
 mod key_gate;
 mod lane;
 mod places;
@@ -227,24 +228,6 @@ impl Gates {
         for opened in self.keys.leave(lane) {
             self.lane_opened(&opened);
         }
-    }
-
-    /// How many attempts run.
-    #[must_use]
-    pub fn running(&self) -> u32 {
-        self.places.taken()
-    }
-
-    /// How many attempts of this plugin run.
-    #[must_use]
-    pub fn running_of(&self, plugin: &str) -> u32 {
-        self.plugins.get(plugin).map_or(0, |gate| gate.running)
-    }
-
-    /// How many attempts of this lane run.
-    #[must_use]
-    pub fn running_in(&self, lane: &Lane) -> u32 {
-        self.lanes.get(&*lane.whole()).map_or(0, Health::running)
     }
 
     /// The health of a downstream, where anything is known of it.

@@ -280,6 +280,12 @@ impl LiveSet {
         self.unfinished
     }
 
+    /// How many of them are this plugin's, of those in memory.
+    #[must_use]
+    pub fn unfinished_of(&self, plugin: &str) -> u64 {
+        self.lanes.jobs_of(plugin)
+    }
+
     /// How many jobs of each lane stand where, of those in memory.
     #[must_use]
     pub fn tallies(&self) -> Vec<LaneTally> {

@@ -1,4 +1,5 @@
-//! The one rule by which plugins share what the host has only so much of: places for attempts, waiting instances.
+//! The one rule by which plugins share what the host has only so much of: places for attempts, places in the queue,
+//! waiting instances.
 //!
 //! A holder may take one more place while it holds less than a multiple of what is *free* (dynamic thresholds, after
 //! Choudhury and Hahne, 1998, by which switches share their buffers). So nobody holds everything, whoever comes finds a
@@ -32,13 +33,13 @@ impl Share {
 
     /// Whether who holds so many may take one of so many free places.
     #[must_use]
-    pub fn admits(self, held: u32, free: u32) -> bool {
+    pub fn admits(self, held: u64, free: u64) -> bool {
         match (held, free) {
             (_, 0) => false,
             (0, _) => true,
             _ if self.per_free.is_infinite() => true,
             (_, 1) => false,
-            (held, free) => f64::from(held) < self.per_free * f64::from(free),
+            (held, free) => (held as f64) < self.per_free * free as f64,
         }
     }
 }
@@ -50,7 +51,7 @@ mod tests {
     use super::*;
 
     /// What holders get that all want everything, served in turn.
-    fn fill(share: Share, places: u32, holders: usize) -> Vec<u32> {
+    fn fill(share: Share, places: u64, holders: usize) -> Vec<u64> {
         let mut held = vec![0; holders];
         let mut free = places;
         loop {
@@ -82,19 +83,19 @@ mod tests {
     proptest! {
         /// However many want everything: who comes anew finds a place, and none has much more than another.
         #[test]
-        fn a_newcomer_finds_a_place(largest in 0.1_f64..0.99, places in 2_u32..2_000, holders in 1_usize..300) {
+        fn a_newcomer_finds_a_place(largest in 0.1_f64..0.99, places in 2_u64..2_000, holders in 1_usize..300) {
             let share = Share::new(largest);
             let held = fill(share, places, holders);
-            let free = places - held.iter().sum::<u32>();
+            let free = places - held.iter().sum::<u64>();
             let (least, most) = (held.iter().min().copied().unwrap_or(0), held.iter().max().copied().unwrap_or(0));
             prop_assert!(most - least <= 1, "{held:?}");
-            prop_assert!(free >= 1 || holders as u32 >= places, "{held:?} leave nothing of {places}");
+            prop_assert!(free >= 1 || holders as u64 >= places, "{held:?} leave nothing of {places}");
             prop_assert!(free == 0 || share.admits(0, free));
         }
 
         /// The less one holds and the more is free, the sooner it is admitted.
         #[test]
-        fn it_is_monotonic(largest in 0.0_f64..1.2, held in 0_u32..500, free in 0_u32..500) {
+        fn it_is_monotonic(largest in 0.0_f64..1.2, held in 0_u64..500, free in 0_u64..500) {
             let share = Share::new(largest);
             if share.admits(held, free) {
                 prop_assert!(share.admits(held, free + 1) && share.admits(held.saturating_sub(1), free));

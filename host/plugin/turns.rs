@@ -270,7 +270,9 @@ mod tests {
                 if gives_up && index % 3 == 0 { bench.guests[index] = None } else { bench.poll(index) }
             }
             (0..at_once).for_each(|_| drop(Turn(&bench.turns, &"other".into())));
-            while let Some(next) = { let next = bench.woken.lock().unwrap().pop_front(); next } {
+            let woken = bench.woken.clone();
+            let next = || woken.lock().unwrap().pop_front();
+            while let Some(next) = next() {
                 bench.poll(next);
             }
             let queue = bench.turns.queue();

@@ -78,7 +78,7 @@ impl WarmPool {
         let mut idle = self.idle();
         // No plugin holds all places: who comes anew finds one.
         let (held, free) = (idle.waiting.len(), self.places.available_permits());
-        if !Share::default().admits(held as u32, free as u32) {
+        if !Share::default().admits(held as u64, free as u64) {
             return;
         }
         let Ok(place) = self.places.clone().try_acquire_owned() else { return };

@@ -13,7 +13,6 @@ pub struct Trap {
     address: SocketAddr,
     other: SocketAddr,
     name: String,
-    served: Arc<AtomicU64>,
     trespassed: Arc<AtomicU64>,
     servers: Vec<tokio::task::JoinHandle<()>>,
 }
@@ -21,10 +20,10 @@ pub struct Trap {
 impl Trap {
     /// Opens it.
     pub async fn open() -> Self {
-        let (served, trespassed) = <(Arc<AtomicU64>, Arc<AtomicU64>)>::default();
-        let (address, server) = listen(served.clone()).await;
+        let trespassed = Arc::<AtomicU64>::default();
+        let (address, server) = listen(Arc::default()).await;
         let (other, other_server) = listen(trespassed.clone()).await;
-        Self { address, other, name: local_name(), served, trespassed, servers: vec![server, other_server] }
+        Self { address, other, name: local_name(), trespassed, servers: vec![server, other_server] }
     }
 
     /// Where it listens.
@@ -40,11 +39,6 @@ impl Trap {
     /// The other one, by a name.
     pub fn named_origin(&self) -> String {
         format!("http://{}:{}", self.name, self.other.port())
-    }
-
-    /// How many requests came.
-    pub fn served(&self) -> u64 {
-        self.served.load(Ordering::Relaxed)
     }
 
     /// How many came to where nobody may call.
@@ -107,7 +101,7 @@ async fn answer(stream: &mut TcpStream, path: &str) -> std::io::Result<bool> {
     match path {
         "/hang" => hang_up_with(stream).await?,
         "/drip" => {
-            stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 100000\r\n\r\n").await?;
+            stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 10000\r\n\r\n").await?;
             repeat(stream, b"x", Duration::from_millis(20)).await?;
         }
         "/endless" => {

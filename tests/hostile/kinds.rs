@@ -4,17 +4,11 @@ use std::path::Path;
 
 use super::downstream::Trap;
 
-#[path = "kinds/answers.rs"]
 mod answers;
-#[path = "kinds/calls.rs"]
 mod calls;
-#[path = "kinds/computing.rs"]
 mod computing;
-#[path = "kinds/files.rs"]
 mod files;
-#[path = "kinds/loading.rs"]
 mod loading;
-#[path = "kinds/network.rs"]
 mod network;
 
 /// One way to be hostile.
@@ -56,6 +50,8 @@ pub enum Expect {
     Outcome(&'static str),
     /// Each attempt completes, and its result holds that.
     Result(&'static str),
+    /// Each attempt ends as denied, and the job waits for a grant.
+    Held,
     /// It is not loaded, and the reason holds that.
     Refused(&'static str),
     /// It is loaded, and what it says of itself is left out.
@@ -72,6 +68,7 @@ impl Expect {
         match self {
             Self::Outcome(outcome) => format!("`{outcome}`"),
             Self::Result(_) => "`completed`, and nothing is gained".to_owned(),
+            Self::Held => "`denied`, and the job waits for a grant".to_owned(),
             Self::Refused(_) => "not loaded".to_owned(),
             Self::Undescribed => "loaded, without its description".to_owned(),
             Self::Bounded => "loaded or not, within bounds".to_owned(),

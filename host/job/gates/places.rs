@@ -52,6 +52,10 @@ impl Places {
         self.taken >= self.all
     }
 
+    pub(super) fn plugins(&self) -> u32 {
+        self.plugins
+    }
+
     /// A plugin came, or went.
     pub(super) fn count_plugin(&mut self, was_there: bool, is_there: bool) {
         self.plugins = self.plugins + u32::from(is_there) - u32::from(was_there);
@@ -60,7 +64,7 @@ impl Places {
     /// Whether a plugin that holds so many may take one more.
     pub(super) fn admit(&self, held: u32) -> bool {
         let free = self.all.saturating_sub(self.taken);
-        if self.plugins <= 1 { free > 0 } else { self.share.admits(held, free) }
+        if self.plugins <= 1 { free > 0 } else { self.share.admits(held.into(), free.into()) }
     }
 
     /// A plugin that holds so many was refused one more.

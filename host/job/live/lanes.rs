@@ -55,7 +55,8 @@ struct PluginState {
     ring: BTreeSet<RingKey>,
     /// Where it stands among the plugins, while it does.
     place: Option<PluginKey>,
-    /// How many of its jobs run.
+    /// How many jobs it has, and how many of them run.
+    jobs: u64,
     running: u64,
     /// When it was served last.
     turn: u64,
@@ -145,6 +146,9 @@ impl Lanes {
     /// plugin's.
     pub(super) fn join(&mut self, lane: u32, phase: Phase, (priority, due, place): (i16, UnixMs, i64)) {
         *self.count(lane, phase) += 1;
+        if let Some(plugin) = self.plugin_of(lane) {
+            plugin.jobs += 1;
+        }
         match phase {
             Phase::Ready => _ = self.states[lane as usize].ready.insert((Reverse(priority), due, place)),
             Phase::Running { .. } | Phase::Interrupted { .. } => {
@@ -163,6 +167,9 @@ impl Lanes {
     /// Counts a job out.
     pub(super) fn leave(&mut self, lane: u32, phase: Phase, (priority, due, place): (i16, UnixMs, i64)) {
         *self.count(lane, phase) -= 1;
+        if let Some(plugin) = self.plugin_of(lane) {
+            plugin.jobs -= 1;
+        }
         let state = &mut self.states[lane as usize];
         match phase {
             Phase::Ready => _ = state.ready.remove(&(Reverse(priority), due, place)),
@@ -174,6 +181,15 @@ impl Lanes {
             Phase::Delayed | Phase::Barred | Phase::Held => return,
         }
         self.rejoin(lane);
+    }
+
+    fn plugin_of(&mut self, lane: u32) -> Option<&mut PluginState> {
+        self.plugins.get_mut(&self.states[lane as usize].tally.lane.plugin)
+    }
+
+    /// How many jobs a plugin has.
+    pub(super) fn jobs_of(&self, plugin: &str) -> u64 {
+        self.plugins.get(plugin).map_or(0, |plugin| plugin.jobs)
     }
 
     fn count(&mut self, lane: u32, phase: Phase) -> &mut u64 {

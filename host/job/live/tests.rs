@@ -249,6 +249,11 @@ impl Bench {
         let sum = |of: fn(&LaneTally) -> u64| tallies.iter().map(of).sum::<u64>() as usize;
         assert_eq!(sum(|t| t.ready + t.later + t.held), self.live.waiting());
         assert_eq!(sum(|t| t.running), self.jobs.values().filter(|m| matches!(m.at, At::Running(_))).count());
+        for plugin in ["a", "b"] {
+            let of_plugin = tallies.iter().filter(|tally| &*tally.lane.plugin == plugin);
+            let jobs: u64 = of_plugin.map(|t| t.ready + t.later + t.held + t.running).sum();
+            assert_eq!(self.live.unfinished_of(plugin), jobs);
+        }
         let floor = self.live.attempts_floor();
         for model in self.jobs.values().filter(|model| model.at != At::Ended && model.job.newest > 0) {
             assert!(floor.is_some_and(|floor| floor <= model.job.newest), "the floor hides an attempt");

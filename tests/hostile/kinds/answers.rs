@@ -44,11 +44,11 @@ pub fn kinds() -> Vec<Kind> {
             run!(
                 "(drop (memory.grow (i32.const 8)))
                   (loop $again
-                    (i32.store (i32.add (i32.const 8192) (i32.mul (local.get $n) (i32.const 16))) (i32.const 65536))
-                    (i32.store (i32.add (i32.const 8196) (i32.mul (local.get $n) (i32.const 16))) (i32.const 262144))
+                    (i32.store (i32.add (i32.const 393216) (i32.mul (local.get $n) (i32.const 16))) (i32.const 65536))
+                    (i32.store (i32.add (i32.const 393220) (i32.mul (local.get $n) (i32.const 16))) (i32.const 262144))
                     (local.set $n (i32.add (local.get $n) (i32.const 1)))
                     (br_if $again (i32.lt_u (local.get $n) (i32.const 2000))))
-                  (i32.store (i32.const 1044) (i32.const 8192)) (i32.store (i32.const 1048) (i32.const 2000))"
+                  (i32.store (i32.const 1044) (i32.const 393216)) (i32.store (i32.const 1048) (i32.const 2000))"
             ),
             Outcome("result-too-large"),
             "what one call may hand over: twice `limits.payload` and 1 MiB",

@@ -2,7 +2,7 @@
 
 use super::super::component::Parts;
 use super::Attack::{Brief, Component, Verb};
-use super::Expect::{Outcome, Result};
+use super::Expect::{Held, Outcome, Result};
 use super::Kind;
 
 const CPU: &str = "`limits.cpu`";
@@ -50,7 +50,7 @@ pub fn kinds() -> Vec<Kind> {
             "spam-send",
             "makes calls that are denied for ever",
             Verb(r#"{"do": "spam", "call": "send"}"#),
-            Outcome("cpu-budget"),
+            Held,
             CPU,
         ),
         Kind::new(

@@ -165,6 +165,27 @@ pub fn kinds() -> Vec<Kind> {
             "a fresh instance for every attempt",
         ),
         Kind::new(
+            "carried-wasm",
+            "traps where it finds its own mark in its memory, its table or its globals",
+            run!(
+                "(global $mark (mut i32) (i32.const 0)) (table $t 1 funcref) (func $f) (elem declare func $f)",
+                "(if (global.get $mark) (then unreachable))
+                 (if (i32.load (i32.const 60000)) (then unreachable))
+                 (if (i32.eqz (ref.is_null (table.get $t (i32.const 0)))) (then unreachable))
+                 (global.set $mark (i32.const 1)) (i32.store (i32.const 60000) (i32.const 1))
+                 (table.set $t (i32.const 0) (ref.func $f))"
+            ),
+            Outcome("completed"),
+            "a fresh instance for every attempt",
+        ),
+        Kind::new(
+            "carried-on-purpose",
+            "counts its jobs where its operator lets its instances go on",
+            Reused(r#"{"do": "count"}"#),
+            Outcome("completed"),
+            "never to another plugin, nor to another revision or other grants",
+        ),
+        Kind::new(
             "carried-trap",
             "traps where its instance goes on from job to job",
             Reused(r#"{"do": "trap"}"#),

@@ -19,6 +19,16 @@ fn starting(body: &str) -> Vec<u8> {
     Parts { more: &more, ..Parts::default() }.build()
 }
 
+/// Traps at its start, in a module and a function that are named like lines of log.
+fn forged() -> Vec<u8> {
+    let name = r#"$"x\0a{\22level\22:\22ERROR\22,\22fields\22:{\22message\22:\22forged\22}}\0a\1b[31m""#;
+    let more = format!(
+        "(core module {name} (func {name} unreachable) (start {name}))
+         (core instance (instantiate {name}))"
+    );
+    Parts { more: &more, ..Parts::default() }.build()
+}
+
 fn many(count: usize, item: impl Fn(usize) -> String) -> String {
     (0..count).map(item).collect()
 }
@@ -166,6 +176,13 @@ pub fn kinds() -> Vec<Kind> {
             Load(|| starting("unreachable")),
             Refused("does not start"),
             TRIAL,
+        ),
+        Kind::new(
+            "forged-module",
+            "traps at its start in a module named like a line of log",
+            Load(forged),
+            Refused("does not start"),
+            "texts are cleaned and cut",
         ),
         Kind::new(
             "start-allocates",
