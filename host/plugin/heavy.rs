@@ -129,6 +129,8 @@ where
                 return polled;
             }
             let Some(threads) = threads.get() else { return polled };
+            // Not only at its end: of a hundred that begin at once the others are to begin there.
+            habit.note(meter.spent());
             let leaving = future.take().expect("it leaves once");
             let there = Self::there(threads, habit, leaving);
             *self = there;
@@ -151,5 +153,43 @@ impl<F: Future> Drop for Guest<F> {
         if let Self::There(handle) = self {
             handle.abort();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+
+    use super::*;
+
+    #[test]
+    fn a_plugin_whose_guests_leave_is_soon_known_to_compute_and_can_mend() {
+        let habit = Habit::new("spinner");
+        assert!(!habit.is_heavy());
+        (0..3).for_each(|_| habit.note(HEAVY_AFTER));
+        assert!(habit.is_heavy());
+        (0..20).for_each(|_| habit.note(Duration::from_micros(100)));
+        assert!(!habit.is_heavy());
+    }
+
+    #[test]
+    fn a_guest_that_computes_notes_it_as_it_leaves() {
+        let (threads, habit) = (Arc::<HeavyThreads>::default(), Habit::new("spinner"));
+        for _ in 0..3 {
+            let meter = Arc::<CpuMeter>::default();
+            let spin = {
+                let meter = meter.clone();
+                async move {
+                    while meter.spent_within_poll() < HEAVY_AFTER * 2 {
+                        std::hint::black_box(0);
+                    }
+                    // It never ends: what it takes is known all the same.
+                    std::future::pending::<()>().await;
+                }
+            };
+            let mut guest = Guest::new(meter, threads.clone(), habit.clone(), spin);
+            assert!(Pin::new(&mut guest).poll(&mut Context::from_waker(Waker::noop())).is_pending());
+        }
+        assert!(habit.is_heavy());
     }
 }
