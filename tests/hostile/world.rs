@@ -3,6 +3,8 @@
 use std::io::Write as _;
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
@@ -189,8 +191,8 @@ impl World {
     async fn check_kept(&self, kind: &Kind, id: &str) {
         let attempt = self.host.get(&format!("/v1/jobs/{id}/attempts/1")).await.to_string();
         let job = self.host.job(id).await["result"].to_string();
-        for kept in [&attempt, &job] {
-            assert!(!kept.contains(SECRET), "{} told a secret: {kept}", kind.name);
+        for (kept, form) in [&attempt, &job].into_iter().flat_map(|kept| spellings().map(move |form| (kept, form))) {
+            assert!(!kept.contains(&form), "{} told a secret: {kept}", kind.name);
         }
         // A result is data, and kept as it is.
         assert!(!attempt.contains("\\u001b"), "{} kept an escape sequence: {attempt}", kind.name);
@@ -276,7 +278,7 @@ impl World {
             let line: Value = serde_json::from_str(line).unwrap_or_else(|error| panic!("{error} in {line:?}"));
             assert_ne!(line["fields"]["message"], "forged");
         }
-        assert!(!log.contains(SECRET), "a secret was logged");
+        assert!(spellings().all(|form| !log.contains(&form)), "a secret was logged");
         assert!(!log.contains('\u{1b}'), "an escape sequence was logged");
     }
 
@@ -284,4 +286,12 @@ impl World {
     pub async fn rest(&self) {
         tokio::time::sleep(Duration::from_millis(500)).await;
     }
+}
+
+/// The secret, and as encoders write it.
+fn spellings() -> impl Iterator<Item = String> {
+    let hex: String = SECRET.bytes().map(|byte| format!("{byte:02x}")).collect();
+    let percent = SECRET.replace('+', "%2B").replace('/', "%2F").replace('=', "%3D");
+    let base64 = [STANDARD.encode(SECRET), URL_SAFE_NO_PAD.encode(SECRET)];
+    [SECRET.to_owned(), hex, percent].into_iter().chain(base64)
 }

@@ -81,8 +81,12 @@ pub fn reveal(name: &str, form: Form) -> String {
             _ = write!(text, "{byte:02x}");
             text
         }),
-        Form::Percent => value.bytes().fold(String::new(), |mut text, byte| {
-            _ = write!(text, "%{byte:02X}");
+        Form::Percent => value.chars().fold(String::new(), |mut text, char| {
+            if char.is_ascii_alphanumeric() {
+                text.push(char)
+            } else {
+                _ = write!(text, "%{:02X}", char as u32)
+            }
             text
         }),
         Form::Json => json!(value).to_string(),

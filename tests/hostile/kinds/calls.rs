@@ -172,5 +172,40 @@ pub fn kinds() -> Vec<Kind> {
             Outcome("completed"),
             SECRETS,
         ),
+        Kind::new(
+            "secret-base64",
+            "says its own secret in base64",
+            Verb(r#"{"do": "reveal", "name": "own_key", "form": "base64"}"#),
+            Outcome("completed"),
+            SECRETS,
+        ),
+        Kind::new(
+            "secret-base64-url",
+            "says its own secret in base64 for URLs",
+            Verb(r#"{"do": "reveal", "name": "own_key", "form": "base64-url"}"#),
+            Outcome("completed"),
+            SECRETS,
+        ),
+        Kind::new(
+            "secret-hex",
+            "says its own secret in hexadecimal",
+            Verb(r#"{"do": "reveal", "name": "own_key", "form": "hex"}"#),
+            Outcome("completed"),
+            SECRETS,
+        ),
+        Kind::new(
+            "secret-percent",
+            "says its own secret as a URL has it",
+            Verb(r#"{"do": "reveal", "name": "own_key", "form": "percent"}"#),
+            Outcome("completed"),
+            SECRETS,
+        ),
+        Kind::new(
+            "secret-json",
+            "says its own secret as JSON has it",
+            Verb(r#"{"do": "reveal", "name": "own_key", "form": "json"}"#),
+            Outcome("completed"),
+            SECRETS,
+        ),
     ]
 }
