@@ -7,7 +7,7 @@ use super::Kind;
 
 const CHECK: &str = "the check before anything is compiled";
 const TRIAL: &str = "the trial start: a second of CPU time, nothing granted";
-const COMPILE: &str = "what a compilation may use, on threads that give way";
+const COMPILE: &str = "`plugins.compile`: CPU time, memory and wall time of a process of its own";
 /// So often what takes a second each.
 const SLOW: usize = 3;
 
