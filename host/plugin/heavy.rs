@@ -103,7 +103,8 @@ where
     /// Begins here, unless its plugin is known to compute.
     pub(super) fn new(meter: Arc<CpuMeter>, threads: Arc<HeavyThreads>, habit: Arc<Habit>, future: F) -> Self {
         let future = Metered::new(meter.clone(), future);
-        match threads.get().filter(|_| habit.is_heavy()) {
+        // The threads are made only for who computes.
+        match if habit.is_heavy() { threads.get() } else { None } {
             Some(threads) => Self::there(threads, &habit, future),
             None => Self::Here { future: Some(future), meter, threads, habit },
         }
