@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 mod breaker;
 mod compile;
 mod downstream;
+mod fairness;
 mod file;
 mod inject;
 mod limits;
@@ -30,6 +31,7 @@ mod tls;
 pub use breaker::Breaker;
 pub use compile::Compile;
 pub use downstream::{DownstreamRule, KeyPart, PayloadRule};
+pub use fairness::Fairness;
 pub use file::ConfigError;
 pub(crate) use file::downstream_key;
 pub(crate) use inject::Piece;
@@ -71,6 +73,8 @@ pub struct Config {
     pub breaker: Breaker,
     /// What an attempt may use.
     pub limits: Limits,
+    /// How plugins share the host.
+    pub fairness: Fairness,
     /// How much may wait.
     pub queue: Queue,
     /// How long finished jobs are kept.
@@ -100,6 +104,7 @@ impl Config {
         self.retry.validate()?;
         self.breaker.validate()?;
         self.limits.validate()?;
+        self.fairness.validate()?;
         self.queue.validate()?;
         self.retention.validate()?;
         self.network.validate()

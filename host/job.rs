@@ -6,6 +6,7 @@ pub mod id;
 pub mod live;
 pub mod outcome;
 pub mod retry;
+pub mod share;
 pub mod spec;
 pub mod state;
 pub(crate) mod text;
@@ -15,5 +16,6 @@ pub use gates::{Admission, Admit, Gates, Lane, Opened, PluginStanding, WaitReaso
 pub use id::{IdSource, JobId};
 pub use outcome::{Completion, Evidence, Exchange, Fault, HostFault, LogLevel, LogLine, Outcome, OutcomeKind, Setback};
 pub use retry::{Disposition, Jitter, RetryOverride, RetryPolicy};
+pub use share::Share;
 pub use spec::JobSpec;
 pub use state::{EndState, State};

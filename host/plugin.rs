@@ -58,6 +58,7 @@ mod survey;
 mod testing;
 mod ticker;
 mod trial;
+mod turns;
 mod warm;
 mod wasi_http;
 mod watch;
@@ -124,6 +125,7 @@ impl PluginHost {
             )),
             egress: Arc::new(egress::Egress::new(runtime.outside.clone(), granted.way)),
             warm: runtime.warm_pool(&file),
+            habit: heavy::Habit::new(name),
             runtime,
             file,
         })
@@ -242,6 +244,7 @@ pub struct Plugin {
     grants: Arc<egress::Grants>,
     egress: Arc<egress::Egress>,
     warm: Option<Arc<warm::WarmPool>>,
+    habit: Arc<heavy::Habit>,
     runtime: Arc<revision::Runtime>,
 }
 
@@ -261,7 +264,7 @@ impl Plugin {
             let message = "the plugin has no component to run".to_owned();
             return (Outcome::Host(HostFault::Start, message), attempt.evidence(None));
         };
-        let outcome = attempt::run(revision, &attempt, call, self.warm.clone(), cancelled).await;
+        let outcome = attempt::run(revision, &attempt, call, self.warm.clone(), &self.habit, cancelled).await;
         (outcome, attempt.evidence(Some(revision.digest.clone())))
     }
 

@@ -360,8 +360,11 @@ pub trait Store: Send + Sync {
     /// ended.
     async fn retry(&self, id: JobId, now: UnixMs, max_attempts: u32) -> Result<Acted, StoreError>;
 
-    /// How many jobs stand where. Cheap; from memory.
+    /// How many jobs stand where. From memory; costs as much as there are lanes.
     fn counts(&self) -> Counts;
+
+    /// How many jobs are unfinished: in all, and of that plugin, of those in memory. The same cost however many there are.
+    fn unfinished(&self, plugin: &str) -> (u64, u64);
 
     /// Deletes finished jobs that are past their retention, at most `most` of them, and idempotency keys past theirs.
     /// Returns how many jobs went.

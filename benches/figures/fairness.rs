@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use axum::Router;
 use bytes::Bytes;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::machine::now;
 use crate::serve::Host;
@@ -17,13 +17,45 @@ const JOBS: usize = 500;
 const APART: Duration = Duration::from_millis(20);
 /// What its downstream takes.
 const SERVICE: Duration = Duration::from_millis(5);
-const HANGING: usize = 10_000;
+/// What the others flood the host with.
+const HANGING: usize = 100_000;
 const SPINNING: usize = 1_000;
+/// The most jobs of one batch.
+const BATCH: usize = 10_000;
 
 type Arrivals = Arc<Mutex<HashMap<String, Instant>>>;
 
+/// What goes on beside the plugin that is watched.
+struct Flood {
+    name: &'static str,
+    /// Jobs, of which each names a downstream of so many.
+    jobs: Vec<(Value, usize, usize)>,
+}
+
 /// Measures and prints.
 pub async fn report() {
+    let hanging = serve(Router::new().fallback(std::future::pending::<&str>)).await;
+    let Ok(spinner) = std::fs::read("target/guests/misbehave.wasm") else {
+        println!("fairness: not measured; `plugins/build` makes the plugin that spins");
+        return;
+    };
+    let hang = || json!({"plugin": "a", "payload": {"url": hanging}});
+    let spin = |ms: u64| json!({"plugin": "c", "payload": {"do": "spin", "ms": ms}});
+    for flood in [
+        Flood { name: "100,000 that hang, 1 downstream", jobs: vec![(hang(), HANGING, 1)] },
+        Flood { name: "100,000 that hang, 1,000 downstreams", jobs: vec![(hang(), HANGING, 1_000)] },
+        Flood { name: "1,000 that spin, 1,000 downstreams", jobs: vec![(spin(60_000), SPINNING, 1_000)] },
+        Flood { name: "100,000 that spin for 6 ms", jobs: vec![(spin(6), HANGING, 1_000)] },
+        Flood {
+            name: "10,000 that hang and 1,000 that spin",
+            jobs: vec![(hang(), HANGING / 10, 1), (spin(60_000), SPINNING, 1)],
+        },
+    ] {
+        beside(&flood, &spinner, &hanging).await;
+    }
+}
+
+async fn beside(flood: &Flood, spinner: &[u8], hanging: &str) {
     let arrivals = Arrivals::default();
     let ledger = arrivals.clone();
     let quick = serve(Router::new().fallback(move |body: Bytes| {
@@ -34,29 +66,29 @@ pub async fn report() {
         }
     }))
     .await;
-    let hanging = serve(Router::new().fallback(std::future::pending::<&str>)).await;
-    let spinner = std::fs::read("target/guests/misbehave.wasm");
-    let Ok(spinner) = spinner else {
-        println!("fairness: not measured; `plugins/build` makes the plugin that spins");
-        return;
-    };
     let http = std::fs::read("plugins/http.wasm").expect("the shipped plugin");
-    let mut host = Host::with(&[("b", &http, &quick), ("a", &http, &hanging), ("c", &spinner, "")]);
+    let mut host = Host::with(&[("b", &http, &quick), ("a", &http, hanging), ("c", spinner, "")]);
     let client = reqwest::Client::builder().no_proxy().build().expect("a client");
     let address = host.ready(&client).await;
 
     watch(&client, &address, &quick, &arrivals, "warm").await;
     let alone = watch(&client, &address, &quick, &arrivals, "alone").await;
-    let hang = json!({"plugin": "a", "payload": {"url": hanging}});
-    let spin = json!({"plugin": "c", "payload": {"do": "spin"}});
-    for (job, count) in [(hang, HANGING), (spin, SPINNING)] {
-        let batch = json!({"jobs": vec![job; count]});
-        client.post(format!("{address}/v1/jobs/batch")).json(&batch).send().await.expect("an answer");
+    for (job, count, downstreams) in &flood.jobs {
+        for batch in 0..count.div_ceil(BATCH) {
+            let named = |n: usize| {
+                let mut job = job.clone();
+                job["downstream"] = json!(format!("d{}", (batch * BATCH + n) % downstreams));
+                job
+            };
+            let jobs: Vec<_> = (0..BATCH.min(count - batch * BATCH)).map(named).collect();
+            let batch = json!({"jobs": jobs});
+            client.post(format!("{address}/v1/jobs/batch")).json(&batch).send().await.expect("an answer");
+        }
     }
     let beside = watch(&client, &address, &quick, &arrivals, "beside").await;
     let ms = |wait: f64| format!("{wait:.1} ms");
     line(
-        "wait of 50 jobs/s, p99, beside 10,000 that hang and 1,000 that spin | alone",
+        &format!("wait, p99, beside {} | alone", flood.name),
         &ms(percentile(&beside, 0.99)),
         &ms(percentile(&alone, 0.99)),
         Some(percentile(&beside, 0.99) / percentile(&alone, 0.99)),

@@ -1,5 +1,7 @@
 //! The figures that matter, each beside its limit, measured in the same run: `cargo bench`.
 //!
+//! `cargo bench --bench figures -- fairness` measures that part alone.
+//!
 //! Ratios come from rounds that alternate between the two sides, and are medians. CPU time is the operating system's.
 //! Servers run as processes of their own: this program again, in another role.
 
@@ -24,11 +26,21 @@ fn main() {
     runtime.block_on(async {
         println!("{} processors; sync to disk in {}\n", machine::processors(), std::env::temp_dir().display());
         println!("{:<58} {:>12} {:>12} {:>8} {:>8}", "figure", "measured", "limit", "ratio", "goal");
-        enqueue::report(64, None).await;
-        enqueue::report(256, Some(0.5)).await;
-        life::report().await;
-        serve::report().await;
-        fairness::report().await;
+        let only: Vec<_> = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
+        let is_wanted = |name: &str| only.is_empty() || only.iter().any(|wanted| wanted == name);
+        if is_wanted("enqueue") {
+            enqueue::report(64, None).await;
+            enqueue::report(256, Some(0.5)).await;
+        }
+        if is_wanted("life") {
+            life::report().await;
+        }
+        if is_wanted("serve") {
+            serve::report().await;
+        }
+        if is_wanted("fairness") {
+            fairness::report().await;
+        }
     });
 }
 

@@ -83,6 +83,12 @@ impl Store for NullStore {
         Ok(Acted::Unknown)
     }
 
+    fn unfinished(&self, plugin: &str) -> (u64, u64) {
+        let counts = self.counts();
+        let of_plugin = counts.lanes.iter().filter(|lane| &*lane.lane.plugin == plugin);
+        (counts.unfinished, of_plugin.map(|lane| lane.available + lane.running + lane.later + lane.held).sum())
+    }
+
     fn counts(&self) -> Counts {
         Counts::default()
     }

@@ -7,6 +7,7 @@ mod document;
 mod enqueue;
 mod list;
 mod retry;
+mod room;
 mod show;
 mod spec;
 

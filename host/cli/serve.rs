@@ -111,7 +111,8 @@ impl Running {
         let host = PluginHost::start(host_settings(&config), clock.clone())?;
         let (loader, changes) = Loader::new(host, config.plugins.dir.clone(), clock.clone())?;
         let concurrency = config.limits.concurrency;
-        let gates = Arc::new(Mutex::new(Gates::judging(concurrency, config.breaker.policy(concurrency))));
+        let gates = Gates::judging(concurrency, config.breaker.policy(concurrency)).shared(config.fairness.policy());
+        let gates = Arc::new(Mutex::new(gates));
         let keeper = HealthKeeper::new(store.clone(), gates.clone());
         let wake = Arc::new(Notify::new());
         let metrics = Arc::new(Metrics::new());

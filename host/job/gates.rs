@@ -10,17 +10,21 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::health::{Act, Bounds, Change, Ended, Health, HealthPolicy, Kept, Overrides};
+use super::share::Share;
 use crate::clock::UnixMs;
 
 mod admission;
+mod count;
 mod key_gate;
 mod lane;
+mod places;
 mod plugin_gate;
 mod waiting;
 
 pub use admission::{Admission, Admit, Opened};
 use key_gate::KeyGates;
 pub use lane::{Lane, LaneRef};
+use places::Places;
 use plugin_gate::PluginGate;
 pub use plugin_gate::Rate;
 pub use waiting::{WaitReason, Waiting};
@@ -81,8 +85,7 @@ pub struct Judged {
 /// All gates of one host.
 #[derive(Debug)]
 pub struct Gates {
-    concurrency: u32,
-    running: u32,
+    places: Places,
     lanes: HashMap<Lane, Health>,
     plugins: HashMap<Arc<str>, PluginGate>,
     keys: KeyGates,
@@ -114,8 +117,7 @@ impl Gates {
     #[must_use]
     pub fn judging(concurrency: u32, health: HealthPolicy) -> Self {
         Self {
-            concurrency,
-            running: 0,
+            places: Places::new(concurrency),
             lanes: HashMap::new(),
             plugins: HashMap::new(),
             keys: KeyGates::default(),
@@ -130,6 +132,13 @@ impl Gates {
         }
     }
 
+    /// The same, shared by the plugins like that.
+    #[must_use]
+    pub fn shared(mut self, share: Share) -> Self {
+        self.places.share_by(share);
+        self
+    }
+
     /// How downstreams are judged.
     #[must_use]
     pub fn health_policy(&self) -> &HealthPolicy {
@@ -138,9 +147,11 @@ impl Gates {
 
     /// Says how a plugin stands.
     pub fn set_standing(&mut self, plugin: &str, standing: PluginStanding) {
+        let is_there = standing != PluginStanding::Missing;
         let gate = self.plugin(plugin);
-        gate.standing = standing;
+        let was_there = std::mem::replace(&mut gate.standing, standing) != PluginStanding::Missing;
         gate.forgive();
+        self.places.count_plugin(was_there, is_there);
         self.plugin_opened(plugin);
     }
 
@@ -208,26 +219,15 @@ impl Gates {
     }
 
     fn leave(&mut self, lane: &Lane) {
-        self.running = self.running.saturating_sub(1);
-        if let Some(gate) = self.plugins.get_mut(&lane.plugin) {
+        let held = self.plugins.get_mut(&lane.plugin).map_or(0, |gate| {
             gate.running = gate.running.saturating_sub(1);
-        }
+            gate.running
+        });
+        self.places.give_back(&lane.plugin, held);
         self.plugin_opened(&lane.plugin);
         for opened in self.keys.leave(lane) {
             self.lane_opened(&opened);
         }
-    }
-
-    /// How many attempts run.
-    #[must_use]
-    pub fn running(&self) -> u32 {
-        self.running
-    }
-
-    /// How many attempts of this lane run.
-    #[must_use]
-    pub fn running_in(&self, lane: &Lane) -> u32 {
-        self.lanes.get(&*lane.whole()).map_or(0, Health::running)
     }
 
     /// The health of a downstream, where anything is known of it.
@@ -258,7 +258,8 @@ impl Gates {
     pub fn bounds(&self, plugin: &str) -> Bounds {
         let limits = self.plugins.get(plugin).map(|gate| gate.limits).unwrap_or_default();
         let said = limits.concurrency.into_iter().chain(limits.per_downstream.concurrency).min();
-        Bounds { ceiling: said.unwrap_or(self.concurrency).min(self.concurrency), rate: limits.per_downstream.rate }
+        let all = self.places.all();
+        Bounds { ceiling: said.unwrap_or(all).min(all), rate: limits.per_downstream.rate }
     }
 
     /// Why a due job of this lane would not start at this moment; none where it would.
@@ -270,12 +271,11 @@ impl Gates {
         if let Some(waiting) = self.lane_waits(lane, now) {
             return Some(waiting);
         }
-        let because = |detail: String| Waiting { reason: WaitReason::Concurrency, until: None, detail: Some(detail) };
         if self.stopped {
-            return Some(because("the host is stopping".to_owned()));
+            let detail = Some("the host is stopping".to_owned());
+            return Some(Waiting { reason: WaitReason::Concurrency, until: None, detail });
         }
-        (self.running >= self.concurrency)
-            .then(|| because(format!("the host runs {} attempts, its limit", self.running)))
+        self.places.why_waiting(self.running_of(&lane.plugin))
     }
 
     fn plugin_waits(&self, plugin: &str, now: UnixMs) -> Option<Waiting> {
@@ -340,18 +340,23 @@ impl Gates {
 
 impl Admission for Gates {
     fn admit(&mut self, lane: &Lane, now: UnixMs) -> Admit {
-        if self.stopped || self.running >= self.concurrency {
+        if self.stopped || self.places.are_full() {
             return Admit::HostFull;
         }
         if let Some(waiting) = self.plugin_waits(&lane.plugin, now) {
             self.refused_plugins.insert(lane.plugin.clone());
             return Admit::PluginClosed { until: waiting.until };
         }
+        let held = self.running_of(&lane.plugin);
+        if !self.places.admit(held) {
+            self.places.refuse(&lane.plugin, held);
+            return Admit::PluginClosed { until: None };
+        }
         if let Some(waiting) = self.lane_waits(lane, now) {
             self.refuse(lane);
             return Admit::LaneClosed { until: waiting.until };
         }
-        self.running += 1;
+        self.places.take();
         let whole = lane.whole();
         if !self.lanes.contains_key(&*whole) {
             self.lanes.insert(whole.clone().into_owned(), Health::new(&self.health));
@@ -367,7 +372,8 @@ impl Admission for Gates {
     }
 
     fn opened(&mut self) -> Opened {
-        let (lanes, plugins) = (std::mem::take(&mut self.opened_lanes), std::mem::take(&mut self.opened_plugins));
+        let (lanes, mut plugins) = (std::mem::take(&mut self.opened_lanes), std::mem::take(&mut self.opened_plugins));
+        plugins.extend(self.places.next());
         Opened::These { lanes, plugins }
     }
 }

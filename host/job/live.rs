@@ -14,6 +14,8 @@ use crate::clock::UnixMs;
 #[cfg(test)]
 mod closed;
 mod entry;
+#[cfg(test)]
+mod fairness;
 mod horizon;
 mod lanes;
 #[cfg(test)]
@@ -99,19 +101,27 @@ impl LiveSet {
         self.shrink();
     }
 
-    /// Hands out at most `most` due jobs, each with the leave of `admission`: of the lanes with the most urgent head
-    /// one after the other, within a lane the highest priority first, then the longest due.
+    /// Hands out at most `most` due jobs, each with the leave of `admission`: of the plugin that runs least, there of the
+    /// lanes with the most urgent head one after the other, within a lane the highest priority first, then the longest
+    /// due.
     pub fn claim(&mut self, most: usize, now: UnixMs, admission: &mut dyn Admission) -> Vec<Handed> {
         self.promote(now);
         self.open(admission.opened(), now);
         let mut handed = Vec::new();
         while handed.len() < most {
-            let Some(lane) = self.lanes.first_ready() else { break };
+            let Some(lane) = self.lanes.first_ready() else {
+                // Who was let in last may have left room for the next.
+                let opened = admission.opened();
+                if opened.is_nobody() {
+                    break;
+                }
+                self.open(opened, now);
+                continue;
+            };
             match admission.admit(self.lanes.name(lane), now) {
                 Admit::Yes => {
                     let place = self.lanes.head(lane).expect("a lane in the ring has a ready job").2;
                     handed.push(self.start(place, now));
-                    self.lanes.take_turn(lane);
                 }
                 Admit::LaneClosed { until } => self.lanes.close(lane, until),
                 Admit::PluginClosed { until } => self.lanes.close_plugin_of(lane, until),
@@ -274,6 +284,12 @@ impl LiveSet {
     #[must_use]
     pub fn unfinished(&self) -> u64 {
         self.unfinished
+    }
+
+    /// How many of them are this plugin's, of those in memory.
+    #[must_use]
+    pub fn unfinished_of(&self, plugin: &str) -> u64 {
+        self.lanes.jobs_of(plugin)
     }
 
     /// How many jobs of each lane stand where, of those in memory.

@@ -18,7 +18,7 @@ use crate::job::{Evidence, HostFault, LogLevel, Outcome};
 use super::bindings::windlass::plugin::types::{AttributeParam as Attribute, Job};
 use super::cpu::CpuMeter;
 use super::egress::{Egress, Grants};
-use super::heavy::Guest;
+use super::heavy::{Guest, Habit};
 use super::ledger::Ledger;
 use super::outcome::{self, Phase};
 use super::state::{self, State};
@@ -139,11 +139,12 @@ pub(super) async fn run(
     attempt: &Arc<Attempt>,
     call: Call,
     warm: Option<Arc<WarmPool>>,
+    habit: &Arc<Habit>,
     cancelled: &CancellationToken,
 ) -> Outcome {
     let threads = revision.code.runtime.heavy.clone();
     let guest = AssertUnwindSafe(guest(revision.clone(), attempt.clone(), call, warm)).catch_unwind();
-    let guest = tokio::time::timeout(attempt.wall, Guest::new(attempt.cpu.clone(), threads, guest));
+    let guest = tokio::time::timeout(attempt.wall, Guest::new(attempt.cpu.clone(), threads, habit.clone(), guest));
     let outcome = tokio::select! {
         biased;
         () = cancelled.cancelled() => Outcome::Host(HostFault::Cancelled, "the job was cancelled".to_owned()),
@@ -153,6 +154,7 @@ pub(super) async fn run(
             Err(_elapsed) => outcome::deadline(attempt),
         },
     };
+    habit.note(attempt.cpu.spent());
     outcome::masked(outcome::denied_instead(outcome, attempt), attempt)
 }
 

@@ -152,7 +152,7 @@ impl Egress {
         let tls = self.way.tls.clone().map_or_else(usual, Ok);
         let connector = Connector {
             allow_cidrs: self.outside.allow_cidrs(),
-            resolver: Resolver::new(self.outside.names.clone()),
+            resolver: Resolver::new(self.outside.names.clone(), self.outside.lookups.clone()),
             proxy: self.way.proxy.clone(),
             inside_only: self.way.inside_only.as_slice().into(),
             file: self.way.file.as_str().into(),

@@ -1,7 +1,8 @@
 //! Where a guest goes on that computes for long: threads of their own, of low priority, so that those which serve
-//! everybody are free at once whatever a guest does.
+//! everybody are free at once whatever a guest does. There plugins take turns.
 
 use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -10,19 +11,30 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::task::JoinHandle;
 
 use super::cpu::{CpuMeter, Metered};
+use super::turns::{InTurn, Turns};
 
 /// CPU time after which a guest counts as one that computes. Most calls take a tenth of that in all.
 const HEAVY_AFTER: Duration = Duration::from_millis(4);
+/// Where a plugin's attempts take so much on the average, they begin there.
+const HEAVY_HABIT: Duration = Duration::from_millis(1);
+/// The average is over so many attempts, about.
+const HABIT_ATTEMPTS: u64 = 8;
 /// How much such a guest gives way.
 const NICENESS: i32 = 10;
 
 /// The threads. They are made when the first guest needs them.
 #[derive(Debug, Default)]
-pub(super) struct HeavyThreads(OnceLock<Option<Runtime>>);
+pub(super) struct HeavyThreads(OnceLock<Option<Threads>>);
+
+#[derive(Debug)]
+struct Threads {
+    runtime: Runtime,
+    turns: Arc<Turns>,
+}
 
 impl HeavyThreads {
     /// None where the system gives no threads: guests then stay where they are.
-    fn get(&self) -> Option<&Runtime> {
+    fn get(&self) -> Option<&Threads> {
         let make = || {
             let threads = std::thread::available_parallelism().map_or(1, usize::from);
             let mut builder = Builder::new_multi_thread();
@@ -30,7 +42,10 @@ impl HeavyThreads {
                 // On Linux this holds for the calling thread alone. Where it fails, guests are only less polite.
                 let _ = rustix::process::setpriority_process(None, NICENESS);
             });
-            builder.build().inspect_err(|error| tracing::warn!(%error, "no threads for guests that compute")).ok()
+            let runtime = builder.build();
+            let runtime =
+                runtime.inspect_err(|error| tracing::warn!(%error, "no threads for guests that compute")).ok()?;
+            Some(Threads { runtime, turns: Turns::new(threads) })
         };
         self.0.get_or_init(make).as_ref()
     }
@@ -38,17 +53,44 @@ impl HeavyThreads {
 
 impl Drop for HeavyThreads {
     fn drop(&mut self) {
-        if let Some(Some(runtime)) = self.0.take() {
+        if let Some(Some(threads)) = self.0.take() {
             // What is left there was given up already.
-            runtime.shutdown_background();
+            threads.runtime.shutdown_background();
         }
+    }
+}
+
+/// How one plugin computes: its name, and what its attempts took of the processor lately.
+#[derive(Debug)]
+pub(super) struct Habit {
+    plugin: Arc<str>,
+    average_ns: AtomicU64,
+}
+
+impl Habit {
+    /// Of a plugin that nothing is known of.
+    pub(super) fn new(plugin: &str) -> Arc<Self> {
+        Arc::new(Self { plugin: plugin.into(), average_ns: AtomicU64::new(0) })
+    }
+
+    /// One more attempt took so much.
+    pub(super) fn note(&self, spent: Duration) {
+        let spent_ns = u64::try_from(spent.as_nanos()).unwrap_or(u64::MAX);
+        let average_ns = self.average_ns.load(Ordering::Relaxed);
+        // Where two attempts end at once, one of them may be missed.
+        let next_ns = average_ns - average_ns / HABIT_ATTEMPTS + spent_ns / HABIT_ATTEMPTS;
+        self.average_ns.store(next_ns, Ordering::Relaxed);
+    }
+
+    fn is_heavy(&self) -> bool {
+        u128::from(self.average_ns.load(Ordering::Relaxed)) >= HEAVY_HABIT.as_nanos()
     }
 }
 
 /// A guest's future, polled here until it computes for long, and there from then on.
 pub(super) enum Guest<F: Future> {
     /// On the threads that serve.
-    Here { future: Option<Metered<F>>, meter: Arc<CpuMeter>, threads: Arc<HeavyThreads> },
+    Here { future: Option<Metered<F>>, meter: Arc<CpuMeter>, threads: Arc<HeavyThreads>, habit: Arc<Habit> },
     /// On its own.
     There(JoinHandle<F::Output>),
 }
@@ -58,9 +100,18 @@ where
     F: Future + Send + 'static,
     F::Output: Send + 'static,
 {
-    /// Begins here.
-    pub(super) fn new(meter: Arc<CpuMeter>, threads: Arc<HeavyThreads>, future: F) -> Self {
-        Self::Here { future: Some(Metered::new(meter.clone(), future)), meter, threads }
+    /// Begins here, unless its plugin is known to compute.
+    pub(super) fn new(meter: Arc<CpuMeter>, threads: Arc<HeavyThreads>, habit: Arc<Habit>, future: F) -> Self {
+        let future = Metered::new(meter.clone(), future);
+        // The threads are made only for who computes.
+        match if habit.is_heavy() { threads.get() } else { None } {
+            Some(threads) => Self::there(threads, &habit, future),
+            None => Self::Here { future: Some(future), meter, threads, habit },
+        }
+    }
+
+    fn there(threads: &Threads, habit: &Habit, future: Metered<F>) -> Self {
+        Self::There(threads.runtime.spawn(InTurn::new(threads.turns.clone(), habit.plugin.clone(), future)))
     }
 }
 
@@ -72,15 +123,18 @@ where
     type Output = F::Output;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
-        if let Self::Here { future, meter, threads } = &mut *self {
+        if let Self::Here { future, meter, threads, habit } = &mut *self {
             let here = future.as_mut().expect("it leaves once");
             let polled = Pin::new(here).poll(context);
             if polled.is_ready() || meter.spent() < HEAVY_AFTER {
                 return polled;
             }
-            let Some(runtime) = threads.get() else { return polled };
+            let Some(threads) = threads.get() else { return polled };
+            // Not only at its end: of a hundred that begin at once the others are to begin there.
+            habit.note(meter.spent());
             let leaving = future.take().expect("it leaves once");
-            *self = Self::There(runtime.spawn(leaving));
+            let there = Self::there(threads, habit, leaving);
+            *self = there;
         }
         let Self::There(handle) = &mut *self else { unreachable!("it went there above") };
         match Pin::new(handle).poll(context) {
@@ -100,5 +154,43 @@ impl<F: Future> Drop for Guest<F> {
         if let Self::There(handle) = self {
             handle.abort();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+
+    use super::*;
+
+    #[test]
+    fn a_plugin_whose_guests_leave_is_soon_known_to_compute_and_can_mend() {
+        let habit = Habit::new("spinner");
+        assert!(!habit.is_heavy());
+        (0..3).for_each(|_| habit.note(HEAVY_AFTER));
+        assert!(habit.is_heavy());
+        (0..20).for_each(|_| habit.note(Duration::from_micros(100)));
+        assert!(!habit.is_heavy());
+    }
+
+    #[test]
+    fn a_guest_that_computes_notes_it_as_it_leaves() {
+        let (threads, habit) = (Arc::<HeavyThreads>::default(), Habit::new("spinner"));
+        for _ in 0..3 {
+            let meter = Arc::<CpuMeter>::default();
+            let spin = {
+                let meter = meter.clone();
+                async move {
+                    while meter.spent_within_poll() < HEAVY_AFTER * 2 {
+                        std::hint::black_box(0);
+                    }
+                    // It never ends: what it takes is known all the same.
+                    std::future::pending::<()>().await;
+                }
+            };
+            let mut guest = Guest::new(meter, threads.clone(), habit.clone(), spin);
+            assert!(Pin::new(&mut guest).poll(&mut Context::from_waker(Waker::noop())).is_pending());
+        }
+        assert!(habit.is_heavy());
     }
 }

@@ -16,6 +16,7 @@ use super::egress::{Egress, Grants};
 use super::folder::{self, COMPONENT_BYTES_MAX, Found, Seen, Stamp};
 use super::granted::Granted;
 use super::grants::{self, Denials};
+use super::heavy::Habit;
 use super::policy::Policy;
 use super::registry::Publisher;
 use super::revision::{Known, Prepared, Runtime, Source};
@@ -45,6 +46,8 @@ pub(super) struct Place {
 pub(super) struct Slot {
     name: String,
     place: Arc<Place>,
+    /// How it computes, whatever its revision.
+    habit: Arc<Habit>,
     /// The files as they were last accepted to be taken up. Looked at without waiting for a compilation.
     accepted: Mutex<Found>,
     /// Tells whoever compiles that `accepted` is another now.
@@ -100,7 +103,8 @@ impl Slot {
         };
         let (accepted, accepted_changed, refresh, is_stale) = Default::default();
         let state = tokio::sync::Mutex::new(standing);
-        Self { name, place, accepted, accepted_changed, refresh, is_stale, state }
+        let habit = Habit::new(&name);
+        Self { name, place, habit, accepted, accepted_changed, refresh, is_stale, state }
     }
 
     /// The files as they were last accepted.
@@ -367,6 +371,7 @@ impl Slot {
             grants: Arc::new(grants),
             egress: standing.egress.clone(),
             warm: self.place.runtime.warm_pool(&standing.file),
+            habit: self.habit.clone(),
             runtime: self.place.runtime.clone(),
             file: standing.file.clone(),
         }

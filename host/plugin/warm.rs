@@ -11,6 +11,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::clock::Stopwatch;
 use crate::config::Reuse;
+use crate::job::Share;
 
 use super::attempt::{Attempt, GuestStore};
 use super::bindings::Plugin;
@@ -74,8 +75,13 @@ impl WarmPool {
         if instance.jobs >= self.policy.max_jobs || state.held_bytes() > self.policy.max_memory.0 {
             return;
         }
-        let Ok(place) = self.places.clone().try_acquire_owned() else { return };
         let mut idle = self.idle();
+        // No plugin holds all places: who comes anew finds one.
+        let (held, free) = (idle.waiting.len(), self.places.available_permits());
+        if !Share::default().admits(held as u64, free as u64) {
+            return;
+        }
+        let Ok(place) = self.places.clone().try_acquire_owned() else { return };
         idle.waiting.push(Waiting { instance, since: Stopwatch::start(), _place: place });
         if !std::mem::replace(&mut idle.is_watched, true) {
             tokio::spawn(watch(Arc::downgrade(self), self.policy.max_idle.0));
@@ -181,6 +187,34 @@ mod tests {
             assert_eq!(log, [payload]);
             assert!(evidence.memory_peak_bytes >= 64 << 10, "what it holds counts from the start");
         }
+    }
+
+    #[tokio::test]
+    async fn one_plugin_does_not_hold_every_place() {
+        let bench = Bench::new();
+        let revision = Arc::new(bench.load(counter(0)).await.unwrap());
+        let places = Arc::new(Semaphore::new(10));
+        let pool = |places: &Arc<Semaphore>| WarmPool::new(Reuse::default(), places.clone());
+        let (greedy, modest) = (pool(&places), pool(&places));
+        let instance = async |attempt: Arc<Attempt>| {
+            let mut store = super::super::state::store(&revision.code.machine.engine, attempt);
+            let plugin = revision.code.pre.instantiate_async(&mut store).await.unwrap();
+            Instance { store, plugin, jobs: 0 }
+        };
+        let limits = super::super::testing::small_limits().attempt(&crate::config::LimitOverride::default());
+        let attempt = Attempt::start(
+            limits,
+            Duration::from_secs(9),
+            Arc::default(),
+            None,
+            Arc::new(crate::clock::SystemClock::start()),
+        );
+        for _ in 0..10 {
+            greedy.keep(instance(attempt.clone()).await);
+        }
+        assert_eq!(greedy.idle().waiting.len(), 9);
+        modest.keep(instance(attempt).await);
+        assert_eq!((modest.idle().waiting.len(), places.available_permits()), (1, 0));
     }
 
     #[tokio::test]

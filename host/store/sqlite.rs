@@ -28,6 +28,7 @@ mod effect;
 mod enqueue;
 mod fault;
 mod finish;
+mod intake;
 mod maintain;
 mod open;
 mod query;
@@ -61,7 +62,7 @@ pub struct SqliteOptions {
 
 impl Default for SqliteOptions {
     fn default() -> Self {
-        Self { held_jobs_max: 1_000_000, queued_jobs_max: 20_000, cached_bytes_max: 16 << 20, pages_max: None }
+        Self { held_jobs_max: 1_000_000, queued_jobs_max: 22_000, cached_bytes_max: 16 << 20, pages_max: None }
     }
 }
 
@@ -297,6 +298,11 @@ impl Store for SqliteStore {
             unfinished: memory.live.unfinished(),
             ended: ended.map(|(end, count)| (crate::job::State::from(end).name(), count)).collect(),
         }
+    }
+
+    fn unfinished(&self, plugin: &str) -> (u64, u64) {
+        let memory = self.shared.memory();
+        (memory.live.unfinished(), memory.live.unfinished_of(plugin))
     }
 
     async fn prune(&self, retention: Retention, now: UnixMs, most: usize) -> Result<usize, StoreError> {

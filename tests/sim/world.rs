@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BinaryHeap};
 use std::time::Duration;
 
 use windlass::clock::{Chance, UnixMs};
-use windlass::job::gates::{Gates, Lane, PluginLimits};
+use windlass::job::gates::{Admission, Admit, Gates, Lane, Opened, PluginLimits};
 use windlass::job::health::{Ended, Sign};
 use windlass::job::live::{Again, Handed, LiveSet, Standing, Unfinished};
 use windlass::job::retry::{Verdict, decide};
@@ -218,7 +218,7 @@ impl World {
 
     /// Hands out all that may start, as the dispatcher does, and checks each.
     fn pump(&mut self) {
-        for handed in self.live.claim(usize::MAX, self.now, &mut self.gates) {
+        for handed in self.live.claim(usize::MAX, self.now, &mut Watched(&mut self.gates)) {
             let place = handed.id.place();
             let record = self.disk.get_mut(&place).expect("a job that was handed out is on disk");
             assert!(record.end.is_none() && !record.held, "{record:?} ran though it is over or held");
@@ -338,6 +338,25 @@ impl World {
         let longest = self.policy.cap.0 * self.policy.max_attempts + TROUBLE;
         assert!(self.now <= self.heals_at.after(longest), "it took until {}", self.now);
         assert_eq!(self.gates.running(), 0, "a place was never given back");
+    }
+}
+
+/// The gates, watched: whoever holds a place leaves the last one to the others while there are any.
+struct Watched<'a>(&'a mut Gates);
+
+impl Admission for Watched<'_> {
+    fn admit(&mut self, lane: &Lane, now: UnixMs) -> Admit {
+        let held = self.0.running_of(&lane.plugin);
+        let answer = self.0.admit(lane, now);
+        let is_alone = PLUGINS.iter().all(|name| *name == &*lane.plugin || self.0.running_of(name) == 0);
+        if answer == Admit::Yes && held > 0 && !is_alone {
+            assert!(self.0.running() < HOST_CONCURRENCY, "{lane:?} took the last place");
+        }
+        answer
+    }
+
+    fn opened(&mut self) -> Opened {
+        self.0.opened()
     }
 }
 

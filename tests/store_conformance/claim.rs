@@ -31,7 +31,7 @@ pub async fn lanes_are_served_in_turn(harness: &dyn Harness) {
     }
     let claimed = claim(&*store, 5, NOW).await;
     let lanes: Vec<_> = claimed.iter().map(|job| format!("{}-{}", job.spec.plugin, job.spec.downstream)).collect();
-    assert_eq!(lanes, ["a-x", "a-y", "b-x", "a-x", "b-x"]);
+    assert_eq!(lanes, ["a-x", "b-x", "a-y", "b-x", "a-x"], "plugins first, then the lanes of each");
 }
 
 pub async fn no_job_starts_before_its_time(harness: &dyn Harness) {

@@ -15,7 +15,7 @@ use super::super::State;
 use super::super::error::{Problem, ProblemDocument, ProblemKind};
 use super::super::request::{HeldBody, RawObject, json_body, object, traceparent, value};
 use super::super::tokens::Caller;
-use super::enqueue::has_room;
+use super::room::has_room;
 use super::spec::{self, Envelope, JobRequest};
 use crate::job::JobId;
 use crate::store::{Enqueued, NewJob};
@@ -72,8 +72,8 @@ pub(in super::super) async fn batch(Shared(state): Shared<State>, request: Reque
     // Held until the jobs, which have copies of its payloads, are on disk.
     let body = Arc::new(body);
     let jobs = read_off_thread(state.clone(), body.clone(), envelope.clone()).await?;
-    has_room(&state, jobs.len())?;
     let by_plugin = count_by_plugin(&jobs);
+    has_room(&state, by_plugin.iter().map(|(plugin, count)| (plugin.as_str(), *count)))?;
     let enqueued = state.store.enqueue(jobs, envelope.now).await?;
     for (plugin, count) in by_plugin {
         state.metrics.jobs_enqueued(&plugin, count);

@@ -12,6 +12,7 @@ use super::super::State;
 use super::super::error::{Problem, ProblemDocument, ProblemKind};
 use super::super::request::{idempotency_key, json_body, object, traceparent};
 use super::super::tokens::Caller;
+use super::room::has_room;
 use super::spec::{self, Envelope, JobRequest};
 use crate::clock::UnixMs;
 use crate::job::{JobId, JobSpec, State as JobState};
@@ -73,7 +74,7 @@ pub(in super::super) async fn enqueue(Shared(state): Shared<State>, request: Req
     let body = json_body(&state, request, most, &told).await?;
     let envelope = Envelope { caller, now: state.now(), traceparent, idempotency_key: key };
     let spec = spec::read(&state, &object(&body)?, &envelope)?;
-    has_room(&state, 1)?;
+    has_room(&state, [(spec.plugin.as_str(), 1)].into_iter())?;
     let accepted = accepted(&spec, envelope.now);
     let job = NewJob { spec, request_digest: Sha256::digest(&*body).into() };
     match state.store.enqueue(vec![job], envelope.now).await?.as_slice() {
@@ -86,19 +87,6 @@ pub(in super::super) async fn enqueue(Shared(state): Shared<State>, request: Req
         [Enqueued::KeyReused(id)] => Err(key_reused(*id)),
         _ => Err(Problem::new(ProblemKind::Internal, "the store gave no answer for the job")),
     }
-}
-
-/// Refuses what would go over the high-water mark.
-pub(super) fn has_room(state: &State, more: usize) -> Result<(), Problem> {
-    let (unfinished, most) = (state.store.counts().unfinished, state.config.queue.high_water);
-    if unfinished.saturating_add(more as u64) > most {
-        let detail = format!(
-            "{unfinished} jobs are unfinished and {more} more would go over the high-water mark of {most} \
-             (queue.high_water); nothing was stored"
-        );
-        return Err(Problem::new(ProblemKind::HighWater, detail));
-    }
-    Ok(())
 }
 
 /// What is told of a job once its id is known.

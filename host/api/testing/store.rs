@@ -251,6 +251,12 @@ impl Store for FakeStore {
         Ok(acted.unwrap_or(Acted::Unknown))
     }
 
+    fn unfinished(&self, plugin: &str) -> (u64, u64) {
+        let counts = self.counts();
+        let of_plugin = counts.lanes.iter().filter(|lane| &*lane.lane.plugin == plugin);
+        (counts.unfinished, of_plugin.map(|lane| lane.available + lane.running + lane.later + lane.held).sum())
+    }
+
     fn counts(&self) -> Counts {
         let mut counts = Counts::default();
         let inner = self.inner.lock().unwrap();

@@ -39,6 +39,17 @@ pub enum Opened {
     },
 }
 
+impl Opened {
+    /// Whether there is nothing more to ask for. Who says that anything may have opened says it for one round.
+    #[must_use]
+    pub fn is_nobody(&self) -> bool {
+        match self {
+            Self::Any => true,
+            Self::These { lanes, plugins } => lanes.is_empty() && plugins.is_empty(),
+        }
+    }
+}
+
 /// Gives leave to hand out jobs, one by one.
 pub trait Admission {
     /// May one job of this lane start now?

@@ -1,4 +1,8 @@
 //! The lanes of the unfinished jobs: who is ready in each, and whose turn it is.
+//!
+//! Plugins come first: of those with a ready job the one that runs least, then the one that was served longest ago,
+//! however many lanes or jobs it has and however urgent they are. Within a plugin the lanes with the most urgent head
+//! come first, of these the one that runs least, then the one whose turn is oldest.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashMap};
@@ -9,10 +13,12 @@ use crate::clock::UnixMs;
 
 /// A ready job's place in its lane: the highest priority first, then the longest due, then the first to arrive.
 type ReadyKey = (Reverse<i16>, UnixMs, i64);
-/// A lane's place in the ring: the most urgent head first, then the one that waits longest for its turn.
-type RingKey = (Reverse<i16>, u64, u32);
-/// A plugin's place among the plugins: that of its first lane.
-type PluginKey = RingKey;
+/// A lane's place among those of its plugin: the most urgent head first, then the one that runs least, then the one that
+/// waits longest for its turn.
+type RingKey = (Reverse<i16>, u64, u64, u32);
+/// A plugin's place among the plugins: the one that runs least first, then the one that was served longest ago. With
+/// the lane that is its first.
+type PluginKey = (u64, u64, u32);
 
 /// How many unfinished jobs of a lane stand where, of those in memory.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,6 +55,11 @@ struct PluginState {
     ring: BTreeSet<RingKey>,
     /// Where it stands among the plugins, while it does.
     place: Option<PluginKey>,
+    /// How many jobs it has, and how many of them run.
+    jobs: u64,
+    running: u64,
+    /// When it was served last.
+    turn: u64,
     /// It was found closed: when it opens by itself, where that is known.
     closed: Option<Option<UnixMs>>,
 }
@@ -131,22 +142,54 @@ impl Lanes {
         }
     }
 
-    /// Counts a job in, and makes it claimable where it is ready.
+    /// Counts a job in, and makes it claimable where it is ready. One that begins to run takes its lane's turn and its
+    /// plugin's.
     pub(super) fn join(&mut self, lane: u32, phase: Phase, (priority, due, place): (i16, UnixMs, i64)) {
         *self.count(lane, phase) += 1;
-        if phase == Phase::Ready {
-            self.states[lane as usize].ready.insert((Reverse(priority), due, place));
-            self.rejoin(lane);
+        if let Some(plugin) = self.plugin_of(lane) {
+            plugin.jobs += 1;
         }
+        match phase {
+            Phase::Ready => _ = self.states[lane as usize].ready.insert((Reverse(priority), due, place)),
+            Phase::Running { .. } | Phase::Interrupted { .. } => {
+                self.next_turn += 1;
+                let state = &mut self.states[lane as usize];
+                state.turn = self.next_turn;
+                if let Some(plugin) = self.plugins.get_mut(&state.tally.lane.plugin) {
+                    (plugin.running, plugin.turn) = (plugin.running + 1, self.next_turn);
+                }
+            }
+            Phase::Delayed | Phase::Barred | Phase::Held => return,
+        }
+        self.rejoin(lane);
     }
 
     /// Counts a job out.
     pub(super) fn leave(&mut self, lane: u32, phase: Phase, (priority, due, place): (i16, UnixMs, i64)) {
         *self.count(lane, phase) -= 1;
-        if phase == Phase::Ready {
-            self.states[lane as usize].ready.remove(&(Reverse(priority), due, place));
-            self.rejoin(lane);
+        if let Some(plugin) = self.plugin_of(lane) {
+            plugin.jobs -= 1;
         }
+        let state = &mut self.states[lane as usize];
+        match phase {
+            Phase::Ready => _ = state.ready.remove(&(Reverse(priority), due, place)),
+            Phase::Running { .. } | Phase::Interrupted { .. } => {
+                if let Some(plugin) = self.plugins.get_mut(&state.tally.lane.plugin) {
+                    plugin.running -= 1;
+                }
+            }
+            Phase::Delayed | Phase::Barred | Phase::Held => return,
+        }
+        self.rejoin(lane);
+    }
+
+    fn plugin_of(&mut self, lane: u32) -> Option<&mut PluginState> {
+        self.plugins.get_mut(&self.states[lane as usize].tally.lane.plugin)
+    }
+
+    /// How many jobs a plugin has.
+    pub(super) fn jobs_of(&self, plugin: &str) -> u64 {
+        self.plugins.get(plugin).map_or(0, |plugin| plugin.jobs)
     }
 
     fn count(&mut self, lane: u32, phase: Phase) -> &mut u64 {
@@ -159,29 +202,25 @@ impl Lanes {
         }
     }
 
-    /// Puts the lane where it belongs in the ring: by its head, or nowhere without one or while it is closed.
+    /// Puts the lane where it belongs among its plugin's, by its head, or nowhere without one or while it is closed;
+    /// and the plugin where that puts it.
     fn rejoin(&mut self, lane: u32) {
         let state = &mut self.states[lane as usize];
-        let head = state.ready.first().map(|(priority, ..)| *priority).filter(|_| state.closed.is_none());
-        if head == state.ring.map(|(priority, ..)| priority) {
-            return;
-        }
         let Some(plugin) = self.plugins.get_mut(&state.tally.lane.plugin) else { return };
-        if let Some(left) = state.ring.take() {
-            plugin.ring.remove(&left);
+        if state.ready.is_empty() {
+            state.turn = 0;
         } else if state.turn == 0 {
             // A lane that comes anew queues up behind those that wait already.
             self.next_turn += 1;
             state.turn = self.next_turn;
         }
-        match head {
-            Some(priority) => {
-                let key = (priority, state.turn, lane);
-                state.ring = Some(key);
-                plugin.ring.insert(key);
+        let head = state.ready.first().map(|(priority, ..)| *priority).filter(|_| state.closed.is_none());
+        let key = head.map(|priority| (priority, state.tally.running, state.turn, lane));
+        if key != state.ring {
+            if let Some(left) = std::mem::replace(&mut state.ring, key) {
+                plugin.ring.remove(&left);
             }
-            None if state.ready.is_empty() => state.turn = 0,
-            None => {}
+            plugin.ring.extend(key);
         }
         place(&mut self.ring, plugin);
     }
@@ -194,18 +233,6 @@ impl Lanes {
     /// The job that is next in the lane.
     pub(super) fn head(&self, lane: u32) -> Option<ReadyKey> {
         self.states[lane as usize].ready.first().copied()
-    }
-
-    /// Sends the lane to the end of the queue of its urgency.
-    pub(super) fn take_turn(&mut self, lane: u32) {
-        let state = &mut self.states[lane as usize];
-        let Some(left) = state.ring.take() else { return };
-        if let Some(plugin) = self.plugins.get_mut(&state.tally.lane.plugin) {
-            plugin.ring.remove(&left);
-        }
-        self.next_turn += 1;
-        state.turn = self.next_turn;
-        self.rejoin(lane);
     }
 
     /// Takes a closed lane out of the ring; it comes back in its old turn.
@@ -290,9 +317,10 @@ impl Lanes {
     }
 }
 
-/// Puts a plugin where it belongs among the plugins: by its first lane, or nowhere without one or while it is closed.
+/// Puts a plugin where it belongs among the plugins, or nowhere without a lane that is ready or while it is closed.
 fn place(ring: &mut BTreeSet<PluginKey>, plugin: &mut PluginState) {
-    let place = plugin.ring.first().copied().filter(|_| plugin.closed.is_none());
+    let first = plugin.ring.first().filter(|_| plugin.closed.is_none());
+    let place = first.map(|(_, _, _, lane)| (plugin.running, plugin.turn, *lane));
     if place != plugin.place {
         if let Some(left) = std::mem::replace(&mut plugin.place, place) {
             ring.remove(&left);

@@ -249,6 +249,11 @@ impl Bench {
         let sum = |of: fn(&LaneTally) -> u64| tallies.iter().map(of).sum::<u64>() as usize;
         assert_eq!(sum(|t| t.ready + t.later + t.held), self.live.waiting());
         assert_eq!(sum(|t| t.running), self.jobs.values().filter(|m| matches!(m.at, At::Running(_))).count());
+        for plugin in ["a", "b"] {
+            let of_plugin = tallies.iter().filter(|tally| &*tally.lane.plugin == plugin);
+            let jobs: u64 = of_plugin.map(|t| t.ready + t.later + t.held + t.running).sum();
+            assert_eq!(self.live.unfinished_of(plugin), jobs);
+        }
         let floor = self.live.attempts_floor();
         for model in self.jobs.values().filter(|model| model.at != At::Ended && model.job.newest > 0) {
             assert!(floor.is_some_and(|floor| floor <= model.job.newest), "the floor hides an attempt");
@@ -293,19 +298,44 @@ proptest! {
     }
 }
 
+fn lanes(bench: &mut Bench, most: usize) -> Vec<usize> {
+    let handed = bench.claim(most, open(usize::MAX));
+    handed.iter().map(|job| bench.jobs[&job.id.place()].lane).collect()
+}
+
 #[test]
-fn lanes_of_equal_urgency_are_served_in_turn() {
+fn plugins_are_served_in_turn_and_so_are_their_lanes() {
     let mut bench = Bench::new(1_000);
-    for lane in [0, 0, 0, 0, 0, 1, 2, 2] {
+    for lane in [0, 0, 0, 0, 0, 1, 2, 2, 2] {
         bench.insert(lane, 0, 0);
     }
-    let lanes = |bench: &mut Bench, most| -> Vec<usize> {
-        let handed = bench.claim(most, open(usize::MAX));
-        handed.iter().map(|job| bench.jobs[&job.id.place()].lane).collect()
-    };
-    assert_eq!(lanes(&mut bench, 4), [0, 1, 2, 0]);
+    // Lanes 0 and 1 are of one plugin, 2 is the other's.
+    assert_eq!(lanes(&mut bench, 5), [0, 2, 1, 2, 0]);
     bench.insert(1, 0, 0);
-    assert_eq!(lanes(&mut bench, 9), [2, 0, 1, 0, 0]);
+    assert_eq!(lanes(&mut bench, 9), [2, 1, 0, 0, 0]);
+}
+
+#[test]
+fn the_plugin_that_runs_least_comes_first_whatever_its_urgency() {
+    let mut bench = Bench::new(1_000);
+    for (lane, priority) in [(0, 9), (0, 9), (0, 9), (1, 9)] {
+        bench.insert(lane, priority, 0);
+    }
+    assert_eq!(lanes(&mut bench, 3), [0, 1, 0]);
+    bench.insert(2, -9, 0);
+    bench.insert(2, -9, 0);
+    assert_eq!(lanes(&mut bench, 2), [2, 2], "two of it run, and three of the other");
+    let (place, token) = bench
+        .pick(0, |at| matches!(at, At::Running(_)))
+        .map(|(place, at)| match at {
+            At::Running(token) => (place, token),
+            other => panic!("{other:?}"),
+        })
+        .unwrap();
+    bench.finish(place, token, None, false);
+    bench.insert(2, -9, 0);
+    bench.insert(0, 9, 0);
+    assert_eq!(lanes(&mut bench, 1), [0], "both run two, and this one was served longer ago");
 }
 
 #[test]

@@ -7,13 +7,14 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use rustls::{ClientConfig, RootCertStore};
+use tokio::sync::Semaphore;
 
 use crate::config::{Inject, Network, Origin, PluginFile, Proxy, Secret};
 
 use super::super::secrets::Secrets;
 use super::link::AGE_MAX;
 use super::proxy::Tunnel;
-use super::resolve::Names;
+use super::resolve::{LOOKUPS_OF_HOST_MAX, Names};
 use super::tls::{Material, trusted_roots};
 
 /// The outside as this host knows it.
@@ -24,6 +25,8 @@ pub(in crate::plugin) struct Outside {
     roots: OnceLock<Arc<RootCertStore>>,
     /// Whom names are looked up with.
     pub(super) names: Names,
+    /// The look-ups of all plugins.
+    pub(super) lookups: Arc<Semaphore>,
     /// From which age on a connection takes no further request.
     pub(super) age_max: Duration,
 }
@@ -36,6 +39,7 @@ impl Outside {
             allow_cidrs: network.allow_cidrs.as_slice().into(),
             roots: OnceLock::new(),
             names: Names::System,
+            lookups: Arc::new(Semaphore::new(LOOKUPS_OF_HOST_MAX)),
             age_max: AGE_MAX,
         }
     }

@@ -10,12 +10,16 @@ use super::Shared;
 use super::cache::Known;
 use super::effect::Effect;
 use super::fault::Outcome;
+use super::intake;
 use super::writer::{Group, Writer};
 use crate::clock::UnixMs;
 use crate::job::live::Unfinished;
 use crate::job::spec::JSON;
 use crate::job::{JobId, JobSpec};
 use crate::store::{Enqueued, NewJob, StoreError};
+
+/// The part of the writer's queue that large batches leave to small calls.
+const KEPT_FOR_SMALL: usize = 11;
 
 /// A place in the writer's queue for so many jobs; given back when it is dropped.
 #[derive(Debug)]
@@ -25,8 +29,10 @@ pub(super) struct Ticket {
 }
 
 impl Ticket {
-    /// Refused where more jobs wait than `most`; what comes first is taken however large it is.
+    /// Refused where more jobs wait than `most`, for large batches less, so that they leave room for small calls; what
+    /// comes first is taken however large it is.
     pub(super) fn draw(shared: &Arc<Shared>, jobs: usize, most: usize) -> Result<Self, StoreError> {
+        let most = if intake::is_large_batch(jobs) { most - most / KEPT_FOR_SMALL } else { most };
         let before = shared.queued_jobs.fetch_add(jobs, Ordering::Relaxed);
         let ticket = Self { shared: Arc::clone(shared), jobs };
         if before > 0 && before + jobs > most {

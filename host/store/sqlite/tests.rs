@@ -10,6 +10,7 @@ use crate::job::{Admit, Disposition, Evidence, JobSpec, Lane, OutcomeKind};
 
 mod bounds;
 mod histories;
+mod intake;
 mod layout;
 
 const NOW: UnixMs = UnixMs(1_767_323_045_000);

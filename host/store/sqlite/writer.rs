@@ -1,6 +1,6 @@
 //! The one thread that writes: group by group, each a transaction, synced before anybody is answered.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 use std::time::Duration;
@@ -12,6 +12,7 @@ use super::Shared;
 use super::effect::Effect;
 use super::enqueue::{Prepared, Ticket};
 use super::fault::{Fault, Outcome};
+use super::intake::{self, Intake};
 use super::recover::{self, Numbers};
 use crate::clock::{Chance, UnixMs};
 use crate::job::{IdSource, JobId};
@@ -147,13 +148,15 @@ impl Writer {
 
     /// Serves until nobody can ask any more.
     pub(super) fn run(mut self, incoming: &Receiver<Op>) {
-        let mut waiting = VecDeque::new();
-        while let Ok(first) = incoming.recv() {
-            gather(first, incoming, &mut waiting);
+        let mut waiting = Intake::default();
+        loop {
+            if !gather(incoming, &mut waiting) {
+                break;
+            }
             // After what waits was received: the beginning of whatever ends in it is among these.
-            let mut begun = self.shared.take_begun();
-            while !(waiting.is_empty() && begun.is_empty()) {
-                self.write(&mut waiting, std::mem::take(&mut begun));
+            let begun = self.shared.take_begun();
+            if !(waiting.is_empty() && begun.is_empty()) {
+                self.write(&mut waiting, begun);
             }
             self.reload();
             self.checkpoint();
@@ -161,8 +164,9 @@ impl Writer {
         self.close();
     }
 
-    /// Writes one group: what waits, up to the first change of a job that the group has changed already.
-    fn write(&mut self, waiting: &mut VecDeque<Op>, begun: Vec<Begun>) {
+    /// Writes one group: what waits, up to the first change of a job that the group has changed already, and one large
+    /// batch at most.
+    fn write(&mut self, waiting: &mut Intake, begun: Vec<Begun>) {
         let mut group = Group::default();
         group.begin(begun);
         let written =
@@ -172,21 +176,23 @@ impl Writer {
             Err(error) => {
                 // After the failure of the whole store nothing of what waits is tried.
                 if self.shared.failed.get().is_some() {
-                    waiting.drain(..).for_each(|op| op.refuse(&mut group));
+                    waiting.take_all().for_each(|op| op.refuse(&mut group));
                 }
                 group.answers.into_iter().for_each(|answer| answer(Err(error.clone())));
             }
         }
     }
 
-    fn fill(&mut self, group: &mut Group, waiting: &mut VecDeque<Op>) -> Outcome<()> {
+    fn fill(&mut self, group: &mut Group, waiting: &mut Intake) -> Outcome<()> {
         self.numbers.group_attempts_from = self.numbers.attempts_next;
         self.conn.prepare_cached("BEGIN IMMEDIATE")?.execute(())?;
-        while let Some(op) = waiting.pop_front() {
+        let mut has_large = false;
+        while let Some(op) = waiting.next(has_large) {
             if op.places().any(|place| group.touched.contains(&place)) {
-                waiting.push_front(op);
+                waiting.put_back(op);
                 break;
             }
+            has_large |= intake::is_large(&op);
             self.carry_out(op, group)?;
         }
         self.write_starts(group)?;
@@ -335,18 +341,23 @@ impl Writer {
     }
 }
 
-/// Takes up what waits. Beginnings alone stay a moment for company: the next commit carries them at no cost, and the end
-/// of a short attempt makes its beginning needless.
-fn gather(first: Op, incoming: &Receiver<Op>, waiting: &mut VecDeque<Op>) {
-    waiting.push_back(first);
+/// Takes up what waits, and waits for something where nothing does. Beginnings alone stay a moment for company: the next
+/// commit carries them at no cost, and the end of a short attempt makes its beginning needless. False where nobody can
+/// ask any more and nothing waits.
+fn gather(incoming: &Receiver<Op>, waiting: &mut Intake) -> bool {
+    if waiting.is_empty() {
+        let Ok(first) = incoming.recv() else { return false };
+        waiting.extend([first]);
+    }
     waiting.extend(incoming.try_iter().take(GROUP_OPS_MAX - 1));
-    if waiting.iter().all(|op| matches!(op, Op::Begun)) {
-        waiting.clear();
+    if waiting.is_idle() {
+        waiting.take_all().for_each(drop);
         if let Ok(op) = incoming.recv_timeout(RIDE_MAX) {
-            waiting.push_back(op);
+            waiting.extend([op]);
             waiting.extend(incoming.try_iter().take(GROUP_OPS_MAX - 1));
         }
     }
+    true
 }
 
 impl Op {

@@ -2,14 +2,15 @@
 
 mod fetch;
 mod fill;
+mod hostile;
 mod perform;
 mod probe;
 mod strain;
 mod verb;
 mod wasi_fetch;
 
-// The world of plugins, and beside it what a plugin may import: sockets, which it should find locked, randomness and
-// clocks, of which it should find an end.
+// The world of plugins, and beside it what a plugin may import: sockets, which it should find locked, randomness, clocks
+// and output, of which it should find an end.
 wit_bindgen::generate!({
     inline: "
         package windlass:misbehave;
@@ -19,6 +20,8 @@ wit_bindgen::generate!({
             import wasi:sockets/tcp-create-socket@0.2.12;
             import wasi:random/random@0.2.12;
             import wasi:clocks/monotonic-clock@0.2.12;
+            import wasi:clocks/wall-clock@0.2.12;
+            import wasi:cli/stdout@0.2.12;
         }
     ",
     path: "../../wit",

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use crate::verb::{Stream, Verb};
 use crate::windlass::plugin::types::{Attribute, Completion, Failure, Fault, Job, Setback};
 use crate::windlass::plugin::{config, log};
-use crate::{fetch, probe, strain, wasi_fetch};
+use crate::{fetch, hostile, probe, strain, wasi_fetch};
 
 static CALLS: AtomicU32 = AtomicU32::new(0);
 
@@ -60,6 +60,11 @@ pub fn perform(verb: Verb, job: &Job) -> Outcome {
         Verb::Result { bytes } => return Ok(completion("text/plain", vec![b'x'; bytes])),
         Verb::Probe => return completed(&probe::probe()),
         Verb::GarbageError { bytes } => return Err(Failure::Reject(Fault { message: garbage(bytes), code: None })),
+        Verb::Spam { call, url } => hostile::spam(call, url),
+        Verb::Hoard { handle } => hostile::hoard(handle),
+        Verb::PileUpHeaders => return completed(&json!({ "error": hostile::pile_up_headers() })),
+        Verb::HeaderFlood { url, count, bytes } => return completed(&hostile::flood_headers(url, count, bytes)),
+        Verb::Reveal { name, form } => return completed(&json!({ "told": hostile::reveal(&name, form) })),
         Verb::Then { steps } => {
             return steps.into_iter().try_fold(completion("", Vec::new()), |_, step| perform(step, job));
         }

@@ -87,6 +87,16 @@ pub enum Verb {
     Probe,
     /// Rejects with a message of so many characters, many of them unprintable.
     GarbageError { bytes: usize },
+    /// Makes that call to the host for ever.
+    Spam { call: HostCall, url: Option<String> },
+    /// Takes handles of that kind for ever.
+    Hoard { handle: Handle },
+    /// Builds headers for ever.
+    PileUpHeaders,
+    /// Sends a request with so many headers of so many bytes, and completes with what became of it.
+    HeaderFlood { url: String, count: usize, bytes: usize },
+    /// Logs, prints and completes with the value of that name in that form.
+    Reveal { name: String, form: Form },
     /// Does these in order and ends as the last one does, or as the first that fails. `do` may be left out.
     Then { steps: Vec<Verb> },
 }
@@ -103,6 +113,41 @@ pub struct Target {
     /// A text goes out as it is, anything else as JSON.
     pub body: Option<Value>,
     pub timeout_ms: Option<u32>,
+}
+
+/// A call to the host.
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum HostCall {
+    Log,
+    Config,
+    Clock,
+    Random,
+    Send,
+    Poll,
+    Print,
+}
+
+/// What a guest holds a handle of.
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Handle {
+    Pollable,
+    Stream,
+    Fields,
+    Request,
+}
+
+/// In which form a value is told.
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Form {
+    Plain,
+    Base64,
+    Base64Url,
+    Hex,
+    Percent,
+    Json,
 }
 
 #[derive(Deserialize)]
@@ -172,6 +217,8 @@ mod tests {
             r#"{"do": "fail-until", "attempt": 3, "with": {"do": "retry", "message": "no"}}"#,
             r#"{"do": "fetch-or-retry", "url": "http://h", "headers": {"a": "b"}, "body": {"c": 1}, "timeout_ms": 5}"#,
             r#"{"do": "print", "stream": "stderr", "text": "x"}"#,
+            r#"{"do": "spam", "call": "log"}"#,
+            r#"{"do": "reveal", "name": "key", "form": "base64-url"}"#,
             r#"{"steps": [{"do": "log", "level": "warn", "message": "m"}, {"do": "trap"}]}"#,
         ] {
             assert!(read(payload.as_bytes(), |_| {}).is_ok(), "{payload}");

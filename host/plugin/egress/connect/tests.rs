@@ -10,7 +10,7 @@ fn connector(allowed: &[&str], answers: &[&[&str]]) -> Connector {
     let answers = Arc::new(Mutex::new(answers.iter().map(addresses).collect()));
     Connector {
         allow_cidrs: allowed.iter().map(|range| range.parse().unwrap()).collect(),
-        resolver: Resolver::new(Names::Scripted(answers)),
+        resolver: Resolver::new(Names::Scripted(answers), Arc::new(tokio::sync::Semaphore::new(1))),
         proxy: None,
         inside_only: Arc::new([]),
         file: "plugins/test.toml".into(),

@@ -1,0 +1,68 @@
+//! What one plugin leaves to another, whatever it does.
+
+mod common;
+
+use common::{Host, Setup, Value, json, until};
+use reqwest::{Method, StatusCode};
+
+const HOST: &str = "[limits]\nconcurrency = 12\ndeadline = \"10m\"\n[queue]\nhigh_water = 1000";
+
+async fn host() -> Host {
+    Setup::default().config(HOST).guest("misbehave", "").guest("echo", "").start().await
+}
+
+async fn flood(host: &Host, count: usize, job: impl Fn(usize) -> Value) -> Vec<String> {
+    let jobs: Vec<_> = (0..count).map(job).collect();
+    let (status, answer) = host.ask_json(Method::POST, "/v1/jobs/batch", Some(&json!({"jobs": jobs}))).await;
+    assert_eq!(status, StatusCode::ACCEPTED, "{answer}");
+    answer["ids"].as_array().unwrap().iter().map(|id| id.as_str().unwrap().to_owned()).collect()
+}
+
+async fn running(host: &Host) -> u64 {
+    host.get("/v1/plugins/misbehave").await["counts"]["running"].as_u64().unwrap()
+}
+
+#[tokio::test]
+async fn attempts_that_hang_over_hundreds_of_downstreams_leave_room_for_a_single_job() {
+    let host = host().await;
+    let hang = |n: usize| {
+        let payload = json!({"do": "sleep", "ms": 600_000});
+        json!({"plugin": "misbehave", "payload": payload, "downstream": format!("d{n}"), "priority": 32_767})
+    };
+    let ids = flood(&host, 500, hang).await;
+    until("the flood has what it can have", || async { (running(&host).await >= 11).then_some(()) }).await;
+    for _ in 0..20 {
+        let id = host.enqueue(json!({"plugin": "echo", "payload": 1, "priority": -32_768})).await;
+        assert_eq!(host.ended(&id).await["state"], "completed");
+    }
+    assert_eq!(running(&host).await, 11, "none of them has ended, and none has begun in the others' place");
+    let waiting = host.waiting(ids.last().unwrap(), "concurrency").await;
+    assert!(waiting["waiting"]["detail"].as_str().unwrap().contains("its share"), "{waiting:#}");
+}
+
+#[tokio::test]
+async fn guests_that_compute_leave_turns_to_one_that_computes_a_little() {
+    let host = Setup::default()
+        .config("[limits]\nconcurrency = 12\ndeadline = \"10m\"\ncpu = \"10m\"")
+        .guest("misbehave", "")
+        .plugin("modest", common::guests::component("misbehave"), "")
+        .start()
+        .await;
+    flood(&host, 100, |_| json!({"plugin": "misbehave", "payload": {"do": "spin"}})).await;
+    until("they spin", || async { (running(&host).await >= 8).then_some(()) }).await;
+    for _ in 0..3 {
+        let id = host.enqueue(json!({"plugin": "modest", "payload": {"do": "spin", "ms": 100}})).await;
+        assert_eq!(host.ended(&id).await["state"], "completed");
+    }
+}
+
+#[tokio::test]
+async fn a_full_queue_has_room_for_who_has_little_in_it() {
+    let host = host().await;
+    let later = |plugin: &str| json!({"plugin": plugin, "payload": 1, "delay": "1h"});
+    flood(&host, 900, |_| later("misbehave")).await;
+    let (status, problem) = host.ask_json(Method::POST, "/v1/jobs", Some(&later("misbehave"))).await;
+    assert_eq!(status, StatusCode::TOO_MANY_REQUESTS);
+    assert!(problem["detail"].as_str().unwrap().contains("misbehave has 900"), "{problem:#}");
+    flood(&host, 80, |_| later("echo")).await;
+}
