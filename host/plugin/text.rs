@@ -4,13 +4,13 @@
 const CUT: &str = "…";
 
 /// One line: escape sequences and control characters are taken out, line breaks become spaces, and what goes over
-/// `bytes_max` is cut off.
+/// `bytes_max` is cut off. How far it is indented stays, as that tells a trace from a message.
 pub(super) fn line(text: &str, bytes_max: usize) -> String {
     if text.len() <= bytes_max && text.bytes().all(|byte| (b' '..0x7f).contains(&byte)) {
         return text.to_owned();
     }
     let mut clean = String::with_capacity(text.len().min(bytes_max));
-    let mut chars = text.trim().chars();
+    let mut chars = text.trim_start_matches(['\r', '\n']).trim_end().chars();
     while let Some(next) = chars.next() {
         let kept = match next {
             '\u{1b}' => {
@@ -26,6 +26,7 @@ pub(super) fn line(text: &str, bytes_max: usize) -> String {
         }
         clean.push(kept);
     }
+    clean.truncate(clean.trim_end().len());
     clean
 }
 
@@ -38,6 +39,8 @@ fn cut(mut clean: String, bytes_max: usize) -> String {
     while clean.len() + CUT.len() > bytes_max && clean.pop().is_some() {}
     if bytes_max >= CUT.len() {
         clean.push_str(CUT);
+    } else {
+        clean.truncate(clean.trim_end().len());
     }
     clean
 }
@@ -58,7 +61,8 @@ fn skip_escape(chars: &mut std::str::Chars<'_>) {
 /// Control characters, and those that reorder or hide text.
 fn is_hidden(next: char) -> bool {
     next.is_control()
-        || matches!(next, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+        || matches!(next, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}')
+        || matches!(next, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}')
         || matches!(next, '\u{e0000}'..='\u{e007f}')
 }
 
@@ -78,6 +82,9 @@ mod tests {
             ("bidi\u{202e}lmth", "bidilmth"),
             ("grün €", "grün €"),
             ("tab\there", "tab here"),
+            ("    raise Error(\"é\")\r\n", "    raise Error(\"é\")"),
+            ("\u{1b}[m  é\u{7} ", "  é"),
+            ("arabic\u{61c}mark, soft\u{ad}hyphen, \u{fff9}note", "arabicmark, softhyphen, note"),
         ] {
             assert_eq!(line(text, 100), clean, "{text:?}");
         }
@@ -89,7 +96,9 @@ mod tests {
         assert_eq!(line(&"€".repeat(20), 10), "€€…");
         assert_eq!(line("anything", 0), "");
         for bytes_max in 0..40 {
-            assert!(line("mixed € text ü with \u{1b}[1mall", bytes_max).len() <= bytes_max);
+            let cut = line("mixed € text ü with \u{1b}[1mall", bytes_max);
+            assert!(cut.len() <= bytes_max);
+            assert_eq!(line(&cut, bytes_max), cut, "what is clean is not cleaned again");
         }
     }
 }
