@@ -10,6 +10,8 @@ mod breaker;
 mod compile;
 mod downstream;
 mod file;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod inject;
 mod limits;
 mod network;
