@@ -8,6 +8,8 @@ mod asked;
 mod door;
 mod downstreams;
 pub mod error;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod guard;
 mod health;
 mod jobs;
@@ -19,7 +21,8 @@ mod room;
 mod router;
 pub mod server;
 mod state;
-#[cfg(test)]
+#[cfg(any(test, feature = "fuzzing"))]
+#[cfg_attr(not(test), expect(dead_code, unused_imports, reason = "the fuzzer needs only a part of it"))]
 mod testing;
 pub mod tokens;
 

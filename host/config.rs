@@ -11,6 +11,8 @@ mod compile;
 mod downstream;
 mod fairness;
 mod file;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod inject;
 mod limits;
 mod network;

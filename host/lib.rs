@@ -6,6 +6,9 @@ pub mod api;
 pub mod cli;
 pub mod clock;
 pub mod config;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod job;
 pub mod plugin;
 pub mod store;

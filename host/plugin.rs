@@ -25,6 +25,8 @@ mod cpu;
 mod egress;
 mod engine;
 mod folder;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod granted;
 mod grants;
 mod heads;

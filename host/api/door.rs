@@ -92,7 +92,7 @@ impl Door {
     }
 
     /// A door for tests: no TLS, and the tokens of that folder.
-    #[cfg(test)]
+    #[cfg(any(test, feature = "fuzzing"))]
     pub(super) fn in_folder(config: &Config, data: &std::path::Path) -> Self {
         let tokens = Tokens::open(TokenFile::in_folder(data)).expect("a sound file or none");
         Self { tokens, room: Room::new(&config.server), certificates: None }

@@ -133,6 +133,24 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_is_refused_is_told_beforehand() {
+        let told = told().await;
+        let schema = |name: &str, member: &str| told["components"]["schemas"][name]["properties"][member].clone();
+        let limit = &told["paths"]["/v1/jobs"]["get"]["parameters"][4];
+        assert_eq!((limit["name"].as_str(), limit["schema"]["maximum"].as_u64()), (Some("limit"), Some(500)));
+        assert_eq!(schema("LimitRequest", "concurrency")["minimum"], 1);
+        assert_eq!(schema("RetryOverride", "max_attempts")["maximum"], 10_000);
+        assert_eq!(schema("JobRequest", "limit_key")["maxLength"], 200);
+        let put = &told["paths"]["/v1/plugins/{name}"]["put"];
+        assert!(
+            put["parameters"][0]["schema"]["pattern"].as_str().is_some_and(|text| text.contains("{0,62}")),
+            "{put:#}"
+        );
+        let component = &put["requestBody"]["content"]["application/wasm"]["schema"];
+        assert_eq!((&component["type"], &component["format"]), (&"string".into(), &"binary".into()), "{put:#}");
+    }
+
+    #[tokio::test]
     async fn every_operation_says_what_it_does_and_every_member_what_it_is() {
         let told = told().await;
         for (path, operations) in told["paths"].as_object().unwrap() {

@@ -192,6 +192,16 @@ impl Connections {
     }
 }
 
+/// Serves one connection over whatever carries it, to its end.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(super) async fn serve_one<I>(io: I, router: Router, door: Arc<Door>, config: Arc<Config>)
+where
+    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let connections = Connections { builder: builder(&config), router, door, config, hurry: CancellationToken::new() };
+    connections.speak(io, GracefulShutdown::new().watcher()).await;
+}
+
 /// The answer to a request that another server may have read otherwise. No handler sees such a one.
 fn ambiguous(why: &str) -> axum::response::Response {
     let mut response = Problem::new(ProblemKind::RequestAmbiguous, why).into_response();

@@ -45,10 +45,19 @@ pub(super) fn load(
     env: impl IntoIterator<Item = (String, String)>,
 ) -> Result<Config, ConfigError> {
     let (place, text) = read(file)?;
+    from_text(&place, &text, env)
+}
+
+/// Reads the text of a file, overlays the environment and checks the whole.
+pub(super) fn from_text(
+    place: &Path,
+    text: &str,
+    env: impl IntoIterator<Item = (String, String)>,
+) -> Result<Config, ConfigError> {
     // Read as text first: only there does a mistake have a line.
-    let config: Config = parse(&place, &text)?;
+    let config: Config = parse(place, text)?;
     config.validate().map_err(|reason| ConfigError::Value { place: place.display().to_string(), reason })?;
-    let mut table: Table = parse(&place, &text)?;
+    let mut table: Table = parse(place, text)?;
     let mut overridden = config;
     for (name, value) in env {
         if let Some(path) = name.strip_prefix(ENV_PREFIX).and_then(|rest| rest.split_once("__")) {

@@ -45,6 +45,7 @@ pub struct RetryOverride {
     pub base: Option<TimeSpan>,
     /// See [`RetryPolicy::factor`].
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1.0, maximum = 100.0)]
     pub factor: Option<f64>,
     /// See [`RetryPolicy::cap`].
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -55,6 +56,7 @@ pub struct RetryOverride {
     pub jitter: Option<Jitter>,
     /// See [`RetryPolicy::max_attempts`].
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1, maximum = 10_000)]
     pub max_attempts: Option<u32>,
 }
 

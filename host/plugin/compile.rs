@@ -37,7 +37,7 @@ pub(super) enum Compiler {
     /// That program, in a process of its own for each component.
     Process(PathBuf),
     /// This process: the program of a unit test is not the host's.
-    #[cfg(test)]
+    #[cfg(any(test, feature = "fuzzing"))]
     Here,
 }
 
@@ -83,7 +83,7 @@ pub(super) enum Answer {
 impl Compiler {
     /// The one that is that program.
     pub(super) fn of(program: &Path) -> Self {
-        #[cfg(test)]
+        #[cfg(any(test, feature = "fuzzing"))]
         if program == Path::new(OWN_PROGRAM) {
             return Self::Here;
         }
@@ -94,7 +94,7 @@ impl Compiler {
     pub(super) async fn compile(&self, order: Order, component: Bytes) -> Result<Compiled, LoadError> {
         match self {
             Self::Process(program) => process::compile(program.clone(), order, component).await,
-            #[cfg(test)]
+            #[cfg(any(test, feature = "fuzzing"))]
             Self::Here => child::compile_here(order, component).await,
         }
     }

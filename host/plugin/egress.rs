@@ -20,6 +20,8 @@ mod address;
 mod body;
 mod connect;
 mod failure;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(in crate::plugin) mod fuzzing;
 mod inject;
 mod link;
 mod outside;

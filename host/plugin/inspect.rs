@@ -182,7 +182,7 @@ fn track(version: &str) -> &str {
     let (major, minor) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
     match (major, minor) {
         ("0", "0") => version,
-        ("0", _) => &version[..major.len() + 1 + minor.len().min(version.len() - major.len() - 1)],
+        ("0", _) => &version[..version.len().min("0.".len() + minor.len())],
         _ => major,
     }
 }
@@ -205,6 +205,10 @@ mod tests {
             ("0.3.0", "0.3.0-rc-2026-03-15", false),
             ("0.0.1", "0.0.2", false),
             ("0.1.0", "", false),
+            ("0", "0.", false),
+            ("0", "0", true),
+            ("0.2", "0.2.1", true),
+            ("", "+", false),
         ] {
             assert_eq!(track(a) == track(b), fit, "{a} and {b}");
         }

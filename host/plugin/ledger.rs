@@ -158,6 +158,15 @@ mod tests {
     }
 
     #[test]
+    fn a_trace_in_any_language_keeps_its_indentation() {
+        let mut ledger = ledger(1000);
+        let trace =
+            "Traceback (most recent call last):\n  File \"a.py\", line 2\n    raise ValueError(\"é\")\nValueError: é";
+        ledger.log(LogLevel::Stderr, trace);
+        assert_eq!(ledger.last_words(), Some("ValueError: é"));
+    }
+
+    #[test]
     fn the_message_of_a_panic_is_found_even_without_room() {
         let mut ledger = ledger(0);
         for line in ["thread 'main' panicked at src/lib.rs:3:5:", "boom", "note: run with RUST_BACKTRACE=1"] {

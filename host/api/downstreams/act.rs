@@ -35,6 +35,7 @@ pub struct HoldRequest {
     pub span: Option<String>,
     /// Why, for people; at most 200 characters.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(max_length = 200)]
     pub reason: Option<String>,
     /// Only for the jobs of this plugin.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -46,6 +47,7 @@ pub struct HoldRequest {
 pub struct LimitRequest {
     /// The most attempts at once. 1 to 10000.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1, maximum = 10_000)]
     pub concurrency: Option<u32>,
     /// The most starts per time, for example `100/s`, with a burst of one second's worth.
     #[serde(skip_serializing_if = "Option::is_none")]

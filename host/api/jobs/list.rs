@@ -31,7 +31,7 @@ pub struct JobPage {
 
 /// List jobs
 ///
-/// Newest first, without payloads, results and attempts.
+/// Newest first, without payloads, results and attempts. A parameter that is empty is as if it were not there.
 #[utoipa::path(
     get, path = "/v1/jobs", tag = "jobs",
     params(
@@ -39,7 +39,7 @@ pub struct JobPage {
         ("plugin" = Option<String>, Query, description = "Only those of this plugin"),
         ("downstream" = Option<String>, Query, description = "Only those of this downstream"),
         ("label" = Option<Vec<String>>, Query, description = "Only those with this label, as name:value; may be repeated"),
-        ("limit" = Option<u32>, Query, description = "The length of a page, 1 to 500; 50 where it is not said"),
+        ("limit" = Option<u32>, Query, minimum = 1, maximum = 500, description = "The length of a page, 1 to 500; 50 where it is not said"),
         ("cursor" = Option<String>, Query, description = "Where the page begins: `next` of the one before"),
     ),
     responses(

@@ -79,10 +79,12 @@ pub struct JobRequest {
     pub priority: Option<i16>,
     /// The downstream that it calls, 1 to 200 characters; without it the plugin's.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(min_length = 1, max_length = 200)]
     pub downstream: Option<String>,
     /// Jobs with the same key, 1 to 200 characters, are limited together, whatever they call: by `key_limits` of the
     /// plugin's file, else to one attempt at a time.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(min_length = 1, max_length = 200)]
     pub limit_key: Option<String>,
     /// What is different in its retry policy.
     #[serde(skip_serializing_if = "Option::is_none")]

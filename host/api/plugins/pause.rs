@@ -13,7 +13,7 @@ use super::{PluginDocument, set_paused};
 /// None of its jobs starts until it is resumed; running attempts go on. It holds over restarts and swaps.
 #[utoipa::path(
     post, path = "/v1/plugins/{name}/pause", tag = "plugins",
-    params(("name" = String, Path, description = "The plugin's name")),
+    params(("name" = String, Path, pattern = "^[a-z0-9][a-z0-9-]{0,62}$", description = "The plugin's name")),
     responses(
         (status = 200, description = "The plugin, now paused", body = PluginDocument),
         (status = 400, description = "Not a plugin's name", body = ProblemDocument, content_type = "application/problem+json"),

@@ -5,6 +5,7 @@ use axum::extract::{Request, State as Shared};
 use axum::http::header::LOCATION;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse as _, Response};
+use bytes::Bytes;
 
 use super::super::State;
 use super::super::asked;
@@ -19,6 +20,12 @@ const COMPONENT_MAX: ByteSize = ByteSize(64 << 20);
 /// Where a component's signature stands.
 const SIGNATURE: &str = "windlass-signature";
 
+/// The bytes of a component, as the API's description tells of them.
+#[derive(utoipa::ToSchema)]
+#[schema(value_type = String, format = Binary)]
+#[expect(dead_code, reason = "only described")]
+struct Component(Bytes);
+
 /// Install a plugin
 ///
 /// The body is a component. It passes the same checks as a file that is dropped into the folder; one that is refused
@@ -26,10 +33,10 @@ const SIGNATURE: &str = "windlass-signature";
 #[utoipa::path(
     put, path = "/v1/plugins/{name}", tag = "plugins",
     params(
-        ("name" = String, Path, description = "The plugin's name"),
+        ("name" = String, Path, pattern = "^[a-z0-9][a-z0-9-]{0,62}$", description = "The plugin's name"),
         ("Windlass-Signature" = Option<String>, Header, description = "The component's Ed25519 signature under that name, in base64; it is put beside the component"),
     ),
-    request_body(content = Vec<u8>, content_type = "application/wasm", description = "A component, at most 64MiB"),
+    request_body(content = inline(Component), content_type = "application/wasm", description = "A component, at most 64MiB"),
     responses(
         (status = 200, description = "It replaced an older revision", body = PluginDocument),
         (status = 201, description = "It is new", body = PluginDocument, headers(

@@ -15,7 +15,7 @@ use super::put::unwritable;
 /// Its jobs wait until it is back; running attempts go on. Its signature goes with it; the file of its grants stays.
 #[utoipa::path(
     delete, path = "/v1/plugins/{name}", tag = "plugins",
-    params(("name" = String, Path, description = "The plugin's name")),
+    params(("name" = String, Path, pattern = "^[a-z0-9][a-z0-9-]{0,62}$", description = "The plugin's name")),
     responses(
         (status = 204, description = "It is gone"),
         (status = 400, description = "Not a plugin's name", body = ProblemDocument, content_type = "application/problem+json"),

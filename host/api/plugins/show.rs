@@ -11,7 +11,7 @@ use super::{PluginDocument, find};
 /// Show a plugin
 #[utoipa::path(
     get, path = "/v1/plugins/{name}", tag = "plugins",
-    params(("name" = String, Path, description = "The plugin's name")),
+    params(("name" = String, Path, pattern = "^[a-z0-9][a-z0-9-]{0,62}$", description = "The plugin's name")),
     responses(
         (status = 200, description = "The plugin", body = PluginDocument),
         (status = 400, description = "Not a plugin's name", body = ProblemDocument, content_type = "application/problem+json"),

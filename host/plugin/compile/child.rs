@@ -115,15 +115,16 @@ fn is_starved(error: &wasmtime::Error) -> bool {
 }
 
 /// The same in this process.
-#[cfg(test)]
+#[cfg(any(test, feature = "fuzzing"))]
 pub(super) async fn compile_here(order: Order, component: bytes::Bytes) -> Result<super::Compiled, super::LoadError> {
-    let compiled = tokio::task::spawn_blocking(move || compile(&order, &component)).await.unwrap();
+    let compiled = tokio::task::spawn_blocking(move || compile(&order, &component)).await;
+    let compiled = compiled.expect("the compiler does not panic");
     let (shape, engine, bytes) = compiled.map_err(|answer| match answer {
         Answer::Refused(error) => error,
         other => panic!("{other:?}"),
     })?;
-    let mut code = super::anonymous("code").unwrap();
-    code.write_all(&bytes).unwrap();
-    super::seal(&code).unwrap();
+    let mut code = super::anonymous("code").expect("there is memory");
+    code.write_all(&bytes).expect("there is memory");
+    super::seal(&code).expect("what is anonymous can be sealed");
     Ok(super::Compiled { shape, engine, code })
 }

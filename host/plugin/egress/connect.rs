@@ -83,7 +83,7 @@ impl Connector {
     }
 
     /// Keeps the addresses that a name may have.
-    fn judge(&self, host: &str, found: Vec<SocketAddr>) -> Result<Vec<SocketAddr>, ConnectError> {
+    pub(super) fn judge(&self, host: &str, found: Vec<SocketAddr>) -> Result<Vec<SocketAddr>, ConnectError> {
         let refused = |address: &SocketAddr| {
             let what = address::special(address.ip())?;
             (!address::is_allowed(address.ip(), &self.allow_cidrs)).then_some(what)

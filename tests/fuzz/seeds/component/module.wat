@@ -1,0 +1,2 @@
+;; A module is no component.
+(module (func (export "run")))
