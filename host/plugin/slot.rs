@@ -13,7 +13,7 @@ use crate::clock::{Clock, Stopwatch, UnixMs};
 use crate::config::PluginFile;
 
 use super::egress::{Egress, Grants};
-use super::folder::{self, COMPONENT_BYTES_MAX, Found, Seen, Stamp};
+use super::folder::{self, COMPONENT_BYTES_MAX, Found, Kind, Seen, Stamp};
 use super::granted::Granted;
 use super::grants::{self, Denials};
 use super::heavy::Habit;
