@@ -3,7 +3,7 @@
 mod component;
 mod guest;
 
-use super::text;
+use crate::job::text;
 
 pub use component::component;
 pub use guest::guest;

@@ -163,7 +163,7 @@ mod tests {
         let trace =
             "Traceback (most recent call last):\n  File \"a.py\", line 2\n    raise ValueError(\"é\")\nValueError: é";
         ledger.log(LogLevel::Stderr, trace);
-        assert_eq!(ledger.last_words(), Some("ValueError: é"));
+        assert_eq!(ledger.last_words(&Secrets::default()).as_deref(), Some("ValueError: é"));
     }
 
     #[test]

@@ -97,7 +97,7 @@ pub(in crate::plugin) fn address(input: &[u8]) {
     assert_eq!(allowed, slow_allowed, "{address} among {ranges:?}");
     let connector = Connector {
         allow_cidrs: ranges.into(),
-        resolver: Resolver::new(Names::System),
+        resolver: Resolver::new(Names::System, Arc::new(tokio::sync::Semaphore::new(1))),
         proxy: None,
         inside_only: Arc::new([]),
         file: "p.toml".into(),

@@ -69,7 +69,7 @@ fn written(writes: &[&[u8]], output_bytes_max: usize) -> (Vec<LogLine>, Option<S
 /// What the guest says of itself is clean where it is shown, and its schema refuses in one line.
 fn described(answer: &[u8]) {
     let Ok(answer) = std::str::from_utf8(answer) else { return };
-    let (description, schema) = match metadata::read(answer) {
+    let (description, schema) = match metadata::read(answer, Limits::default().describe) {
         Ok(read) => read,
         Err(why) => return assert!(!why.contains('\n'), "{why:?}"),
     };
