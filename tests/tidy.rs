@@ -90,8 +90,9 @@ fn files_are_short_and_say_what_they_are_for() {
 
 #[test]
 fn documents_link_only_to_what_is_there() {
-    let own = ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md", "plugins/README.md"];
-    let pages = std::fs::read_dir(root().join("docs/plugins")).unwrap().map(|entry| entry.unwrap().path());
+    let own = ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md", "plugins/README.md"];
+    let entries = ["docs", "docs/plugins"].into_iter().flat_map(|folder| std::fs::read_dir(root().join(folder)).unwrap());
+    let pages = entries.map(|entry| entry.unwrap().path()).filter(|path| path.extension().is_some_and(|it| it == "md"));
     for path in own.iter().map(|document| root().join(document)).chain(pages) {
         let document = path.display();
         let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{document}: {error}"));
@@ -102,6 +103,22 @@ fn documents_link_only_to_what_is_there() {
             }
         }
     }
+}
+
+#[test]
+fn each_attack_of_the_threat_model_names_tests_that_are_there() {
+    let page = std::fs::read_to_string(root().join("docs/threat-model.md")).unwrap();
+    let table = page.split_once("| attack | limit or defence | test |").expect("the table").1;
+    let mut named = 0;
+    for row in table.lines().filter(|row| row.starts_with("| ") && !row.starts_with("| **")) {
+        let test = row.rsplit('|').nth(1).expect("a cell");
+        for file in test.split('`').skip(1).step_by(2) {
+            assert!(root().join(file).exists(), "{file} is not there: {row}");
+            named += 1;
+        }
+        assert!(test.contains('`'), "no test is named: {row}");
+    }
+    assert!(named > 50, "only {named} tests were found");
 }
 
 #[test]
