@@ -68,6 +68,7 @@ mod watch;
 pub use compile::{SUBCOMMAND as COMPILE_SUBCOMMAND, child::run as compile_component};
 pub use grants::{DeniedGrant, Grant, GrantKind, GrantsMissing, side_by_side};
 pub use loading::{Ignored, IgnoredFile, InstallError, LoadStep, Loading};
+pub use registry::is_plugin_name;
 pub use settings::HostSettings;
 pub use signature::{SIGNATURE_EXTENSION, Signature, SignatureError, SigningKey};
 
@@ -392,14 +393,4 @@ impl Loader {
     pub async fn remove(&self, name: &str) -> std::io::Result<bool> {
         if is_plugin_name(name) { self.folder.slot(name).remove().await } else { Ok(false) }
     }
-}
-
-/// Whether that is the name of a plugin: `[a-z0-9][a-z0-9-]{0,62}`.
-#[must_use]
-pub fn is_plugin_name(name: &str) -> bool {
-    let word = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
-    let bytes = name.as_bytes();
-    bytes.first().is_some_and(|first| word(*first))
-        && bytes.len() <= 63
-        && bytes.iter().all(|byte| word(*byte) || *byte == b'-')
 }

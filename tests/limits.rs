@@ -146,6 +146,11 @@ async fn a_request_has_a_body_and_headers_of_a_size() {
     assert_eq!(run(&host, &wasi(1_024)).await.0["result"]["ok"]["status"], 204);
     let (job, attempt) = run(&host, &wasi(1_025)).await;
     assert!(job["result"]["error"].is_object(), "{job:#} {attempt:#}");
+    let wasi =
+        |value: usize| json!({"do": "wasi-fetch", "url": downstream.url("/"), "headers": {"x-00": "v".repeat(value)}});
+    assert!(run(&host, &wasi(1_021)).await.0["result"]["error"].is_object(), "told when it is sent");
+    let (_, attempt) = run(&host, &wasi(3_000)).await;
+    assert_eq!(attempt["outcome"], "host-calls", "{attempt:#}");
 }
 
 #[tokio::test]

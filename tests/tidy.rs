@@ -91,7 +91,8 @@ fn files_are_short_and_say_what_they_are_for() {
 #[test]
 fn documents_link_only_to_what_is_there() {
     let own = ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md", "plugins/README.md"];
-    let entries = ["docs", "docs/plugins"].into_iter().flat_map(|folder| std::fs::read_dir(root().join(folder)).unwrap());
+    let entries =
+        ["docs", "docs/plugins"].into_iter().flat_map(|folder| std::fs::read_dir(root().join(folder)).unwrap());
     let pages = entries.map(|entry| entry.unwrap().path()).filter(|path| path.extension().is_some_and(|it| it == "md"));
     for path in own.iter().map(|document| root().join(document)).chain(pages) {
         let document = path.display();

@@ -19,6 +19,9 @@ const FUEL: &str = "fuel allocated for hostcalls";
 /// The same of a handle too many.
 const HANDLES: &str = "store handle limit exceeded";
 
+/// The same of headers that are larger than any that are sent.
+const FIELDS: &str = "total size of fields exceeds limit";
+
 /// The guest took more of the host than it may.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum HostCallsExceeded {
@@ -39,6 +42,9 @@ pub(super) enum HostCallsExceeded {
     /// It holds too much.
     #[error("the guest holds more than {0} handles; raise limits.handles if that is too little")]
     Handles(u32),
+    /// It makes headers that are too large to be kept for it.
+    #[error("the guest made headers of more than twice {0}; raise limits.headers if that is too little")]
+    Headers(ByteSize),
     /// It hands over too much at once.
     #[error("the guest handed over more in one call than the host takes; raise limits.request if that is right")]
     HandedOver,
@@ -56,6 +62,9 @@ impl HostCallsExceeded {
         let root = error.root_cause().to_string();
         if root.contains(HANDLES) {
             return Some(Self::Handles(attempt.limits.handles));
+        }
+        if root.contains(FIELDS) {
+            return Some(Self::Headers(attempt.limits.headers));
         }
         // Without a place in the guest it was not a call of its own, but its answer.
         (root.contains(FUEL) && error.downcast_ref::<WasmBacktrace>().is_some()).then_some(Self::HandedOver)

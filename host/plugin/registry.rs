@@ -46,3 +46,13 @@ impl Publisher {
         let _ = changes.send(change);
     }
 }
+
+/// Whether that is the name of a plugin: `[a-z0-9][a-z0-9-]{0,62}`.
+#[must_use]
+pub fn is_plugin_name(name: &str) -> bool {
+    let word = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    let bytes = name.as_bytes();
+    bytes.first().is_some_and(|first| word(*first))
+        && bytes.len() <= 63
+        && bytes.iter().all(|byte| word(*byte) || *byte == b'-')
+}

@@ -64,7 +64,8 @@ pub(super) fn store(engine: &Engine, attempt: Arc<Attempt>) -> Store<State> {
 impl State {
     fn new(attempt: Arc<Attempt>) -> Self {
         let mut http = WasiHttpCtx::new();
-        http.set_field_size_limit(attempt.limits.headers.as_usize());
+        // Beyond it wasmtime traps. Up to it the guest is told what is too large when it sends.
+        http.set_field_size_limit(attempt.limits.headers.as_usize().saturating_mul(2));
         let outputs = [LogLevel::Stdout, LogLevel::Stderr].map(|level| Output::new(attempt.clone(), level));
         Self {
             limiter: MemoryLimiter::new(&attempt.limits, attempt.memory_peak_bytes.clone()),
