@@ -146,8 +146,10 @@ impl Cache {
             }
             // Without its code a seal is of no use; another process may have removed it already.
             let _ = fs::remove_file(seal_path(&path));
-            fs::remove_file(&path)?;
-            kept_bytes -= bytes;
+            match fs::remove_file(&path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => kept_bytes -= bytes,
+            }
         }
         Ok(())
     }
@@ -179,12 +181,19 @@ impl Cache {
         let Ok(entries) = fs::read_dir(&self.dir) else { return };
         for entry in entries.flatten() {
             let name = entry.file_name().to_string_lossy().into_owned();
-            if name.contains(".cwasm") && !name.contains(&mark) {
+            if name.contains(".cwasm") && (!name.contains(&mark) || is_abandoned(&name)) {
                 // What cannot be removed only takes up room.
                 let _ = fs::remove_file(entry.path());
             }
         }
     }
+}
+
+/// Whether that is a file which a process was writing that is no more.
+fn is_abandoned(name: &str) -> bool {
+    let Some(unique) = name.strip_suffix(".tmp").and_then(|name| name.rsplit_once(".cwasm.")) else { return false };
+    let process = unique.1.split('-').next().unwrap_or_default();
+    !Path::new("/proc").join(process).exists()
 }
 
 /// Maps code that is known to be ours. The error is wasmtime's own.
@@ -245,6 +254,14 @@ fn write(path: &Path, fill: impl FnOnce(&mut File) -> io::Result<()>) -> io::Res
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_process_left_that_is_no_more_is_abandoned() {
+        let own = std::process::id();
+        assert!(!is_abandoned(&format!("d-e.cwasm.{own}-ThreadId(1).tmp")));
+        assert!(!is_abandoned("d-e.cwasm") && !is_abandoned("d-e.cwasm.seal"));
+        assert!(is_abandoned("d-e.cwasm.4194999-ThreadId(1).tmp"), "numbers of processes end before that");
+    }
 
     #[test]
     fn what_was_not_used_for_longest_goes_first() {

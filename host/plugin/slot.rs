@@ -177,13 +177,14 @@ impl Slot {
         }
     }
 
-    /// Whether the component is to be looked at. It is not before its own file is right: that may let nobody in.
+    /// Whether the component is to be looked at. It is not before its own file is right: that may let nobody in. What
+    /// serves goes on meanwhile.
     fn is_component_due(&self, standing: &Standing, found: &Found) -> bool {
         let taken = &standing.taken;
         let is_other = found.component != taken.component || found.signature != taken.signature;
         match &found.component {
             None => is_other,
-            Some(_) => (is_other || standing.is_policy_new) && standing.is_file_known,
+            Some(_) => (is_other || standing.is_policy_new) && standing.file_error.is_none(),
         }
     }
 
@@ -193,6 +194,15 @@ impl Slot {
         bytes: Bytes,
         signature: Option<Signature>,
     ) -> Result<Arc<Plugin>, super::InstallError> {
+        let installed = self.put(bytes, signature).await;
+        if installed.is_err() {
+            // The plugin's file may have been read for it, and ask something of what lies in the folder.
+            self.take_up().await;
+        }
+        installed
+    }
+
+    async fn put(&self, bytes: Bytes, signature: Option<Signature>) -> Result<Arc<Plugin>, super::InstallError> {
         if bytes.len() as u64 > COMPONENT_BYTES_MAX {
             return Err(report::too_large(COMPONENT_BYTES_MAX).into());
         }
@@ -219,28 +229,11 @@ impl Slot {
         signatures: &[Signature],
     ) -> Result<(), super::InstallError> {
         self.refresh_grants(standing).await?;
-        if let (false, Some(error)) = (standing.is_file_known, &standing.file_error) {
+        if let Some(error) = &standing.file_error {
+            // What an older file asked for may be less than what this one was to ask for.
             return Err(error.clone().into());
         }
         Ok(self.policy(standing).admit(digest, Ok(signatures))?)
-    }
-
-    /// Removes the component and its signature from the folder. What is being compiled of it is given up.
-    pub(super) async fn remove(&self) -> std::io::Result<bool> {
-        let was_there = self.remove_files().await?;
-        if was_there {
-            self.accept_files(None, None);
-        }
-        let mut standing = self.state.lock().await;
-        // One may have been put there while this waited.
-        let was_there = self.remove_files().await? || was_there;
-        if was_there {
-            self.accept_files(None, None);
-            (standing.taken.component, standing.taken.signature) = (None, None);
-            (standing.revision, standing.component_error) = (None, None);
-            self.publish(&standing, false);
-        }
-        Ok(was_there)
     }
 
     /// False where the files are others by now: nothing is changed then, and whoever found the new ones takes them up.

@@ -174,6 +174,26 @@ async fn a_pin_that_was_just_put_there_holds_for_what_comes_over_http() {
     assert!(status == 422 && problem.to_string().contains("other.toml"), "{problem}");
 }
 
+#[tokio::test]
+async fn a_pin_with_a_mistake_in_its_file_lets_nobody_in() {
+    let (one, two) = (guests::component("echo"), variant(&guests::component("echo"), "two"));
+    let host = Setup::default().plugin("echo", one.clone(), "").start().await;
+    ready(&host, "echo").await;
+    fs::write(host.plugins().join("echo.toml"), format!("sha265 = \"{}\"", digest(&one))).unwrap();
+    let (status, problem) = put_over_http(&host, "echo", &two, None).await;
+    assert!(status == 422 && problem.to_string().contains("sha265"), "{problem}");
+    put(&host, "echo.wasm", &two);
+    let plugin = refused(&host, "echo", "sha265").await;
+    assert_eq!((plugin["state"].as_str(), plugin["revision"].as_str()), (Some("ready"), Some(&*digest(&one))));
+
+    // What waits is taken up as soon as the file is right.
+    fs::write(host.plugins().join("echo.toml"), format!("sha256 = \"{}\"", digest(&two))).unwrap();
+    until("the pinned one serves", || async {
+        (host.get("/v1/plugins/echo").await["revision"] == digest(&two)).then_some(())
+    })
+    .await;
+}
+
 fn run(dir: &Path, args: &[&str]) -> (i32, String, String) {
     let Output { status, stdout, stderr } =
         Command::new(env!("CARGO_BIN_EXE_windlass")).args(args).current_dir(dir).output().unwrap();

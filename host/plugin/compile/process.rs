@@ -63,7 +63,7 @@ fn supervise(program: PathBuf, order: &Order, component: &[u8], abandoned: &Pipe
     }
 }
 
-/// A compiler at work. Whatever becomes of this value, no process is left.
+/// A compiler at work. Whatever becomes of this value, no process of its group is left.
 struct Process {
     child: Child,
     pid: Pid,

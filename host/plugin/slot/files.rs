@@ -88,9 +88,10 @@ impl Slot {
         let now =
             blocking(move || Ok::<_, io::Error>(folder::stamp(&dir.canonicalize()?, &path, Kind::Grants))).await?;
         if now != standing.taken.grants {
-            let before = self.accepted();
-            self.accept(&before, folder::Found { grants: now.clone(), ..before.clone() });
+            // Whoever asked may be gone before it is read: then it still counts as new, and the next look takes it up.
             let grants_edited = self.take_grants(standing, now.as_ref()).await;
+            let before = self.accepted();
+            self.accept(&before, folder::Found { grants: now, ..before.clone() });
             self.publish(standing, grants_edited);
         }
         Ok(())
@@ -169,8 +170,26 @@ impl Slot {
         self.signatures(Some(&stamp)).await.ok()?.into_iter().next()
     }
 
+    /// Removes the component and its signature from the folder. What is being compiled of it is given up.
+    pub(in super::super) async fn remove(&self) -> std::io::Result<bool> {
+        let was_there = self.remove_files().await?;
+        if was_there {
+            self.accept_files(None, None);
+        }
+        let mut standing = self.state.lock().await;
+        // One may have been put there while this waited.
+        let was_there = self.remove_files().await? || was_there;
+        if was_there {
+            self.accept_files(None, None);
+            (standing.taken.component, standing.taken.signature) = (None, None);
+            (standing.revision, standing.component_error) = (None, None);
+            self.publish(&standing, false);
+        }
+        Ok(was_there)
+    }
+
     /// Removes the component, then its signatures: these alone make no plugin.
-    pub(super) async fn remove_files(&self) -> io::Result<bool> {
+    async fn remove_files(&self) -> io::Result<bool> {
         let (dir, name) = (self.place.dir.clone(), self.name.clone());
         blocking(move || {
             let was_there = folder::remove(&dir, &format!("{name}{}", Kind::Component.ending()))?;
