@@ -51,28 +51,28 @@ pub fn kinds() -> Vec<Kind> {
                   (i32.store (i32.const 1044) (i32.const 393216)) (i32.store (i32.const 1048) (i32.const 2000))"
             ),
             Outcome("result-too-large"),
-            "what one call may hand over: twice `limits.payload` and 1 MiB",
+            "what one call may hand over: the larger of `limits.request` and `limits.result`, and 1 MiB",
         ),
         Kind::new(
             "error-long",
             "fails with 100,000 escape characters",
             Component(|| error_of(100_000)),
             Outcome("try-again"),
-            "texts are cleaned and cut to 2 KiB",
+            "texts are cleaned and cut: `limits.error_text`",
         ),
         Kind::new(
             "error-huge",
             "fails with a message of 5 MiB",
             Component(|| error_of(5 << 20)),
-            Outcome("result-too-large"),
-            "what one call may hand over: twice `limits.payload` and 1 MiB",
+            Outcome("try-again"),
+            "texts are cleaned and cut: `limits.error_text`",
         ),
         Kind::new(
             "error-garbage",
             "rejects with newlines, escape sequences and NUL",
             Verb(r#"{"do": "garbage-error", "bytes": 100000}"#),
             Outcome("reject"),
-            "texts are cleaned and cut to 2 KiB",
+            "texts are cleaned and cut: `limits.error_text`",
         ),
         Kind::new(
             "result-huge",
@@ -86,7 +86,7 @@ pub fn kinds() -> Vec<Kind> {
             "traps in a function named like a line of log",
             Component(forged_name),
             Outcome("trap"),
-            "texts are cleaned and cut to 2 KiB",
+            "texts are cleaned and cut: `limits.error_text`",
         ),
         Kind::new(
             "realloc-loops",

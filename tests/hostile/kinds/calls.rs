@@ -6,7 +6,7 @@ use super::Expect::{Held, Outcome, Result};
 use super::Kind;
 
 const CPU: &str = "`limits.cpu`";
-const HANDLES: &str = "4,096 handles";
+const HANDLES: &str = "`limits.handles`";
 const OUTPUT: &str = "`limits.output`; the rest is counted";
 const SECRETS: &str = "secrets are masked in whatever is kept";
 
@@ -123,36 +123,36 @@ pub fn kinds() -> Vec<Kind> {
             "hoard-pollables",
             "takes pollables and gives none back",
             Verb(r#"{"do": "hoard", "handle": "pollable"}"#),
-            Outcome("trap"),
+            Outcome("host-calls"),
             HANDLES,
         ),
         Kind::new(
             "hoard-streams",
             "takes streams and gives none back",
             Verb(r#"{"do": "hoard", "handle": "stream"}"#),
-            Outcome("trap"),
+            Outcome("host-calls"),
             HANDLES,
         ),
         Kind::new(
             "hoard-fields",
             "takes headers and gives none back",
             Verb(r#"{"do": "hoard", "handle": "fields"}"#),
-            Outcome("trap"),
+            Outcome("host-calls"),
             HANDLES,
         ),
         Kind::new(
             "hoard-requests",
             "takes requests and gives none back",
             Verb(r#"{"do": "hoard", "handle": "request"}"#),
-            Outcome("trap"),
+            Outcome("host-calls"),
             HANDLES,
         ),
         Kind::new(
             "header-pile",
             "adds headers to one request for ever",
             Verb(r#"{"do": "pile-up-headers"}"#),
-            Outcome("trap"),
-            "128 KiB of headers",
+            Outcome("host-calls"),
+            "twice `limits.headers`",
         ),
         Kind::new(
             "reach-out",
