@@ -65,7 +65,7 @@ fn admit(state: &State, request: &mut Request, route: Option<&str>) -> Result<(C
     let caller = match access {
         Some(Access::Open) => Caller::Anybody,
         Some(Access::Needs(_)) | None => {
-            state.door.tokens.admit(request.headers(), state.now()).map_err(unauthorized)?
+            state.door.tokens.admit(request.headers(), state.now(), state.clock.wall()).map_err(unauthorized)?
         }
     };
     if let Some(Access::Needs(need)) = access {
