@@ -16,6 +16,7 @@ mod jobs;
 mod metrics;
 mod openapi;
 mod plugins;
+mod print;
 mod request;
 mod room;
 mod router;

@@ -80,6 +80,12 @@ impl<'de> Deserialize<'de> for UnixMs {
 pub trait Clock: Send + Sync + fmt::Debug {
     /// The present moment. Never goes back.
     fn now(&self) -> UnixMs;
+
+    /// What the wall clock says. It counts while the machine sleeps, follows corrections, and may go back: for what people
+    /// agreed on, such as the end of a token, and for nothing that waits.
+    fn wall(&self) -> UnixMs {
+        self.now()
+    }
 }
 
 /// The machine's time: the wall clock as it stood at the start, carried on by the monotonic clock.
@@ -93,12 +99,11 @@ pub struct SystemClock {
 }
 
 impl SystemClock {
-    /// Reads the wall clock once.
+    /// Reads both clocks.
     #[must_use]
     #[expect(clippy::disallowed_methods, reason = "the one place that asks the machine for the time")]
     pub fn start() -> Self {
-        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Self { started_at: UnixMs(0).after(since_epoch), started: Instant::now() }
+        Self { started_at: wall(), started: Instant::now() }
     }
 }
 
@@ -106,6 +111,15 @@ impl Clock for SystemClock {
     fn now(&self) -> UnixMs {
         self.started_at.after(self.started.elapsed())
     }
+
+    fn wall(&self) -> UnixMs {
+        wall()
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the one place that asks the machine for the wall clock")]
+fn wall() -> UnixMs {
+    UnixMs(0).after(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default())
 }
 
 /// Measures how long something takes, on the monotonic clock. It decides nothing: what decides takes a [`Clock`].

@@ -21,6 +21,7 @@ use super::tokens::{Caller, Need, Refused};
 
 mod names;
 mod size;
+mod untaken;
 
 pub(super) use size::HEADERS_MAX;
 
@@ -37,14 +38,15 @@ pub(super) async fn pass(Shared(state): Shared<State>, mut request: Request, nex
     let method = request.method().clone();
     let matched = request.extensions().get::<MatchedPath>().cloned();
     let route = matched.as_ref().map_or("unmatched", MatchedPath::as_str);
+    let is_read = matches!(method, Method::GET | Method::HEAD);
     let (caller, mut response) = match admit(&state, &mut request, matched.as_ref().map(MatchedPath::as_str)) {
         Ok((caller, place)) => {
             request.extensions_mut().insert(caller.clone());
             // A broken handler must cost its caller an answer, and nobody else anything.
             let answer = AssertUnwindSafe(next.run(request)).catch_unwind();
             let answer = asked::by(id.clone(), caller.clone(), answer).await;
-            drop(place);
-            (Some(caller), answer.unwrap_or_else(|_| broke_off(&id, route)))
+            let answer = answer.unwrap_or_else(|_| broke_off(&id, route));
+            (Some(caller), untaken::holding(&state.door.room, is_read, answer, place))
         }
         Err(problem) => (None, problem.into_response()),
     };
@@ -65,7 +67,7 @@ fn admit(state: &State, request: &mut Request, route: Option<&str>) -> Result<(C
     let caller = match access {
         Some(Access::Open) => Caller::Anybody,
         Some(Access::Needs(_)) | None => {
-            state.door.tokens.admit(request.headers(), state.now()).map_err(unauthorized)?
+            state.door.tokens.admit(request.headers(), state.now(), state.clock.wall()).map_err(unauthorized)?
         }
     };
     if let Some(Access::Needs(need)) = access {

@@ -1,4 +1,4 @@
-//! Room for requests and their bodies: what goes beyond is refused before anything of it is read.
+//! Room for requests, their bodies and their answers: what goes beyond is refused before anything comes of it.
 
 use std::sync::Arc;
 
@@ -17,6 +17,7 @@ pub struct Room {
     requests: Arc<Semaphore>,
     waits: Arc<Semaphore>,
     bodies: Arc<Semaphore>,
+    answers: Arc<Semaphore>,
     settings: Settings,
 }
 
@@ -30,7 +31,7 @@ struct Settings {
 /// A place that is given back when this is dropped.
 #[derive(Debug)]
 pub struct Place {
-    _permit: OwnedSemaphorePermit,
+    permit: OwnedSemaphorePermit,
 }
 
 impl Room {
@@ -42,6 +43,7 @@ impl Room {
             requests: places(server.requests),
             waits: places(server.waits),
             bodies: places(pieces(server.bodies.0)),
+            answers: places(pieces(server.bodies.0)),
             settings: Settings { requests: server.requests, waits: server.waits, bodies: server.bodies },
         }
     }
@@ -59,11 +61,30 @@ impl Room {
         })
     }
 
-    /// Room for a body of so many bytes.
-    pub(super) fn body(&self, bytes: u64) -> Result<Place, Problem> {
+    /// No room yet, for a body that says to be of so many bytes: refused where it would not fit now.
+    pub(super) fn body(&self, said_bytes: u64) -> Result<Place, Problem> {
+        let wanted = pieces(said_bytes.min(self.settings.bodies.0));
+        let fits = usize::try_from(wanted).is_ok_and(|wanted| wanted <= self.bodies.available_permits());
+        take(&self.bodies, 0).filter(|_| fits).ok_or_else(|| self.full("bodies"))
+    }
+
+    /// Enlarges the room of a body to so many bytes.
+    pub(super) fn grow(&self, place: &mut Place, bytes: u64) -> Result<(), Problem> {
+        let wanted = usize::try_from(pieces(bytes.min(self.settings.bodies.0))).unwrap_or(usize::MAX);
+        let more = wanted.saturating_sub(place.permit.num_permits());
+        let more = u32::try_from(more).ok().and_then(|more| take(&self.bodies, more));
+        place.permit.merge(more.ok_or_else(|| self.full("bodies"))?.permit);
+        Ok(())
+    }
+
+    /// Room for an answer of so many bytes. All answers together have as much as all bodies.
+    pub(super) fn answer(&self, bytes: u64) -> Result<Place, Problem> {
         let wanted = pieces(bytes.min(self.settings.bodies.0));
-        take(&self.bodies, wanted)
-            .ok_or_else(|| overloaded(&format!("the bodies of others fill {} (server.bodies)", self.settings.bodies)))
+        take(&self.answers, wanted).ok_or_else(|| self.full("answers"))
+    }
+
+    fn full(&self, what: &str) -> Problem {
+        overloaded(&format!("the {what} of others fill {} (server.bodies)", self.settings.bodies))
     }
 
     /// The largest body that there is ever room for.
@@ -77,11 +98,11 @@ fn pieces(bytes: u64) -> u32 {
 }
 
 fn take(places: &Arc<Semaphore>, count: u32) -> Option<Place> {
-    places.clone().try_acquire_many_owned(count).ok().map(|permit| Place { _permit: permit })
+    places.clone().try_acquire_many_owned(count).ok().map(|permit| Place { permit })
 }
 
 fn overloaded(why: &str) -> Problem {
-    Problem::new(ProblemKind::Overloaded, format!("{why}; nothing was read; try again soon"))
+    Problem::new(ProblemKind::Overloaded, format!("{why}; nothing was done; try again soon"))
 }
 
 #[cfg(test)]
@@ -113,11 +134,17 @@ mod tests {
     #[test]
     fn bodies_share_their_bytes() {
         let room = room(|server| server.bodies = ByteSize(1 << 20));
-        let half = room.body(512 << 10).unwrap();
+        let (mut one, mut other) = (room.body(1 << 20).unwrap(), room.body(1 << 20).unwrap());
+        room.grow(&mut one, 512 << 10).unwrap();
         assert!(room.body((512 << 10) + 1).unwrap_err().detail.contains("1MiB (server.bodies)"));
-        let other = room.body(512 << 10).unwrap();
+        assert!(room.grow(&mut other, (512 << 10) + 1).unwrap_err().detail.contains("1MiB (server.bodies)"));
+        room.grow(&mut other, 512 << 10).unwrap();
+        room.grow(&mut other, 1).unwrap();
         assert!(room.body(1).is_err() && room.body(0).is_ok(), "an empty body needs none");
-        drop((half, other));
+        assert!(room.answer(1 << 20).is_ok(), "answers are counted apart");
+        drop(one);
+        room.grow(&mut other, u64::MAX).unwrap();
+        drop(other);
         assert!(room.body(u64::MAX).is_ok(), "alone even the largest has room");
     }
 

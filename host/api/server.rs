@@ -66,7 +66,8 @@ pub async fn serve(
     let graceful = GracefulShutdown::new();
     let hurry = CancellationToken::new();
     let turned_away = TurnedAway::new(&config);
-    let connections = Connections { builder: builder(&config), router, door, config, hurry: hurry.clone() };
+    let connections =
+        Connections { builder: builder(&config), router, door, config, stop: stop.clone(), hurry: hurry.clone() };
     while let Some(stream) = stop.run_until_cancelled(next(&listener)).await {
         match permits.clone().try_acquire_owned() {
             Ok(permit) => {
@@ -123,6 +124,8 @@ struct Connections {
     router: Router,
     door: Arc<Door>,
     config: Arc<Config>,
+    /// Fires when the server stops.
+    stop: CancellationToken,
     /// Fires when the goodbye is over.
     hurry: CancellationToken,
 }
@@ -138,9 +141,9 @@ impl Connections {
         let Some(certificates) = &self.door.certificates else {
             return self.speak(Transport::new(stream, answer_timeout), watcher).await;
         };
-        let hurry = self.hurry.clone();
+        let stop = self.stop.clone();
         // A goodbye waits for requests, not for handshakes.
-        match hurry.run_until_cancelled(certificates.accept(stream, answer_timeout)).await.flatten() {
+        match stop.run_until_cancelled(certificates.accept(stream, answer_timeout)).await.flatten() {
             Some(stream) => self.speak(stream, watcher).await,
             None => tracing::debug!("a handshake failed"),
         }
@@ -198,7 +201,8 @@ pub(super) async fn serve_one<I>(io: I, router: Router, door: Arc<Door>, config:
 where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let connections = Connections { builder: builder(&config), router, door, config, hurry: CancellationToken::new() };
+    let (stop, hurry) = (CancellationToken::new(), CancellationToken::new());
+    let connections = Connections { builder: builder(&config), router, door, config, stop, hurry };
     connections.speak(io, GracefulShutdown::new().watcher()).await;
 }
 

@@ -39,12 +39,12 @@ pub struct Server {
     pub idle_timeout: TimeSpan,
     /// The most connections at once; further ones are told to come back. 1 to 1000000.
     pub connections: u32,
-    /// The most requests that are worked on at once; further ones are refused with 503. 1 to 1000000.
+    /// The most requests at once that are worked on or whose answers are not taken yet; further ones are refused with 503. 1 to 1000000.
     pub requests: u32,
     /// The most requests with `wait` at once, counted apart; further ones are refused with 503. 1 to 1000000.
     pub waits: u32,
-    /// The most bytes of bodies in memory at once; what would go beyond is refused with 503 before it is read, and no
-    /// single body may be larger. 1MiB to 1024GiB.
+    /// The most bytes of bodies in memory at once, and again of large answers; what would go beyond is refused with 503,
+    /// and no single body may be larger. 1MiB to 1024GiB.
     pub bodies: ByteSize,
     /// The largest body of a batch; a single job's is bounded by `limits.payload`. 1KiB to 1GiB.
     pub batch: ByteSize,

@@ -102,7 +102,7 @@ async fn a_flood_of_bodies_does_not_fill_the_memory() {
             }
         }));
     }
-    // Four fit; nearly all others are told so, and the rest are cut off while they still send.
+    // Some fit; nearly all others are told so, and the rest are cut off while they still send.
     until("the flood is refused", || async { (refused.available_permits() > FLOOD / 2).then_some(()) }).await;
     assert_eq!(server.ask("GET", "/v1/jobs", None, None).await.status, 200, "what needs no body goes on");
     let grown = server.peak_bytes() - before;
@@ -113,4 +113,23 @@ async fn a_flood_of_bodies_does_not_fill_the_memory() {
         (answer.problem() == "member-invalid").then_some(())
     })
     .await;
+}
+
+#[tokio::test]
+async fn who_says_much_and_sends_nothing_keeps_nobody_out() {
+    let place = Place::new("");
+    plugin(&place, "http");
+    let server = place.serve(&[]).await;
+    // As much as all bodies may be, and a byte of each.
+    let head = "POST /v1/jobs/batch HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n\
+                content-length: 67108864\r\n\r\n{";
+    let mut idle = Vec::new();
+    for _ in 0..4 {
+        idle.push(begin(&server, head).await);
+    }
+    for _ in 0..20 {
+        let job = "{\"plugin\":\"http\",\"payload\":{\"url\":\"http://127.0.0.1:9/\"},\"delay\":\"1h\"}";
+        assert_eq!(server.ask("POST", "/v1/jobs", None, Some(job)).await.status, 202);
+    }
+    drop(idle);
 }

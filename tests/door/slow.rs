@@ -35,6 +35,20 @@ async fn a_slow_head_and_a_slow_body_are_cut_off() {
     tokio::time::timeout(crate::common::PATIENCE, drip).await.expect("the server ends the connection");
 }
 
+#[tokio::test]
+async fn an_act_that_says_nothing_for_ever_is_cut_off_too() {
+    let place = Place::new(HASTE);
+    let server = place.serve(&[]).await;
+    for (length, status) in
+        [("content-length: 1", 408), ("transfer-encoding: chunked", 408), ("content-length: 5", 415)]
+    {
+        let head = format!("POST /v1/downstreams/x/release HTTP/1.1\r\nhost: localhost\r\n{length}\r\n\r\n");
+        let mut stream = server.connect().await;
+        stream.write_all(head.as_bytes()).await.unwrap();
+        assert_eq!(Answer::of(&rest(&mut stream).await).status, status, "{length}");
+    }
+}
+
 /// The id of a job with a large payload.
 async fn large_job(server: &super::support::Server) -> String {
     let payload = "x".repeat(900 << 10);

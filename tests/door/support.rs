@@ -97,6 +97,14 @@ impl Server {
         self.log.lock().unwrap().join("\n")
     }
 
+    /// Asks it to stop, and waits until it has.
+    pub async fn stop(&mut self) {
+        let id = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(id, rustix::process::Signal::TERM).unwrap();
+        let child = std::cell::RefCell::new(&mut self.child);
+        until("the server stops", || async { child.borrow_mut().try_wait().unwrap() }).await;
+    }
+
     /// How often that stands in the log.
     pub fn logged(&self, text: &str) -> usize {
         self.log.lock().unwrap().iter().filter(|line| line.contains(text)).count()

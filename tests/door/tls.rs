@@ -168,3 +168,18 @@ fn a_certificate_that_cannot_be_used_is_told_at_the_start() {
     std::fs::write(place.path("windlass.toml"), "[server]\ntls = { cert = \"cert.pem\" }").unwrap();
     assert!(refused().contains("windlass.toml, line 2"));
 }
+
+#[tokio::test]
+async fn a_handshake_that_stands_still_does_not_delay_a_stop() {
+    let place = Place::new(&SETTINGS.replace("handshake_timeout = \"1s\"", "handshake_timeout = \"5m\""));
+    let authority = authority(&place);
+    write(&place, &certificate(&authority, "localhost"));
+    let mut server = place.serve(&[]).await;
+    let mut stalled = server.connect().await;
+    stalled.write_all(&[22]).await.unwrap();
+    // The listener takes one after the other: once this one is answered, the other is in.
+    let mut stream = shake(&server, &connector(&authority, &[], &rustls::version::TLS13), "localhost").await.unwrap();
+    get(&mut stream).await;
+    server.stop().await;
+    assert_eq!(server.logged("were cut off"), 0, "the goodbye waited for the handshake");
+}

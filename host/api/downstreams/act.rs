@@ -3,14 +3,13 @@
 
 use axum::Json;
 use axum::extract::{Path, Request, State as Shared};
-use bytes::Bytes;
-use http_body_util::BodyExt as _;
+use axum::http::header::CONTENT_TYPE;
 use serde::Serialize;
 
 use super::super::State;
 use super::super::asked;
 use super::super::error::{Problem, ProblemDocument, ProblemKind};
-use super::super::request::{RawObject, json_body, object};
+use super::super::request::{HeldBody, RawObject, json_body, object, read_body};
 use super::document::{self, DownstreamDocument};
 use crate::clock::UnixMs;
 use crate::job::Lane;
@@ -78,7 +77,7 @@ pub(in super::super) async fn hold(
     request: Request,
 ) -> Result<Json<DownstreamDocument>, Problem> {
     let body = body(&state, request).await?;
-    let asked = read(&body, &["until", "for", "reason", "plugin"])?;
+    let asked = read(body.as_deref(), &["until", "for", "reason", "plugin"])?;
     let until = match (asked.get::<String>("until")?, asked.get::<TimeSpan>("for")?) {
         (Some(_), Some(_)) => return Err(invalid("for", "say either until or for")),
         (Some(until), None) => Some(UnixMs::parse(&until).map_err(|why| invalid("until", &why))?),
@@ -113,7 +112,7 @@ pub(in super::super) async fn release(
     request: Request,
 ) -> Result<Json<DownstreamDocument>, Problem> {
     let body = body(&state, request).await?;
-    let asked = read(&body, &["plugin"])?;
+    let asked = read(body.as_deref(), &["plugin"])?;
     act(&state, &key, &asked, ActKind::Release).await
 }
 
@@ -135,7 +134,7 @@ pub(in super::super) async fn probe(
     request: Request,
 ) -> Result<Json<DownstreamDocument>, Problem> {
     let body = body(&state, request).await?;
-    let asked = read(&body, &["plugin"])?;
+    let asked = read(body.as_deref(), &["plugin"])?;
     act(&state, &key, &asked, ActKind::Probe).await
 }
 
@@ -159,7 +158,7 @@ pub(in super::super) async fn limit(
     request: Request,
 ) -> Result<Json<DownstreamDocument>, Problem> {
     let body = body(&state, request).await?;
-    let asked = read(&body, &["concurrency", "rate", "plugin"])?;
+    let asked = read(body.as_deref(), &["concurrency", "rate", "plugin"])?;
     let concurrency: Option<u32> = asked.get("concurrency")?;
     if concurrency.is_some_and(|most| !(1..=10_000).contains(&most)) {
         return Err(invalid("concurrency", "it lies between 1 and 10000; hold the downstream to stop it"));
@@ -170,23 +169,22 @@ pub(in super::super) async fn limit(
 }
 
 /// The body, which may be left out where nothing has to be said.
-async fn body(state: &State, request: Request) -> Result<Bytes, Problem> {
-    let says_nothing = request.headers().get("content-type").is_none();
-    if says_nothing {
-        let body = http_body_util::Limited::new(request.into_body(), 1).collect().await;
-        return match body.map(http_body_util::Collected::to_bytes) {
-            Ok(body) if body.is_empty() => Ok(Bytes::from_static(b"{}")),
-            _ => Err(Problem::new(
-                ProblemKind::MediaTypeUnsupported,
-                "the body must have the Content-Type application/json; none is said".to_owned(),
-            )),
-        };
+async fn body(state: &State, request: Request) -> Result<Option<HeldBody>, Problem> {
+    if request.headers().contains_key(CONTENT_TYPE) {
+        return json_body(state, request, BODY_MAX, "an act").await.map(Some);
     }
-    json_body(state, request, BODY_MAX, "an act").await.map(|body| body.share())
+    match read_body(state, request, ByteSize(1), "an act without a Content-Type").await {
+        Ok(body) if body.is_empty() => Ok(None),
+        Err(problem) if problem.kind != ProblemKind::TooLarge => Err(problem),
+        _ => Err(Problem::new(
+            ProblemKind::MediaTypeUnsupported,
+            "the body must have the Content-Type application/json; none is said",
+        )),
+    }
 }
 
-fn read<'a>(body: &'a [u8], members: &[&str]) -> Result<RawObject<'a>, Problem> {
-    let asked = object(body)?;
+fn read<'a>(body: Option<&'a [u8]>, members: &[&str]) -> Result<RawObject<'a>, Problem> {
+    let asked = object(body.unwrap_or(b"{}"))?;
     asked.only(members)?;
     Ok(asked)
 }

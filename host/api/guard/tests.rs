@@ -1,6 +1,9 @@
 //! The guard, by way of the router.
 
+use axum::body::Body;
+use http_body_util::BodyExt as _;
 use tempfile::TempDir;
+use tower_service::Service as _;
 
 use super::*;
 use crate::api::access::ROUTES;
@@ -141,4 +144,20 @@ async fn a_handler_that_panics_answers() {
     let api = Api::new();
     api.store.panic_at_list();
     api.get("/v1/jobs").await.problem(ProblemKind::Internal);
+}
+
+#[tokio::test]
+async fn an_answer_keeps_its_place_until_it_is_taken() {
+    let mut config = Config::default();
+    config.server.requests = 1;
+    let api = Api::with_config(config).plugin("echo");
+    let request = Request::builder().uri("/v1/plugins").header("host", "localhost").body(Body::empty()).unwrap();
+    let mut answer = api.router().call(request).await.unwrap();
+    api.get("/v1/plugins").await.problem(ProblemKind::Overloaded);
+    let part = answer.body_mut().frame().await.unwrap().unwrap();
+    drop(answer);
+    api.get("/v1/plugins").await.problem(ProblemKind::Overloaded);
+    assert_eq!(api.get("/healthz").await.status, 200);
+    drop(part);
+    assert_eq!(api.get("/v1/plugins").await.status, 200);
 }

@@ -84,7 +84,7 @@ pub(in super::super) async fn enqueue(Shared(state): Shared<State>, request: Req
             Ok((StatusCode::ACCEPTED, location(*id), Json(accepted)).into_response())
         }
         [Enqueued::Replayed(id)] => replayed(&state, accepted(*id)).await,
-        [Enqueued::KeyReused(id)] => Err(key_reused(*id)),
+        [Enqueued::KeyReused(_)] => Err(key_reused()),
         _ => Err(Problem::new(ProblemKind::Internal, "the store gave no answer for the job")),
     }
 }
@@ -107,11 +107,10 @@ async fn replayed(state: &State, asked: Accepted) -> Result<Response, Problem> {
     Ok((StatusCode::OK, headers, Json(Accepted { state: now_state, run_at, ..asked })).into_response())
 }
 
-fn key_reused(id: JobId) -> Problem {
-    let detail = format!(
-        "the header Idempotency-Key belongs to job {id}, whose request had another body; nothing was stored; use a \
-         key of its own for each job"
-    );
+/// Does not name the other job, which the caller may have no business with.
+fn key_reused() -> Problem {
+    let detail = "the header Idempotency-Key came before with another body; nothing was stored; send a repeat with the \
+                  same body, and every other job with a key of its own";
     Problem::new(ProblemKind::IdempotencyKeyReused, detail)
 }
 
@@ -156,7 +155,7 @@ mod tests {
         assert_eq!((&second.json()["id"], &second.json()["state"]), (&id, &json!("available")));
         assert_eq!(second.header("location"), first.header("location"));
         let problem = send(2).await.problem(ProblemKind::IdempotencyKeyReused);
-        assert!(problem.detail.contains(id.as_str().unwrap()), "{problem:?}");
+        assert!(!problem.detail.contains(id.as_str().unwrap()), "it may be somebody else's: {problem:?}");
         assert_eq!(api.store.len(), 1);
     }
 

@@ -100,7 +100,10 @@ fn refused(state: &State, error: InstallError) -> Problem {
 pub(super) fn unwritable(state: &State, error: &std::io::Error) -> Problem {
     let folder = state.config.plugins.dir.display();
     tracing::error!(request.id = asked::request_id(), %error, %folder, "the plugins folder cannot be written");
-    let detail = format!("cannot write the plugins folder {folder}: {error}; nothing was changed");
+    let detail = format!(
+        "cannot write the plugins folder {folder}: {error}; it is looked at again as it is now; mend it and send this \
+         again"
+    );
     Problem::new(ProblemKind::FolderUnwritable, detail)
 }
 

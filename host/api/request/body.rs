@@ -2,18 +2,20 @@
 
 use std::time::Duration;
 
-use axum::body::{Body, HttpBody as _};
+use axum::body::Body;
 use axum::extract::Request;
 use axum::http::HeaderMap;
 use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, EXPECT};
 use bytes::{Bytes, BytesMut};
-use http_body_util::{BodyExt, LengthLimitError, Limited};
+use http_body_util::BodyExt;
 
 use super::super::State;
 use super::super::error::{Problem, ProblemKind, quoted};
-use super::super::room::Place;
+use super::super::room::{Place, Room};
 use crate::job::units::ByteSize;
 
+/// The first room of a body, and the least by which it grows.
+const FIRST_BYTES: u64 = 64 << 10;
 /// So much of a body that is too large is read and thrown away, so that a client which sends all before it reads learns
 /// why it was refused, instead of a broken connection.
 const DISCARDED_BYTES_MAX: usize = 128 << 20;
@@ -63,7 +65,7 @@ pub(in super::super) fn is_json(content_type: &str) -> bool {
 }
 
 /// Reads a body of at most `most` bytes; `told` says of which limit that comes. A body that there is no room for is refused
-/// before any of it is read; one that does not say its length takes the room of the largest.
+/// before any of it is read, or, where others came first meanwhile, on the way: it takes its room as it arrives.
 pub(in super::super) async fn read_body(
     state: &State,
     request: Request,
@@ -73,7 +75,7 @@ pub(in super::super) async fn read_body(
     let room = &state.door.room;
     let (most, told) = if room.body_most() < most { (room.body_most(), "server.bodies") } else { (most, told) };
     let timeout = state.config.server.body_timeout.0;
-    let (parts, body) = request.into_parts();
+    let (parts, mut body) = request.into_parts();
     let said_bytes = content_length(&parts.headers);
     if said_bytes.is_some_and(|said| said > most.0) {
         // Who asks before it sends need not send at all.
@@ -82,16 +84,16 @@ pub(in super::super) async fn read_body(
         }
         return Err(too_large(said_bytes, most, told));
     }
-    let place = room.body(said_bytes.unwrap_or(if body.is_end_stream() { 0 } else { most.0 }))?;
-    let mut limited = Limited::new(body, most.as_usize());
-    match tokio::time::timeout(timeout, gather(&mut limited, said_bytes)).await {
-        Ok(Ok(bytes)) => Ok(HeldBody { bytes, _place: place }),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => {
-            drop(place);
-            discard(limited, timeout).await;
+    let mut gathering = Gathering { room, place: room.body(said_bytes.unwrap_or(0))?, said_bytes, most_bytes: most.0 };
+    match tokio::time::timeout(timeout, gathering.gather(&mut body)).await {
+        Ok(Ok(bytes)) => Ok(HeldBody { bytes, _place: gathering.place }),
+        Ok(Err(Broken::TooLarge)) => {
+            drop(gathering);
+            discard(body, timeout).await;
             Err(too_large(None, most, told))
         }
-        Ok(Err(error)) => {
+        Ok(Err(Broken::NoRoom(problem))) => Err(problem),
+        Ok(Err(Broken::Off(error))) => {
             Err(Problem::new(ProblemKind::BodyIncomplete, format!("the body broke off before its end: {error}")))
         }
         Err(_) => {
@@ -104,19 +106,52 @@ pub(in super::super) async fn read_body(
     }
 }
 
-/// The whole body in one piece, which is made as large as the body says to be: there is never a second copy.
-async fn gather(body: &mut Limited<Body>, said_bytes: Option<u64>) -> Result<Bytes, axum::BoxError> {
-    let mut bytes = BytesMut::with_capacity(said_bytes.map_or(0, |said| usize::try_from(said).unwrap_or(0)));
-    while let Some(frame) = body.frame().await {
-        if let Ok(data) = frame?.into_data() {
+/// Why a body is not whole.
+enum Broken {
+    TooLarge,
+    NoRoom(Problem),
+    Off(axum::Error),
+}
+
+/// A body that arrives.
+struct Gathering<'a> {
+    room: &'a Room,
+    place: Place,
+    said_bytes: Option<u64>,
+    most_bytes: u64,
+}
+
+impl Gathering<'_> {
+    /// The whole body in one piece.
+    async fn gather(&mut self, body: &mut Body) -> Result<Bytes, Broken> {
+        let (mut bytes, mut room_bytes) = (BytesMut::new(), 0);
+        while let Some(frame) = body.frame().await {
+            let Ok(data) = frame.map_err(Broken::Off)?.into_data() else { continue };
+            let whole = bytes.len() as u64 + data.len() as u64;
+            if whole > self.most_bytes {
+                return Err(Broken::TooLarge);
+            }
+            if whole > room_bytes {
+                room_bytes = self.grow(whole).map_err(Broken::NoRoom)?;
+            }
             // Most bodies are one frame.
-            if bytes.is_empty() && said_bytes == Some(data.len() as u64) {
+            if bytes.is_empty() && self.said_bytes == Some(whole) {
                 return Ok(data);
             }
+            bytes.reserve(usize::try_from(room_bytes).unwrap_or(usize::MAX).saturating_sub(bytes.len()));
             bytes.extend_from_slice(&data);
         }
+        Ok(bytes.freeze())
     }
-    Ok(bytes.freeze())
+
+    /// Takes room for what has come and as much again, but never for more than can come: who says much and sends nothing
+    /// keeps nobody else out.
+    fn grow(&mut self, whole_bytes: u64) -> Result<u64, Problem> {
+        let last = self.said_bytes.unwrap_or(self.most_bytes).max(whole_bytes);
+        let wanted = whole_bytes.saturating_mul(2).max(FIRST_BYTES).min(last);
+        self.room.grow(&mut self.place, wanted)?;
+        Ok(wanted)
+    }
 }
 
 fn content_length(headers: &HeaderMap) -> Option<u64> {
@@ -129,15 +164,11 @@ fn too_large(said_bytes: Option<u64>, most: ByteSize, told: &str) -> Problem {
 }
 
 /// Reads a body and throws it away, up to a bound in bytes and in time. What comes of it does not matter.
-async fn discard<B>(body: B, timeout: Duration)
-where
-    B: axum::body::HttpBody + Unpin,
-{
-    let mut body = body;
+async fn discard(mut body: Body, timeout: Duration) {
     let read = async {
         let mut read_bytes = 0;
         while let Some(Ok(frame)) = body.frame().await {
-            read_bytes += frame.data_ref().map_or(0, bytes::Buf::remaining);
+            read_bytes += frame.data_ref().map_or(0, Bytes::len);
             if read_bytes > DISCARDED_BYTES_MAX {
                 break;
             }
@@ -187,14 +218,15 @@ mod tests {
         config.server.bodies = ByteSize(1 << 20);
         let api = Api::with_config(config);
         let most = ByteSize(768 << 10);
-        let held =
-            read_body(&api.state, request_with(Body::from("x"), &[("content-length", "700000")]), most, "").await;
+        let large = || Body::from(vec![b' '; 700_000]);
+        let held = read_body(&api.state, request_with(large(), &[]), most, "").await.unwrap();
         let never = || Body::from_stream(futures_util::stream::pending::<Result<Bytes, std::io::Error>>());
-        for headers in [&[("content-length", "400000")][..], &[]] {
-            let problem = read_body(&api.state, request_with(never(), headers), most, "").await.unwrap_err();
-            assert_eq!(problem.kind, ProblemKind::Overloaded, "{headers:?}");
-        }
+        let problem = read_body(&api.state, request_with(never(), &[("content-length", "400000")]), most, "").await;
+        assert_eq!(problem.unwrap_err().kind, ProblemKind::Overloaded);
+        let problem = read_body(&api.state, request_with(large(), &[]), most, "").await;
+        assert_eq!(problem.unwrap_err().kind, ProblemKind::Overloaded, "also where it does not say its size");
         drop(held);
+        assert!(read_body(&api.state, request_with(large(), &[]), most, "").await.is_ok());
         assert!(read_body(&api.state, request_with(Body::from("x"), &[]), most, "").await.is_ok());
         let problem =
             read_body(&api.state, request_with(Body::empty(), &[("content-length", "2000000")]), ByteSize(1 << 30), "")

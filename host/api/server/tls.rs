@@ -17,6 +17,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use super::super::error::{Problem, ProblemKind};
+use super::super::print::Print;
 use super::transport::Transport;
 use super::turned_away;
 use crate::config;
@@ -36,6 +37,8 @@ pub struct TlsError {
     file: String,
     /// What is wrong with it and what to do.
     why: String,
+    /// Whether the system refused, which may pass although the file stays as it is.
+    is_passing: bool,
 }
 
 /// The certificate of a running host.
@@ -43,12 +46,19 @@ pub struct Certificates {
     settings: config::ServerTls,
     acceptor: TlsAcceptor,
     current: Arc<Current>,
-    /// By what the files that were read last are known.
-    seen: Mutex<Prints>,
+    seen: Mutex<Seen>,
 }
 
-/// Both files, each by what changes when it does.
-type Prints = [Option<[i64; 5]>; 2];
+/// What was read last.
+#[derive(Default)]
+struct Seen {
+    /// By what both files are known.
+    prints: [Option<Print>; 2],
+    /// What was wrong with them, once it is told.
+    told: Option<String>,
+    /// Whether that may pass.
+    is_passing: bool,
+}
 
 #[derive(Debug)]
 struct Current(ArcSwap<CertifiedKey>);
@@ -72,7 +82,7 @@ impl Certificates {
     /// Where one cannot be read, the key is open to others, or the two do not belong together.
     pub fn load(settings: &config::ServerTls) -> Result<Self, TlsError> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let seen = Mutex::new(prints(settings));
+        let seen = Mutex::new(Seen { prints: prints(settings), ..Seen::default() });
         let current = Arc::new(Current(ArcSwap::from(read(settings, &provider)?)));
         let mut config = rustls::ServerConfig::builder_with_provider(provider)
             .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
@@ -107,41 +117,46 @@ impl Certificates {
     fn look(&self) {
         let prints = prints(&self.settings);
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        if *seen == prints {
+        if seen.prints == prints && !seen.is_passing {
             return;
         }
-        *seen = prints;
+        seen.prints = prints;
+        seen.is_passing = false;
         let cert = self.settings.cert.display();
         match read(&self.settings, self.acceptor.config().crypto_provider()) {
             Ok(key) => {
                 self.current.0.store(key);
+                seen.told = None;
                 tracing::info!(file = %cert, "the certificate was read again");
             }
-            Err(error) => tracing::warn!(%error, "the new certificate is not taken up; the old one goes on"),
+            Err(error) => {
+                let told = Some(error.to_string());
+                if seen.told != told {
+                    tracing::warn!(%error, "the new certificate is not taken up; the old one goes on");
+                }
+                (seen.told, seen.is_passing) = (told, error.is_passing);
+            }
         }
     }
 }
 
-fn prints(settings: &config::ServerTls) -> Prints {
-    [&settings.cert, &settings.key].map(|file| {
-        let meta = std::fs::metadata(file).ok()?;
-        let whole = |number: u64| number.cast_signed();
-        let mode = i64::from(meta.mode());
-        Some([whole(meta.ino()), whole(meta.size()), mode, meta.mtime(), meta.mtime_nsec() ^ meta.ctime_nsec()])
-    })
+fn prints(settings: &config::ServerTls) -> [Option<Print>; 2] {
+    [&settings.cert, &settings.key].map(|file| Print::of(std::fs::metadata(file)))
 }
 
 fn read(settings: &config::ServerTls, provider: &CryptoProvider) -> Result<Arc<CertifiedKey>, TlsError> {
-    let about = |key, file: &Path, why: String| TlsError { key, file: file.display().to_string(), why };
-    let cert = |why: String| about("server.tls.cert", &settings.cert, why);
-    let key = |why: String| about("server.tls.key", &settings.key, why);
-    let text = read_file(&settings.cert, false).map_err(cert)?;
+    let about =
+        |key, file: &Path, (why, is_passing)| TlsError { key, file: file.display().to_string(), why, is_passing };
+    let unread_cert = |why| about("server.tls.cert", &settings.cert, why);
+    let unread_key = |why| about("server.tls.key", &settings.key, why);
+    let (cert, key) = (|why: String| unread_cert((why, false)), |why: String| unread_key((why, false)));
+    let text = read_file(&settings.cert, false).map_err(unread_cert)?;
     let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
     let chain = chain.map_err(|error| cert(format!("is not PEM: {error}")))?;
     if chain.is_empty() {
         return Err(cert("holds no certificate; it must be PEM, the host's own certificate first".to_owned()));
     }
-    let text = read_file(&settings.key, true).map_err(key)?;
+    let text = read_file(&settings.key, true).map_err(unread_key)?;
     let private = PrivateKeyDer::from_pem_slice(&text)
         .map_err(|error| key(format!("holds no private key in PEM that is not encrypted: {error}")))?;
     let certified = CertifiedKey::from_der(chain, private, provider).map_err(|error| {
@@ -151,20 +166,21 @@ fn read(settings: &config::ServerTls, provider: &CryptoProvider) -> Result<Arc<C
     Ok(Arc::new(certified))
 }
 
-/// Reads a plain file, but no pipe, and no secret that others may touch.
-fn read_file(path: &Path, is_secret: bool) -> Result<Vec<u8>, String> {
+/// Reads a plain file, but no pipe, and no secret that others may touch; else says why not, and whether that may pass.
+fn read_file(path: &Path, is_secret: bool) -> Result<Vec<u8>, (String, bool)> {
     use std::io::Read as _;
     use std::os::unix::fs::OpenOptionsExt as _;
     let flags = i32::try_from(rustix::fs::OFlags::NONBLOCK.bits()).expect("flags of open are an int");
-    let unreadable = |error: std::io::Error| format!("cannot be read: {error}");
+    let unreadable = |error: std::io::Error| (format!("cannot be read: {error}"), true);
     let file = std::fs::OpenOptions::new().read(true).custom_flags(flags).open(path).map_err(unreadable)?;
     let meta = file.metadata().map_err(unreadable)?;
     if !meta.is_file() {
-        return Err("is no plain file".to_owned());
+        return Err(("is no plain file".to_owned(), false));
     }
     let mode = meta.mode() & 0o7777;
     if is_secret && mode & 0o027 != 0 {
-        return Err(format!("has the mode {mode:04o}, so that others may touch it; run chmod 600 on it"));
+        let why = format!("has the mode {mode:04o}, so that others may touch it; run chmod 600 on it");
+        return Err((why, false));
     }
     let mut text = Vec::new();
     file.take(FILE_BYTES_MAX).read_to_end(&mut text).map_err(unreadable)?;

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::super::print::Print;
 use super::book::Token;
 use super::scope::Scope;
 use super::secret;
@@ -75,10 +76,6 @@ pub enum TokenFileError {
 pub struct TokenFile {
     path: PathBuf,
 }
-
-/// By what a changed file is known.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Print([i64; 7]);
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -165,17 +162,7 @@ impl TokenFile {
 
     /// By what the present file is known; nothing where there is none.
     pub(super) fn print(&self) -> Option<Print> {
-        let meta = std::fs::symlink_metadata(&self.path).ok()?;
-        let whole = |number: u64| number.cast_signed();
-        Some(Print([
-            whole(meta.ino()),
-            whole(meta.size()),
-            i64::from(meta.mode()) << 32 | i64::from(meta.uid()),
-            meta.mtime(),
-            meta.mtime_nsec(),
-            meta.ctime(),
-            meta.ctime_nsec(),
-        ]))
+        Print::of(std::fs::symlink_metadata(&self.path))
     }
 
     fn is_private(&self, file: &File) -> Result<(), TokenFileError> {

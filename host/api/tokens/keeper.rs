@@ -8,8 +8,9 @@ use arc_swap::ArcSwap;
 use axum::http::HeaderMap;
 use axum::http::header::AUTHORIZATION;
 
+use super::super::print::Print;
 use super::book::{Book, Caller};
-use super::file::{Print, TokenFile, TokenFileError};
+use super::file::{TokenFile, TokenFileError};
 use crate::clock::UnixMs;
 
 /// How long what was read counts as new.
@@ -37,6 +38,8 @@ pub struct Tokens {
 #[derive(Debug)]
 struct Seen {
     print: Option<Print>,
+    /// The system refused, which may pass although the file stays as it is.
+    is_passing: bool,
     door: Entrance,
 }
 
@@ -58,7 +61,7 @@ impl Tokens {
     pub fn open(file: TokenFile) -> Result<Self, TokenFileError> {
         let print = file.print();
         let door = file.read()?.map_or(Entrance::Open, |tokens| Entrance::Guarded(Book::of(tokens)));
-        let seen = ArcSwap::from_pointee(Seen { print, door });
+        let seen = ArcSwap::from_pointee(Seen { print, is_passing: false, door });
         Ok(Self { file, seen, looked_ms: AtomicI64::new(i64::MIN) })
     }
 
@@ -83,18 +86,19 @@ impl Tokens {
         &self.file
     }
 
-    /// Who asks, by the header `Authorization`.
+    /// Who asks, by the header `Authorization`. `now` says when the file is to be looked at again and never goes back; `wall`
+    /// says what has expired: the wall clock, which also counts while the machine sleeps, and which people correct.
     ///
     /// # Errors
     /// Where nobody is admitted with these headers.
-    pub fn admit(&self, headers: &HeaderMap, now: UnixMs) -> Result<Caller, Refused> {
+    pub fn admit(&self, headers: &HeaderMap, now: UnixMs, wall: UnixMs) -> Result<Caller, Refused> {
         self.look(now);
         match &self.seen.load().door {
             Entrance::Open => Ok(Caller::Anybody),
             Entrance::Shut(why) => Err(Refused::Unreadable(why.clone())),
             Entrance::Guarded(book) => {
                 let text = bearer(headers)?;
-                book.find(text, now).cloned().map(Caller::Holder).ok_or(Refused::Invalid)
+                book.find(text, wall).cloned().map(Caller::Holder).ok_or(Refused::Invalid)
             }
         }
     }
@@ -112,26 +116,30 @@ impl Tokens {
         }
         let print = self.file.print();
         let seen = self.seen.load();
-        if print != seen.print {
-            let door = self.read_again(!matches!(seen.door, Entrance::Open));
-            self.seen.store(Arc::new(Seen { print, door }));
+        if print != seen.print || seen.is_passing {
+            let (door, is_passing) = self.read_again(&seen.door);
+            self.seen.store(Arc::new(Seen { print, is_passing, door }));
         }
     }
 
-    /// Reads a file that changed. What was guarded once is never open again.
-    fn read_again(&self, was_guarded: bool) -> Entrance {
+    /// Reads a file that changed, and says whether what is wrong may pass. What was guarded once is never open again.
+    fn read_again(&self, before: &Entrance) -> (Entrance, bool) {
         let place = self.file.path().display();
-        let why = match self.file.read() {
+        let (why, is_passing) = match self.file.read() {
             Ok(Some(tokens)) => {
                 tracing::info!(tokens = tokens.len(), file = %place, "the tokens were read again");
-                return Entrance::Guarded(Book::of(tokens));
+                return (Entrance::Guarded(Book::of(tokens)), false);
             }
-            Ok(None) if !was_guarded => return Entrance::Open,
-            Ok(None) => format!("{place} is gone; put it back, or start the host anew to serve without tokens"),
-            Err(error) => error.to_string(),
+            Ok(None) if matches!(before, Entrance::Open) => return (Entrance::Open, false),
+            Ok(None) => {
+                (format!("{place} is gone; put it back, or start the host anew to serve without tokens"), false)
+            }
+            Err(error) => (error.to_string(), matches!(error, TokenFileError::Io { .. })),
         };
-        tracing::error!(error = why, "nobody is admitted, as the tokens cannot be read");
-        Entrance::Shut(why)
+        if !matches!(before, Entrance::Shut(told) if *told == why) {
+            tracing::error!(error = why, "nobody is admitted, as the tokens cannot be read");
+        }
+        (Entrance::Shut(why), is_passing)
     }
 }
 
@@ -177,15 +185,19 @@ mod tests {
         (folder, file, minted)
     }
 
+    fn admit(tokens: &Tokens, headers: &HeaderMap, now_ms: i64) -> Result<Caller, Refused> {
+        tokens.admit(headers, UnixMs(now_ms), UnixMs(now_ms))
+    }
+
     #[test]
     fn without_a_file_anybody_is_admitted_until_there_is_one() {
         let folder = TempDir::new().unwrap();
         let file = TokenFile::in_folder(folder.path());
         let tokens = Tokens::open(file.clone()).unwrap();
-        assert!(matches!(tokens.admit(&HeaderMap::new(), UnixMs(0)), Ok(Caller::Anybody)));
+        assert!(matches!(admit(&tokens, &HeaderMap::new(), 0), Ok(Caller::Anybody)));
         file.add(book::token(&Minted::from_random(&[1; 38]), &["read"], None)).unwrap();
-        assert!(tokens.admit(&HeaderMap::new(), UnixMs(FRESH_MS - 1)).is_ok(), "what was read is still new");
-        assert_eq!(tokens.admit(&HeaderMap::new(), UnixMs(FRESH_MS)).unwrap_err(), Refused::Missing);
+        assert!(admit(&tokens, &HeaderMap::new(), FRESH_MS - 1).is_ok(), "what was read is still new");
+        assert_eq!(admit(&tokens, &HeaderMap::new(), FRESH_MS).unwrap_err(), Refused::Missing);
     }
 
     #[test]
@@ -202,31 +214,56 @@ mod tests {
             (with(&[&format!("Bearer {text}x")]), Refused::Invalid),
             (with(&[&format!("Bearer {text}"), &format!("Bearer {text}")]), Refused::Invalid),
         ] {
-            assert_eq!(tokens.admit(&headers, UnixMs(5)).unwrap_err(), told, "{headers:?}");
+            assert_eq!(admit(&tokens, &headers, 5).unwrap_err(), told, "{headers:?}");
         }
         for scheme in ["Bearer", "bearer", "BEARER "] {
-            let caller = tokens.admit(&with(&[&format!("{scheme} {text}")]), UnixMs(5)).unwrap();
+            let caller = admit(&tokens, &with(&[&format!("{scheme} {text}")]), 5).unwrap();
             assert_eq!(caller.id(), minted.id);
         }
-        assert_eq!(tokens.admit(&bearing(&minted), UnixMs(1_000_000)).unwrap_err(), Refused::Invalid, "it is void");
+        assert_eq!(admit(&tokens, &bearing(&minted), 1_000_000).unwrap_err(), Refused::Invalid, "it is void");
     }
 
     #[test]
     fn a_change_is_taken_up_and_nothing_that_is_wrong_opens_the_door() {
         let (_folder, file, minted) = one();
         let tokens = Tokens::open(file.clone()).unwrap();
-        assert!(tokens.admit(&bearing(&minted), UnixMs(0)).is_ok());
+        assert!(admit(&tokens, &bearing(&minted), 0).is_ok());
         file.remove(&minted.id).unwrap();
-        assert_eq!(tokens.admit(&bearing(&minted), UnixMs(1_000)).unwrap_err(), Refused::Invalid);
-        assert_eq!(tokens.admit(&HeaderMap::new(), UnixMs(1_000)).unwrap_err(), Refused::Missing, "none is left");
+        assert_eq!(admit(&tokens, &bearing(&minted), 1_000).unwrap_err(), Refused::Invalid);
+        assert_eq!(admit(&tokens, &HeaderMap::new(), 1_000).unwrap_err(), Refused::Missing, "none is left");
         file.add(book::token(&minted, &["read"], None)).unwrap();
         std::fs::set_permissions(file.path(), std::fs::Permissions::from_mode(0o644)).unwrap();
-        let told = tokens.admit(&bearing(&minted), UnixMs(2_000)).unwrap_err();
+        let told = admit(&tokens, &bearing(&minted), 2_000).unwrap_err();
         assert!(matches!(told, Refused::Unreadable(why) if why.contains("0644")));
         std::fs::set_permissions(file.path(), std::fs::Permissions::from_mode(0o600)).unwrap();
-        assert!(tokens.admit(&bearing(&minted), UnixMs(3_000)).is_ok());
+        assert!(admit(&tokens, &bearing(&minted), 3_000).is_ok());
         std::fs::remove_file(file.path()).unwrap();
-        let told = tokens.admit(&HeaderMap::new(), UnixMs(4_000)).unwrap_err();
+        let told = admit(&tokens, &HeaderMap::new(), 4_000).unwrap_err();
         assert!(matches!(told, Refused::Unreadable(why) if why.contains("is gone")));
+    }
+
+    #[test]
+    fn the_wall_clock_says_what_has_expired() {
+        let (_folder, file, minted) = one();
+        let tokens = Tokens::open(file).unwrap();
+        let at = |now, wall| tokens.admit(&bearing(&minted), UnixMs(now), UnixMs(wall));
+        assert!(at(0, 999_999).is_ok());
+        assert_eq!(at(1, 1_000_000).unwrap_err(), Refused::Invalid, "the machine slept meanwhile");
+        assert!(at(2_000_000, 1).is_ok(), "the clock was put right");
+    }
+
+    #[test]
+    fn what_the_system_refuses_is_tried_again() {
+        let (folder, file, minted) = one();
+        let tokens = Tokens::open(file.clone()).unwrap();
+        // The file is as it was seen, and could not be opened then: there were too many open files.
+        let shut = || Seen { print: file.print(), is_passing: true, door: Entrance::Shut("cannot read".to_owned()) };
+        tokens.seen.store(Arc::new(shut()));
+        assert!(admit(&tokens, &bearing(&minted), 0).is_ok());
+        // A link is refused by the system, and so never for good.
+        std::fs::rename(file.path(), folder.path().join("elsewhere")).unwrap();
+        std::os::unix::fs::symlink("elsewhere", file.path()).unwrap();
+        assert!(admit(&tokens, &bearing(&minted), 1_000).is_err());
+        assert!(tokens.seen.load().is_passing);
     }
 }
