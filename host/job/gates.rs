@@ -6,7 +6,7 @@
 //! Who asked in vain is told when it is worth asking again, so that a closed lane or plugin costs nothing while it is
 //! closed: see [`Admission::opened`].
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use super::health::{Act, Bounds, Change, Ended, Health, HealthPolicy, Kept, Overrides};
@@ -93,7 +93,7 @@ pub struct Gates {
     stopped: bool,
     refused_lanes: HashSet<Lane>,
     /// Those of them with a limit key, by their downstream.
-    refused_keyed: HashMap<Lane, Vec<Lane>>,
+    refused_keyed: HashMap<Lane, BTreeSet<Lane>>,
     refused_plugins: HashSet<Arc<str>>,
     opened_lanes: Vec<Lane>,
     opened_plugins: Vec<Arc<str>>,
@@ -310,14 +310,27 @@ impl Gates {
 
     fn refuse(&mut self, lane: &Lane) {
         if self.refused_lanes.insert(lane.clone()) && lane.limit_key.is_some() {
-            self.refused_keyed.entry(lane.whole().into_owned()).or_default().push(lane.clone());
+            self.refused_keyed.entry(lane.whole().into_owned()).or_default().insert(lane.clone());
             self.keys.refuse(lane);
         }
     }
 
     fn lane_opened(&mut self, lane: &Lane) {
         if let Some(lane) = self.refused_lanes.take(lane) {
+            if lane.limit_key.is_some() {
+                self.forget_keyed(&lane);
+            }
             self.opened_lanes.push(lane);
+        }
+    }
+
+    fn forget_keyed(&mut self, lane: &Lane) {
+        let whole = lane.whole();
+        if let Some(refused) = self.refused_keyed.get_mut(&*whole) {
+            refused.remove(lane);
+            if refused.is_empty() {
+                self.refused_keyed.remove(&*whole);
+            }
         }
     }
 

@@ -15,6 +15,8 @@ use crate::clock::{Clock, Stopwatch};
 use crate::config::AttemptLimits;
 use crate::job::{Evidence, HostFault, LogLevel, Outcome};
 
+use calls_out::CallsOut;
+
 use super::bindings::windlass::plugin::types::{AttributeParam as Attribute, Job};
 use super::cpu::CpuMeter;
 use super::egress::{Egress, Grants};
@@ -24,6 +26,8 @@ use super::outcome::{self, Phase};
 use super::state::{self, State};
 use super::warm::{Instance, WarmPool};
 use super::{Call, Revision};
+
+mod calls_out;
 
 /// What an attempt may use and what is written down of it. Outlives the instance.
 #[derive(Debug)]
@@ -46,6 +50,8 @@ pub(super) struct Attempt {
     pub(super) cpu: Arc<CpuMeter>,
     /// The most that it held.
     pub(super) memory_peak_bytes: Arc<AtomicU64>,
+    /// The calls whose records are open.
+    pub(super) calls_out: CallsOut,
     requests_made: AtomicU32,
     call_bytes: AtomicU64,
     ledger: Mutex<Ledger>,
@@ -71,6 +77,7 @@ impl Attempt {
             requests: Arc::new(Semaphore::new(usize::try_from(limits.requests).unwrap_or(Semaphore::MAX_PERMITS))),
             cpu: Arc::default(),
             memory_peak_bytes: Arc::default(),
+            calls_out: CallsOut::default(),
             requests_made: AtomicU32::new(0),
             call_bytes: AtomicU64::new(0),
             ledger: Mutex::new(Ledger::new(started, &limits)),
@@ -87,6 +94,11 @@ impl Attempt {
         self.requests_made.fetch_add(1, Ordering::Relaxed) < self.limits.requests_total
     }
 
+    /// Whether any of its requests has no whole answer yet.
+    pub(super) fn has_requests_out(&self) -> bool {
+        self.requests.available_permits() < usize::try_from(self.limits.requests).unwrap_or(Semaphore::MAX_PERMITS)
+    }
+
     /// Counts what went through a call of the guest.
     pub(super) fn passed(&self, bytes: u64) {
         self.call_bytes.fetch_add(bytes, Ordering::Relaxed);
@@ -99,8 +111,10 @@ impl Attempt {
 
     /// Something was not granted: the operator's to mend, who is told of it once.
     pub(super) fn deny(&self, remedy: &str) {
-        self.ledger().deny(remedy);
-        self.grants.note_denied(remedy, self.clock.now());
+        // Names and origins can be the guest's own words.
+        let remedy = self.grants.secrets.mask(remedy);
+        self.ledger().deny(&remedy);
+        self.grants.note_denied(&remedy, self.clock.now());
     }
 
     /// What is written down.
@@ -155,6 +169,7 @@ pub(super) async fn run(
         },
     };
     habit.note(attempt.cpu.spent());
+    attempt.calls_out.ended().await;
     outcome::masked(outcome::denied_instead(outcome, attempt), attempt)
 }
 

@@ -12,7 +12,7 @@ use super::{Description, Plugin};
 
 /// How many denials of one plugin are remembered. Origins can come from payloads, so that there is no end of them.
 const DENIALS_MAX: usize = 64;
-/// So many origins are told in one line.
+/// So many origins that are not granted are told in one line.
 const ORIGINS_TOLD: usize = 32;
 
 /// What can be granted. A closed list.
@@ -131,7 +131,7 @@ pub(super) fn missing(
     let mut toml = String::new();
     if !origins.is_empty() {
         let note = if given.is_empty() { "" } else { "# in place of the line `origins`:\n" };
-        toml = format!("{note}{}\n", origins_line(file, &origins));
+        toml = format!("{note}{}\n", origins_line(&file.origins, &origins));
     }
     if !secrets.is_empty() {
         let note = if file.secrets.is_empty() { "" } else { "# under the present " };
@@ -141,10 +141,11 @@ pub(super) fn missing(
     Some(GrantsMissing { file: shown.to_owned(), origins, secrets, toml })
 }
 
-/// The line of the file that grants those origins too.
-pub(super) fn origins_line(file: &PluginFile, more: &[String]) -> String {
-    let given = given_origins(file);
-    let all = given.iter().chain(more).take(ORIGINS_TOLD).map(|origin| quoted(origin));
+/// The line of the file that grants those origins too. Those that are given are all in it: it stands in the place of
+/// theirs.
+pub(super) fn origins_line(given: &[Origin], more: &[String]) -> String {
+    let given = given.iter().map(ToString::to_string);
+    let all = given.chain(more.iter().take(ORIGINS_TOLD).cloned()).map(|origin| quoted(&origin));
     format!("origins = [{}]", all.collect::<Vec<_>>().join(", "))
 }
 
@@ -275,6 +276,14 @@ mod tests {
         assert!(told.toml.contains("# under the present [secrets]"), "{}", told.toml);
         // Whatever the file holds, the lines are TOML.
         assert!(told.toml.parse::<toml::Table>().is_ok(), "{}", told.toml);
+    }
+
+    #[test]
+    fn the_line_of_origins_keeps_all_that_are_given() {
+        let origins: Vec<_> = (0..50).map(|n| format!("\"https://{n}.example\"")).collect();
+        let given = file(&format!("origins = [{}]", origins.join(", ")));
+        let toml = missing("stripe.toml", "stripe", &given, Some(&asked()), &BTreeSet::new()).unwrap().toml;
+        assert_eq!(file(&toml).origins.len(), 52, "{toml}");
     }
 
     #[test]

@@ -29,6 +29,7 @@ impl Host for State {
         attempt.passed(size(&request.headers) + (request.url.len() + request.body.len()) as u64);
         self.called()?;
         let answer = send(attempt.clone(), request).await;
+        let told = |failure: SendFailure| told(failure.veiled(&attempt.grants.secrets));
         if let Ok(response) = &answer {
             attempt.passed(size(&response.headers));
         }
@@ -161,7 +162,7 @@ fn quoted(text: &str) -> String {
 
 /// Whether a request of that method has no body: servers that do not expect one take it for the next request.
 pub(super) fn is_bodiless(method: &Method) -> bool {
-    matches!(*method, Method::GET | Method::HEAD)
+    [Method::GET, Method::HEAD].iter().any(|known| method.as_str().eq_ignore_ascii_case(known.as_str()))
 }
 
 /// Why a body is not sent.

@@ -129,6 +129,14 @@ impl Secrets {
         self.kept.as_ref().map_or(0, |mask| mask.open_bytes(bytes))
     }
 
+    /// The text without those that the plugin must not see.
+    pub(super) fn veil(&self, text: String) -> String {
+        match self.hidden.as_ref().map(|mask| mask.text(&text)) {
+            Some(Cow::Owned(veiled)) => veiled,
+            _ => text,
+        }
+    }
+
     /// What finds those that the plugin must not see; none where it may read all that it was granted.
     pub(super) fn hidden(&self) -> Option<&Arc<Mask>> {
         self.hidden.as_ref()

@@ -104,6 +104,11 @@ impl State {
         self.outputs.iter().for_each(Output::end);
     }
 
+    /// How many handles the guest holds.
+    pub(super) fn handles(&mut self) -> usize {
+        self.table.iter_mut().count()
+    }
+
     /// What all memories and tables hold.
     pub(super) fn held_bytes(&self) -> u64 {
         self.limiter.held_bytes()

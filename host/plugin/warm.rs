@@ -19,6 +19,9 @@ use super::bindings::Plugin;
 /// Instances that are kept in one host, over all plugins. The engine's pool has room for so many beside the attempts.
 pub(super) const INSTANCES_MAX: u32 = 64;
 
+/// What a guest may hold of the host from one job to the next: its streams and the like.
+const HANDLES_MAX: usize = 32;
+
 /// An instance, and how many jobs it has had.
 pub(super) struct Instance {
     pub(super) store: GuestStore,
@@ -73,6 +76,10 @@ impl WarmPool {
         let state = instance.store.data_mut();
         state.end_lines();
         if instance.jobs >= self.policy.max_jobs || state.held_bytes() > self.policy.max_memory.0 {
+            return;
+        }
+        // Requests that are still out are the old job's, and so is most of what a guest forgets to give back.
+        if state.attempt.has_requests_out() || state.handles() > HANDLES_MAX {
             return;
         }
         let mut idle = self.idle();
@@ -215,6 +222,24 @@ mod tests {
         assert_eq!(greedy.idle().waiting.len(), 9);
         modest.keep(instance(attempt).await);
         assert_eq!((modest.idle().waiting.len(), places.available_permits()), (1, 0));
+    }
+
+    #[tokio::test]
+    async fn an_instance_whose_requests_are_out_is_not_kept() {
+        let bench = Bench::new();
+        let revision = Arc::new(bench.load(counter(0)).await.unwrap());
+        let pool = WarmPool::new(Reuse::default(), Arc::new(Semaphore::new(10)));
+        let limits = super::super::testing::small_limits().attempt(&crate::config::LimitOverride::default());
+        for is_out in [true, false] {
+            let clock = Arc::new(crate::clock::SystemClock::start());
+            let attempt = Attempt::start(limits, Duration::from_secs(9), Arc::default(), None, clock);
+            let out = is_out.then(|| attempt.requests.clone().try_acquire_owned().unwrap());
+            let mut store = super::super::state::store(&revision.code.machine.engine, attempt);
+            let plugin = revision.code.pre.instantiate_async(&mut store).await.unwrap();
+            pool.keep(Instance { store, plugin, jobs: 0 });
+            assert_eq!(pool.idle().waiting.is_empty(), is_out);
+            drop(out);
+        }
     }
 
     #[tokio::test]

@@ -79,12 +79,13 @@ fn is_forbidden(name: &HeaderName) -> bool {
 }
 
 async fn send(attempt: Arc<Attempt>, request: Request<WasiBody>, options: RequestOptions) -> Answer {
-    let (shown, target) = attempt.grants.admit(&request.uri().to_string());
+    let url = request.uri().to_string();
+    let (shown, target) = attempt.grants.admit(&url);
     let mut recorder = Recorder::begin(attempt.clone(), request.method().as_str(), shown);
     let (mut head, body) = request.into_parts();
     // Made first: when it is dropped with a failure, the guest can still write the rest of it.
-    let mut body = SendBody::guest(body, recorder.sent_bytes(), attempt.limits.request);
-    attempt.passed(heads::size(&head.headers));
+    let mut body = SendBody::guest(body, recorder.sent_bytes(), attempt.clone());
+    attempt.passed(heads::size(&head.headers) + url.len() as u64);
     let sent = async {
         let egress = way_out(&attempt)?;
         head.method = method(head.method.as_str())?;
@@ -121,13 +122,22 @@ async fn send(attempt: Arc<Attempt>, request: Request<WasiBody>, options: Reques
             let idle = patience(&attempt, options.between_bytes_timeout);
             let left_bytes = attempt.limits.response.0;
             let window = hidden.cloned().map(Window::new);
-            let body = answer_body(Reading { attempt, body, recorder, left_bytes, idle, permit, window, last: None });
+            let body = answer_body(Reading {
+                attempt,
+                body,
+                recorder,
+                left_bytes,
+                idle,
+                permit: Some(permit),
+                window,
+                last: None,
+            });
             Ok((Response::from_parts(head, body), Box::new(async { Ok(()) })))
         }
         Err(failure) => {
             recorder.failed(failure.message());
             remember(&attempt, &failure);
-            Err(told(failure))
+            Err(told(failure.veiled(&attempt.grants.secrets)))
         }
     }
 }
@@ -152,7 +162,8 @@ struct Reading {
     recorder: Recorder,
     left_bytes: u64,
     idle: Duration,
-    permit: OwnedSemaphorePermit,
+    /// None once all of it came.
+    permit: Option<OwnedSemaphorePermit>,
     /// Covers what the guest must not see; none where it may see all.
     window: Option<Window>,
     /// What comes after the bytes that the window still held.
@@ -186,6 +197,10 @@ async fn next_frame(reading: Option<Reading>) -> Option<Step> {
                     return Some((Err(Error::HttpResponseBodySize(None)), None));
                 };
                 reading.left_bytes = left_bytes;
+                // A guest need not ask for what comes after its end.
+                if frame.is_trailers() || reading.body.is_end_stream() {
+                    reading.whole();
+                }
                 if let Some(frame) = reading.covered(frame) {
                     return Some((Ok(frame), Some(reading)));
                 }
@@ -224,11 +239,16 @@ impl Reading {
         }
     }
 
-    /// The whole answer came. What was held back leaves now.
+    /// The whole answer came.
+    fn whole(&mut self) {
+        self.recorder.whole();
+        self.permit = None;
+    }
+
+    /// Nothing more comes. What was held back leaves now.
     fn end(mut self) -> Option<Step> {
         let rest = self.window.as_mut().map(Window::end).unwrap_or_default();
-        self.recorder.answered();
-        drop(self.permit);
+        self.whole();
         (!rest.is_empty()).then(|| (Ok(Frame::data(rest.into())), None))
     }
 }

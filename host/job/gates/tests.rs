@@ -127,3 +127,16 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn lanes_that_are_refused_again_and_again_are_remembered_once() {
+    let (mut gates, lane) = gates(100);
+    let keyed = Lane { limit_key: Some("customer".into()), ..lane.clone() };
+    for now in 0..50 {
+        assert_eq!(gates.admit(&keyed, UnixMs(now)), Admit::Yes);
+        assert!(matches!(gates.admit(&keyed, UnixMs(now)), Admit::LaneClosed { .. }));
+        assert_eq!(gates.refused_keyed.values().map(BTreeSet::len).sum::<usize>(), 1);
+        gates.give_back(&keyed, UnixMs(now), UnixMs(now));
+        assert!(gates.refused_keyed.is_empty(), "it has opened");
+    }
+}

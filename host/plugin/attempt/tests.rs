@@ -87,6 +87,29 @@ async fn a_deadline_comes_before_the_cpu_budget_where_it_is_shorter() {
 }
 
 #[tokio::test]
+async fn a_call_that_was_out_at_the_deadline_is_told_also_of_a_guest_that_computed() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    let bench = Bench::new();
+    let plugin = bench.plugin(caller("GET", None), &[&url]).await;
+    for _ in 0..5 {
+        // So it begins on the threads for those.
+        (0..20).for_each(|_| plugin.habit.note(Duration::from_millis(50)));
+        let call = call_within(url.as_bytes(), Duration::from_millis(300));
+        let cancelled = CancellationToken::new();
+        let ((outcome, evidence), accepted) = tokio::join!(plugin.run(call, &cancelled), async {
+            let accepted = listener.accept().await;
+            cancelled.cancel();
+            accepted
+        });
+        assert_eq!(fault(&outcome).0, HostFault::Cancelled, "{outcome:?}");
+        assert!(accepted.is_ok());
+        let errors: Vec<_> = evidence.exchanges.iter().map(|exchange| exchange.error.as_deref()).collect();
+        assert_eq!(errors, [Some("the plugin or its attempt ended before the answer did")]);
+    }
+}
+
+#[tokio::test]
 async fn growing_over_the_limit_is_told_as_memory() {
     let greedy = component("", "(drop (memory.grow (i32.const 64)))", "");
     let (outcome, evidence) = Bench::new().run(greedy, b"").await;

@@ -12,12 +12,16 @@ use wasmtime_wasi_http::WasiBody;
 
 use crate::job::units::ByteSize;
 
+use super::super::attempt::Attempt;
+
 /// The body of a request.
 pub(in crate::plugin) struct SendBody {
     source: Source,
     sent_bytes: Arc<AtomicU64>,
     /// Where it breaks off.
     most: ByteSize,
+    /// What the attempt is charged for as it leaves; none where it was charged at once.
+    attempt: Option<Arc<Attempt>>,
 }
 
 enum Source {
@@ -28,12 +32,13 @@ enum Source {
 impl SendBody {
     /// A body that is wholly here.
     pub(in crate::plugin) fn whole(bytes: Vec<u8>, sent_bytes: Arc<AtomicU64>) -> Self {
-        Self { source: Source::Whole((!bytes.is_empty()).then(|| bytes.into())), sent_bytes, most: ByteSize(u64::MAX) }
+        let source = Source::Whole((!bytes.is_empty()).then(|| bytes.into()));
+        Self { source, sent_bytes, most: ByteSize(u64::MAX), attempt: None }
     }
 
-    /// A body that the guest writes bit by bit, up to so much.
-    pub(in crate::plugin) fn guest(body: WasiBody, sent_bytes: Arc<AtomicU64>, most: ByteSize) -> Self {
-        Self { source: Source::Guest(Some(body)), sent_bytes, most }
+    /// A body that the guest writes bit by bit, up to as much as its attempt may send.
+    pub(in crate::plugin) fn guest(body: WasiBody, sent_bytes: Arc<AtomicU64>, attempt: Arc<Attempt>) -> Self {
+        Self { source: Source::Guest(Some(body)), sent_bytes, most: attempt.limits.request, attempt: Some(attempt) }
     }
 }
 
@@ -70,7 +75,15 @@ impl Body for SendBody {
         };
         match &frame {
             Some(Ok(frame)) => {
-                let bytes = frame.data_ref().map_or(0, Bytes::len) as u64;
+                let Some(data) = frame.data_ref() else {
+                    // Trailers end it. They are headers that nothing has checked: nobody is sent them.
+                    self.source = Source::Whole(None);
+                    return Poll::Ready(None);
+                };
+                let bytes = data.len() as u64;
+                if let Some(attempt) = &self.attempt {
+                    attempt.passed(bytes);
+                }
                 if self.sent_bytes.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes) > self.most.0 {
                     // What is left of it is read and thrown away as ever.
                     return Poll::Ready(Some(Err(wasmtime_wasi_http::Error::HttpRequestBodySize(None))));
@@ -107,5 +120,28 @@ impl Drop for SendBody {
             let mut rest = std::mem::take(body);
             runtime.spawn(async move { while let Some(Ok(_)) = rest.frame().await {} });
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::stream;
+    use http::{HeaderMap, HeaderValue};
+    use http_body_util::StreamBody;
+
+    use super::*;
+    use crate::config::{LimitOverride, Limits};
+
+    #[tokio::test]
+    async fn trailers_end_it_and_what_leaves_is_charged() {
+        let limits = Limits::default().attempt(&LimitOverride::default());
+        let clock = Arc::new(crate::clock::SystemClock::start());
+        let attempt = Attempt::start(limits, std::time::Duration::from_secs(9), Arc::default(), None, clock);
+        let trailers = HeaderMap::from_iter([(http::header::HOST, HeaderValue::from_static("x"))]);
+        let frames = [Frame::data(Bytes::from_static(b"four")), Frame::trailers(trailers)];
+        let body: WasiBody = StreamBody::new(stream::iter(frames.map(Ok))).boxed_unsync();
+        let whole = SendBody::guest(body, Arc::default(), attempt.clone()).collect().await.unwrap();
+        assert_eq!((whole.trailers(), attempt.call_bytes()), (None, 4));
+        assert_eq!(whole.to_bytes(), "four");
     }
 }

@@ -61,10 +61,18 @@ impl Connector {
         let is_tls = uri.scheme_str() == Some("https");
         let port = uri.port_u16().unwrap_or(if is_tls { 443 } else { 80 });
         let mut addresses = self.addresses(host, port).await?;
+        let mut via = match &self.proxy {
+            Some(proxy) => proxy.addresses(&self.resolver).await?,
+            None => Vec::new(),
+        };
         if !is_tls && self.is_inside_only(&uri) {
-            addresses = self.inside(host, addresses)?;
+            addresses = self.inside(host, addresses, "")?;
+            if self.proxy.is_some() {
+                // It reads what goes through it.
+                via = self.inside(host, via, " through a proxy elsewhere")?;
+            }
         }
-        self.dial(host, &addresses).await
+        self.dial(host, &addresses, &via).await
     }
 
     /// The addresses that may be dialled for that host. A literal and `localhost` were granted as such.
@@ -117,13 +125,13 @@ impl Connector {
         !self.inside_only.is_empty() && origin().is_some_and(|origin| self.inside_only.contains(&origin))
     }
 
-    fn inside(&self, host: &str, addresses: Vec<SocketAddr>) -> Result<Vec<SocketAddr>, ConnectError> {
+    fn inside(&self, host: &str, addresses: Vec<SocketAddr>, how: &str) -> Result<Vec<SocketAddr>, ConnectError> {
         let is_inside = |address: &SocketAddr| address::is_inside(address.ip(), &self.allow_cidrs);
         let kept: Vec<_> = addresses.into_iter().filter(is_inside).collect();
         if !kept.is_empty() {
             return Ok(kept);
         }
-        let told = format!("what the host adds to requests for {host} does not go over plain http");
+        let told = format!("what the host adds to requests for {host} does not go over plain http{how}");
         let remedy = format!(
             "{told}: grant its https origin, or add plain_http = true to inject in {} where everybody on the way may \
              read it",
@@ -132,11 +140,11 @@ impl Connector {
         Err(ConnectError::Denied(Denial { told, remedy }))
     }
 
-    async fn dial(&self, host: &str, addresses: &[SocketAddr]) -> Result<Link, ConnectError> {
+    async fn dial(&self, host: &str, addresses: &[SocketAddr], via: &[SocketAddr]) -> Result<Link, ConnectError> {
         let mut failure = ConnectError::Unreachable(Unreachable::Name, format!("{host} has no address"));
         for address in addresses.iter().take(ADDRESSES_MAX) {
             let made = match &self.proxy {
-                Some(proxy) => proxy.open(&self.resolver, *address).await,
+                Some(proxy) => proxy.open(via, *address).await,
                 None => direct(host, *address).await,
             };
             match made {

@@ -1,5 +1,7 @@
 //! Why a request has no complete answer.
 
+use super::super::secrets::Secrets;
+
 /// A request that the operator's grants do not allow. Nothing was sent.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{told}")]
@@ -41,6 +43,19 @@ pub(in crate::plugin) enum SendFailure {
 }
 
 impl SendFailure {
+    /// As the plugin may see it: what a server or a proxy says as it refuses can be a secret that was sent to it.
+    pub(in crate::plugin) fn veiled(self, secrets: &Secrets) -> Self {
+        let veil = |text: String| secrets.veil(text);
+        match self {
+            Self::Denied(denial) => Self::Denied(Denial { told: veil(denial.told), ..denial }),
+            Self::Invalid(message) => Self::Invalid(veil(message)),
+            Self::Unreachable(what, message) => Self::Unreachable(what, veil(message)),
+            Self::Unanswered(message) => Self::Unanswered(veil(message)),
+            Self::Silent(message) => Self::Silent(veil(message)),
+            Self::TooLarge(message) => Self::TooLarge(veil(message)),
+        }
+    }
+
     /// The text for people.
     pub(in crate::plugin) fn message(&self) -> &str {
         match self {

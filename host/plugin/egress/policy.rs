@@ -1,17 +1,20 @@
 //! Whether a plugin may make a request: by its grants, exactly.
 
+use std::borrow::Cow;
+
 use http::Uri;
 use url::Url;
 
 use crate::config::Origin;
 
+use super::super::grants::origins_line;
 use super::failure::{Denial, SendFailure};
 use super::{Grants, record};
 
 /// The longest URL.
 const URL_BYTES_MAX: usize = 16 << 10;
-/// How many granted origins a remedy repeats.
-const ORIGINS_TOLD_MAX: usize = 8;
+/// The longest line that a remedy repeats: it is told whole or not at all.
+const LINE_BYTES_MAX: usize = 1 << 10;
 
 /// A URL that may be called.
 #[derive(Clone, Debug)]
@@ -63,11 +66,12 @@ impl Grants {
 
     /// The line to write, whole: with what is granted already.
     fn denial(&self, origin: &Origin) -> Denial {
-        let file = &self.file;
-        self.denials.note_origin(origin);
-        let known = if self.origins.len() > ORIGINS_TOLD_MAX { &[] } else { &self.origins[..] };
-        let line = known.iter().chain([origin]).map(|origin| format!("\"{origin}\"")).collect::<Vec<_>>().join(", ");
-        let line = if known.len() < self.origins.len() { format!("…, {line}") } else { line };
+        let (file, asked) = (&self.file, origin.to_string());
+        // Where a secret is the name of a host, it is none to grant.
+        if matches!(self.secrets.mask(&asked), Cow::Borrowed(_)) {
+            self.denials.note_origin(origin);
+        }
+        let line = Some(origins_line(&self.origins, &[asked])).filter(|line| line.len() <= LINE_BYTES_MAX);
         let differs = self.origins.iter().find(|granted| granted.host == origin.host).map(|granted| {
             let what = if granted.tls == origin.tls { "the port differs" } else { "the scheme differs" };
             format!(" ({granted} is granted: {what})")
@@ -75,8 +79,9 @@ impl Grants {
         Denial {
             told: format!("the origin {origin} is not granted to this plugin"),
             remedy: format!(
-                "the plugin asked for {origin}{}: add \"{origin}\" to origins in {file}: origins = [{line}]",
-                differs.unwrap_or_default()
+                "the plugin asked for {origin}{}: add \"{origin}\" to origins in {file}{}",
+                differs.unwrap_or_default(),
+                line.map(|line| format!(": {line}")).unwrap_or_default()
             ),
         }
     }
@@ -178,6 +183,25 @@ mod tests {
             let (_, refusal) = granted.admit(url);
             let Err(SendFailure::Denied(denial)) = refusal else { panic!("not denied") };
             assert!(denial.remedy.contains(told), "{}", denial.remedy);
+        }
+    }
+
+    #[test]
+    fn a_line_that_is_told_is_toml_with_all_that_is_granted() {
+        let origins: Vec<_> = (0..100).map(|n| format!("https://{n}.example")).collect();
+        for count in [0, 1, 20, 40, 100] {
+            let granted: Vec<_> = origins[..count].iter().map(String::as_str).collect();
+            let Err(SendFailure::Denied(denial)) = grants(&granted).admit("https://new.example/").1 else {
+                panic!("not denied")
+            };
+            assert!(denial.remedy.contains(r#"add "https://new.example" to origins in plugins/stripe.toml"#));
+            match denial.remedy.split_once(": origins") {
+                Some((_, line)) => {
+                    let file: toml::Table = format!("origins{line}").parse().unwrap();
+                    assert_eq!(file["origins"].as_array().unwrap().len(), count + 1);
+                }
+                None => assert_eq!(count, 100, "{}", denial.remedy),
+            }
         }
     }
 

@@ -33,9 +33,15 @@ pub(super) struct Tunnel {
 }
 
 impl Tunnel {
-    /// A connection that ends at `target`.
-    pub(super) async fn open(&self, resolver: &Resolver, target: SocketAddr) -> Result<TcpStream, ConnectError> {
-        let mut stream = self.dial(resolver).await?;
+    /// Its own addresses.
+    pub(super) async fn addresses(&self, resolver: &Resolver) -> Result<Vec<SocketAddr>, ConnectError> {
+        let addresses = resolver.addresses(&self.host, self.port).await;
+        addresses.map_err(|error| self.failed(Unreachable::Name, &format!("cannot be resolved: {error}")))
+    }
+
+    /// A connection by one of its `addresses` that ends at `target`.
+    pub(super) async fn open(&self, addresses: &[SocketAddr], target: SocketAddr) -> Result<TcpStream, ConnectError> {
+        let mut stream = self.dial(addresses).await?;
         let asked = tokio::time::timeout(TUNNEL_TIMEOUT, self.ask(&mut stream, target)).await;
         match asked {
             Ok(Ok(())) => Ok(stream),
@@ -47,12 +53,9 @@ impl Tunnel {
         }
     }
 
-    async fn dial(&self, resolver: &Resolver) -> Result<TcpStream, ConnectError> {
-        let addresses = resolver.addresses(&self.host, self.port).await;
-        let addresses =
-            addresses.map_err(|error| self.failed(Unreachable::Name, &format!("cannot be resolved: {error}")))?;
+    async fn dial(&self, addresses: &[SocketAddr]) -> Result<TcpStream, ConnectError> {
         let mut failure = self.failed(Unreachable::Name, "has no address");
-        for address in addresses.into_iter().take(ADDRESSES_MAX) {
+        for address in addresses.iter().take(ADDRESSES_MAX) {
             match tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect(address)).await {
                 Ok(Ok(stream)) => return Ok(stream),
                 Ok(Err(error)) => failure = self.failed(Unreachable::Refused, &format!("cannot be reached: {error}")),

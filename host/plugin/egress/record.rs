@@ -46,6 +46,7 @@ impl Recorder {
             sent_bytes: 0,
             received_bytes: 0,
         };
+        attempt.calls_out.begin();
         Self { attempt, watch: Stopwatch::start(), exchange, sent_bytes: Arc::default(), is_over: false }
     }
 
@@ -74,17 +75,25 @@ impl Recorder {
         self.close(None);
     }
 
+    /// The whole answer came, although more may be heard of its connection.
+    pub(in crate::plugin) fn whole(&mut self) {
+        self.close(None);
+    }
+
     /// No whole answer came.
     pub(in crate::plugin) fn failed(mut self, why: &str) {
         self.close(Some(why));
     }
 
     fn close(&mut self, error: Option<&str>) {
-        self.is_over = true;
+        if std::mem::replace(&mut self.is_over, true) {
+            return;
+        }
         self.exchange.error = error.map(|why| self.attempt.grants.secrets.line(why, TEXT_BYTES_MAX));
         self.exchange.total_us = self.elapsed_us();
         self.exchange.sent_bytes = self.sent_bytes.load(Ordering::Relaxed);
         self.attempt.ledger().exchanged(self.exchange.clone());
+        self.attempt.calls_out.end();
     }
 
     fn elapsed_us(&self) -> u64 {
@@ -99,9 +108,7 @@ fn wall(now: UnixMs) -> SystemTime {
 
 impl Drop for Recorder {
     fn drop(&mut self) {
-        if !self.is_over {
-            self.close(Some("the plugin or its attempt ended before the answer did"));
-        }
+        self.close(Some("the plugin or its attempt ended before the answer did"));
     }
 }
 

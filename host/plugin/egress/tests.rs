@@ -196,6 +196,29 @@ async fn what_is_added_goes_over_plain_http_only_where_it_stays_inside() {
     );
 }
 
+const HIDDEN: &str = "secrets = { key = { command = ['printf', '%s', 'sk-live-1234'], readable = false } }";
+
+#[tokio::test]
+async fn a_denial_tells_nobody_a_secret_that_the_guest_made_an_origin_of() {
+    let (grants, _) = egress(&network(&[]), HIDDEN, &[]);
+    let Err(SendFailure::Denied(denial)) = grants.admit("http://sk-live-1234.x.example/").1 else {
+        panic!("not denied")
+    };
+    let limits = Limits::default().attempt(&crate::config::LimitOverride::default());
+    let clock = Arc::new(crate::clock::SystemClock::start());
+    let attempt = super::super::attempt::Attempt::start(limits, PATIENCE, grants.clone(), None, clock);
+    attempt.deny(&denial.remedy);
+    let told = format!("{:?} {:?} {:?}", grants.denials.all(), grants.denials.origins(), attempt.ledger().denied);
+    assert!(told.contains("[key].x.example") && !told.contains("sk-live"), "{told}");
+}
+
+#[tokio::test]
+async fn an_error_says_no_secret_back_to_the_guest() {
+    let (grants, _) = egress(&network(&[]), HIDDEN, &[]);
+    let failure = SendFailure::Unanswered("it said GOAWAY (sk-live-1234)".to_owned());
+    assert_eq!(failure.veiled(&grants.secrets).message(), "it said GOAWAY ([key])");
+}
+
 #[test]
 fn a_way_is_another_when_anything_of_it_changed() {
     let way = |file: &str| {

@@ -215,6 +215,13 @@ async fn localhost_is_loopback_and_no_more() {
 }
 
 #[test]
+fn a_method_without_a_body_is_one_in_any_case() {
+    for (text, bodiless) in [("GET", true), ("get", true), ("Head", true), ("POST", false), ("getx", false)] {
+        assert_eq!(is_bodiless(&method(text).unwrap()), bodiless, "{text}");
+    }
+}
+
+#[test]
 fn headers_of_the_host_are_refused() {
     let header = |name: &str, value: &str| wit::Header { name: name.to_owned(), value: value.to_owned() };
     let limits = Limits::default().attempt(&LimitOverride::default());

@@ -11,7 +11,8 @@ pub(super) fn mask(mask: &Mask, log: &mut [LogLine], is_cut: bool) {
     for level in levels {
         let mut lines: Vec<_> =
             log.iter_mut().filter(|line| line.level == level).map(|line| &mut line.message).collect();
-        if lines.len() > 1 || is_cut && !lines.is_empty() {
+        // A single one too: as it was cleaned, a secret may have come together.
+        if !lines.is_empty() {
             mask_joined(mask, &mut lines, is_cut);
         }
     }

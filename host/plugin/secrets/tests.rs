@@ -69,6 +69,10 @@ fn a_secret_in_pieces_is_masked_over_lines() {
     // What was dropped may have been the rest.
     secrets.mask_lines(&mut log, true);
     assert_eq!(log[3].message, ". And …");
+    // Of a single line too what came together as it was cleaned.
+    let mut log = vec![line(LogLevel::Warn, "it is s3cret-of-the-test")];
+    secrets.mask_lines(&mut log, false);
+    assert_eq!(log[0].message, "it is [token]");
 }
 
 #[test]

@@ -67,5 +67,16 @@ async fn what_the_host_adds_stays_inside_unless_it_is_encrypted() {
     let Err(ConnectError::Denied(denial)) = connector.clone().connect(uri.clone()).await else { panic!("not denied") };
     assert!(denial.remedy.contains("plain_http = true to inject in plugins/test.toml"), "{}", denial.remedy);
     let found = connector.addresses("api.example", 80).await.unwrap();
-    assert_eq!(connector.inside("api.example", found).unwrap(), ["10.0.0.1:80".parse().unwrap()]);
+    assert_eq!(connector.inside("api.example", found, "").unwrap(), ["10.0.0.1:80".parse().unwrap()]);
+}
+
+#[tokio::test]
+async fn what_the_host_adds_goes_through_no_proxy_that_is_elsewhere() {
+    let mut connector = connector(&["10.0.0.0/8"], &[&["10.0.0.1"], &["8.8.8.8"]]);
+    connector.inside_only = Arc::new(["http://api.example".parse().unwrap()]);
+    connector.proxy = Some(Arc::new(Tunnel { host: "proxy.example".to_owned(), port: 3128, credentials: None }));
+    let Err(ConnectError::Denied(denial)) = connector.connect("http://api.example/".parse().unwrap()).await else {
+        panic!("not denied")
+    };
+    assert!(denial.told.contains("plain http through a proxy elsewhere"), "{}", denial.told);
 }
