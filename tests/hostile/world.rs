@@ -26,8 +26,12 @@ const BRIEF_MS: i64 = 200;
 /// What no log, answer or store may hold.
 const SECRET: &str = "s3cr3t+of/the=house";
 
+/// Which of two limits ends a guest that spins through calls would be chance: it is left to the processor's time.
 const HOST: &str = r#"
 [limits]
+calls = 4000000000
+call_bytes = "1024GiB"
+random_total = "1024GiB"
 deadline = "60s"
 cpu = "20ms"
 memory = "8MiB"
