@@ -19,9 +19,10 @@ use set::world::{CONCURRENCY, MEMORY_KIB, Report, World};
 /// How often each kind is tried in a usual run: over all kinds more than a thousand times.
 const REPEATS: usize = 12;
 /// How often before anything is compared: pools fill, threads start, pages are touched.
-const WARM_UP: usize = 4;
-/// What memory may grow by from the warm-up to the end, in KiB. The allocator keeps what it was given back.
-const GROWTH_KIB: u64 = 48 << 10;
+const WARM_UP: usize = 7;
+/// What memory may grow by from the warm-up to the end, in KiB: the pool keeps up to 64 used slots with a MiB each, and
+/// which of them the warm-up has filled is chance.
+const GROWTH_KIB: u64 = 64 << 10;
 /// The same for threads: the runtime's, for files and names, come and go.
 const GROWTH_THREADS: u64 = 12;
 /// The same for descriptors: kept connections, and those that read the store.
