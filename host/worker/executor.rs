@@ -98,12 +98,14 @@ impl Executor {
         };
         let policy = self.parts.policy(Some(&*handler), &claimed.spec);
         let (outcome, evidence) = self.run(&*handler, &claimed, &policy).await;
+        // Before the room is free, so that who takes it does not seem to have begun earlier.
+        let finished_at = self.parts.clock.now();
         let sign = Sign::of(&outcome, &evidence, policy.cap.0);
         let is_rate_limit = matches!(sign, Sign::Busy(..));
         // The room is free when the guest is gone, not when the disk is done.
         let judged = place.end(sign, &evidence, &self.changed);
         let is_free = judged.was_probe || is_rate_limit && self.forgives(&claimed, &policy);
-        let finish = self.finish(claimed, outcome, evidence, &policy, is_free);
+        let finish = self.finish(claimed, finished_at, outcome, evidence, &policy, is_free);
         self.pass_on(finish).await;
     }
 
@@ -143,12 +145,12 @@ impl Executor {
     fn finish(
         &self,
         claimed: Claimed,
+        finished_at: UnixMs,
         outcome: Outcome,
         evidence: Evidence,
         policy: &RetryPolicy,
         is_free: bool,
     ) -> Finish {
-        let finished_at = self.parts.clock.now();
         let took = finished_at.since(claimed.started_at);
         self.parts.metrics.attempt_ran(&claimed.spec.plugin, outcome.kind(), took);
         let verdict = Verdict {
