@@ -67,6 +67,15 @@ pub(crate) fn escaped_json(json: &str) -> Cow<'_, str> {
     Cow::Owned(escaped)
 }
 
+/// Bytes as hexadecimal digits, in lower case.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        // Writing to a string cannot fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
 fn cut(mut clean: String, bytes_max: usize) -> String {
     while clean.len() + CUT.len() > bytes_max && clean.pop().is_some() {}
     if bytes_max >= CUT.len() {

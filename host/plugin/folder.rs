@@ -11,9 +11,10 @@ use sha2::{Digest as _, Sha256};
 
 use crate::job::units::ByteSize;
 
-use super::revision::{Known, hex};
+use super::revision::Known;
 use super::sources::Sources;
 use super::{LoadError, is_plugin_name, report, text};
+use crate::job::text::hex;
 
 /// The largest component that is taken.
 pub(super) const COMPONENT_BYTES_MAX: u64 = 64 << 20;

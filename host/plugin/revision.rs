@@ -12,6 +12,7 @@ use wasmtime::component::Component;
 
 use crate::clock::{Clock, Stopwatch};
 use crate::config::{Compile, Limits, PluginFile, Signers};
+use crate::job::text::hex;
 
 use super::bindings::{Plugin, PluginPre};
 use super::cache;
@@ -347,16 +348,6 @@ pub(super) fn is_plugin(
     instance: &wasmtime::component::Instance,
 ) -> Result<(), LoadError> {
     Plugin::new(store, instance).map(drop).map_err(|error| report::wrong_type(&error.root_cause().to_string()))
-}
-
-/// Bytes as text.
-pub(super) fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        // Writing to a string cannot fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 #[cfg(test)]

@@ -209,7 +209,7 @@ impl TokenFile {
 
     fn write(&self, tokens: Vec<Token>) -> Result<(), TokenFileError> {
         let entry = |token: Token| Entry {
-            sha256: secret::hex(&token.digest),
+            sha256: crate::job::text::hex(&token.digest),
             id: token.id,
             name: token.name,
             scopes: token.scopes,

@@ -9,6 +9,7 @@ use ring::digest;
 use super::book::Token;
 use super::scope::Scope;
 use crate::clock::UnixMs;
+use crate::job::text::hex;
 
 /// What every token begins with.
 const PREFIX: &str = "wl_";
@@ -70,15 +71,6 @@ pub(super) fn id_of(text: &str) -> Option<&str> {
 /// Whether that can be a token's id.
 pub(super) fn is_id(text: &str) -> bool {
     is_hex(text, ID_CHARS)
-}
-
-/// The digits of those bytes.
-pub(super) fn hex(bytes: &[u8]) -> String {
-    use fmt::Write as _;
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 /// The bytes of those digits, thirty-two of them.

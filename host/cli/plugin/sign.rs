@@ -150,5 +150,5 @@ fn name_of(component: &Path, named: Option<&str>) -> Result<String, String> {
 fn digest_of(component: &Path) -> anyhow::Result<String> {
     let bytes = std::fs::read(component).with_context(|| format!("cannot read {}", component.display()))?;
     let digest = Sha256::digest(&bytes);
-    Ok(digest.iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(crate::job::text::hex(&digest))
 }

@@ -8,7 +8,7 @@ use ring::digest::{Context, SHA256};
 use ring::hmac;
 
 use super::super::inspect::Shape;
-use super::super::revision::hex;
+use crate::job::text::hex;
 
 /// What it is that is vouched for: no key is used for two purposes.
 const DOMAIN: &str = "windlass compiled code 1";

@@ -7,7 +7,7 @@ use base64::engine::GeneralPurpose;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use zeroize::Zeroizing;
 
-use crate::plugin::revision::hex;
+use crate::job::text::hex;
 
 /// Shorter values are not masked: they stand everywhere by chance, and are no secrets.
 const WHOLE_BYTES_MIN: usize = 4;
