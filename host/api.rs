@@ -13,6 +13,7 @@ pub(crate) mod fuzzing;
 mod guard;
 mod health;
 mod jobs;
+mod kept;
 mod metrics;
 mod openapi;
 mod plugins;

@@ -10,6 +10,7 @@ use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
 use hyper::body::{Frame, SizeHint};
 
+use super::super::kept::keeping;
 use super::super::room::{Place, Room};
 
 /// Answers that are larger count their bytes too.
@@ -43,17 +44,6 @@ struct Untaken {
     places: Arc<Places>,
 }
 
-struct Part {
-    bytes: Bytes,
-    _places: Arc<Places>,
-}
-
-impl AsRef<[u8]> for Part {
-    fn as_ref(&self) -> &[u8] {
-        &self.bytes
-    }
-}
-
 impl HttpBody for Untaken {
     type Data = Bytes;
     type Error = axum::Error;
@@ -63,7 +53,7 @@ impl HttpBody for Untaken {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         let frame = std::task::ready!(Pin::new(&mut self.body).poll_frame(context));
-        let hold = |bytes| Bytes::from_owner(Part { bytes, _places: self.places.clone() });
+        let hold = |bytes| keeping(bytes, self.places.clone());
         Poll::Ready(frame.map(|frame| frame.map(|frame| frame.map_data(hold))))
     }
 

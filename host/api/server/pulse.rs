@@ -13,6 +13,8 @@ use hyper::body::{Frame, SizeHint};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use super::super::kept::keeping;
+
 /// Answers are handed over in pieces of so many bytes: so much of one can be on its way at once.
 const PIECE_BYTES: usize = 16 << 10;
 /// So many requests a client may reset, and after that no more than were answered.
@@ -156,17 +158,6 @@ struct Pieces {
     ticket: Arc<Ticket>,
 }
 
-struct Piece {
-    bytes: Bytes,
-    _ticket: Arc<Ticket>,
-}
-
-impl AsRef<[u8]> for Piece {
-    fn as_ref(&self) -> &[u8] {
-        &self.bytes
-    }
-}
-
 impl HttpBody for Pieces {
     type Data = Bytes;
     type Error = axum::Error;
@@ -186,8 +177,7 @@ impl HttpBody for Pieces {
         }
         let length = self.rest.len().min(PIECE_BYTES);
         let bytes = self.rest.split_to(length);
-        let piece = Piece { bytes, _ticket: self.ticket.clone() };
-        Poll::Ready(Some(Ok(Frame::data(Bytes::from_owner(piece)))))
+        Poll::Ready(Some(Ok(Frame::data(keeping(bytes, self.ticket.clone())))))
     }
 
     fn is_end_stream(&self) -> bool {
