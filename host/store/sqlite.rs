@@ -23,6 +23,7 @@ use crate::store::{
 
 mod acts;
 mod cache;
+mod checkpoint;
 mod claim;
 mod effect;
 mod enqueue;
@@ -129,7 +130,8 @@ impl SqliteStore {
             seen_ms: AtomicI64::new(recovered.seen.0),
         });
         let (ops, incoming) = mpsc::channel();
-        let writer = writer::Writer::new(conn, Arc::clone(&shared), recovered.numbers, chance);
+        let checkpoints = checkpoint::Checkpoints::start(path, Arc::clone(&shared));
+        let writer = writer::Writer::new(conn, Arc::clone(&shared), recovered.numbers, chance, checkpoints);
         let thread = std::thread::Builder::new().name("windlass-store".to_owned());
         let writer = thread.spawn(move || writer.run(&incoming)).map_err(|error| open::refusal(path, error))?;
         let queued_jobs_max = options.queued_jobs_max;

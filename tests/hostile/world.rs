@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::component;
 use super::downstream::Trap;
 use super::kinds::{Attack, Expect, Kind, payload};
-use super::neighbour::Neighbour;
+use super::neighbour::{self, Neighbour};
 use super::process::Held;
 use crate::common::{Host, Setup, guests, ms, until};
 
@@ -49,6 +49,7 @@ compile = { cpu = "20s", memory = "1GiB", wall = "60s" }
 pub struct World {
     pub host: Host,
     pub trap: Trap,
+    pub neighbour: Neighbour,
     _secret: tempfile::NamedTempFile,
 }
 
@@ -61,7 +62,7 @@ pub struct Report {
     pub worst_overrun_ms: Option<i64>,
     pub before: Held,
     pub after: Held,
-    /// How long each job of the neighbour waited for its start.
+    /// How long each job of the neighbour waited for its call, in milliseconds.
     pub waits_ms: Vec<f64>,
 }
 
@@ -69,6 +70,7 @@ impl World {
     /// Starts a host with what those kinds need.
     pub async fn start(kinds: &[Kind]) -> Self {
         let trap = Trap::open().await;
+        let neighbour = Neighbour::new().await;
         let mut secret = tempfile::NamedTempFile::new().expect("a temporary file");
         secret.write_all(SECRET.as_bytes()).expect("a written file");
         let granted = format!("concurrency = 8\norigins = [\"{}\", \"{}\"]\n", trap.origin(), trap.named_origin());
@@ -76,7 +78,7 @@ impl World {
         let key = |name: &str| format!("[secrets]\n{name} = {{ file = \"{}\" }}\n", secret.path().display());
         let mut setup = Setup::default()
             .config(HOST)
-            .guest("echo", "")
+            .plugin(neighbour::PLUGIN, guests::shipped(), &format!("origins = [\"{}\"]", neighbour.origin()))
             .guest("misbehave", &format!("{granted}{rest}{}", key("own_key")))
             .plugin("reused", guests::component("misbehave"), &format!("{granted}reuse = {{}}\n{rest}"))
             .plugin("other", guests::component("echo"), &key("other_key"));
@@ -85,7 +87,7 @@ impl World {
                 setup = setup.plugin(kind.name, build(), &format!("{granted}{rest}"));
             }
         }
-        Self { host: setup.start().await, trap, _secret: secret }
+        Self { host: setup.start().await, trap, neighbour, _secret: secret }
     }
 
     /// What the host holds now.
@@ -97,7 +99,7 @@ impl World {
     pub async fn run(&self, kind: &Kind, repeats: usize) -> Report {
         let repeats = repeats.min(kind.repeats_max);
         let before = self.held();
-        let neighbour = Neighbour::begin(&self.host.client, &self.host.base);
+        let load = self.neighbour.begin(&self.host.client, &self.host.base);
         let worst_overrun_ms = match &kind.attack {
             Attack::Verb(text) => self.attempts(kind, "misbehave", &self.verb(text), None, repeats).await,
             Attack::Brief(text) => self.attempts(kind, "misbehave", &self.verb(text), Some(BRIEF_MS), repeats).await,
@@ -112,7 +114,7 @@ impl World {
                 None
             }
         };
-        let waits_ms = neighbour.end().await;
+        let waits_ms = load.end().await;
         let outcome = kind.expect.told().replace('`', "");
         Report { name: kind.name, outcome, repeats, worst_overrun_ms, before, after: self.held(), waits_ms }
     }

@@ -9,6 +9,7 @@ use rusqlite::Connection;
 use tokio::sync::oneshot;
 
 use super::Shared;
+use super::checkpoint::Checkpoints;
 use super::effect::Effect;
 use super::enqueue::{Prepared, Ticket};
 use super::fault::{Fault, Outcome};
@@ -22,9 +23,7 @@ use crate::store::{Acted, Enqueued, Finish, Finished, Lease, Retention, Standing
 const GROUP_OPS_MAX: usize = 4_096;
 /// How long the beginning of an attempt waits for a commit that carries it. A host that dies within it does not know of
 /// the attempt; of a job that it finds at its start it writes the beginning first.
-const RIDE_MAX: Duration = Duration::from_millis(2);
-/// From how many pages on the WAL is copied back into the file.
-const WAL_PAGES: i64 = 1_000;
+const RIDE_MAX: Duration = Duration::from_millis(10);
 
 /// Where an answer goes.
 pub(super) type To<T> = oneshot::Sender<Result<T, StoreError>>;
@@ -124,6 +123,8 @@ impl Group {
 
 /// The writer's own state.
 pub(super) struct Writer {
+    /// Before the connection: the last one that is closed puts the WAL away.
+    checkpoints: Checkpoints,
     pub(super) conn: Connection,
     pub(super) shared: Arc<Shared>,
     pub(super) ids: IdSource,
@@ -139,11 +140,17 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    pub(super) fn new(conn: Connection, shared: Arc<Shared>, mut numbers: Numbers, chance: Arc<Chance>) -> Self {
+    pub(super) fn new(
+        conn: Connection,
+        shared: Arc<Shared>,
+        mut numbers: Numbers,
+        chance: Arc<Chance>,
+        checkpoints: Checkpoints,
+    ) -> Self {
         let starts_on_disk = std::mem::take(&mut numbers.starts);
         let (ids, opening_place) = (IdSource::after(numbers.last_place), numbers.last_place);
         let (revisions, edited) = (HashMap::new(), HashMap::new());
-        Self { conn, shared, ids, chance, numbers, starts_on_disk, revisions, edited, opening_place }
+        Self { conn, shared, ids, chance, numbers, starts_on_disk, revisions, edited, opening_place, checkpoints }
     }
 
     /// Serves until nobody can ask any more.
@@ -312,20 +319,12 @@ impl Writer {
         }
     }
 
-    /// Copies the WAL back into the file, beside the readers. Here and not inside a commit, so that nobody waits for it
-    /// and its failure is seen.
-    fn checkpoint(&self) {
+    fn checkpoint(&mut self) {
         if self.shared.health().is_err() {
             return;
         }
-        let run = |sql| -> Outcome<i64> {
-            let mut statement = self.conn.prepare_cached(sql)?;
-            Ok(statement.query_row((), |row| Ok(row.get::<_, i64>(1)? - row.get::<_, i64>(2)?))?)
-        };
-        let outcome = run("PRAGMA wal_checkpoint(NOOP)")
-            .and_then(|pages| if pages < WAL_PAGES { Ok(pages) } else { run("PRAGMA wal_checkpoint(PASSIVE)") });
         // Where the disk is full, or someone else reads, the WAL keeps what could not be copied.
-        if let Err(fault) = outcome
+        if let Err(fault) = self.checkpoints.after_group(&self.conn)
             && fault.is_final()
         {
             self.shared.poison(&StoreError::from(&fault));
