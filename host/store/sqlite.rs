@@ -112,7 +112,7 @@ impl SqliteStore {
     pub fn open(path: &Path, options: SqliteOptions, chance: Arc<Chance>) -> Result<Self, StoreError> {
         let ownership = open::own(path)?;
         let conn = open::writer(path)?;
-        let refusal = |error: fault::Fault| open::refusal(path, error);
+        let refusal = |error: fault::Fault| open::refusal(path, error.advice());
         if let Some(pages) = options.pages_max {
             conn.pragma_update(None, "max_page_count", pages).map_err(|error| refusal(error.into()))?;
         }
@@ -120,7 +120,7 @@ impl SqliteStore {
         let shared = Arc::new(Shared {
             memory: Mutex::new(Memory { live: recovered.live, ended: [0; 3] }),
             cache: Mutex::new(SpecCache::new(options.cached_bytes_max)),
-            readers: Readers::new(PathBuf::from(path)),
+            readers: Readers::open(PathBuf::from(path)).map_err(|error| refusal(error.into()))?,
             waiters: Waiters::default(),
             begun: Mutex::default(),
             changed: Notify::new(),
@@ -192,9 +192,19 @@ impl Shared {
             StoreError::Failed(_) => reason.clone(),
             other => StoreError::Failed(other.to_string()),
         };
-        _ = self.failed.set(reason);
+        let said = reason.to_string();
+        if self.failed.set(reason).is_ok() {
+            let file = self.readers.path().display();
+            tracing::error!(%file, "{said}; look into the disk, then start the host anew");
+        }
         self.waiters.wake_all();
         self.changed.notify_one();
+    }
+
+    fn poison_unless_passing(&self, reason: &StoreError) {
+        if !reason.is_passing() {
+            self.poison(reason);
+        }
     }
 
     fn failure(&self) -> StoreError {
