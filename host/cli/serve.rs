@@ -102,9 +102,12 @@ impl Running {
     pub(super) async fn start(mut config: Config, door: Door) -> anyhow::Result<Self> {
         config.server.connections = files::for_connections(config.server.connections);
         let (config, door) = (Arc::new(config), Arc::new(door));
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
+        let clock = SystemClock::start();
+        let reckoning = clock.reckoning();
+        let clock: Arc<dyn Clock> = Arc::new(clock);
         let chance = Arc::new(Chance::from_machine());
-        let options = SqliteOptions { held_jobs_max: config.queue.held_in_memory, ..SqliteOptions::default() };
+        let options =
+            SqliteOptions { held_jobs_max: config.queue.held_in_memory, reckoning, ..SqliteOptions::default() };
         let store = Arc::new(SqliteStore::open(&config.store.file(), options, chance.clone())?);
         door.tell(&config, clock.now());
         let listener = listen(config.server.listen).await?;
