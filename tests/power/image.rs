@@ -14,6 +14,7 @@ use windlass::store::sqlite::{SqliteOptions, SqliteStore};
 
 use super::disk::Found;
 use super::ledger::{Attempt, Due, Dues};
+use super::load::BATCH_JOBS;
 
 /// What must never come out of these: each is a row that points to nothing, or says two things.
 const SENSELESS: [(&str, &str); 7] = [
@@ -42,6 +43,10 @@ const SENSELESS: [(&str, &str); 7] = [
       (SELECT place FROM jobs) AND key NOT IN (SELECT key FROM orphan_keys)",
     ),
 ];
+
+/// A batch is accepted whole or not at all, acknowledged or not.
+const IN_PART: &str = "SELECT count(*) FROM (SELECT labels FROM jobs WHERE labels IS NOT NULL GROUP BY labels \
+                       HAVING count(*) <> ?1)";
 
 /// Puts the files of an image into a folder, which is new.
 pub fn put(found: &Found, folder: &Path) {
@@ -78,6 +83,10 @@ pub fn check(folder: &Path, dues: &Dues<'_>, samples: &[&str]) -> Vec<String> {
         if count > 0 {
             wrong.push(format!("{what}: {count} times"));
         }
+    }
+    let in_part: i64 = conn.query_row(IN_PART, [BATCH_JOBS], |row| row.get(0)).expect("a number");
+    if in_part > 0 {
+        wrong.push(format!("{in_part} batches are there in part"));
     }
     let held = Held::read(&conn);
     if held.unfinished() != unfinished {

@@ -13,7 +13,7 @@ use crate::common::{Host, ms};
 /// How many clients there are at once.
 const CLIENTS: u64 = 6;
 /// How many jobs a batch has.
-const BATCH_JOBS: usize = 25;
+pub const BATCH_JOBS: u32 = 25;
 
 /// Lets the clients do so many things each, and returns when they are done or the host is gone. Where `kill_after` is
 /// given, the host is killed when that many things were done in all.
@@ -23,7 +23,17 @@ pub async fn run(host: &mut Host, ledger: &Arc<Ledger>, seed: u64, steps: usize,
     for number in 0..CLIENTS {
         let chance = SmallRng::seed_from_u64(seed.wrapping_mul(1_000).wrapping_add(number));
         let (base, client, ledger, done) = (host.base.clone(), host.client.clone(), ledger.clone(), done.clone());
-        let user = User { number, base, client, ledger, chance, own: Vec::new(), keyed: Vec::new(), paused: false };
+        let user = User {
+            number,
+            base,
+            client,
+            ledger,
+            chance,
+            own: Vec::new(),
+            batched: Vec::new(),
+            keyed: Vec::new(),
+            paused: false,
+        };
         clients.spawn(user.run(seed, steps, done));
     }
     drop(done);
@@ -50,6 +60,8 @@ struct User {
     chance: SmallRng,
     /// Its jobs, and whether each will come to an end by itself.
     own: Vec<(String, bool)>,
+    /// Those that came in batches. Nobody calls them off, so that a batch can be counted.
+    batched: Vec<String>,
     keyed: Vec<(String, String, String)>,
     paused: bool,
 }
@@ -64,7 +76,8 @@ impl User {
             _ = done.send(());
         }
         // What has become of them in the end; a few only, since each look is a fact that every image is held against.
-        for (id, ends) in std::mem::take(&mut self.own) {
+        let batched = std::mem::take(&mut self.batched).into_iter().map(|id| (id, true));
+        for (id, ends) in std::mem::take(&mut self.own).into_iter().chain(batched) {
             if ends && self.look(&id, "?wait=30s").await.is_err() {
                 return;
             }
@@ -91,7 +104,7 @@ impl User {
                 let job = json!({"plugin": "misbehave", "payload": {"do": "echo"}, "delay": "1h"});
                 self.enqueue(job, false).await
             }
-            62..68 => self.batch().await,
+            62..68 => self.batch(format!("{seed}-{}-{step}", self.number)).await,
             68..76 => self.keyed(seed, step).await,
             76..84 => self.act(Act::Cancel).await,
             84..91 => self.act(Act::Retry).await,
@@ -150,13 +163,13 @@ impl User {
         Ok(())
     }
 
-    async fn batch(&mut self) -> Result<(), Gone> {
-        let job = |n: usize| json!({"plugin": "misbehave", "payload": {"do": "echo", "n": n}});
+    async fn batch(&mut self, name: String) -> Result<(), Gone> {
+        let job = |n| json!({"plugin": "misbehave", "payload": {"do": "echo", "n": n}, "labels": {"batch": &name}});
         let jobs: Vec<_> = (0..BATCH_JOBS).map(job).collect();
         let (_, answer) = self.ask(Method::POST, "/v1/jobs/batch", Some(&json!({"jobs": jobs}))).await?;
         let ids: Vec<_> = answer["ids"].as_array().expect("ids").iter().map(text).collect();
         self.ledger.note(What::Accepted(ids.clone()));
-        self.own.extend(ids.into_iter().map(|id| (id, true)));
+        self.batched.extend(ids);
         Ok(())
     }
 
