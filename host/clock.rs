@@ -33,6 +33,12 @@ impl UnixMs {
         Self(self.0.saturating_sub(span_ms).max(0))
     }
 
+    /// The moment that much later, or earlier where it is negative; from 1970 to [`LAST_MOMENT`].
+    #[must_use]
+    pub fn moved(self, ms: i64) -> Self {
+        Self(self.0.saturating_add(ms).max(0)).min(LAST_MOMENT)
+    }
+
     /// How long it is from `earlier` to this moment; zero where `earlier` is later.
     #[must_use]
     pub fn since(self, earlier: Self) -> Duration {
@@ -104,6 +110,41 @@ impl SystemClock {
     #[expect(clippy::disallowed_methods, reason = "the one place that asks the machine for the time")]
     pub fn start() -> Self {
         Self { started_at: wall(), started: Instant::now() }
+    }
+}
+
+/// The host's time beside the time since the machine was started, which no correction of the wall clock touches. Two of
+/// them, of one boot, tell by how much the wall clock was set in between.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reckoning {
+    /// The host's time.
+    pub now: UnixMs,
+    /// How long the machine had been up then, in milliseconds, its sleep included.
+    pub up_ms: i64,
+    /// Which start of the machine that was: a number of no meaning that no other start has.
+    pub boot: i64,
+}
+
+impl Reckoning {
+    /// By how many milliseconds the wall clock was set since an earlier one; 0 where the machine was started anew since.
+    #[must_use]
+    pub fn step_ms(&self, earlier: &Self) -> i64 {
+        if self.boot != earlier.boot {
+            return 0;
+        }
+        self.now.0.saturating_sub(earlier.now.0).saturating_sub(self.up_ms.saturating_sub(earlier.up_ms))
+    }
+}
+
+impl SystemClock {
+    /// How the time stands against the machine's; none where the system does not tell which start of the machine this is.
+    #[must_use]
+    pub fn reckoning(&self) -> Option<Reckoning> {
+        let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+        let digits: String = boot.chars().filter(char::is_ascii_hexdigit).take(15).collect();
+        let boot = i64::from_str_radix(&digits, 16).ok()?;
+        let up = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+        Some(Reckoning { now: self.now(), up_ms: up.tv_sec.saturating_mul(1_000) + up.tv_nsec / 1_000_000, boot })
     }
 }
 
@@ -186,6 +227,16 @@ mod tests {
         for text in ["", "now", "2026-01-02", "1969-12-31T23:59:59Z", "2026-13-01T00:00:00Z"] {
             assert!(UnixMs::parse(text).is_err(), "{text:?} was read");
         }
+    }
+
+    #[test]
+    fn a_step_of_the_wall_clock_shows_against_the_machines_uptime() {
+        let earlier = Reckoning { now: UnixMs(1_000_000), up_ms: 5_000, boot: 7 };
+        let after = |now, up_ms, boot| Reckoning { now: UnixMs(now), up_ms, boot }.step_ms(&earlier);
+        assert_eq!(after(1_060_000, 65_000, 7), 0);
+        assert_eq!(after(400_000, 65_000, 7), -660_000);
+        assert_eq!(after(9_060_000, 65_000, 7), 8_000_000);
+        assert_eq!(after(9_060_000, 65_000, 8), 0, "nobody knows how long the machine was off");
     }
 
     #[test]

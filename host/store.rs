@@ -45,6 +45,14 @@ pub enum StoreError {
     },
 }
 
+impl StoreError {
+    /// Whether the same call can succeed later, with nothing done in between.
+    #[must_use]
+    pub fn is_passing(&self) -> bool {
+        matches!(self, Self::Full(_) | Self::Busy(_))
+    }
+}
+
 /// A job to be accepted.
 #[derive(Clone, Debug)]
 pub struct NewJob {

@@ -118,6 +118,10 @@ impl Admission for SharedGates<'_> {
 /// How many ended attempts may wait to be recorded; when so many wait, no further one begins.
 const UNRECORDED_MAX: usize = 4_096;
 
+/// How long a store that is full or busy may keep a host that stops from recording what ended; what it does not take is
+/// repeated.
+const LAST_WORDS: Duration = Duration::from_secs(5);
+
 /// The running loops.
 pub struct Worker {
     parts: Parts,
@@ -127,6 +131,8 @@ pub struct Worker {
     finishes: mpsc::Sender<Finish>,
     stop: CancellationToken,
     stop_now: CancellationToken,
+    /// Fires when a full store is not waited for any more.
+    give_up: CancellationToken,
 }
 
 impl Worker {
@@ -137,15 +143,15 @@ impl Worker {
     /// Where the store fails.
     pub async fn start(parts: Parts, changes: mpsc::UnboundedReceiver<PluginChange>) -> Result<Self, StoreError> {
         let (finishes, unrecorded) = mpsc::channel(UNRECORDED_MAX);
-        let (stop, stop_now) = (CancellationToken::new(), CancellationToken::new());
+        let (stop, stop_now, give_up) = (CancellationToken::new(), CancellationToken::new(), CancellationToken::new());
         let (loops, attempts) = (TaskTracker::new(), TaskTracker::new());
-        let recording = tokio::spawn(completer::run(parts.clone(), unrecorded));
+        let recording = tokio::spawn(completer::run(parts.clone(), unrecorded, give_up.clone()));
         let (changed_health, changes_to_keep) = mpsc::unbounded_channel();
         parts.keeper.restore().await?;
         spawn(&loops, &stop, plugin_sync::apply(parts.clone(), changes));
         parts.loader.look().await;
         rescuer::run(&parts).await?;
-        let worker = Self { parts: parts.clone(), loops, attempts, recording, finishes, stop, stop_now };
+        let worker = Self { parts: parts.clone(), loops, attempts, recording, finishes, stop, stop_now, give_up };
         let executor = executor::Executor {
             parts: parts.clone(),
             finishes: worker.finishes.clone(),
@@ -162,20 +168,31 @@ impl Worker {
     /// Takes no more work, lets running attempts finish for at most `grace` or until `hurry` is done, hands the others
     /// back, records everything.
     pub async fn stop(self, grace: Duration, hurry: impl Future<Output = ()>) {
-        self.parts.gates().stop();
-        self.stop.cancel();
-        self.loops.close();
-        self.loops.wait().await;
-        self.attempts.close();
+        let Self { parts, loops, attempts, recording, finishes, stop, stop_now, give_up } = self;
+        parts.gates().stop();
+        stop.cancel();
+        loops.close();
+        loops.wait().await;
+        attempts.close();
         tokio::select! {
-            () = self.attempts.wait() => {}
+            () = attempts.wait() => {}
             () = tokio::time::sleep(grace) => {}
             () = hurry => {}
         }
-        self.stop_now.cancel();
-        self.attempts.wait().await;
-        drop(self.finishes);
-        if let Err(error) = self.recording.await {
+        stop_now.cancel();
+        let mut recorded = std::pin::pin!(async {
+            attempts.wait().await;
+            drop(finishes);
+            recording.await
+        });
+        let ended = tokio::select! {
+            ended = &mut recorded => ended,
+            () = tokio::time::sleep(LAST_WORDS) => {
+                give_up.cancel();
+                recorded.await
+            }
+        };
+        if let Err(error) = ended {
             tracing::error!(%error, "the recording of attempts broke off");
         }
     }

@@ -221,7 +221,8 @@ impl From<StoreError> for Problem {
             }
             StoreError::Damaged(_) => (ProblemKind::StoreDamaged, "restore the store from a backup"),
         };
-        if matches!(kind, ProblemKind::StoreDamaged | ProblemKind::StoreFailed) {
+        // A store that failed has said so itself, once.
+        if kind == ProblemKind::StoreDamaged {
             let request = super::asked::request_id();
             tracing::error!(request.id = request, %error, "a request was refused because of the store");
         }

@@ -18,8 +18,8 @@ use crate::clock::{Chance, Clock, SystemClock};
 use crate::config::{self, Config};
 use crate::job::Gates;
 use crate::plugin::{HostSettings, Loader, PluginHost};
-use crate::store::HealthKeeper;
 use crate::store::sqlite::{SqliteOptions, SqliteStore};
+use crate::store::{HealthKeeper, Store};
 use crate::telemetry::{self, Metrics};
 use crate::worker::{Parts, Worker};
 
@@ -90,6 +90,7 @@ pub(super) struct Running {
     /// Where it listens.
     pub(super) address: SocketAddr,
     config: Arc<Config>,
+    store: Arc<dyn Store>,
     ready: Arc<AtomicBool>,
     worker: Worker,
     serving: JoinHandle<()>,
@@ -101,9 +102,12 @@ impl Running {
     pub(super) async fn start(mut config: Config, door: Door) -> anyhow::Result<Self> {
         config.server.connections = files::for_connections(config.server.connections);
         let (config, door) = (Arc::new(config), Arc::new(door));
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
+        let clock = SystemClock::start();
+        let reckoning = clock.reckoning();
+        let clock: Arc<dyn Clock> = Arc::new(clock);
         let chance = Arc::new(Chance::from_machine());
-        let options = SqliteOptions { held_jobs_max: config.queue.held_in_memory, ..SqliteOptions::default() };
+        let options =
+            SqliteOptions { held_jobs_max: config.queue.held_in_memory, reckoning, ..SqliteOptions::default() };
         let store = Arc::new(SqliteStore::open(&config.store.file(), options, chance.clone())?);
         door.tell(&config, clock.now());
         let listener = listen(config.server.listen).await?;
@@ -135,21 +139,35 @@ impl Running {
         let serving = tokio::spawn(api::server::serve(listener, router, door, config.clone(), stop_serving.clone()));
         tracing::info!(address = %address, plugins = %config.plugins.dir.display(), "windlass listens");
         let handlers = loader.registry.clone();
-        let parts =
-            Parts { store, loader, handlers, gates, keeper, wake, config: config.clone(), clock, chance, metrics };
+        let parts = Parts {
+            store: store.clone(),
+            loader,
+            handlers,
+            gates,
+            keeper,
+            wake,
+            config: config.clone(),
+            clock,
+            chance,
+            metrics,
+        };
         let worker = Worker::start(parts, changes).await?;
         ready.store(true, Ordering::Release);
         tracing::info!("windlass is ready");
-        Ok(Self { address, config, ready, worker, serving, stop_serving })
+        Ok(Self { address, config, store, ready, worker, serving, stop_serving })
     }
 
     /// Takes no more work, finishes or hands back what runs, and ends; at once where `hurry` is done.
+    ///
+    /// # Errors
+    /// Where the store had failed.
     pub(super) async fn stop(self, hurry: impl Future<Output = ()>) -> anyhow::Result<()> {
         tracing::info!(grace = %self.config.server.grace, "windlass stops");
         self.ready.store(false, Ordering::Release);
         self.worker.stop(self.config.server.grace.0, hurry).await;
         self.stop_serving.cancel();
         self.serving.await.context("the HTTP server broke off")?;
+        self.store.health().context("what was acknowledged is there when the host is started anew")?;
         tracing::info!("windlass has stopped");
         Ok(())
     }

@@ -13,7 +13,7 @@ use std::thread::JoinHandle;
 use async_trait::async_trait;
 use tokio::sync::{Notify, oneshot};
 
-use crate::clock::{Chance, UnixMs};
+use crate::clock::{Chance, Reckoning, UnixMs};
 use crate::job::live::LiveSet;
 use crate::job::{Admission, JobId};
 use crate::store::{
@@ -34,6 +34,7 @@ mod maintain;
 mod open;
 mod query;
 mod readers;
+mod reckoning;
 mod recover;
 mod rows;
 mod standings;
@@ -59,11 +60,20 @@ pub struct SqliteOptions {
     pub cached_bytes_max: usize,
     /// The most pages that the file may have; none: as many as the disk holds.
     pub pages_max: Option<u32>,
+    /// How this life's time stands against the machine's, so that a step of the wall clock since the last one is seen;
+    /// none: it is not looked for.
+    pub reckoning: Option<Reckoning>,
 }
 
 impl Default for SqliteOptions {
     fn default() -> Self {
-        Self { held_jobs_max: 1_000_000, queued_jobs_max: 22_000, cached_bytes_max: 16 << 20, pages_max: None }
+        Self {
+            held_jobs_max: 1_000_000,
+            queued_jobs_max: 22_000,
+            cached_bytes_max: 16 << 20,
+            pages_max: None,
+            reckoning: None,
+        }
     }
 }
 
@@ -113,15 +123,15 @@ impl SqliteStore {
     pub fn open(path: &Path, options: SqliteOptions, chance: Arc<Chance>) -> Result<Self, StoreError> {
         let ownership = open::own(path)?;
         let conn = open::writer(path)?;
-        let refusal = |error: fault::Fault| open::refusal(path, error);
+        let refusal = |error: fault::Fault| open::refusal(path, error.advice());
         if let Some(pages) = options.pages_max {
             conn.pragma_update(None, "max_page_count", pages).map_err(|error| refusal(error.into()))?;
         }
-        let recovered = recover::recover(&conn, options.held_jobs_max).map_err(refusal)?;
+        let recovered = recover::recover(&conn, options.held_jobs_max, options.reckoning).map_err(refusal)?;
         let shared = Arc::new(Shared {
             memory: Mutex::new(Memory { live: recovered.live, ended: [0; 3] }),
             cache: Mutex::new(SpecCache::new(options.cached_bytes_max)),
-            readers: Readers::new(PathBuf::from(path)),
+            readers: Readers::open(PathBuf::from(path)).map_err(|error| refusal(error.into()))?,
             waiters: Waiters::default(),
             begun: Mutex::default(),
             changed: Notify::new(),
@@ -194,9 +204,19 @@ impl Shared {
             StoreError::Failed(_) => reason.clone(),
             other => StoreError::Failed(other.to_string()),
         };
-        _ = self.failed.set(reason);
+        let said = reason.to_string();
+        if self.failed.set(reason).is_ok() {
+            let file = self.readers.path().display();
+            tracing::error!(%file, "{said}; look into the disk, then start the host anew");
+        }
         self.waiters.wake_all();
         self.changed.notify_one();
+    }
+
+    fn poison_unless_passing(&self, reason: &StoreError) {
+        if !reason.is_passing() {
+            self.poison(reason);
+        }
     }
 
     fn failure(&self) -> StoreError {

@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
 use super::Parts;
 use crate::clock::Stopwatch;
-use crate::store::{Finish, Finished, StoreError};
+use crate::store::{Finish, Finished};
 
 /// So many are recorded in one go.
 const BATCH_MAX: usize = 512;
@@ -16,8 +17,8 @@ const PACE: Duration = Duration::from_millis(1);
 /// How long to leave a full store alone.
 const FULL_PAUSE: Duration = Duration::from_millis(500);
 
-/// Records until every sender is gone and nothing waits.
-pub(super) async fn run(parts: Parts, mut unrecorded: mpsc::Receiver<Finish>) {
+/// Records until every sender is gone and nothing waits. Once `give_up` fires, a full store is not waited for any more.
+pub(super) async fn run(parts: Parts, mut unrecorded: mpsc::Receiver<Finish>, give_up: CancellationToken) {
     let mut batch = Vec::with_capacity(BATCH_MAX);
     let mut last: Option<Stopwatch> = None;
     while unrecorded.recv_many(&mut batch, BATCH_MAX).await > 0 {
@@ -30,19 +31,19 @@ pub(super) async fn run(parts: Parts, mut unrecorded: mpsc::Receiver<Finish>) {
             }
         }
         last = Some(Stopwatch::start());
-        record(&parts, std::mem::take(&mut batch)).await;
+        record(&parts, std::mem::take(&mut batch), &give_up).await;
     }
 }
 
 /// Records one batch. A store that is full is asked again until there is room: what happened must not be forgotten. A
 /// store that failed is final, and the attempts are repeated when it is opened again.
-async fn record(parts: &Parts, batch: Vec<Finish>) {
+async fn record(parts: &Parts, batch: Vec<Finish>, give_up: &CancellationToken) {
     loop {
         match parts.store.finish(batch.clone()).await {
             Ok(answers) => return note(parts, &batch, &answers),
-            Err(error @ (StoreError::Full(_) | StoreError::Busy(_))) => {
+            Err(error) if error.is_passing() && !give_up.is_cancelled() => {
                 tracing::warn!(%error, attempts = batch.len(), "ended attempts wait for room in the store");
-                tokio::time::sleep(FULL_PAUSE).await;
+                give_up.run_until_cancelled(tokio::time::sleep(FULL_PAUSE)).await;
             }
             Err(error) => {
                 tracing::error!(%error, attempts = batch.len(), "ended attempts cannot be recorded; they will be repeated");

@@ -46,7 +46,9 @@ async fn round(parts: &Parts, executor: &Executor, attempts: &TaskTracker) -> Ro
         Ok(claimed) => claimed,
         Err(error) => {
             tracing::error!(%error, "the store hands out no jobs");
-            return Round::Until(STORE_PAUSE);
+            // Whatever changes meanwhile: what it gave back would wake us at once.
+            tokio::time::sleep(STORE_PAUSE).await;
+            return Round::More;
         }
     };
     let count = claimed.len();

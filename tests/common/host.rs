@@ -1,6 +1,7 @@
 //! A real `windlass serve`, in a folder and on a port of its own.
 
 use std::io::{BufRead as _, BufReader};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
@@ -18,6 +19,7 @@ pub struct Setup {
     env: Vec<(String, String)>,
     files: Vec<(String, String)>,
     plugins: Vec<(String, Vec<u8>)>,
+    data: Option<PathBuf>,
 }
 
 impl Setup {
@@ -37,6 +39,12 @@ impl Setup {
     /// With that file in the folder that it works in.
     pub fn file(mut self, name: &str, text: &str) -> Self {
         self.files.push((name.to_owned(), text.to_owned()));
+        self
+    }
+
+    /// With the files of that folder in its data folder.
+    pub fn data(mut self, folder: &Path) -> Self {
+        self.data = Some(folder.to_owned());
         self
     }
 
@@ -65,6 +73,9 @@ impl Setup {
         }
         for (name, text) in &self.files {
             std::fs::write(dir.path().join(name), text).expect("a new file");
+        }
+        if let Some(data) = &self.data {
+            copy_folder(data, &dir.path().join("data"));
         }
         std::fs::write(dir.path().join("windlass.toml"), &self.config).expect("a new file");
         let mut host = Host::unstarted(dir);
@@ -238,6 +249,19 @@ impl Host {
             (job["state"] == state).then_some(job)
         })
         .await
+    }
+}
+
+/// Copies a folder and all that is in it.
+fn copy_folder(from: &Path, to: &Path) {
+    std::fs::DirBuilder::new().mode(0o700).create(to).expect("a new folder");
+    for entry in std::fs::read_dir(from).expect("a folder").map(|entry| entry.expect("a name")) {
+        let (from, to) = (entry.path(), to.join(entry.file_name()));
+        if from.is_dir() {
+            copy_folder(&from, &to);
+        } else {
+            std::fs::copy(&from, &to).expect("a copy");
+        }
     }
 }
 

@@ -25,6 +25,23 @@ pub struct Kept {
 }
 
 impl Kept {
+    /// The same after the clock was set by so many milliseconds: what is to come keeps its distance. A hold that ends when a
+    /// person said so still ends then.
+    #[must_use]
+    pub fn carried_over(mut self, step_ms: i64) -> Self {
+        if let Some(opening) = &mut self.opening {
+            opening.since = opening.since.moved(step_ms);
+            opening.next_probe = opening.next_probe.moved(step_ms);
+        }
+        if let Some(Hold { until: Some(until), .. }) = &mut self.hold {
+            let said = |act: &Act| matches!(act.what, ActKind::Hold { until: Some(said), .. } if said == *until);
+            if !self.acts.iter().any(said) {
+                *until = until.moved(step_ms);
+            }
+        }
+        self
+    }
+
     /// Whether there is nothing to keep.
     #[must_use]
     pub fn is_empty(&self) -> bool {

@@ -12,7 +12,7 @@ use super::{Shared, SqliteStore};
 use crate::clock::UnixMs;
 use crate::job::Admission;
 use crate::job::live::Handed;
-use crate::store::{Claimed, Lease, StoreError};
+use crate::store::{Claimed, Lease, Store as _, StoreError};
 
 impl SqliteStore {
     pub(super) async fn claim_due(
@@ -27,13 +27,21 @@ impl SqliteStore {
         if handed.is_empty() {
             return Ok(Vec::new());
         }
+        let leases: Vec<Lease> = handed.iter().map(|job| Lease { job: job.id, token: job.token }).collect();
         let on_disk = self.announce(&handed)?;
-        let claimed = self.shared.with_specs(handed).await?;
+        let claimed = match self.shared.with_specs(handed).await {
+            Ok(claimed) => claimed,
+            Err(error) => {
+                // Where the store has failed they are not handed out again anyway.
+                _ = self.release(leases).await;
+                return Err(error);
+            }
+        };
         match on_disk {
             Some(on_disk) => match on_disk.await.unwrap_or_else(|_| Err(self.shared.failure())) {
                 // A full disk does not stop the work that frees it: only, a host that dies of it now will not know.
-                Ok(()) | Err(StoreError::Full(_) | StoreError::Busy(_)) => Ok(claimed),
-                Err(error) => Err(error),
+                Err(error) if !error.is_passing() => Err(error),
+                Ok(()) | Err(_) => Ok(claimed),
             },
             None => Ok(claimed),
         }
@@ -62,8 +70,8 @@ impl SqliteStore {
 }
 
 impl Shared {
-    /// Finds what was asked for, in the cache or on disk. A spec that cannot be read stops the store: the job is
-    /// promised, and no later claim would fare better.
+    /// Finds what was asked for, in the cache or on disk. A spec that cannot be read stops the store, unless that may pass:
+    /// the job is promised, and no later claim would fare better.
     async fn with_specs(&self, handed: Vec<Handed>) -> Result<Vec<Claimed>, StoreError> {
         let mut known: Vec<Option<Known>> = {
             let mut cache = self.cache();
@@ -73,7 +81,7 @@ impl Shared {
             handed.iter().zip(&known).filter(|(_, known)| known.is_none()).map(|(job, _)| job.id.place()).collect();
         if !unknown.is_empty() {
             let read = self.readers.read(move |conn| read_specs(conn, &unknown)).await;
-            let mut read = read.inspect_err(|error| self.poison(error))?.into_iter();
+            let mut read = read.inspect_err(|error| self.poison_unless_passing(error))?.into_iter();
             known.iter_mut().filter(|known| known.is_none()).for_each(|known| *known = read.next());
         }
         let claimed = handed.into_iter().zip(known).filter_map(|(job, known)| Some(job.claimed(known?)));

@@ -1,6 +1,6 @@
 //! What can go wrong inside, and what it means to a caller.
 
-use rusqlite::ErrorCode;
+use rusqlite::{ErrorCode, ffi};
 
 use crate::store::StoreError;
 
@@ -23,21 +23,38 @@ pub(super) fn damaged(what: &str, place: i64, why: impl std::fmt::Display) -> Fa
 }
 
 impl Fault {
-    /// Whether the store can no longer be trusted. A full disk, a foreign lock and a senseless value pass.
+    /// What it means to somebody who wants to open the store.
+    pub(super) fn advice(&self) -> String {
+        match StoreError::from(self) {
+            StoreError::Full(_) => "the disk is full; make room".to_owned(),
+            StoreError::Failed(said) => format!("{said}; look into the disk"),
+            _ => self.to_string(),
+        }
+    }
+
+    /// Whether the store can no longer be trusted. A full disk, a foreign lock, a lack of descriptors and a senseless
+    /// value pass.
     pub(super) fn is_final(&self) -> bool {
         let Self::Sql(error) = self else { return false };
-        error.sqlite_error_code().is_some_and(|code| {
-            !matches!(
-                code,
-                ErrorCode::DiskFull
-                    | ErrorCode::DatabaseBusy
-                    | ErrorCode::DatabaseLocked
-                    | ErrorCode::ConstraintViolation
-                    | ErrorCode::TypeMismatch
-                    | ErrorCode::TooBig
-            )
-        })
+        !has_no_room_for_index(error)
+            && error.sqlite_error_code().is_some_and(|code| {
+                !matches!(
+                    code,
+                    ErrorCode::DiskFull
+                        | ErrorCode::CannotOpen
+                        | ErrorCode::DatabaseBusy
+                        | ErrorCode::DatabaseLocked
+                        | ErrorCode::ConstraintViolation
+                        | ErrorCode::TypeMismatch
+                        | ErrorCode::TooBig
+                )
+            })
     }
+}
+
+/// The WAL's index lies in a file too, and could not grow: that is a full disk. The commit did not come about.
+fn has_no_room_for_index(error: &rusqlite::Error) -> bool {
+    error.sqlite_error().is_some_and(|error| error.extended_code == ffi::SQLITE_IOERR_SHMSIZE)
 }
 
 impl From<&Fault> for StoreError {
@@ -45,7 +62,10 @@ impl From<&Fault> for StoreError {
         let text = fault.to_string();
         let Fault::Sql(error) = fault else { return Self::Damaged(text) };
         match error.sqlite_error_code() {
+            _ if has_no_room_for_index(error) => Self::Full(text),
             Some(ErrorCode::DiskFull) => Self::Full(text),
+            // It was open a moment ago: the process has no descriptor left for one more.
+            Some(ErrorCode::CannotOpen) => Self::Busy(format!("{text}; the process has too many files open")),
             Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Self::Busy(text),
             // A constraint, a type, a size: what was to be written, or was read, makes no sense.
             Some(
@@ -58,5 +78,37 @@ impl From<&Fault> for StoreError {
             None => Self::Damaged(text),
             _ => Self::Failed(text),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fault(extended_code: i32) -> Fault {
+        Fault::Sql(rusqlite::Error::SqliteFailure(ffi::Error::new(extended_code), None))
+    }
+
+    #[test]
+    fn what_passes_is_told_from_what_is_final() {
+        for (code, is_final) in [
+            (ffi::SQLITE_FULL, false),
+            (ffi::SQLITE_IOERR_SHMSIZE, false),
+            (ffi::SQLITE_CANTOPEN, false),
+            (ffi::SQLITE_BUSY, false),
+            (ffi::SQLITE_IOERR_FSYNC, true),
+            (ffi::SQLITE_IOERR_WRITE, true),
+            (ffi::SQLITE_CORRUPT, true),
+        ] {
+            assert_eq!(fault(code).is_final(), is_final, "{code}");
+        }
+    }
+
+    #[test]
+    fn a_lack_of_room_and_of_descriptors_is_told() {
+        let told = |code| StoreError::from(&fault(code));
+        assert!(matches!(told(ffi::SQLITE_IOERR_SHMSIZE), StoreError::Full(_)));
+        assert!(matches!(told(ffi::SQLITE_CANTOPEN), StoreError::Busy(_)));
+        assert!(matches!(told(ffi::SQLITE_IOERR_FSYNC), StoreError::Failed(_)));
     }
 }

@@ -64,7 +64,8 @@ impl Writer {
             if created_at > cutoff {
                 break;
             }
-            if UnixMs(row.get(4)?) <= cutoff {
+            let finished_at = UnixMs(row.get(4)?);
+            if finished_at <= self.numbers.forward.cutoff(finished_at, cutoff) {
                 past.push(Past { place: row.get(0)?, created_at, key: row.get(2)?, last_attempt: row.get(3)? });
             }
         }
@@ -87,7 +88,7 @@ impl Writer {
             self.conn.prepare_cached(sql)?.execute([job.place])?;
         }
         let Some(key) = &job.key else { return Ok(()) };
-        if job.created_at.after(KEY_RETENTION) <= now {
+        if job.created_at <= self.numbers.forward.cutoff(job.created_at, now.before(KEY_RETENTION)) {
             return forget_key(&self.conn, key, job.place);
         }
         let sql = "INSERT INTO orphan_keys (place, key, created_ms) VALUES (?1, ?2, ?3)";
@@ -103,7 +104,8 @@ impl Writer {
         let mut rows = statement.query(())?;
         let mut past = Vec::new();
         while let Some(row) = rows.next()? {
-            if UnixMs(row.get(2)?) > cutoff {
+            let created_at = UnixMs(row.get(2)?);
+            if created_at > self.numbers.forward.cutoff(created_at, cutoff) {
                 break;
             }
             past.push((row.get::<_, i64>(0)?, row.get::<_, String>(1)?));

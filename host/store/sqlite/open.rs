@@ -4,8 +4,10 @@ use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
+use super::fault::Fault;
 use crate::store::StoreError;
 
 /// The layouts, in order. The file's `user_version` says how many of them it has.
@@ -32,9 +34,7 @@ pub(super) fn refusal(path: &Path, reason: impl ToString) -> StoreError {
 
 /// Takes the file for this process; refuses at once where another one has it. Creates the folder.
 pub(super) fn own(path: &Path) -> Result<Ownership, StoreError> {
-    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-        DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(|error| refusal(path, error))?;
-    }
+    make_folder(folder_of(path)).map_err(|error| refusal(path, error))?;
     let lock_path = beside(path, ".lock");
     let lock = private_file(&lock_path).map_err(|error| refusal(&lock_path, error))?;
     match lock.try_lock() {
@@ -63,6 +63,7 @@ pub(super) fn writer(path: &Path) -> Result<Connection, StoreError> {
 /// Opens the file for reading.
 pub(super) fn reader(path: &Path) -> rusqlite::Result<Connection> {
     let conn = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    leave_to_others(&conn)?;
     conn.busy_timeout(std::time::Duration::from_millis(BUSY_TIMEOUT_MS.into()))?;
     conn.execute_batch("PRAGMA query_only = 1; PRAGMA cache_size = -2000; PRAGMA wal_autocheckpoint = 0;")?;
     conn.set_prepared_statement_cache_capacity(32);
@@ -73,7 +74,13 @@ pub(super) fn reader(path: &Path) -> rusqlite::Result<Connection> {
 pub(super) fn copier(path: &Path) -> rusqlite::Result<Connection> {
     let conn = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
     conn.execute_batch("PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 0;")?;
+    leave_to_others(&conn)?;
     Ok(conn)
+}
+
+/// The connection does not copy the WAL back when it is the last to be closed.
+pub(super) fn leave_to_others(conn: &Connection) -> rusqlite::Result<()> {
+    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).map(drop)
 }
 
 fn connect(path: &Path) -> Result<Connection, StoreError> {
@@ -83,7 +90,7 @@ fn connect(path: &Path) -> Result<Connection, StoreError> {
 
 /// Settings and layout.
 fn prepare(conn: &mut Connection) -> Result<(), String> {
-    let plain = |error: rusqlite::Error| error.to_string();
+    let plain = |error: rusqlite::Error| Fault::from(error).advice();
     conn.busy_timeout(std::time::Duration::from_millis(BUSY_TIMEOUT_MS.into())).map_err(plain)?;
     let version: u32 = conn.query_row("PRAGMA user_version", (), |row| row.get(0)).map_err(plain)?;
     let tables: u32 = conn.query_row("SELECT count(*) FROM sqlite_schema", (), |row| row.get(0)).map_err(plain)?;
@@ -105,6 +112,9 @@ fn prepare(conn: &mut Connection) -> Result<(), String> {
          PRAGMA temp_store = MEMORY;",
     )
     .map_err(plain)?;
+    if !write_anew(conn).map_err(plain)? {
+        return Err("another process is reading it, an sqlite3 shell for instance; let it end first".to_owned());
+    }
     conn.set_prepared_statement_cache_capacity(64);
     for (index, layout) in MIGRATIONS.iter().enumerate().skip(version) {
         let step = conn.transaction().map_err(plain)?;
@@ -116,10 +126,28 @@ fn prepare(conn: &mut Connection) -> Result<(), String> {
     Ok(())
 }
 
-/// Makes sure that a power cut does not take away a new file's name.
+/// Copies back what an earlier process left in the WAL, and begins it anew. A sync may have failed that process, and what
+/// the system could not write then it takes for written now: no later sync would bring it to the disk, and all that was
+/// built on it would go with it. Copied, it is written once more and synced. False where a foreign reader is in the way.
+fn write_anew(conn: &Connection) -> rusqlite::Result<bool> {
+    conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", (), |row| Ok(row.get::<_, i64>(0)? == 0))
+}
+
+/// Makes the folder where it is missing, and those that it lies in, and makes sure that a power cut does not take away
+/// their names.
+fn make_folder(folder: &Path) -> std::io::Result<()> {
+    let missing: Vec<&Path> = folder.ancestors().take_while(|it| !it.as_os_str().is_empty() && !it.exists()).collect();
+    DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+    missing.into_iter().rev().try_for_each(sync_folder)
+}
+
+/// Makes sure that a power cut does not take away the name of what is new.
 fn sync_folder(path: &Path) -> std::io::Result<()> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    File::open(folder)?.sync_all()
+    File::open(folder_of(path))?.sync_all()
+}
+
+fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 fn private_file(path: &Path) -> std::io::Result<File> {

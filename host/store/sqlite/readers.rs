@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rusqlite::Connection;
 use tokio::sync::Semaphore;
 
-use super::fault::Outcome;
+use super::fault::{Fault, Outcome};
 use super::open;
 use crate::store::StoreError;
 
@@ -26,9 +26,11 @@ struct Pool {
 }
 
 impl Readers {
-    pub(super) fn new(path: PathBuf) -> Self {
-        let (idle, turns) = (Mutex::new(Some(Vec::new())), Arc::new(Semaphore::new(READERS_MAX)));
-        Self(Arc::new(Pool { path, idle, turns }))
+    /// Opens the first at once: it is there when the process has no descriptor left.
+    pub(super) fn open(path: PathBuf) -> rusqlite::Result<Self> {
+        let first = open::reader(&path)?;
+        let (idle, turns) = (Mutex::new(Some(vec![first])), Arc::new(Semaphore::new(READERS_MAX)));
+        Ok(Self(Arc::new(Pool { path, idle, turns })))
     }
 
     /// Reads in one snapshot, off the serving threads.
@@ -55,7 +57,6 @@ impl Readers {
     }
 
     /// The file that is read.
-    #[cfg(test)]
     pub(super) fn path(&self) -> &std::path::Path {
         &self.0.path
     }
@@ -81,7 +82,7 @@ impl Pool {
         let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).as_mut().and_then(Vec::pop);
         match idle {
             Some(conn) => Ok(conn),
-            None => open::reader(&self.path).map_err(|error| open::refusal(&self.path, error)),
+            None => open::reader(&self.path).map_err(|error| StoreError::from(&Fault::from(error))),
         }
     }
 }

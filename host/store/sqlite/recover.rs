@@ -5,8 +5,9 @@ use std::collections::{HashMap, HashSet};
 use rusqlite::{Connection, OptionalExtension as _, Row};
 
 use super::fault::Outcome;
+use super::reckoning::{self, Forward};
 use super::rows::{Retried, retried};
-use crate::clock::UnixMs;
+use crate::clock::{LAST_MOMENT, Reckoning, UnixMs};
 use crate::job::JobId;
 use crate::job::Lane;
 use crate::job::gates::LaneRef;
@@ -28,6 +29,8 @@ pub(super) struct Numbers {
     pub(super) group_attempts_from: i64,
     /// The jobs with a row in `starts`.
     pub(super) starts: HashSet<i64>,
+    /// Earlier steps of the wall clock.
+    pub(super) forward: Forward,
 }
 
 /// What the opening found.
@@ -53,7 +56,10 @@ pub(super) struct Newest {
 }
 
 /// Reads everything that is unfinished.
-pub(super) fn recover(conn: &Connection, kept_max: usize) -> Outcome<Recovered> {
+pub(super) fn recover(conn: &Connection, kept_max: usize, here: Option<Reckoning>) -> Outcome<Recovered> {
+    if let Some(here) = here {
+        reckoning::settle(conn, here)?;
+    }
     let boots = meta(conn, "boots")? + 1;
     set_meta(conn, "boots", boots)?;
     // A start of a job that is final or gone: it was cancelled while it ran, and then the host died.
@@ -65,7 +71,8 @@ pub(super) fn recover(conn: &Connection, kept_max: usize) -> Outcome<Recovered> 
     let mut live = LiveSet::new(kept_max, boots * TOKENS_PER_BOOT);
     let sql = "SELECT count(*) FROM jobs WHERE end_state IS NULL";
     live.reserve(conn.query_row(sql, (), |row| row.get(0).map(i64::unsigned_abs))?);
-    let seen = latest_moment(conn)?;
+    // The wall clock may have been set back since.
+    let seen = latest_moment(conn)?.min(here.map_or(LAST_MOMENT, |here| here.now));
     let starts = read_starts(conn)?;
     scan(conn, i64::MAX, |mut job, lane| {
         let interrupted = starts.get(&job.id.place()).filter(|(n, _)| *n > job.attempts);
@@ -81,6 +88,7 @@ pub(super) fn recover(conn: &Connection, kept_max: usize) -> Outcome<Recovered> 
         group_attempts_from: attempts_next,
         attempts_floor: meta(conn, "attempts_floor")?,
         starts: starts.into_keys().collect(),
+        forward: reckoning::forward(conn)?,
     };
     Ok(Recovered { live, numbers, seen })
 }

@@ -14,6 +14,7 @@ use super::effect::Effect;
 use super::enqueue::{Prepared, Ticket};
 use super::fault::{Fault, Outcome};
 use super::intake::{self, Intake};
+use super::open;
 use super::recover::{self, Numbers};
 use crate::clock::{Chance, UnixMs};
 use crate::job::{IdSource, JobId};
@@ -309,6 +310,7 @@ impl Writer {
                     shared.memory().live.merge(reload, &jobs, rest_from, shared.seen());
                     shared.changed.notify_one();
                 }
+                Err(error) if error.is_passing() => shared.memory().live.abandon(reload),
                 // Waiting jobs that cannot be read would wait for ever.
                 Err(error) => shared.poison(&error),
             }
@@ -336,6 +338,9 @@ impl Writer {
             self.numbers.group_attempts_from = self.numbers.attempts_next;
             // Only spares the next opening some reading.
             _ = self.write_numbers();
+        } else {
+            // Nothing more is written, and nothing that failed is tried again: the next opening does all of it.
+            _ = open::leave_to_others(&self.conn);
         }
     }
 }

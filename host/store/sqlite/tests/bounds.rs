@@ -124,3 +124,20 @@ async fn jobs_beyond_the_memory_come_back_in_time() {
     assert_eq!(drain(&store, 300).await, ids);
     assert_eq!(store.counts().unfinished, 0);
 }
+
+#[tokio::test]
+async fn a_job_that_cannot_be_read_now_is_put_back() {
+    let folder = TempDir::new().unwrap();
+    let options = SqliteOptions { cached_bytes_max: 0, ..SqliteOptions::default() };
+    let store = open_with(&folder, options).unwrap();
+    let id = accept(&store, NOW).await;
+    // As where the process has no descriptor left: no reader is open, and none can be opened.
+    store.shared.readers.close();
+    let (file, away) = (folder.path().join("data/windlass.db"), folder.path().join("away"));
+    std::fs::rename(&file, &away).unwrap();
+    let error = store.claim(1, NOW, &mut Open).await.unwrap_err();
+    assert!(error.is_passing() && store.health().is_ok(), "{error}");
+    std::fs::rename(&away, &file).unwrap();
+    let claimed = store.claim(1, NOW, &mut Open).await.unwrap();
+    assert_eq!((claimed[0].lease.job, claimed[0].attempt), (id, 1));
+}

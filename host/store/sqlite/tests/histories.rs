@@ -110,7 +110,7 @@ impl History {
             std::fs::copy(path, copy.path().join(name)).unwrap();
         }
         let conn = Connection::open(copy.path().join("windlass.db")).unwrap();
-        let found = recover::recover(&conn, 10_000).unwrap().live;
+        let found = recover::recover(&conn, 10_000, None).unwrap().live;
         let entry = |id: &JobId| found.get(*id).map(|entry| (*id, comparable(entry.waiting(*id), entry.phase)));
         let memory = self.store.shared.memory();
         self.ids.iter().filter(|id| !self.is_barred(&memory, **id)).filter_map(entry).collect()

@@ -130,3 +130,22 @@ async fn what_an_older_layout_holds_is_kept() {
     new.execute(&attempt(2, "host-calls"), ()).unwrap();
     assert!(new.execute(&attempt(3, "nonsense"), ()).is_err());
 }
+
+#[tokio::test]
+async fn a_foreign_reader_keeps_it_from_opening_and_is_told_of() {
+    let folder = TempDir::new().unwrap();
+    let store = open(&folder).unwrap();
+    accept(&store, NOW).await;
+    // As a host that was killed leaves it, with its WAL.
+    let left = TempDir::new().unwrap();
+    std::fs::create_dir(left.path().join("data")).unwrap();
+    for name in ["data/windlass.db", "data/windlass.db-wal"] {
+        std::fs::copy(folder.path().join(name), left.path().join(name)).unwrap();
+    }
+    let foreign = Connection::open(left.path().join("data/windlass.db")).unwrap();
+    foreign.execute_batch("BEGIN; SELECT count(*) FROM jobs").unwrap();
+    let refusal = open(&left).unwrap_err().to_string();
+    assert!(refusal.contains("another process is reading it"), "{refusal}");
+    foreign.execute_batch("COMMIT").unwrap();
+    assert_eq!(open(&left).unwrap().counts().unfinished, 1);
+}

@@ -1,0 +1,121 @@
+//! A recording of the real binary at work, over its starts and ends.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use reqwest::Method;
+use rustix::process::Signal;
+use tempfile::TempDir;
+
+use super::ledger::{Fact, Ledger};
+use super::load;
+use super::record::Record;
+use crate::common::{Host, Setup, Trouble, Wish};
+
+/// What the host is told: cancelled jobs are deleted while the load runs.
+const CONFIG: &str = "[retention]\ncancelled = \"1s\"\nevery = \"200ms\"";
+/// How much longer each sync takes, so that an answer which does not wait for it comes before it.
+const SYNC_US: i64 = 300;
+
+/// What a host did, and what its clients saw.
+pub struct Recording {
+    pub record: Record,
+    pub facts: Vec<Fact>,
+    /// The compiled code that the host left in its data folder.
+    pub beside: TempDir,
+}
+
+/// A host as all of these are set up.
+pub fn setup() -> Setup {
+    Setup::default().config(CONFIG).guest("misbehave", "").guest("echo", "")
+}
+
+/// A host with its disk recorded.
+struct Recorder {
+    host: Host,
+    trouble: Trouble,
+    ledger: Arc<Ledger>,
+}
+
+impl Recorder {
+    async fn start() -> Self {
+        let trouble = Trouble::new();
+        trouble.wish(Wish::SyncUs, SYNC_US);
+        let ledger = Arc::new(Ledger::beside(trouble.record()));
+        let host = trouble.around(setup(), true).start().await;
+        Self { host, trouble, ledger }
+    }
+
+    /// Keeps what there is.
+    fn end(self) -> Recording {
+        let Self { mut host, trouble, ledger } = self;
+        host.kill();
+        let beside = TempDir::new().expect("a temporary folder");
+        keep_beside(&host.dir().join("data"), beside.path());
+        let record = Record::read(std::fs::read(trouble.record()).expect("there is a record"));
+        Recording { record, facts: ledger.facts(), beside }
+    }
+}
+
+impl Recording {
+    /// Three lives of one store: the first is ended in order, the others are killed, one of them in mid-load.
+    pub async fn make(seed: u64) -> Self {
+        let mut recorder = Recorder::start().await;
+        load::run(&mut recorder.host, &recorder.ledger, seed, 60, None).await;
+        recorder.host.signal(Signal::TERM);
+        assert_eq!(recorder.host.exited().await, 0);
+        recorder.host.start().await;
+        load::run(&mut recorder.host, &recorder.ledger, seed + 1, 60, Some(250)).await;
+        recorder.host.start().await;
+        load::run(&mut recorder.host, &recorder.ledger, seed + 2, 60, None).await;
+        recorder.end()
+    }
+
+    /// Two lives: in the first a sync of the database (1) or of the WAL (2) fails and the host takes nothing more, until it is killed.
+    /// Answers also where in the record the second one begins.
+    pub async fn with_a_failed_sync(seed: u64, of: i64, which: i64) -> (Self, u64) {
+        let mut recorder = Recorder::start().await;
+        load::run(&mut recorder.host, &recorder.ledger, seed, 5, None).await;
+        recorder.trouble.wish(Wish::Errno, 5);
+        recorder.trouble.wish(Wish::SyncOf, of);
+        recorder.trouble.wish(Wish::SyncFails, which);
+        // The database is synced when the WAL has grown long.
+        load::run(&mut recorder.host, &recorder.ledger, seed + 1, 200, None).await;
+        assert_eq!(recorder.host.ask(Method::GET, "/readyz", None).await.status(), 503, "the sync did not fail");
+        recorder.host.kill();
+        let position = std::fs::metadata(recorder.trouble.record()).expect("there is a record").len();
+        recorder.host.start().await;
+        load::run(&mut recorder.host, &recorder.ledger, seed + 2, 10, None).await;
+        (recorder.end(), position)
+    }
+
+    /// Keeps it in that folder, to be read again.
+    pub fn save(&self, folder: &Path) {
+        std::fs::create_dir_all(folder).expect("a folder for what went wrong");
+        std::fs::write(folder.join("record"), self.record.whole()).expect("a new file");
+        std::fs::write(folder.join("facts.json"), serde_json::to_vec(&self.facts).expect("JSON")).expect("a new file");
+        keep_beside(self.beside.path(), folder);
+    }
+
+    /// One that was kept.
+    pub fn load(folder: &Path) -> Self {
+        let read = |name: &str| std::fs::read(folder.join(name)).unwrap_or_else(|error| panic!("{name}: {error}"));
+        let beside = TempDir::new().expect("a temporary folder");
+        keep_beside(folder, beside.path());
+        let facts = serde_json::from_slice(&read("facts.json")).expect("facts");
+        Self { record: Record::read(read("record")), facts, beside }
+    }
+}
+
+/// Copies the compiled code and its key.
+fn keep_beside(from: &Path, to: &Path) {
+    let code = to.join("compiled");
+    std::fs::create_dir_all(&code).expect("a new folder");
+    let mut files: Vec<(PathBuf, PathBuf)> = vec![(from.join("compiled.key"), to.join("compiled.key"))];
+    for entry in std::fs::read_dir(from.join("compiled")).expect("compiled code").map(|entry| entry.expect("a name")) {
+        files.push((entry.path(), code.join(entry.file_name())));
+    }
+    for (from, to) in files {
+        std::fs::copy(from, to).expect("a copy");
+    }
+}
