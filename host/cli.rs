@@ -9,8 +9,10 @@ use crate::api::DoorError;
 use crate::plugin::{COMPILE_SUBCOMMAND, compile_component};
 use crate::telemetry::LogFormat;
 
+mod backup;
 mod client;
 mod demo;
+mod doctor;
 mod downstreams;
 mod enqueue;
 mod jobs;
@@ -48,6 +50,10 @@ enum Command {
     /// Make tokens, list them, make them void.
     #[command(subcommand)]
     Token(token::TokenCommand),
+    /// Copy the store into a new file, beside a running server too.
+    Backup(backup::BackupArgs),
+    /// Look over a store that may be damaged, and take what is whole into a new one.
+    Doctor(doctor::DoctorArgs),
     /// Watch the main job: a server, a plugin, a downstream that fails at first, and a few jobs.
     Demo(DemoArgs),
 }
@@ -123,6 +129,8 @@ impl Cli {
             Command::Downstreams(args) => block_on(downstreams::run(args)),
             Command::Plugin(command) => block_on(plugin::run(command)),
             Command::Token(command) => token::run(command),
+            Command::Backup(args) => backup::run(&args),
+            Command::Doctor(args) => doctor::run(&args),
         }
     }
 }

@@ -110,6 +110,10 @@ impl Admission for SharedGates<'_> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).admit(lane, now)
     }
 
+    fn withdrawn(&mut self, lane: &Lane, started_at: crate::clock::UnixMs, now: crate::clock::UnixMs) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).withdrawn(lane, started_at, now);
+    }
+
     fn opened(&mut self) -> Opened {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).opened()
     }

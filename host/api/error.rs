@@ -217,9 +217,9 @@ impl From<StoreError> for Problem {
             StoreError::Busy(_) => (ProblemKind::StoreBusy, "nothing was changed; try again soon"),
             StoreError::Full(_) => (ProblemKind::StoreFull, "nothing was changed; make room on the disk"),
             StoreError::Failed(_) | StoreError::Open { .. } => {
-                (ProblemKind::StoreFailed, "look into the disk, then start the host anew")
+                (ProblemKind::StoreFailed, "look into the disk, run `windlass doctor`, then start the host anew")
             }
-            StoreError::Damaged(_) => (ProblemKind::StoreDamaged, "restore the store from a backup"),
+            StoreError::Damaged(_) => (ProblemKind::StoreDamaged, "stop the host and run `windlass doctor`"),
         };
         // A store that failed has said so itself, once.
         if kind == ProblemKind::StoreDamaged {

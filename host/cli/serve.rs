@@ -19,7 +19,7 @@ use crate::config::{self, Config};
 use crate::job::Gates;
 use crate::plugin::{HostSettings, Loader, PluginHost};
 use crate::store::sqlite::{SqliteOptions, SqliteStore};
-use crate::store::{HealthKeeper, Store};
+use crate::store::{HealthKeeper, Store, StoreError};
 use crate::telemetry::{self, Metrics};
 use crate::worker::{Parts, Worker};
 
@@ -151,7 +151,7 @@ impl Running {
             chance,
             metrics,
         };
-        let worker = Worker::start(parts, changes).await?;
+        let worker = Worker::start(parts, changes).await.map_err(|error| unusable(&config, error))?;
         ready.store(true, Ordering::Release);
         tracing::info!("windlass is ready");
         Ok(Self { address, config, store, ready, worker, serving, stop_serving })
@@ -170,6 +170,17 @@ impl Running {
         self.store.health().context("what was acknowledged is there when the host is started anew")?;
         tracing::info!("windlass has stopped");
         Ok(())
+    }
+}
+
+/// Says which store it is, and whom to ask, where it turns out to be damaged after it was opened.
+fn unusable(config: &Config, error: StoreError) -> anyhow::Error {
+    let store = config.store.file();
+    match error {
+        StoreError::Damaged(_) | StoreError::Failed(_) => {
+            anyhow::anyhow!("cannot serve the store {}: {error}: `windlass doctor` says what is whole", store.display())
+        }
+        other => other.into(),
     }
 }
 

@@ -384,6 +384,10 @@ impl Admission for Gates {
         Admit::Yes
     }
 
+    fn withdrawn(&mut self, lane: &Lane, started_at: UnixMs, now: UnixMs) {
+        self.give_back(lane, started_at, now);
+    }
+
     fn opened(&mut self) -> Opened {
         let (lanes, mut plugins) = (std::mem::take(&mut self.opened_lanes), std::mem::take(&mut self.opened_plugins));
         plugins.extend(self.places.next());

@@ -169,6 +169,17 @@ impl LiveSet {
         }
     }
 
+    /// A job that was handed out cannot be run, now or later: it is not handed out again, until it is read anew. Answers
+    /// its lane, where this token was its right.
+    pub fn lay_aside(&mut self, place: i64, token: i64) -> Option<Lane> {
+        if self.standing(place, token) != Standing::Holds {
+            return None;
+        }
+        self.unsettle(place);
+        self.settle(place, Phase::Barred, UnixMs(0));
+        Some(self.lanes.name(self.entries.get(&place)?.lane).clone())
+    }
+
     /// What a result for this job under this token is worth.
     #[must_use]
     pub fn standing(&self, place: i64, token: i64) -> Standing {

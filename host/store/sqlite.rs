@@ -22,15 +22,19 @@ use crate::store::{
 };
 
 mod acts;
+mod backup;
 mod cache;
 mod checkpoint;
 mod claim;
+mod doctor;
 mod effect;
 mod enqueue;
 mod fault;
 mod finish;
 mod intake;
+mod layout;
 mod maintain;
+mod new_file;
 mod open;
 mod query;
 mod readers;
@@ -38,12 +42,16 @@ mod reckoning;
 mod recover;
 mod rows;
 mod standings;
+mod sums;
 #[cfg(test)]
 mod tests;
 mod waiters;
+mod wal;
 mod writer;
 
+pub use backup::{BackedUp, backup};
 use cache::SpecCache;
+pub use doctor::{IncompleteJob, JobCounts, LostJob, Report, Salvaged, examine, salvage};
 use open::Ownership;
 use readers::Readers;
 use waiters::Waiters;
@@ -128,6 +136,8 @@ impl SqliteStore {
             conn.pragma_update(None, "max_page_count", pages).map_err(|error| refusal(error.into()))?;
         }
         let recovered = recover::recover(&conn, options.held_jobs_max, options.reckoning).map_err(refusal)?;
+        // The file itself says from now on that there is a log.
+        conn.query_row("PRAGMA wal_checkpoint(PASSIVE)", (), |_| Ok(())).map_err(|error| refusal(error.into()))?;
         let shared = Arc::new(Shared {
             memory: Mutex::new(Memory { live: recovered.live, ended: [0; 3] }),
             cache: Mutex::new(SpecCache::new(options.cached_bytes_max)),

@@ -55,6 +55,11 @@ pub trait Admission {
     /// May one job of this lane start now?
     fn admit(&mut self, lane: &Lane, now: UnixMs) -> Admit;
 
+    /// A job that was let in at that moment will not start after all: its place is free.
+    fn withdrawn(&mut self, lane: &Lane, started_at: UnixMs, now: UnixMs) {
+        _ = (lane, started_at, now);
+    }
+
     /// Which of those that were refused may have opened since this was last asked, other than by the time that the
     /// refusal named. Who does not keep account says that anything may have.
     fn opened(&mut self) -> Opened {

@@ -29,7 +29,8 @@ impl Writer {
         }
         let place = id.place();
         let newest = Some(found.waiting.newest).filter(|newest| *newest > 0);
-        let sql = "UPDATE jobs SET end_state = 'cancelled', finished_ms = ?2, last_attempt = ?3 WHERE place = ?1";
+        let sql = "UPDATE jobs SET end_state = 'cancelled', finished_ms = ?2, last_attempt = ?3, result_sum = NULL, \
+                   end_sum = row_sum('end', place, 'cancelled', ?2, ?3, NULL) WHERE place = ?1";
         self.conn.prepare_cached(sql)?.execute(params![place, now.0, newest])?;
         if found.entry.is_some_and(|entry| matches!(entry.phase, Phase::Interrupted { .. })) {
             self.drop_start(place, group)?;
@@ -57,8 +58,12 @@ impl Writer {
         }
         let retry = (!found.row.retry.is_empty())
             .then(|| serde_json::to_string(&found.row.retry).expect("plain members always make JSON"));
+        // Its sum was looked at when it was found, so that no damage is given a sum that fits.
         let sql = "UPDATE jobs SET end_state = NULL, finished_ms = NULL, retried_ms = ?2, retried_after = ?3, \
-                   retry = ?4 WHERE place = ?1";
+                   retry = ?4, sum = row_sum('job', place, tail, plugin, downstream, content_type, priority, \
+                   run_at_ms, created_ms, ?4, deadline_ms, labels, traceparent, idempotency_key, ?2, ?3, limit_key, \
+                   payload_sum), end_sum = CASE WHEN last_attempt IS NOT NULL \
+                   THEN row_sum('end', place, NULL, NULL, last_attempt, result_sum) END WHERE place = ?1";
         self.conn.prepare_cached(sql)?.execute(params![place, now.0, after, retry])?;
         self.write_act(place, now, ActKind::Retry)?;
         group.touched.insert(place);
@@ -93,8 +98,9 @@ impl Writer {
             ActKind::Cancel => "cancel",
             ActKind::Retry => "retry",
         };
-        let sql = "INSERT INTO acts (place, seq, at_ms, what) \
-                   VALUES (?1, (SELECT coalesce(max(seq), 0) + 1 FROM acts WHERE place = ?1), ?2, ?3)";
+        let sql = "INSERT INTO acts (place, seq, at_ms, what, sum) \
+                   SELECT ?1, next, ?2, ?3, row_sum('act', ?1, next, ?2, ?3) \
+                   FROM (SELECT coalesce(max(seq), 0) + 1 AS next FROM acts WHERE place = ?1)";
         self.conn.prepare_cached(sql)?.execute(params![place, now.0, what])?;
         Ok(())
     }

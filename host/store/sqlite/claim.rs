@@ -10,8 +10,8 @@ use super::rows;
 use super::writer::{Begun, Group, Op, Writer};
 use super::{Shared, SqliteStore};
 use crate::clock::UnixMs;
-use crate::job::Admission;
 use crate::job::live::Handed;
+use crate::job::{Admission, Lane};
 use crate::store::{Claimed, Lease, Store as _, StoreError};
 
 impl SqliteStore {
@@ -29,14 +29,16 @@ impl SqliteStore {
         }
         let leases: Vec<Lease> = handed.iter().map(|job| Lease { job: job.id, token: job.token }).collect();
         let on_disk = self.announce(&handed)?;
-        let claimed = match self.shared.with_specs(handed).await {
-            Ok(claimed) => claimed,
+        let (claimed, unreadable) = match self.shared.with_specs(handed).await {
+            Ok(read) => read,
             Err(error) => {
                 // Where the store has failed they are not handed out again anyway.
                 _ = self.release(leases).await;
                 return Err(error);
             }
         };
+        let lanes = self.shared.lay_aside(&unreadable);
+        lanes.into_iter().for_each(|(lane, started_at)| admission.withdrawn(&lane, started_at, now));
         match on_disk {
             Some(on_disk) => match on_disk.await.unwrap_or_else(|_| Err(self.shared.failure())) {
                 // A full disk does not stop the work that frees it: only, a host that dies of it now will not know.
@@ -51,7 +53,9 @@ impl SqliteStore {
         self.shared.health()?;
         // Their starts are on disk: that is how they were found.
         let handed = self.shared.memory().live.rescue();
-        self.shared.with_specs(handed).await
+        let (claimed, unreadable) = self.shared.with_specs(handed).await?;
+        self.shared.lay_aside(&unreadable);
+        Ok(claimed)
     }
 
     /// Tells the writer what begins. Only where a suspect is among it is there an answer to wait for.
@@ -70,9 +74,9 @@ impl SqliteStore {
 }
 
 impl Shared {
-    /// Finds what was asked for, in the cache or on disk. A spec that cannot be read stops the store, unless that may pass:
-    /// the job is promised, and no later claim would fare better.
-    async fn with_specs(&self, handed: Vec<Handed>) -> Result<Vec<Claimed>, StoreError> {
+    /// Finds what was asked for, in the cache or on disk, and which of them are not there as they were written. Only a
+    /// disk that cannot be read at all stops the store, unless that may pass: no later claim would fare better.
+    async fn with_specs(&self, handed: Vec<Handed>) -> Result<(Vec<Claimed>, Vec<Handed>), StoreError> {
         let mut known: Vec<Option<Known>> = {
             let mut cache = self.cache();
             handed.iter().map(|job| cache.take(job.id.place())).collect()
@@ -80,12 +84,45 @@ impl Shared {
         let unknown: Vec<i64> =
             handed.iter().zip(&known).filter(|(_, known)| known.is_none()).map(|(job, _)| job.id.place()).collect();
         if !unknown.is_empty() {
-            let read = self.readers.read(move |conn| read_specs(conn, &unknown)).await;
+            let read = self.readers.read(move |conn| Ok(read_specs(conn, &unknown))).await;
             let mut read = read.inspect_err(|error| self.poison_unless_passing(error))?.into_iter();
-            known.iter_mut().filter(|known| known.is_none()).for_each(|known| *known = read.next());
+            for known in known.iter_mut().filter(|known| known.is_none()) {
+                *known = match read.next() {
+                    Some(Err(error)) if !matches!(error, StoreError::Damaged(_)) => {
+                        self.poison_unless_passing(&error);
+                        return Err(error);
+                    }
+                    read => read.and_then(Result::ok),
+                };
+            }
         }
-        let claimed = handed.into_iter().zip(known).filter_map(|(job, known)| Some(job.claimed(known?)));
-        Ok(claimed.collect())
+        let (mut claimed, mut unreadable) = (Vec::with_capacity(handed.len()), Vec::new());
+        for (job, known) in handed.into_iter().zip(known) {
+            match known {
+                Some(known) => claimed.push(job.claimed(known)),
+                None => unreadable.push(job),
+            }
+        }
+        Ok((claimed, unreadable))
+    }
+
+    /// Jobs whose rows are damaged are not run, and do not keep others from running. They stay unfinished, for
+    /// `windlass doctor` to tell of. Answers the lanes that they were let into.
+    fn lay_aside(&self, unreadable: &[Handed]) -> Vec<(Lane, UnixMs)> {
+        if unreadable.is_empty() {
+            return Vec::new();
+        }
+        let mut memory = self.memory();
+        let aside = |job: &Handed| {
+            let lane = memory.live.lay_aside(job.id.place(), job.token)?;
+            tracing::error!(
+                job.id = %job.id,
+                store = %self.readers.path().display(),
+                "a job is damaged on disk and is not run; stop the host and run `windlass doctor`"
+            );
+            Some((lane, job.started_at))
+        };
+        unreadable.iter().filter_map(aside).collect()
     }
 }
 
@@ -106,14 +143,14 @@ impl Handed {
     }
 }
 
-fn read_specs(conn: &Connection, places: &[i64]) -> Outcome<Vec<Known>> {
+fn read_specs(conn: &Connection, places: &[i64]) -> Vec<Result<Known, StoreError>> {
     let read = |place: &i64| -> Outcome<Known> {
         let row = rows::job(conn, *place)?.ok_or_else(|| damaged("job", *place, "it is gone"))?;
         let created_at = UnixMs(row.created_ms);
-        let payload = rows::payload(conn, *place)?;
+        let payload = rows::payload(conn, &row)?;
         Ok(Known { spec: row.into_spec(payload).into(), created_at })
     };
-    places.iter().map(read).collect()
+    places.iter().map(|place| read(place).map_err(|fault| StoreError::from(&fault))).collect()
 }
 
 impl Writer {

@@ -4,13 +4,15 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use rusqlite::{OptionalExtension as _, params};
+use rusqlite::params;
+use rusqlite::types::ValueRef;
 
 use super::Shared;
 use super::cache::Known;
 use super::effect::Effect;
-use super::fault::Outcome;
+use super::fault::{Outcome, damaged};
 use super::intake;
+use super::sums;
 use super::writer::{Group, Writer};
 use crate::clock::UnixMs;
 use crate::job::live::Unfinished;
@@ -55,6 +57,7 @@ pub(super) struct Prepared {
     request_digest: [u8; 32],
     retry: Option<String>,
     labels: Option<String>,
+    payload_sum: Option<i64>,
 }
 
 pub(super) fn prepare(jobs: Vec<NewJob>) -> Vec<Prepared> {
@@ -66,7 +69,8 @@ impl From<NewJob> for Prepared {
         let json = "plain members and text keys always make JSON";
         let retry = (!spec.retry.is_empty()).then(|| serde_json::to_string(&spec.retry).expect(json));
         let labels = (!spec.labels.is_empty()).then(|| serde_json::to_string(&spec.labels).expect(json));
-        Self { spec: Arc::new(spec), request_digest, retry, labels }
+        let payload_sum = (!spec.payload.is_empty()).then(|| sums::of("payload", [ValueRef::Blob(&spec.payload)]));
+        Self { spec: Arc::new(spec), request_digest, retry, labels, payload_sum }
     }
 }
 
@@ -110,17 +114,24 @@ impl Writer {
     }
 
     fn known_key(&self, key: &str) -> Outcome<Option<(JobId, [u8; 32])>> {
-        let sql = "SELECT place, tail, request_digest FROM idempotency WHERE key = ?1";
+        let sql = "SELECT place, tail, request_digest, sum = row_sum('key', key, place, tail, request_digest, created_ms) \
+                   FROM idempotency WHERE key = ?1";
         let mut statement = self.conn.prepare_cached(sql)?;
-        let known = statement.query_row([key], |row| Ok((JobId::from_parts(row.get(0)?, row.get(1)?), row.get(2)?)));
-        Ok(known.optional()?)
+        let mut rows = statement.query([key])?;
+        let Some(row) = rows.next()? else { return Ok(None) };
+        let place = row.get(0)?;
+        if !row.get::<_, bool>(3)? {
+            return Err(damaged("idempotency key", place, "it does not fit its sum"));
+        }
+        Ok(Some((JobId::from_parts(place, row.get(1)?), row.get(2)?)))
     }
 
     fn insert(&self, job: &Prepared, id: JobId, now: UnixMs) -> Outcome<()> {
-        let Prepared { spec, request_digest, retry, labels } = job;
+        let Prepared { spec, request_digest, retry, labels, payload_sum } = job;
         let sql = "INSERT INTO jobs (place, tail, plugin, downstream, content_type, priority, run_at_ms, created_ms, \
-                   retry, deadline_ms, labels, traceparent, idempotency_key, limit_key) \
-                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)";
+                   retry, deadline_ms, labels, traceparent, idempotency_key, limit_key, payload_sum, sum) \
+                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, \
+                   row_sum('job', ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, NULL, NULL, ?14, ?15))";
         self.conn.prepare_cached(sql)?.execute(params![
             id.place(),
             id.tail(),
@@ -136,14 +147,15 @@ impl Writer {
             spec.traceparent,
             spec.idempotency_key,
             spec.limit_key,
+            payload_sum,
         ])?;
         if !spec.payload.is_empty() {
             let sql = "INSERT INTO payloads (place, body) VALUES (?1, ?2)";
             self.conn.prepare_cached(sql)?.execute(params![id.place(), &spec.payload[..]])?;
         }
         if let Some(key) = &spec.idempotency_key {
-            let sql = "INSERT INTO idempotency (key, place, tail, request_digest, created_ms) \
-                       VALUES (?1, ?2, ?3, ?4, ?5)";
+            let sql = "INSERT INTO idempotency (key, place, tail, request_digest, created_ms, sum) \
+                       VALUES (?1, ?2, ?3, ?4, ?5, row_sum('key', ?1, ?2, ?3, ?4, ?5))";
             let row = params![key, id.place(), id.tail(), &request_digest[..], now.0];
             self.conn.prepare_cached(sql)?.execute(row)?;
         }

@@ -1,9 +1,11 @@
 //! Recording the ends of attempts.
 
+use rusqlite::types::ValueRef;
 use rusqlite::{OptionalExtension as _, params};
 
 use super::effect::Effect;
 use super::fault::Outcome;
+use super::sums;
 use super::writer::{Group, Writer};
 use crate::job::live::{Again, Entry, Standing};
 use crate::job::{Completion, Disposition, EndState, Evidence};
@@ -63,12 +65,12 @@ impl Writer {
                 return Ok(());
             }
         };
-        let sql = "UPDATE jobs SET end_state = ?2, finished_ms = ?3, last_attempt = ?4 WHERE place = ?1";
-        let row = params![place, crate::job::State::from(end).name(), finish.finished_at.0, newest];
+        let result = finish.result.as_ref().filter(|_| end == EndState::Completed);
+        let result_sum = result.map(|result| self.keep_result(place, result)).transpose()?;
+        let sql = "UPDATE jobs SET end_state = ?2, finished_ms = ?3, last_attempt = ?4, result_sum = ?5, \
+                   end_sum = row_sum('end', place, ?2, ?3, ?4, ?5) WHERE place = ?1";
+        let row = params![place, crate::job::State::from(end).name(), finish.finished_at.0, newest, result_sum];
         self.conn.prepare_cached(sql)?.execute(row)?;
-        if let (EndState::Completed, Some(result)) = (end, &finish.result) {
-            self.keep_result(place, result)?;
-        }
         group.effects.push(Effect::Ended { place, by_attempt: true, end });
         Ok(())
     }
@@ -98,7 +100,8 @@ impl Writer {
         let sql = "SELECT failed FROM attempts WHERE seq = ?1";
         let failed = self.conn.prepare_cached(sql)?.query_row([previous], |row| row.get(0)).optional()?.unwrap_or(0);
         let newest = self.append(finish, &Verdict { previous, next_run_ms: None, failed, held: false })?;
-        let sql = "UPDATE jobs SET last_attempt = ?2 WHERE place = ?1";
+        let sql = "UPDATE jobs SET last_attempt = ?2, \
+                   end_sum = row_sum('end', place, end_state, finished_ms, ?2, result_sum) WHERE place = ?1";
         self.conn.prepare_cached(sql)?.execute([place, newest])?;
         group.effects.push(Effect::GhostLaid(place, Some(newest)));
         Ok(())
@@ -108,9 +111,11 @@ impl Writer {
     fn append(&mut self, finish: &Finish, verdict: &Verdict) -> Outcome<i64> {
         let seq = self.numbers.attempts_next;
         let revision = finish.evidence.revision.as_deref().map(|digest| self.revision(digest)).transpose()?;
+        let evidence_sum = self.keep_evidence(seq, &finish.evidence)?;
         let sql = "INSERT INTO attempts (seq, place, n, previous, started_ms, finished_ms, kind, error, code, \
-                   delay_ms, next_run_ms, revision, cpu_us, memory_peak_bytes, failed, held) \
-                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)";
+                   delay_ms, next_run_ms, revision, cpu_us, memory_peak_bytes, failed, held, evidence_sum, sum) \
+                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, \
+                   row_sum('attempt', ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17))";
         self.conn.prepare_cached(sql)?.execute(params![
             seq,
             finish.lease.job.place(),
@@ -128,8 +133,8 @@ impl Writer {
             whole(finish.evidence.memory_peak_bytes),
             verdict.failed,
             verdict.held,
+            evidence_sum,
         ])?;
-        self.keep_evidence(seq, &finish.evidence)?;
         self.numbers.attempts_next = seq + 1;
         Ok(seq)
     }
@@ -139,18 +144,24 @@ impl Writer {
         if let Some(id) = self.revisions.get(digest) {
             return Ok(*id);
         }
-        // The idle update makes the row known to RETURNING.
-        let sql = "INSERT INTO revisions (digest) VALUES (?1) \
-                   ON CONFLICT DO UPDATE SET digest = excluded.digest RETURNING id";
-        let id = self.conn.prepare_cached(sql)?.query_row([digest], |row| row.get(0))?;
+        let sql = "SELECT id FROM revisions WHERE digest = ?1";
+        let known = self.conn.prepare_cached(sql)?.query_row([digest], |row| row.get(0)).optional()?;
+        let id = known.map_or_else(|| self.new_revision(digest), Ok)?;
         self.revisions.insert(digest.to_owned(), id);
         Ok(id)
     }
 
-    fn keep_evidence(&self, seq: i64, evidence: &Evidence) -> Outcome<()> {
+    fn new_revision(&self, digest: &str) -> Outcome<i64> {
+        let sql = "INSERT INTO revisions (id, digest, sum) SELECT next, ?1, row_sum('revision', next, ?1) \
+                   FROM (SELECT coalesce(max(id), 0) + 1 AS next FROM revisions) RETURNING id";
+        Ok(self.conn.prepare_cached(sql)?.query_row([digest], |row| row.get(0))?)
+    }
+
+    /// Answers the sum of what it keeps.
+    fn keep_evidence(&self, seq: i64, evidence: &Evidence) -> Outcome<Option<i64>> {
         let dropped = [evidence.log_dropped_bytes, evidence.log_dropped_lines, evidence.exchanges_dropped];
         if evidence.log.is_empty() && evidence.exchanges.is_empty() && dropped == [0; 3] {
-            return Ok(());
+            return Ok(None);
         }
         let json = "plain members always make JSON";
         let log = (!evidence.log.is_empty()).then(|| serde_json::to_string(&evidence.log).expect(json));
@@ -160,17 +171,21 @@ impl Writer {
                    VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
         let [bytes, lines, calls] = dropped.map(whole);
         self.conn.prepare_cached(sql)?.execute(params![seq, log, bytes, lines, exchanges, calls])?;
-        Ok(())
+        let [bytes, lines, calls] = [bytes, lines, calls].map(ValueRef::Integer);
+        let values = [text(&log), bytes, text(&exchanges), lines, calls];
+        Ok(Some(sums::of("evidence", values)))
     }
 
-    fn keep_result(&self, place: i64, result: &Completion) -> Outcome<()> {
+    /// Answers the sum of what it keeps.
+    fn keep_result(&self, place: i64, result: &Completion) -> Outcome<i64> {
         let json = "pairs of text always make JSON";
         let attributes =
             (!result.attributes.is_empty()).then(|| serde_json::to_string(&result.attributes).expect(json));
         let sql = "INSERT INTO results (place, content_type, body, attributes) VALUES (?1, ?2, ?3, ?4)";
         let row = params![place, result.content_type, &result.body[..], attributes];
         self.conn.prepare_cached(sql)?.execute(row)?;
-        Ok(())
+        let values = [ValueRef::Text(result.content_type.as_bytes()), ValueRef::Blob(&result.body), text(&attributes)];
+        Ok(sums::of("result", values))
     }
 }
 
@@ -185,6 +200,10 @@ impl Verdict {
         let previous = Some(entry.newest).filter(|newest| *newest > 0);
         Self { previous, next_run_ms, failed: entry.failed + u32::from(counted), held }
     }
+}
+
+fn text(text: &Option<String>) -> ValueRef<'_> {
+    text.as_deref().map_or(ValueRef::Null, |text| ValueRef::Text(text.as_bytes()))
 }
 
 /// A number that SQLite can hold.

@@ -91,7 +91,8 @@ impl Writer {
         if job.created_at <= self.numbers.forward.cutoff(job.created_at, now.before(KEY_RETENTION)) {
             return forget_key(&self.conn, key, job.place);
         }
-        let sql = "INSERT INTO orphan_keys (place, key, created_ms) VALUES (?1, ?2, ?3)";
+        let sql = "INSERT INTO orphan_keys (place, key, created_ms, sum) \
+                   VALUES (?1, ?2, ?3, row_sum('orphan', ?1, ?2, ?3))";
         self.conn.prepare_cached(sql)?.execute((job.place, key, job.created_at.0))?;
         Ok(())
     }
@@ -131,7 +132,9 @@ impl Writer {
             if group.touched.contains(&place) {
                 continue;
             }
-            let sql = "UPDATE jobs SET last_attempt = ?2 WHERE place = ?1 AND end_state IS NULL";
+            let sql = "UPDATE jobs SET last_attempt = ?2, \
+                       end_sum = row_sum('end', place, NULL, NULL, ?2, result_sum) \
+                       WHERE place = ?1 AND end_state IS NULL";
             self.conn.prepare_cached(sql)?.execute([place, newest])?;
             group.effects.push(Effect::Anchored(place, newest));
         }

@@ -8,16 +8,18 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
 use super::fault::Fault;
+use super::wal::{self, Wal};
+use super::{layout, recover, sums};
 use crate::store::StoreError;
 
-/// The layouts, in order. The file's `user_version` says how many of them it has.
-const MIGRATIONS: [&str; 3] = [
-    include_str!("../migrations/0001_jobs.sql"),
-    include_str!("../migrations/0002_downstreams.sql"),
-    include_str!("../migrations/0003_limits.sql"),
-];
 /// Older versions can corrupt a WAL when it is reset (fixed in 3.51.3).
 const SQLITE_VERSION_MIN: i32 = 3_051_003;
+/// What to do about damage.
+pub(super) const ASK_DOCTOR: &str =
+    "`windlass doctor` says what is whole, and `windlass doctor --salvage FILE` takes that into a new store";
+/// What to say where a log should be.
+pub(super) const LOG_GONE: &str = "its write-ahead log (the file beside it that ends in -wal) is missing: what was in it \
+     alone is lost";
 /// How long a write waits for a foreign process that writes to the file, an operator's shell for instance.
 const BUSY_TIMEOUT_MS: u32 = 5_000;
 
@@ -27,9 +29,36 @@ pub(super) struct Ownership {
     _lock: File,
 }
 
-/// Makes a [`StoreError::Open`] for a path.
+/// Makes a [`StoreError::Open`] for a path, which says what to do where the file is damaged.
 pub(super) fn refusal(path: &Path, reason: impl ToString) -> StoreError {
-    StoreError::Open { place: path.display().to_string(), reason: reason.to_string() }
+    let reason = reason.to_string();
+    let is_damaged = ["malformed", "not a database", "disk I/O error", "duplicate column", "fit its sum"]
+        .iter()
+        .any(|word| reason.contains(word));
+    let reason = if is_damaged && !reason.contains(ASK_DOCTOR) { format!("{reason}: {ASK_DOCTOR}") } else { reason };
+    StoreError::Open { place: path.display().to_string(), reason }
+}
+
+/// Looks over the log beside a store that nobody uses. Refuses one that SQLite would take in part without a word.
+pub(super) fn refuse_damaged_log(path: &Path) -> Result<Wal, StoreError> {
+    let log = wal::inspect(path).map_err(|error| refusal(path, error))?;
+    match log.damage() {
+        Some(damage) => Err(refusal(path, format!("{damage}: {ASK_DOCTOR}"))),
+        None => Ok(log),
+    }
+}
+
+/// Whether a host uses the store. Keeps one from beginning to as long as what it answers lives.
+pub(super) fn in_use(path: &Path) -> std::io::Result<(bool, Option<File>)> {
+    let file = match File::open(beside(path, ".lock")) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok((false, None)),
+        file => file?,
+    };
+    match file.try_lock() {
+        Ok(()) => Ok((false, Some(file))),
+        Err(TryLockError::WouldBlock) => Ok((true, None)),
+        Err(TryLockError::Error(error)) => Err(error),
+    }
 }
 
 /// Takes the file for this process; refuses at once where another one has it. Creates the folder.
@@ -52,10 +81,11 @@ pub(super) fn writer(path: &Path) -> Result<Connection, StoreError> {
         let reason = format!("SQLite {} is too old: at least 3.51.3 is needed", rusqlite::version());
         return Err(refusal(path, reason));
     }
+    let log = refuse_damaged_log(path)?;
     // Created here and not by SQLite, so that nobody else can ever read it; its WAL takes over the mode.
     private_file(path).map_err(|error| refusal(path, error))?;
-    let mut conn = connect(path)?;
-    prepare(&mut conn).map_err(|reason| refusal(path, reason))?;
+    let conn = connect(path)?;
+    prepare(&conn, log == Wal::Absent).map_err(|reason| refusal(path, reason))?;
     sync_folder(path).map_err(|error| refusal(path, error))?;
     Ok(conn)
 }
@@ -67,6 +97,7 @@ pub(super) fn reader(path: &Path) -> rusqlite::Result<Connection> {
     conn.busy_timeout(std::time::Duration::from_millis(BUSY_TIMEOUT_MS.into()))?;
     conn.execute_batch("PRAGMA query_only = 1; PRAGMA cache_size = -2000; PRAGMA wal_autocheckpoint = 0;")?;
     conn.set_prepared_statement_cache_capacity(32);
+    sums::register(&conn)?;
     Ok(conn)
 }
 
@@ -85,21 +116,18 @@ pub(super) fn leave_to_others(conn: &Connection) -> rusqlite::Result<()> {
 
 fn connect(path: &Path) -> Result<Connection, StoreError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    Connection::open_with_flags(path, flags).map_err(|error| refusal(path, error))
+    let conn = Connection::open_with_flags(path, flags).map_err(|error| refusal(path, error))?;
+    sums::register(&conn).map_err(|error| refusal(path, error))?;
+    Ok(conn)
 }
 
 /// Settings and layout.
-fn prepare(conn: &mut Connection) -> Result<(), String> {
+fn prepare(conn: &Connection, is_log_gone: bool) -> Result<(), String> {
     let plain = |error: rusqlite::Error| Fault::from(error).advice();
     conn.busy_timeout(std::time::Duration::from_millis(BUSY_TIMEOUT_MS.into())).map_err(plain)?;
-    let version: u32 = conn.query_row("PRAGMA user_version", (), |row| row.get(0)).map_err(plain)?;
-    let tables: u32 = conn.query_row("SELECT count(*) FROM sqlite_schema", (), |row| row.get(0)).map_err(plain)?;
-    if version == 0 && tables > 0 {
-        return Err("it is an SQLite file, but not a windlass store".to_owned());
-    }
-    let (version, known) = (version as usize, MIGRATIONS.len());
-    if version > known {
-        return Err(format!("its layout is number {version}, and this windlass knows up to {known}: use a newer one"));
+    let version = layout::of(conn)?;
+    if is_log_gone && version > 0 && recover::is_marked_open(conn).map_err(plain)? {
+        return Err(format!("{LOG_GONE}: {ASK_DOCTOR}"));
     }
     let mode: String = conn.query_row("PRAGMA journal_mode = WAL", (), |row| row.get(0)).map_err(plain)?;
     if mode != "wal" {
@@ -116,19 +144,14 @@ fn prepare(conn: &mut Connection) -> Result<(), String> {
         return Err("another process is reading it, an sqlite3 shell for instance; let it end first".to_owned());
     }
     conn.set_prepared_statement_cache_capacity(64);
-    for (index, layout) in MIGRATIONS.iter().enumerate().skip(version) {
-        let step = conn.transaction().map_err(plain)?;
-        step.execute_batch(layout).map_err(plain)?;
-        let version = u32::try_from(index + 1).map_err(|error| error.to_string())?;
-        step.pragma_update(None, "user_version", version).map_err(plain)?;
-        step.commit().map_err(plain)?;
-    }
+    layout::bring(conn, version, layout::NEWEST).map_err(plain)?;
     Ok(())
 }
 
 /// Copies back what an earlier process left in the WAL, and begins it anew. A sync may have failed that process, and what
 /// the system could not write then it takes for written now: no later sync would bring it to the disk, and all that was
-/// built on it would go with it. Copied, it is written once more and synced. False where a foreign reader is in the way.
+/// built on it would go with it. Copied, it is written once more and synced. Nor is the torn end of an old log, which lies
+/// behind a new one otherwise, ever taken for damage. False where a foreign reader is in the way.
 fn write_anew(conn: &Connection) -> rusqlite::Result<bool> {
     conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", (), |row| Ok(row.get::<_, i64>(0)? == 0))
 }
@@ -146,7 +169,8 @@ fn sync_folder(path: &Path) -> std::io::Result<()> {
     File::open(folder_of(path))?.sync_all()
 }
 
-fn folder_of(path: &Path) -> &Path {
+/// The folder that a file is in.
+pub(super) fn folder_of(path: &Path) -> &Path {
     path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
@@ -155,7 +179,7 @@ fn private_file(path: &Path) -> std::io::Result<File> {
 }
 
 /// The path with something behind its name.
-fn beside(path: &Path, suffix: &str) -> PathBuf {
+pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
     name.into()

@@ -39,8 +39,8 @@ impl SqliteStore {
             .read_with_memory(id, move |conn, row, entry| {
                 let standing = Standing::find(conn, &row, entry.as_ref(), now, || newest_of(conn, &row))?;
                 let place = id.place();
-                let payload = rows::payload(conn, place)?;
-                let (result, acts) = (rows::result(conn, place)?, rows::acts(conn, place)?);
+                let payload = rows::payload(conn, &row)?;
+                let (result, acts) = (rows::result(conn, &row)?, rows::acts(conn, place)?);
                 let mut attempts = rows::chain(conn, standing.newest)
                     .map(|attempt| Ok(attempt?.view))
                     .collect::<Outcome<Vec<AttemptView>>>()?;

@@ -8,6 +8,7 @@ use rusqlite::{Connection, Row};
 
 use super::fault::{Fault, Outcome};
 use super::recover::{meta, set_meta};
+use super::sums;
 use crate::clock::{Reckoning, UnixMs};
 use crate::job::health::Kept;
 
@@ -55,20 +56,32 @@ pub(super) fn forward(conn: &Connection) -> Outcome<Forward> {
 fn carry_over(conn: &Connection, step_ms: i64, now: UnixMs) -> Outcome<()> {
     let was_now = now.moved(-step_ms);
     // Retries, be they due or not: their newest attempt says when.
+    let sum = sums::of_attempt_with("next_run_ms", "max(next_run_ms + ?1, 0)");
     conn.execute(
-        "UPDATE attempts SET next_run_ms = max(next_run_ms + ?1, 0) WHERE next_run_ms IS NOT NULL AND seq IN ( \
-         SELECT max(seq) FROM attempts WHERE seq >= ?2 GROUP BY place \
-         UNION ALL SELECT last_attempt FROM jobs WHERE end_state IS NULL AND last_attempt IS NOT NULL) \
-         AND EXISTS (SELECT 1 FROM jobs WHERE jobs.place = attempts.place AND end_state IS NULL)",
+        &format!(
+            "UPDATE attempts SET next_run_ms = max(next_run_ms + ?1, 0), sum = {sum} \
+             WHERE next_run_ms IS NOT NULL AND seq IN ( \
+             SELECT max(seq) FROM attempts WHERE seq >= ?2 GROUP BY place \
+             UNION ALL SELECT last_attempt FROM jobs WHERE end_state IS NULL AND last_attempt IS NOT NULL) \
+             AND EXISTS (SELECT 1 FROM jobs WHERE jobs.place = attempts.place AND end_state IS NULL)"
+        ),
         (step_ms, meta(conn, "attempts_floor")?),
     )?;
+    let sum = sums::of_job_with("retried_ms", "max(retried_ms + ?1, 0)");
     conn.execute(
-        "UPDATE jobs SET retried_ms = max(retried_ms + ?1, 0) WHERE end_state IS NULL AND retried_ms IS NOT NULL",
+        &format!(
+            "UPDATE jobs SET retried_ms = max(retried_ms + ?1, 0), sum = {sum} \
+             WHERE end_state IS NULL AND retried_ms IS NOT NULL"
+        ),
         [step_ms],
     )?;
     // What was due is due.
+    let sum = sums::of_job_with("run_at_ms", "?1");
     conn.execute(
-        "UPDATE jobs SET run_at_ms = ?1 WHERE end_state IS NULL AND run_at_ms > ?1 AND run_at_ms <= ?2",
+        &format!(
+            "UPDATE jobs SET run_at_ms = ?1, sum = {sum} \
+             WHERE end_state IS NULL AND run_at_ms > ?1 AND run_at_ms <= ?2"
+        ),
         (now.0, was_now.0),
     )?;
     carry_over_downstreams(conn, step_ms)?;
@@ -85,7 +98,9 @@ fn carry_over_downstreams(conn: &Connection, step_ms: i64) -> Outcome<()> {
     for (plugin, downstream, health) in rows {
         let kept: Kept = serde_json::from_str(&health).map_err(damaged)?;
         let health = serde_json::to_string(&kept.carried_over(step_ms)).map_err(damaged)?;
-        let sql = "UPDATE downstreams SET health = ?3 WHERE plugin = ?1 AND downstream = ?2";
+        let sql = "UPDATE downstreams SET health = ?3, \
+                   sum = CASE WHEN sum = row_sum('downstream', plugin, downstream, health) \
+                   THEN row_sum('downstream', ?1, ?2, ?3) ELSE sum END WHERE plugin = ?1 AND downstream = ?2";
         conn.prepare_cached(sql)?.execute((plugin, downstream, health))?;
     }
     Ok(())

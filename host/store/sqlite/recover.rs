@@ -4,9 +4,10 @@ use std::collections::{HashMap, HashSet};
 
 use rusqlite::{Connection, OptionalExtension as _, Row};
 
-use super::fault::Outcome;
+use super::fault::{Outcome, damaged};
 use super::reckoning::{self, Forward};
 use super::rows::{Retried, retried};
+use super::sums;
 use crate::clock::{LAST_MOMENT, Reckoning, UnixMs};
 use crate::job::JobId;
 use crate::job::Lane;
@@ -62,6 +63,7 @@ pub(super) fn recover(conn: &Connection, kept_max: usize, here: Option<Reckoning
     }
     let boots = meta(conn, "boots")? + 1;
     set_meta(conn, "boots", boots)?;
+    mark_open(conn, true)?;
     // A start of a job that is final or gone: it was cancelled while it ran, and then the host died.
     conn.execute(
         "DELETE FROM starts WHERE NOT EXISTS \
@@ -230,14 +232,31 @@ pub(super) fn unheld_to(conn: &Connection, plugin: &str) -> Outcome<i64> {
 }
 
 fn unholds(conn: &Connection) -> Outcome<HashMap<String, i64>> {
-    let mut statement = conn.prepare("SELECT plugin, seq FROM unholds")?;
-    Ok(statement.query_map((), |row| Ok((row.get(0)?, row.get(1)?)))?.collect::<Result<_, _>>()?)
+    let mut statement = conn.prepare("SELECT plugin, seq, sum FROM unholds")?;
+    let mut rows = statement.query(())?;
+    let mut unholds = HashMap::new();
+    while let Some(row) = rows.next()? {
+        let seq = row.get(1)?;
+        if row.get::<_, i64>(2)? != sums::of("unhold", [row.get_ref(0)?, row.get_ref(1)?]) {
+            return Err(damaged("edit of grants", seq, "it does not fit its sum"));
+        }
+        unholds.insert(row.get(0)?, seq);
+    }
+    Ok(unholds)
 }
 
 fn read_starts(conn: &Connection) -> Outcome<HashMap<i64, (u32, UnixMs)>> {
-    let mut statement = conn.prepare("SELECT place, n, started_ms FROM starts")?;
-    let read = |row: &Row<'_>| Ok((row.get(0)?, (row.get(1)?, UnixMs(row.get(2)?))));
-    Ok(statement.query_map((), read)?.collect::<Result<_, _>>()?)
+    let mut statement = conn.prepare("SELECT place, n, started_ms, sum FROM starts")?;
+    let mut rows = statement.query(())?;
+    let mut starts = HashMap::new();
+    while let Some(row) = rows.next()? {
+        let place = row.get(0)?;
+        if row.get::<_, i64>(3)? != sums::of("start", [row.get_ref(0)?, row.get_ref(1)?, row.get_ref(2)?]) {
+            return Err(damaged("start", place, "it does not fit its sum"));
+        }
+        starts.insert(place, (row.get(1)?, UnixMs(row.get(2)?)));
+    }
+    Ok(starts)
 }
 
 /// When the newest thing on disk happened.
@@ -246,6 +265,18 @@ fn latest_moment(conn: &Connection) -> Outcome<UnixMs> {
                coalesce((SELECT created_ms FROM jobs ORDER BY place DESC LIMIT 1), 0), \
                coalesce((SELECT finished_ms FROM attempts ORDER BY seq DESC LIMIT 1), 0))";
     Ok(UnixMs(conn.query_row(sql, (), |row| row.get(0))?))
+}
+
+/// Says in the file that a host has it open, so that there must be a log beside it.
+pub(super) fn mark_open(conn: &Connection, is_open: bool) -> rusqlite::Result<()> {
+    let sql = "INSERT INTO meta (name, value) VALUES ('open', ?1) ON CONFLICT DO UPDATE SET value = excluded.value";
+    conn.execute(sql, [is_open]).map(drop)
+}
+
+/// Whether the file says so.
+pub(super) fn is_marked_open(conn: &Connection) -> rusqlite::Result<bool> {
+    let sql = "SELECT count(*) FROM meta WHERE name = 'open' AND value = 1";
+    conn.query_row(sql, (), |row| row.get(0))
 }
 
 pub(super) fn meta(conn: &Connection, name: &str) -> Outcome<i64> {

@@ -1,8 +1,10 @@
 //! Rows and what they mean.
 
+use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension as _, Row};
 
 use super::fault::{Fault, Outcome, damaged};
+use super::sums;
 use crate::clock::UnixMs;
 use crate::job::gates::LaneRef;
 use crate::job::spec::JSON;
@@ -13,7 +15,11 @@ use crate::store::{Act, ActKind, AttemptView};
 /// The columns that [`JobRow::read`] takes, in its order.
 pub(super) const JOB_COLUMNS: &str = "place, tail, plugin, downstream, content_type, priority, run_at_ms, created_ms, \
      retry, deadline_ms, labels, traceparent, idempotency_key, retried_ms, retried_after, end_state, finished_ms, \
-     last_attempt, limit_key";
+     last_attempt, limit_key, payload_sum, sum, result_sum, end_sum";
+/// Where in them is what the job's sum is over, in the order of the migration that made it.
+pub(super) const FACTS_AT: [usize; 17] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 18, 19];
+/// The same of the sum of its end.
+pub(super) const END_AT: [usize; 5] = [0, 15, 16, 17, 21];
 
 /// A row of `jobs`.
 #[derive(Debug)]
@@ -34,6 +40,8 @@ pub(super) struct JobRow {
     pub(super) end: Option<(EndState, UnixMs)>,
     pub(super) last_attempt: Option<i64>,
     limit_key: Option<String>,
+    payload_sum: Option<i64>,
+    result_sum: Option<i64>,
 }
 
 /// A person's last retry.
@@ -47,6 +55,9 @@ pub(super) struct Retried {
 impl JobRow {
     pub(super) fn read(row: &Row<'_>) -> Outcome<Self> {
         let place = row.get(0)?;
+        if !is_as_written(row)? {
+            return Err(damaged("job", place, "it does not fit its sum"));
+        }
         let end: Option<String> = row.get(15)?;
         Ok(Self {
             id: JobId::from_parts(place, row.get(1)?),
@@ -65,6 +76,8 @@ impl JobRow {
             end: end.map(|end| Ok::<_, Fault>((end_state(place, &end)?, UnixMs(row.get(16)?)))).transpose()?,
             last_attempt: row.get(17)?,
             limit_key: row.get(18)?,
+            payload_sum: row.get(19)?,
+            result_sum: row.get(21)?,
         })
     }
 
@@ -94,6 +107,21 @@ impl JobRow {
     }
 }
 
+/// Whether a row of these columns fits its sums.
+fn is_as_written(row: &Row<'_>) -> rusqlite::Result<bool> {
+    let of = |kind, columns: &[usize]| -> rusqlite::Result<i64> {
+        let values: Vec<ValueRef<'_>> = columns.iter().map(|at| row.get_ref(*at)).collect::<Result<_, _>>()?;
+        Ok(sums::of(kind, values))
+    };
+    if row.get::<_, i64>(20)? != of("job", &FACTS_AT)? {
+        return Ok(false);
+    }
+    match row.get::<_, Option<i64>>(22)? {
+        Some(sum) => Ok(sum == of("end", &END_AT)?),
+        None => Ok(END_AT[1..].iter().all(|at| matches!(row.get_ref(*at), Ok(ValueRef::Null)))),
+    }
+}
+
 pub(super) fn retried(at_ms: Option<i64>, after: Option<u32>) -> Option<Retried> {
     Some(Retried { at: UnixMs(at_ms?), after: after? })
 }
@@ -106,26 +134,53 @@ pub(super) fn job(conn: &Connection, place: i64) -> Outcome<Option<JobRow>> {
     rows.next()?.map(JobRow::read).transpose()
 }
 
-pub(super) fn payload(conn: &Connection, place: i64) -> Outcome<Vec<u8>> {
+/// The payload of that job, which must be the one that it was accepted with.
+pub(super) fn payload(conn: &Connection, job: &JobRow) -> Outcome<Vec<u8>> {
+    let place = job.id.place();
     let mut statement = conn.prepare_cached("SELECT body FROM payloads WHERE place = ?1")?;
-    Ok(statement.query_row([place], |row| row.get(0)).optional()?.unwrap_or_default())
+    let body: Option<Vec<u8>> = statement.query_row([place], |row| row.get(0)).optional()?;
+    let sum = body.as_deref().map(|body| sums::of("payload", [ValueRef::Blob(body)]));
+    if sum != job.payload_sum {
+        return Err(damaged("payload", place, if sum.is_none() { "it is gone" } else { "it does not fit its sum" }));
+    }
+    Ok(body.unwrap_or_default())
 }
 
-pub(super) fn result(conn: &Connection, place: i64) -> Outcome<Option<Completion>> {
+/// The result of that job, which must be the one that it was completed with.
+pub(super) fn result(conn: &Connection, job: &JobRow) -> Outcome<Option<Completion>> {
+    let place = job.id.place();
     let mut statement = conn.prepare_cached("SELECT content_type, body, attributes FROM results WHERE place = ?1")?;
     let mut rows = statement.query([place])?;
-    let Some(row) = rows.next()? else { return Ok(None) };
+    let row = rows.next()?;
+    let values = |row: &Row<'_>| -> rusqlite::Result<i64> {
+        Ok(sums::of("result", [row.get_ref(0)?, row.get_ref(1)?, row.get_ref(2)?]))
+    };
+    if row.map(values).transpose()? != job.result_sum {
+        return Err(damaged("result", place, if row.is_none() { "it is gone" } else { "it does not fit its sum" }));
+    }
+    let Some(row) = row else { return Ok(None) };
     let (content_type, body) = (row.get(0)?, row.get::<_, Vec<u8>>(1)?.into());
     Ok(Some(Completion { content_type, body, attributes: json("attributes", place, row.get(2)?)? }))
 }
 
 pub(super) fn acts(conn: &Connection, place: i64) -> Outcome<Vec<Act>> {
-    let mut statement = conn.prepare_cached("SELECT at_ms, what FROM acts WHERE place = ?1 ORDER BY seq")?;
-    let read = |row: &Row<'_>| {
-        let what = if row.get_ref(1)?.as_str()? == "cancel" { ActKind::Cancel } else { ActKind::Retry };
-        Ok(Act { at: UnixMs(row.get(0)?), what })
-    };
-    Ok(statement.query_map([place], read)?.collect::<Result<_, _>>()?)
+    let mut statement = conn.prepare_cached(
+        "SELECT at_ms, what, sum = row_sum('act', place, seq, at_ms, what) FROM acts WHERE place = ?1 ORDER BY seq",
+    )?;
+    let mut rows = statement.query([place])?;
+    let mut acts = Vec::new();
+    while let Some(row) = rows.next()? {
+        if !row.get::<_, bool>(2)? {
+            return Err(damaged("act", place, "it does not fit its sum"));
+        }
+        let what = if row.get_ref(1)?.as_str().map_err(rusqlite::Error::from)? == "cancel" {
+            ActKind::Cancel
+        } else {
+            ActKind::Retry
+        };
+        acts.push(Act { at: UnixMs(row.get(0)?), what });
+    }
+    Ok(acts)
 }
 
 /// A row of `attempts`.
@@ -136,16 +191,23 @@ pub(super) struct AttemptRow {
     pub(super) view: AttemptView,
     pub(super) failed: u32,
     pub(super) held: bool,
+    pub(super) evidence_sum: Option<i64>,
 }
 
 /// The attempt of that number, which must exist.
 pub(super) fn attempt(conn: &Connection, seq: i64) -> Outcome<AttemptRow> {
-    let sql = "SELECT previous, n, started_ms, finished_ms, kind, error, code, delay_ms, next_run_ms, digest, cpu_us, \
-               memory_peak_bytes, failed, held FROM attempts LEFT JOIN revisions ON revisions.id = revision \
-               WHERE seq = ?1";
-    let mut statement = conn.prepare_cached(sql)?;
+    let sql = format!(
+        "SELECT previous, n, started_ms, finished_ms, kind, error, code, delay_ms, next_run_ms, digest, cpu_us, \
+  memory_peak_bytes, failed, held, evidence_sum, attempts.sum = row_sum('attempt', {}) \
+         FROM attempts LEFT JOIN revisions ON revisions.id = revision WHERE seq = ?1",
+        sums::ATTEMPT
+    );
+    let mut statement = conn.prepare_cached(&sql)?;
     let mut rows = statement.query([seq])?;
     let row = rows.next()?.ok_or_else(|| damaged("attempt", seq, "it is gone"))?;
+    if !row.get::<_, bool>(15)? {
+        return Err(damaged("attempt", seq, "it does not fit its sum"));
+    }
     let kind = row.get_ref(4)?.as_str().map_err(rusqlite::Error::from)?;
     let kind = OutcomeKind::from_name(kind).ok_or_else(|| damaged("outcome", seq, kind))?;
     let view = AttemptView {
@@ -161,7 +223,14 @@ pub(super) fn attempt(conn: &Connection, seq: i64) -> Outcome<AttemptRow> {
         cpu_us: row.get::<_, i64>(10)?.unsigned_abs(),
         memory_peak_bytes: row.get::<_, i64>(11)?.unsigned_abs(),
     };
-    Ok(AttemptRow { seq, previous: row.get(0)?, view, failed: row.get(12)?, held: row.get(13)? })
+    Ok(AttemptRow {
+        seq,
+        previous: row.get(0)?,
+        view,
+        failed: row.get(12)?,
+        held: row.get(13)?,
+        evidence_sum: row.get(14)?,
+    })
 }
 
 /// The attempts of a job from its newest back to its first, read one by one.

@@ -107,17 +107,17 @@ impl Group {
         self.starts.extend(begun.into_iter().map(|begun| (begun.place, begun)));
     }
 
-    /// Keeps an answer until the group's fate is known, and passes on whether the work went well.
+    /// Keeps an answer until the group's fate is known, and passes on whether the work went well. Who met a damaged row
+    /// has written nothing yet: that is looked at first. So it is told to that caller, and the others of the group are
+    /// served.
     fn answer<T: Send + 'static>(&mut self, to: To<T>, answer: Outcome<T>) -> Outcome<()> {
         let (answer, outcome) = match answer {
-            Ok(answer) => (Some(answer), Ok(())),
-            Err(fault) => (None, Err(fault)),
+            Ok(answer) => (Ok(answer), Ok(())),
+            Err(fault @ Fault::Damaged(_)) => (Err(StoreError::from(&fault)), Ok(())),
+            Err(fault) => (Err(StoreError::Failed("a failed group was committed".to_owned())), Err(fault)),
         };
-        self.answers.push(Box::new(move |fate| {
-            let lost = || StoreError::Failed("a failed group was committed".to_owned());
-            // Nobody may wait any more.
-            _ = to.send(fate.and_then(|()| answer.ok_or_else(lost)));
-        }));
+        // Nobody may wait any more.
+        self.answers.push(Box::new(move |fate| _ = to.send(fate.and(answer))));
         outcome
     }
 }
@@ -252,8 +252,8 @@ impl Writer {
     }
 
     fn write_starts(&self, group: &Group) -> Outcome<()> {
-        let sql = "INSERT INTO starts (place, n, started_ms) VALUES (?1, ?2, ?3) \
-                   ON CONFLICT DO UPDATE SET n = excluded.n, started_ms = excluded.started_ms";
+        let sql = "INSERT INTO starts (place, n, started_ms, sum) VALUES (?1, ?2, ?3, row_sum('start', ?1, ?2, ?3)) \
+                   ON CONFLICT DO UPDATE SET n = excluded.n, started_ms = excluded.started_ms, sum = excluded.sum";
         let mut insert = self.conn.prepare_cached(sql)?;
         for begun in group.starts.values() {
             insert.execute((begun.place, begun.n, begun.started_at.0))?;
@@ -334,12 +334,12 @@ impl Writer {
     }
 
     fn close(mut self) {
-        if self.shared.health().is_ok() {
-            self.numbers.group_attempts_from = self.numbers.attempts_next;
-            // Only spares the next opening some reading.
-            _ = self.write_numbers();
-        } else {
-            // Nothing more is written, and nothing that failed is tried again: the next opening does all of it.
+        self.numbers.group_attempts_from = self.numbers.attempts_next;
+        // The numbers only spare the next opening some reading.
+        let settled = self.shared.health().is_ok()
+            && self.write_numbers().and_then(|()| Ok(recover::mark_open(&self.conn, false)?)).is_ok();
+        if !settled {
+            // Nothing that failed is tried again: the next opening does all of it. The file says that there is a log.
             _ = open::leave_to_others(&self.conn);
         }
     }

@@ -144,6 +144,13 @@ proptest! {
             assert_eq!(history.in_memory(), history.on_disk().await);
             let known = |id: &&JobId| history.store.shared.memory().live.get(**id).is_some();
             assert_eq!(history.store.counts().unfinished, history.ids.iter().filter(known).count() as u64);
+            let path = history.store.shared.readers.path().to_path_buf();
+            for in_use in [true, false] {
+                let report = examine(&path, folder.path()).unwrap();
+                assert!(report.whole && report.in_use == in_use, "{report:#?}");
+                // The second time it has been closed.
+                history = History { store: open(&TempDir::new().unwrap()).unwrap(), ..history };
+            }
         });
     }
 }

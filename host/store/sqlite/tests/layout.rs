@@ -90,10 +90,10 @@ async fn nonsense_rows_are_refused() {
         attempt("", ", 1, 'trap', 0, 2"),
         attempt(", next_run_ms", ", 1, 'denied', 0, 1, 5"),
         attempt(", previous", ", 2, 'trap', 1, 0, 9"),
-        "INSERT INTO idempotency VALUES ('k', 1, 2, x'00', 3)".to_owned(),
-        "INSERT INTO acts VALUES (1, 1, 2, 'praise')".to_owned(),
+        "INSERT INTO idempotency VALUES ('k', 1, 2, x'00', 3, 4)".to_owned(),
+        "INSERT INTO acts VALUES (1, 1, 2, 'praise', 3)".to_owned(),
         "INSERT INTO attempt_evidence VALUES (1, 'no json', 0, NULL, 0, 0)".to_owned(),
-        "INSERT INTO starts VALUES (1, 0, 2)".to_owned(),
+        "INSERT INTO starts VALUES (1, 0, 2, 3)".to_owned(),
     ];
     for sql in bad {
         let error = conn.execute(&sql, ()).expect_err(&sql);

@@ -1,0 +1,90 @@
+//! A copy of the store as it is at one moment, beside a host that goes on writing.
+//!
+//! SQLite's own backup copies the pages in one go, in one read transaction. `VACUUM INTO` would read row by row and hold
+//! its transaction several times as long, and a copy in steps begins anew with each foreign write, so that under load it
+//! never ends.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rusqlite::backup::{Backup, StepResult};
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, OpenFlags};
+
+use super::new_file::NewFile;
+use super::{layout, open, wal};
+use crate::store::StoreError;
+
+/// How long to wait for a lock that a checkpoint or an opening holds for a moment.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What a backup made.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct BackedUp {
+    /// The copy.
+    pub file: PathBuf,
+    /// How large it is.
+    pub bytes: u64,
+    /// How many jobs are in it.
+    pub jobs: u64,
+    /// How many of them are not final.
+    pub unfinished: u64,
+}
+
+/// Copies the store into a new file, which must not be there yet, and looks the copy over before it gets its name. Works
+/// beside a host that uses the store, and without one.
+///
+/// # Errors
+/// [`StoreError::Open`] where there is no store, it is damaged, or the copy cannot be written.
+pub fn backup(store: &Path, to: &Path) -> Result<BackedUp, StoreError> {
+    let refused = |error: rusqlite::Error| open::refusal(store, error);
+    let unread = |error: std::io::Error| open::refusal(store, error);
+    store.metadata().map_err(unread)?;
+    let unwritten = |error: std::io::Error| open::refusal(store, format!("cannot write {}: {error}", to.display()));
+    let file = NewFile::begin(to).map_err(unwritten)?;
+    // As long as it lives no host begins to write to what is copied.
+    let (in_use, _lock) = open::in_use(store).map_err(unread)?;
+    if in_use {
+        copy_pages(store, file.path()).map_err(refused)?;
+    } else {
+        wal::copy(store, open::refuse_damaged_log(store)?, file.path()).map_err(unread)?;
+    }
+    let (jobs, unfinished) = settle(store, file.path())?;
+    let bytes = file.finish().map_err(unwritten)?;
+    Ok(BackedUp { file: to.to_path_buf(), bytes, jobs, unfinished })
+}
+
+/// Copies all pages as they are.
+pub(super) fn copy_pages(store: &Path, to: &Path) -> rusqlite::Result<()> {
+    let from = Connection::open_with_flags(store, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    from.busy_timeout(BUSY_TIMEOUT)?;
+    // Nothing of the store changes, not even where its host ends meanwhile and leaves this as its last reader.
+    from.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+    let mut copy =
+        Connection::open_with_flags(to, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    copy.execute_batch("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF;")?;
+    let backup = Backup::new(&from, &mut copy)?;
+    match backup.step(-1)? {
+        StepResult::Done => Ok(()),
+        _ => Err(rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_BUSY), None)),
+    }
+}
+
+/// Looks the copy over, and makes one file of it that needs no log. Answers how many jobs are in it, and how many of
+/// them are not final.
+fn settle(store: &Path, copy: &Path) -> Result<(u64, u64), StoreError> {
+    let refused = |error: rusqlite::Error| open::refusal(store, error);
+    let conn = Connection::open_with_flags(copy, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)
+        .map_err(refused)?;
+    conn.execute_batch("PRAGMA synchronous = OFF").map_err(refused)?;
+    layout::of(&conn).map_err(|reason| open::refusal(store, reason))?;
+    let fault: String = conn.query_row("PRAGMA quick_check(1)", (), |row| row.get(0)).map_err(refused)?;
+    if fault != "ok" {
+        return Err(open::refusal(store, format!("it is damaged ({fault}): {}", open::ASK_DOCTOR)));
+    }
+    let sql = "SELECT count(*), count(*) FILTER (WHERE end_state IS NULL) FROM jobs";
+    let (jobs, unfinished): (i64, i64) =
+        conn.query_row(sql, (), |row| Ok((row.get(0)?, row.get(1)?))).map_err(refused)?;
+    layout::settle(&conn).map_err(refused)?;
+    Ok((jobs.unsigned_abs(), unfinished.unsigned_abs()))
+}

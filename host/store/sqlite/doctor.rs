@@ -1,0 +1,162 @@
+//! Looking over a store that may be damaged, and taking what is whole into a new one.
+//!
+//! The store itself is only read. Its pages are read one by one, without SQLite, and each row is held against its sum, so
+//! that what is damaged costs what lies on it and no more; nothing is taken for a job that was not written as one.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
+
+use crate::store::StoreError;
+
+mod census;
+mod image;
+mod judge;
+mod pages;
+mod report;
+mod roots;
+mod tables;
+mod write;
+
+use super::new_file::NewFile;
+use super::wal::{self, Wal};
+use super::{backup, layout, open};
+use census::Census;
+use image::Image;
+use judge::Judgement;
+use pages::Pages;
+pub use report::{IncompleteJob, JobCounts, LostJob, Report};
+
+/// How many faults of its structure are told.
+const FAULTS_MAX: usize = 20;
+
+/// A layout of this number or a higher one there will not be.
+const LAYOUTS_MAX: u32 = 1_000;
+
+/// What a salvage made.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Salvaged {
+    /// The new store.
+    pub file: PathBuf,
+    /// How large it is.
+    pub bytes: u64,
+    /// How many jobs are in it.
+    pub jobs: u64,
+}
+
+/// What there is to look at.
+struct Patient {
+    store: PathBuf,
+    in_use: bool,
+    wal: Wal,
+    image: Image,
+    /// No host takes the store while it is looked at.
+    _lock: Option<File>,
+}
+
+/// Looks the store over. `scratch` is a folder for a copy, where one is needed.
+///
+/// # Errors
+/// [`StoreError::Open`] where there is no such file, it cannot be read, or it is no store that this version knows.
+pub fn examine(store: &Path, scratch: &Path) -> Result<Report, StoreError> {
+    let patient = Patient::receive(store, scratch)?;
+    Ok(patient.look()?.0)
+}
+
+/// Looks the store over, and takes everything that is whole into a new one, which must not be there yet.
+///
+/// # Errors
+/// As [`examine`], and where a host uses the store or the new one cannot be written.
+pub fn salvage(store: &Path, to: &Path) -> Result<(Report, Salvaged), StoreError> {
+    let unwritten = |error: io::Error| open::refusal(store, format!("cannot write {}: {error}", to.display()));
+    let file = NewFile::begin(to).map_err(unwritten)?;
+    let patient = Patient::receive(store, open::folder_of(to))?;
+    if patient.in_use {
+        return Err(open::refusal(store, "a windlass is using it: stop that one before anything is salvaged"));
+    }
+    let (mut report, pages, census, mut judgement) = patient.look()?;
+    for (place, why) in write::fill(&file, &pages, &census, &judgement)? {
+        judgement.whole.remove(&place);
+        judgement.incomplete.insert(place, vec![why]);
+    }
+    report.tell_jobs(&pages, &census, &judgement);
+    let faults = Image::Store(file.path().to_path_buf()).faults(1);
+    if let Some(fault) = faults.first() {
+        let wrong = format!("{}: what was written is not what can be read: {fault}", to.display());
+        return Err(open::refusal(store, wrong));
+    }
+    let bytes = file.finish().map_err(unwritten)?;
+    let jobs = judgement.whole.len() as u64;
+    Ok((report, Salvaged { file: to.to_path_buf(), bytes, jobs }))
+}
+
+impl Patient {
+    fn receive(store: &Path, scratch: &Path) -> Result<Self, StoreError> {
+        let unread = |error: io::Error| open::refusal(store, error);
+        if !store.metadata().map_err(unread)?.is_file() {
+            return Err(open::refusal(store, "it is no file"));
+        }
+        let (in_use, lock) = open::in_use(store).map_err(unread)?;
+        if in_use {
+            let copy = NewFile::temporary(scratch, "doctor").map_err(|error| open::refusal(scratch, error))?;
+            backup::copy_pages(store, copy.path()).map_err(|error| open::refusal(store, error))?;
+            return Ok(Self { store: store.into(), in_use, wal: Wal::Absent, image: Image::Copy(copy), _lock: lock });
+        }
+        let wal = wal::inspect(store).map_err(unread)?;
+        let image = Image::of_stopped(store, wal, scratch).map_err(unread)?;
+        Ok(Self { store: store.into(), in_use, wal, image, _lock: lock })
+    }
+
+    fn look(&self) -> Result<(Report, Pages, Census, Judgement), StoreError> {
+        let unread = |error: io::Error| open::refusal(&self.store, error);
+        let told = layout_number(self.image.path()).map_err(unread)?;
+        // Far beyond them it is no layout to come, but a damaged number.
+        if let Some(reason) = told.filter(|told| *told < LAYOUTS_MAX).and_then(layout::unknown) {
+            return Err(open::refusal(&self.store, reason));
+        }
+        let pages = Pages::open(self.image.path()).map_err(unread)?;
+        let roots = roots::find(&pages).map_err(|error| open::refusal(&self.store, error))?;
+        if told == Some(0) && roots.foreign {
+            return Err(open::refusal(&self.store, layout::foreign()));
+        }
+        let number = roots.layout.or(told).filter(|number| (1..=layout::NEWEST).contains(number));
+        let census = Census::take(&pages, number, &roots.sure, &roots.usual);
+        let judgement = Judgement::of(&census);
+        let mut report = Report::new(&self.store, self.in_use, number);
+        report.structure = self.image.faults(FAULTS_MAX);
+        if let (Some(told), Some(number)) = (told, number)
+            && told != number
+        {
+            report.structure.push(format!("it says that its layout is number {told}, and its tables are of {number}"));
+        }
+        self.tell_log(&mut report, &pages, &census);
+        report.tell_rows(&census);
+        report.tell_jobs(&pages, &census, &judgement);
+        Ok((report, pages, census, judgement))
+    }
+
+    /// What the log tells, or that it is not there to tell anything.
+    fn tell_log(&self, report: &mut Report, pages: &Pages, census: &Census) {
+        let is_gone = !self.in_use && matches!(self.wal, Wal::Absent) && census.was_open(pages);
+        report.log = if is_gone { Some(open::LOG_GONE.to_owned()) } else { self.wal.damage() };
+        if self.wal == Wal::Torn {
+            report.log = Some(
+                "its write-ahead log ends in a torn transaction: a power cut leaves one that was not acknowledged, any \
+                 other damage one that was"
+                    .to_owned(),
+            );
+        }
+    }
+}
+
+/// The layout that the file says it has; none where its beginning is damaged.
+fn layout_number(path: &Path) -> io::Result<Option<u32>> {
+    let mut header = [0; 100];
+    let whole = match File::open(path)?.read_exact_at(&mut header, 0) {
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => false,
+        read => read.map(|()| true)?,
+    };
+    let is_sound = whole && header.starts_with(b"SQLite format 3\0");
+    Ok(is_sound.then(|| u32::from_be_bytes([header[60], header[61], header[62], header[63]])))
+}
