@@ -62,10 +62,9 @@ fn layout_of(store: &Path) -> usize {
     for name in ["windlass.db", "windlass.db-wal"] {
         _ = std::fs::copy(store.with_file_name(name), scratch.path().join(name));
     }
-    Connection::open(scratch.path().join("windlass.db"))
-        .unwrap()
-        .query_row("PRAGMA user_version", (), |row| row.get(0))
-        .unwrap()
+    let conn = Connection::open(scratch.path().join("windlass.db")).unwrap();
+    let number: u32 = conn.query_row("PRAGMA user_version", (), |row| row.get(0)).unwrap();
+    number as usize
 }
 
 #[test]
@@ -73,7 +72,7 @@ fn released_migrations_are_as_they_were_and_each_has_its_fixture() {
     let folder = root().join("host/store/migrations");
     let mut files: Vec<_> = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     files.sort();
-    let known: Vec<_> = RELEASED.iter().map(|(name, _)| (*name).into()).collect();
+    let known: Vec<_> = RELEASED.iter().map(|(name, _)| std::ffi::OsString::from(name)).collect();
     assert_eq!(files, known, "a new migration stands in the table above, and has a fixture");
     for (layout, (name, digest)) in RELEASED.iter().enumerate() {
         let found: String =
