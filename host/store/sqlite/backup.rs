@@ -80,7 +80,10 @@ fn settle(store: &Path, copy: &Path) -> Result<(u64, u64), StoreError> {
     layout::of(&conn).map_err(|reason| open::refusal(store, reason))?;
     let fault: String = conn.query_row("PRAGMA quick_check(1)", (), |row| row.get(0)).map_err(refused)?;
     if fault != "ok" {
-        return Err(open::refusal(store, format!("it is damaged ({fault}): {}", open::ASK_DOCTOR)));
+        return Err(open::refusal(
+            store,
+            format!("it is damaged ({}): {}", fault.replace('\n', " "), open::ASK_DOCTOR),
+        ));
     }
     let sql = "SELECT count(*), count(*) FILTER (WHERE end_state IS NULL) FROM jobs";
     let (jobs, unfinished): (i64, i64) =
