@@ -32,9 +32,10 @@ pub(super) struct Ownership {
 /// Makes a [`StoreError::Open`] for a path, which says what to do where the file is damaged.
 pub(super) fn refusal(path: &Path, reason: impl ToString) -> StoreError {
     let reason = reason.to_string();
-    let is_damaged = ["malformed", "not a database", "disk I/O error", "duplicate column", "fit its sum"]
-        .iter()
-        .any(|word| reason.contains(word));
+    let is_damaged =
+        ["malformed", "not a database", "disk I/O error", "duplicate column", "fit its sum", "Invalid column"]
+            .iter()
+            .any(|word| reason.contains(word));
     let reason = if is_damaged && !reason.contains(ASK_DOCTOR) { format!("{reason}: {ASK_DOCTOR}") } else { reason };
     StoreError::Open { place: path.display().to_string(), reason }
 }
