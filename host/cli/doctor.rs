@@ -48,11 +48,12 @@ pub(super) fn run(args: &DoctorArgs) -> anyhow::Result<ExitCode> {
 
 fn told(report: &Report, salvaged: Option<&Salvaged>) -> String {
     let mut text = print::facts(&facts(report));
+    text.push_str(&doubtful(report));
     text.push_str(&incomplete(report));
     text.push_str(&lost(report));
     let verdict = match (report.whole, salvaged) {
         (_, Some(salvaged)) => format!(
-            "{} holds the {} that are whole, {} bytes; put it in the place of {} to serve it",
+            "{} holds {}, all that are whole or doubtful, in {} bytes; put it in the place of {} to serve it",
             salvaged.file.display(),
             count(salvaged.jobs, "job"),
             salvaged.bytes,
@@ -72,8 +73,8 @@ fn facts(report: &Report) -> Vec<(&'static str, String)> {
     let in_use = if report.in_use { "yes: what was looked at is a copy of this moment" } else { "no" };
     let jobs = &report.jobs;
     let counted = format!(
-        "{} whole ({} unfinished), {} incomplete, {} lost",
-        jobs.whole, jobs.unfinished, jobs.incomplete, jobs.lost
+        "{} whole ({} unfinished), {} doubtful, {} incomplete, {} lost",
+        jobs.whole, jobs.unfinished, jobs.doubtful, jobs.incomplete, jobs.lost
     );
     let pages = report.bad_pages.iter().take(SHOWN_MAX).map(u32::to_string).collect::<Vec<_>>();
     let rows = report.damaged_rows.iter().map(|(table, rows)| format!("{rows} of {table}")).collect::<Vec<_>>();
@@ -86,12 +87,20 @@ fn facts(report: &Report) -> Vec<(&'static str, String)> {
         ("log", report.log.clone().unwrap_or_default()),
         ("bad pages", more(pages, report.bad_pages.len())),
         ("damaged rows", rows.join(", ")),
-        ("keys", some(report.forgotten_keys.len(), "idempotency keys of whole jobs are forgotten")),
-        ("evidence", some(report.lost_evidence as usize, "attempts of whole jobs have lost their log and calls")),
-        ("revisions", some(report.lost_revisions as usize, "attempts of whole jobs no longer say which revision ran")),
+        ("keys", some(report.forgotten_keys.len(), "idempotency keys of these jobs are forgotten")),
+        ("evidence", some(report.lost_evidence as usize, "attempts of these jobs have lost their log and calls")),
+        ("revisions", some(report.lost_revisions as usize, "attempts of these jobs no longer say which revision ran")),
     ];
     facts.extend(report.structure.iter().map(|fault| ("structure", fault.clone())));
     facts
+}
+
+fn doubtful(report: &Report) -> String {
+    let rows = report.doubtful.iter().take(SHOWN_MAX).map(|job| {
+        let may_be_lost = format!("attempt {}, and later ones", job.attempts + 1);
+        vec![job.id.clone(), job.plugin.clone().unwrap_or_default(), job.attempts.to_string(), may_be_lost]
+    });
+    section("doubtful", &["id", "plugin", "attempts", "may be lost"], rows.collect(), report.doubtful.len())
 }
 
 fn incomplete(report: &Report) -> String {

@@ -51,7 +51,7 @@ mod writer;
 
 pub use backup::{BackedUp, backup};
 use cache::SpecCache;
-pub use doctor::{IncompleteJob, JobCounts, LostJob, Report, Salvaged, examine, salvage};
+pub use doctor::{DoubtfulJob, IncompleteJob, JobCounts, LostJob, Report, Salvaged, examine, salvage};
 use open::Ownership;
 use readers::Readers;
 use waiters::Waiters;
@@ -131,7 +131,7 @@ impl SqliteStore {
     pub fn open(path: &Path, options: SqliteOptions, chance: Arc<Chance>) -> Result<Self, StoreError> {
         let ownership = open::own(path)?;
         let conn = open::writer(path)?;
-        let refusal = |error: fault::Fault| open::refusal(path, error.advice());
+        let refusal = |error: fault::Fault| open::failure(path, error);
         if let Some(pages) = options.pages_max {
             conn.pragma_update(None, "max_page_count", pages).map_err(|error| refusal(error.into()))?;
         }

@@ -31,6 +31,8 @@ pub struct Seen {
     pub is_perfect: bool,
     /// The jobs of which every row is as it was.
     pub whole: BTreeSet<i64>,
+    /// Whether every attempt is as it was, and where it belongs.
+    pub has_all_attempts: bool,
     /// What is not as it was.
     pub wrong: Vec<String>,
 }
@@ -49,6 +51,14 @@ const TABLES: [(&str, &str, &str); 7] = [
 impl Job {
     pub fn tail(&self) -> i64 {
         if let Value::Integer(tail) = self.row[1] { tail } else { panic!("{:?}", self.row) }
+    }
+
+    pub fn id(&self, place: i64) -> String {
+        windlass::job::JobId::from_parts(place, self.tail()).to_string()
+    }
+
+    pub fn is_final(&self) -> bool {
+        self.row[15] != Value::Null
     }
 
     /// The payload, as the host shows it.
@@ -74,6 +84,12 @@ impl Job {
         let same = (&self.row, &self.payload, &self.result, &self.attempts, &self.acts)
             == (&other.row, &other.payload, &other.result, &other.attempts, &other.acts);
         same && self.has_all_lesser_of(other)
+    }
+
+    /// Whether the other one is this one but for its newest attempts.
+    pub fn is_but_for_newest_attempts(&self, other: &Self) -> bool {
+        let attempts = self.attempts.get(..other.attempts.len()).unwrap_or_default().to_vec();
+        attempts == other.attempts && Self { attempts, ..self.clone() }.is(other)
     }
 
     /// Whether this one was the other one once: it was asked for the same, and had fewer attempts behind it.
@@ -123,9 +139,10 @@ pub fn seen_by_sqlite(folder: &Path, truth: &Jobs) -> Seen {
     let scratch = tempfile::TempDir::new().unwrap();
     copy(folder, scratch.path());
     let conn = Connection::open_with_flags(store_in(scratch.path()), OpenFlags::SQLITE_OPEN_READ_WRITE).unwrap();
-    let mut seen = Seen { is_perfect: true, whole: BTreeSet::new(), wrong: Vec::new() };
+    let mut seen = Seen { is_perfect: true, whole: BTreeSet::new(), has_all_attempts: true, wrong: Vec::new() };
     for (place, job) in truth {
         let wrong = differs(&conn, job);
+        seen.has_all_attempts &= attempts_differ(&conn, job).is_none();
         match wrong {
             None => _ = seen.whole.insert(*place),
             Some(wrong) => seen.wrong.push(format!("{place}: {wrong}")),
@@ -133,22 +150,30 @@ pub fn seen_by_sqlite(folder: &Path, truth: &Jobs) -> Seen {
     }
     let sound: rusqlite::Result<String> = conn.query_row("PRAGMA integrity_check(1)", (), |row| row.get(0));
     seen.is_perfect = seen.wrong.is_empty() && sound.is_ok_and(|told| told == "ok");
+    let sound: rusqlite::Result<String> = conn.query_row("PRAGMA integrity_check(attempts)", (), |row| row.get(0));
+    seen.has_all_attempts &= sound.is_ok_and(|told| told == "ok");
     seen
 }
 
 /// The first thing of a job that is not as it is known.
 fn differs(conn: &Connection, job: &Job) -> Option<String> {
-    let one = |table: &str, column: &str, row: &Row, key: &Value| {
-        let sql = format!("SELECT *, 0 FROM {table} WHERE {column} = ?1");
-        let found = conn.prepare_cached(&sql).and_then(|mut it| it.query_row([key], |row| Ok(read_leniently(row))));
-        (found.as_ref().ok() != Some(&Some(row.clone()))).then(|| format!("{table} {key:?}: {found:?}"))
-    };
     let bodies = [("payloads", &job.payload), ("results", &job.result)];
     let bodies = bodies.into_iter().filter_map(|(table, row)| Some((table, row.as_ref()?)));
-    one("jobs", "place", &job.row, &job.row[0])
-        .or_else(|| bodies.into_iter().find_map(|(table, row)| one(table, "place", row, &row[0])))
-        .or_else(|| job.attempts.iter().find_map(|row| one("attempts", "seq", row, &row[0])))
+    row_differs(conn, "jobs", "place", &job.row)
+        .or_else(|| bodies.into_iter().find_map(|(table, row)| row_differs(conn, table, "place", row)))
+        .or_else(|| attempts_differ(conn, job))
         .or_else(|| acts_differ(conn, job))
+}
+
+fn attempts_differ(conn: &Connection, job: &Job) -> Option<String> {
+    job.attempts.iter().find_map(|row| row_differs(conn, "attempts", "seq", row))
+}
+
+/// The row is looked for by its first column.
+fn row_differs(conn: &Connection, table: &str, column: &str, row: &Row) -> Option<String> {
+    let sql = format!("SELECT *, 0 FROM {table} WHERE {column} = ?1");
+    let found = conn.prepare_cached(&sql).and_then(|mut it| it.query_row([&row[0]], |row| Ok(read_leniently(row))));
+    (found.as_ref().ok() != Some(&Some(row.clone()))).then(|| format!("{table} {:?}: {found:?}", row[0]))
 }
 
 fn acts_differ(conn: &Connection, job: &Job) -> Option<String> {

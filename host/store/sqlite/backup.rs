@@ -37,7 +37,7 @@ pub struct BackedUp {
 /// # Errors
 /// [`StoreError::Open`] where there is no store, it is damaged, or the copy cannot be written.
 pub fn backup(store: &Path, to: &Path) -> Result<BackedUp, StoreError> {
-    let refused = |error: rusqlite::Error| open::refusal(store, error);
+    let refused = |error: rusqlite::Error| open::failure(store, error);
     let unread = |error: std::io::Error| open::refusal(store, error);
     store.metadata().map_err(unread)?;
     let unwritten = |error: std::io::Error| open::refusal(store, format!("cannot write {}: {error}", to.display()));
@@ -73,7 +73,7 @@ pub(super) fn copy_pages(store: &Path, to: &Path) -> rusqlite::Result<()> {
 /// Looks the copy over, and makes one file of it that needs no log. Answers how many jobs are in it, and how many of
 /// them are not final.
 fn settle(store: &Path, copy: &Path) -> Result<(u64, u64), StoreError> {
-    let refused = |error: rusqlite::Error| open::refusal(store, error);
+    let refused = |error: rusqlite::Error| open::failure(store, error);
     let conn = Connection::open_with_flags(copy, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)
         .map_err(refused)?;
     conn.execute_batch("PRAGMA synchronous = OFF").map_err(refused)?;

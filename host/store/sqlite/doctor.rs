@@ -17,6 +17,8 @@ mod pages;
 mod report;
 mod roots;
 mod tables;
+mod unread;
+mod walk;
 mod write;
 
 use super::new_file::NewFile;
@@ -26,7 +28,8 @@ use census::Census;
 use image::Image;
 use judge::Judgement;
 use pages::Pages;
-pub use report::{IncompleteJob, JobCounts, LostJob, Report};
+pub use report::{DoubtfulJob, IncompleteJob, JobCounts, LostJob, Report};
+use unread::Unread;
 
 /// How many faults of its structure are told.
 const FAULTS_MAX: usize = 20;
@@ -77,8 +80,7 @@ pub fn salvage(store: &Path, to: &Path) -> Result<(Report, Salvaged), StoreError
     }
     let (mut report, pages, census, mut judgement) = patient.look()?;
     for (place, why) in write::fill(&file, &pages, &census, &judgement)? {
-        judgement.whole.remove(&place);
-        judgement.incomplete.insert(place, vec![why]);
+        judgement.refuse(place, why);
     }
     report.tell_jobs(&pages, &census, &judgement);
     let faults = Image::Store(file.path().to_path_buf()).faults(1);
@@ -87,7 +89,7 @@ pub fn salvage(store: &Path, to: &Path) -> Result<(Report, Salvaged), StoreError
         return Err(open::refusal(store, wrong));
     }
     let bytes = file.finish().map_err(unwritten)?;
-    let jobs = judgement.whole.len() as u64;
+    let jobs = judgement.taken().count() as u64;
     Ok((report, Salvaged { file: to.to_path_buf(), bytes, jobs }))
 }
 
@@ -122,7 +124,7 @@ impl Patient {
         }
         let number = roots.layout.or(told).filter(|number| (1..=layout::NEWEST).contains(number));
         let census = Census::take(&pages, number, &roots.sure, &roots.usual);
-        let judgement = Judgement::of(&census);
+        let judgement = Judgement::of(&census, &Unread::of(&pages, &census));
         let mut report = Report::new(&self.store, self.in_use, number);
         report.structure = self.image.faults(FAULTS_MAX);
         if let (Some(told), Some(number)) = (told, number)

@@ -2,6 +2,7 @@
 
 use rusqlite::{ErrorCode, ffi};
 
+use super::open::ASK_DOCTOR;
 use crate::store::StoreError;
 
 /// A failure inside the embedded store.
@@ -27,9 +28,19 @@ impl Fault {
     pub(super) fn advice(&self) -> String {
         match StoreError::from(self) {
             StoreError::Full(_) => "the disk is full; make room".to_owned(),
-            StoreError::Failed(said) => format!("{said}; look into the disk"),
+            StoreError::Damaged(said) => format!("{said}: {ASK_DOCTOR}"),
+            StoreError::Failed(said) => match self.code() {
+                Some(ErrorCode::SystemIoFailure) => format!("{said}; look into the disk: {ASK_DOCTOR}"),
+                // A table or a column is not as it should be.
+                Some(ErrorCode::Unknown) => format!("{said}: {ASK_DOCTOR}"),
+                _ => format!("{said}; look into the disk"),
+            },
             _ => self.to_string(),
         }
+    }
+
+    fn code(&self) -> Option<ErrorCode> {
+        if let Self::Sql(error) = self { error.sqlite_error_code() } else { None }
     }
 
     /// Whether the store can no longer be trusted. A full disk, a foreign lock, a lack of descriptors and a senseless
@@ -101,6 +112,20 @@ mod tests {
             (ffi::SQLITE_CORRUPT, true),
         ] {
             assert_eq!(fault(code).is_final(), is_final, "{code}");
+        }
+    }
+
+    #[test]
+    fn the_doctor_is_named_where_it_helps() {
+        let missing = Fault::Sql(rusqlite::Error::QueryReturnedNoRows);
+        let unfit = damaged("job", 7, "it does not fit its sum");
+        let codes = [ffi::SQLITE_CORRUPT, ffi::SQLITE_NOTADB, ffi::SQLITE_ERROR, ffi::SQLITE_IOERR_READ];
+        for fault in codes.map(fault).into_iter().chain([missing, unfit]) {
+            assert!(fault.advice().contains("windlass doctor"), "{fault:?}");
+        }
+        for code in [ffi::SQLITE_FULL, ffi::SQLITE_BUSY, ffi::SQLITE_CANTOPEN, ffi::SQLITE_READONLY, ffi::SQLITE_NOMEM]
+        {
+            assert!(!fault(code).advice().contains("windlass doctor"), "{code}");
         }
     }
 

@@ -2,6 +2,7 @@
 
 use rusqlite::Connection;
 
+use super::fault::Fault;
 use super::recover;
 
 /// The layouts, in order. The file's `user_version` says how many of them it has.
@@ -16,7 +17,7 @@ pub(super) const NEWEST: u32 = MIGRATIONS.len() as u32;
 
 /// Which layout the file has; an error where it is none of ours, or one that this version does not know.
 pub(super) fn of(conn: &Connection) -> Result<u32, String> {
-    let plain = |error: rusqlite::Error| error.to_string();
+    let plain = |error: rusqlite::Error| Fault::from(error).advice();
     let version: u32 = conn.query_row("PRAGMA user_version", (), |row| row.get(0)).map_err(plain)?;
     let tables: u32 = conn.query_row("SELECT count(*) FROM sqlite_schema", (), |row| row.get(0)).map_err(plain)?;
     if version == 0 && tables > 0 {

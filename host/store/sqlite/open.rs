@@ -29,15 +29,14 @@ pub(super) struct Ownership {
     _lock: File,
 }
 
-/// Makes a [`StoreError::Open`] for a path, which says what to do where the file is damaged.
+/// Makes a [`StoreError::Open`] for a path.
 pub(super) fn refusal(path: &Path, reason: impl ToString) -> StoreError {
-    let reason = reason.to_string();
-    let is_damaged =
-        ["malformed", "not a database", "disk I/O error", "duplicate column", "fit its sum", "Invalid column"]
-            .iter()
-            .any(|word| reason.contains(word));
-    let reason = if is_damaged && !reason.contains(ASK_DOCTOR) { format!("{reason}: {ASK_DOCTOR}") } else { reason };
-    StoreError::Open { place: path.display().to_string(), reason }
+    StoreError::Open { place: path.display().to_string(), reason: reason.to_string() }
+}
+
+/// The same of a fault, which says what to do about it.
+pub(super) fn failure(path: &Path, fault: impl Into<Fault>) -> StoreError {
+    refusal(path, fault.into().advice())
 }
 
 /// Looks over the log beside a store that nobody uses. Refuses one that SQLite would take in part without a word.
@@ -117,8 +116,8 @@ pub(super) fn leave_to_others(conn: &Connection) -> rusqlite::Result<()> {
 
 fn connect(path: &Path) -> Result<Connection, StoreError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let conn = Connection::open_with_flags(path, flags).map_err(|error| refusal(path, error))?;
-    sums::register(&conn).map_err(|error| refusal(path, error))?;
+    let conn = Connection::open_with_flags(path, flags).map_err(|error| failure(path, error))?;
+    sums::register(&conn).map_err(|error| failure(path, error))?;
     Ok(conn)
 }
 

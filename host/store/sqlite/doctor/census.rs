@@ -4,17 +4,15 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use rusqlite::types::Value;
 
-use super::pages::{Cell, Node, Pages};
+use super::pages::Pages;
 use super::tables::{self, SUMS_FROM, Table};
-
-/// No table is higher than this.
-const DEPTH_MAX: usize = 20;
+use super::walk;
 
 /// Where a row lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Spot {
-    page: u32,
-    cell: usize,
+    pub(super) page: u32,
+    pub(super) cell: usize,
 }
 
 /// What is kept of a job's row.
@@ -22,6 +20,8 @@ pub(super) struct Spot {
 pub(super) struct JobFacts {
     pub(super) spot: Spot,
     pub(super) tail: i64,
+    pub(super) run_at_ms: i64,
+    pub(super) created_ms: i64,
     pub(super) end_state: Option<String>,
     pub(super) finished_ms: Option<i64>,
     pub(super) last_attempt: Option<i64>,
@@ -40,6 +40,8 @@ pub(super) struct AttemptFacts {
     pub(super) seq: i64,
     pub(super) n: i64,
     pub(super) previous: Option<i64>,
+    pub(super) finished_ms: i64,
+    pub(super) next_run_ms: Option<i64>,
     pub(super) is_completed: bool,
     pub(super) is_cancelled: bool,
     /// It says when the next one is due, or holds the job.
@@ -89,6 +91,8 @@ pub(super) struct Census {
     pub(super) damaged: BTreeMap<Table, Vec<i64>>,
     /// Pages that hold something else than they should.
     pub(super) bad_pages: Vec<u32>,
+    /// Where attempts may have been that can no longer be read: behind the first number, up to the second.
+    pub(super) attempts_unread: Vec<(i64, i64)>,
 }
 
 impl Census {
@@ -96,18 +100,7 @@ impl Census {
     /// for a file that no longer says where they are.
     pub(super) fn take(pages: &Pages, layout: Option<u32>, sure: &[(Table, u32)], usual: &[(Table, u32)]) -> Self {
         let mut census = Self { layout: layout.unwrap_or(SUMS_FROM), ..Self::default() };
-        let mut walk = Walk { pages, seen: vec![false; pages.count as usize + 1], misplaced: Vec::new() };
-        for (table, root) in sure {
-            walk.tree(*table, *root, &mut census);
-        }
-        for (table, root) in usual {
-            if walk.begins(*table, *root) {
-                walk.tree(*table, *root, &mut census);
-            } else {
-                census.bad_pages.push(*root);
-            }
-        }
-        walk.strays(&mut census);
+        walk::through(pages, sure, usual, &mut census);
         census.bad_pages.sort_unstable();
         census.bad_pages.dedup();
         for attempts in census.attempts.values_mut() {
@@ -123,9 +116,17 @@ impl Census {
 
     /// Whether the file says that a host has it open.
     pub(super) fn was_open(&self, pages: &Pages) -> bool {
-        let is_mark = |row: Vec<Value>| row == [Value::Text("open".to_owned()), Value::Integer(1)];
+        self.number(pages, "open") == Some(1)
+    }
+
+    /// One of the store's own numbers.
+    pub(super) fn number(&self, pages: &Pages, wanted: &str) -> Option<i64> {
         let meta = self.others.iter().filter(|(table, _)| *table == Table::Meta);
-        meta.filter_map(|(table, spot)| read(pages, *table, *spot)).any(is_mark)
+        let mut rows = meta.filter_map(|(table, spot)| read(pages, *table, *spot));
+        rows.find_map(|row| match row.as_slice() {
+            [Value::Text(name), Value::Integer(number)] if name == wanted => Some(*number),
+            _ => None,
+        })
     }
 
     /// Whether rows carry sums.
@@ -152,7 +153,7 @@ impl Census {
         self.bodies.keys().filter(|(table, _)| *table == Table::Payloads).map(|(_, place)| *place)
     }
 
-    fn take_in(&mut self, table: Table, spot: Spot, row: &[Value]) {
+    pub(super) fn take_in(&mut self, table: Table, spot: Spot, row: &[Value]) {
         let number = |at: usize| if let Value::Integer(number) = row[at] { Some(number) } else { None };
         let text = |at: usize| if let Value::Text(text) = &row[at] { Some(text.clone()) } else { None };
         let key = number(0).unwrap_or(0);
@@ -161,6 +162,8 @@ impl Census {
                 let facts = JobFacts {
                     spot,
                     tail: number(1).unwrap_or(0),
+                    run_at_ms: number(6).unwrap_or(0),
+                    created_ms: number(7).unwrap_or(0),
                     end_state: text(15),
                     finished_ms: number(16),
                     last_attempt: number(17),
@@ -185,6 +188,8 @@ impl Census {
                     seq: key,
                     n: number(2).unwrap_or(0),
                     previous: number(3),
+                    finished_ms: number(5).unwrap_or(0),
+                    next_run_ms: number(10),
                     is_completed: text(6).is_some_and(|kind| kind == "completed"),
                     is_cancelled: text(6).is_some_and(|kind| kind == "cancelled"),
                     goes_on: number(10).is_some() || number(15) == Some(1),
@@ -221,121 +226,4 @@ pub(super) fn read(pages: &Pages, table: Table, spot: Spot) -> Option<Vec<Value>
     let node = pages.node(spot.page)?;
     let cell = pages.cell(&node, spot.cell);
     table.row(cell.key, cell.row?)
-}
-
-/// A way through the pages.
-struct Walk<'a> {
-    pages: &'a Pages,
-    /// The pages that are part of what was read, or hold the rest of a row of it.
-    seen: Vec<bool>,
-    /// Pages that are where another one should be.
-    misplaced: Vec<u32>,
-}
-
-impl Walk<'_> {
-    /// Goes through a table from its first page.
-    fn tree(&mut self, table: Table, root: u32, census: &mut Census) {
-        let mut left = vec![(root, i64::MIN, i64::MAX)];
-        while let Some((number, above, up_to)) = left.pop() {
-            if self.seen.get(number as usize).is_none_or(|seen| *seen) || number == 0 {
-                census.bad_pages.push(number);
-                continue;
-            }
-            let Some(node) = self.pages.node(number) else {
-                self.seen[number as usize] = true;
-                census.bad_pages.push(number);
-                continue;
-            };
-            if node.is_table != table.has_row_ids() || !Self::is_in_place(&node, above, up_to) {
-                self.misplaced.push(number);
-                census.bad_pages.push(number);
-                continue;
-            }
-            self.seen[number as usize] = true;
-            let mut above = above;
-            for (child, key) in &node.children {
-                left.push((*child, above, key.unwrap_or(up_to)));
-                above = key.unwrap_or(above);
-            }
-            self.rows(number, &node, |_| Some(table), census);
-        }
-    }
-
-    /// Whether that page looks like the first one of the table: what it leads to first are rows of it, or none.
-    fn begins(&self, table: Table, root: u32) -> bool {
-        let mut number = root;
-        for _ in 0..DEPTH_MAX {
-            let Some(node) = self.pages.node(number).filter(|node| node.is_table == table.has_row_ids()) else {
-                return false;
-            };
-            match node.children.first() {
-                Some((child, _)) => number = *child,
-                None => {
-                    let is_row = |cell: Cell| table.row(cell.key, cell.row?).filter(|row| table.is_as_written(row));
-                    return self.pages.cells(&node).next().is_none()
-                        || self.pages.cells(&node).any(|cell| is_row(cell).is_some());
-                }
-            }
-        }
-        false
-    }
-
-    /// Whether the row ids in it are those that belong there: most of them, as one may be damaged.
-    fn is_in_place(node: &Node, above: i64, up_to: i64) -> bool {
-        if !node.is_table {
-            return true;
-        }
-        let keys: Vec<i64> = if node.is_leaf() {
-            Pages::keys(node).collect()
-        } else {
-            node.children.iter().filter_map(|(_, key)| *key).collect()
-        };
-        let fitting = keys.iter().filter(|key| (above == i64::MIN || **key > above) && **key <= up_to).count();
-        fitting * 2 >= keys.len()
-    }
-
-    /// Takes in what belongs to some table and is not reached any more, because a page above it is damaged. Only where
-    /// it is certain which pages are free: in those lie old rows.
-    fn strays(&mut self, census: &mut Census) {
-        let Some(free) = self.pages.free().filter(|_| census.has_sums()) else { return };
-        for number in 2..=self.pages.count {
-            if self.seen[number as usize] || free.binary_search(&number).is_ok() {
-                continue;
-            }
-            // What stands where another page should be may be a free one that took its place, with rows that changed
-            // since. Only those of jobs ever do.
-            let may_be_old = !free.is_empty() && self.misplaced.contains(&number);
-            let table = |table: &Table| !(may_be_old && matches!(table, Table::Jobs | Table::Starts));
-            if let Some(node) = self.pages.node(number) {
-                self.rows(number, &node, |row| of_shape(node.is_table, row).filter(table), census);
-            }
-        }
-    }
-
-    fn rows(&mut self, page: u32, node: &Node, table: impl Fn(&Cell) -> Option<Table>, census: &mut Census) {
-        for (cell, row) in self.pages.cells(node).enumerate() {
-            row.overflow.iter().for_each(|page| {
-                if let Some(seen) = self.seen.get_mut(*page as usize) {
-                    *seen = true;
-                }
-            });
-            let Some(table) = table(&row) else { continue };
-            let key = row.key;
-            let row = row.row.and_then(|row| table.row(key, row));
-            match row.filter(|row| !census.has_sums() || table.is_as_written(row)) {
-                Some(row) => census.take_in(table, Spot { page, cell }, &row),
-                None => census.damaged.entry(table).or_default().push(key),
-            }
-        }
-    }
-}
-
-/// The table that a row of a stray page belongs to: its sum says so.
-fn of_shape(is_table: bool, cell: &Cell) -> Option<Table> {
-    let row = cell.row.as_ref()?;
-    Table::ALL.into_iter().find(|table| {
-        table.has_row_ids() == is_table
-            && table.columns() == row.len()
-            && table.row(cell.key, row.clone()).is_some_and(|row| table.is_as_written(&row))
-    })
 }

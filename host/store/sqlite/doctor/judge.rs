@@ -4,38 +4,59 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::census::{AttemptFacts, Census, JobFacts};
 use super::tables::Table;
+use super::unread::Unread;
 
 /// What was found out about the jobs.
 #[derive(Default)]
 pub(super) struct Judgement {
     /// Jobs that are there with all that belongs to them.
     pub(super) whole: BTreeSet<i64>,
+    /// Unfinished jobs that are there as far as can be told, and may have had attempts later than all that are.
+    pub(super) doubtful: BTreeSet<i64>,
     /// Jobs of which something is missing, and what.
     pub(super) incomplete: BTreeMap<i64, Vec<String>>,
     /// Jobs of which there is no row, and where they are still spoken of.
     pub(super) lost: BTreeMap<i64, Vec<&'static str>>,
-    /// Whole jobs whose idempotency key is forgotten.
+    /// Jobs that are there whose idempotency key is forgotten.
     pub(super) forgotten_keys: BTreeSet<i64>,
-    /// Attempts of whole jobs whose log and calls are lost.
+    /// Attempts of jobs that are there whose log and calls are lost.
     pub(super) lost_evidence: u64,
-    /// Attempts of whole jobs of which it is not known any more on which revision they ran.
+    /// Attempts of jobs that are there of which it is not known any more on which revision they ran.
     pub(super) lost_revisions: u64,
 }
 
 impl Judgement {
-    pub(super) fn of(census: &Census) -> Self {
+    /// `unread` are the attempts that can no longer be read.
+    pub(super) fn of(census: &Census, unread: &Unread) -> Self {
         let mut judgement = Self::default();
         for (place, job) in &census.jobs {
             let missing = missing(census, *place, job);
-            if missing.is_empty() {
-                judgement.whole.insert(*place);
-                judgement.note_lesser(census, *place, job);
-            } else {
+            if !missing.is_empty() {
                 judgement.incomplete.insert(*place, missing);
+                continue;
+            }
+            judgement.note_lesser(census, *place, job);
+            let newest = census.attempts.get(place).and_then(|attempts| attempts.last());
+            if unread.may_hold_one_of(job, newest) {
+                judgement.doubtful.insert(*place);
+            } else {
+                judgement.whole.insert(*place);
             }
         }
         judgement.find_lost(census);
         judgement
+    }
+
+    /// The jobs that can be taken over.
+    pub(super) fn taken(&self) -> impl Iterator<Item = i64> {
+        self.whole.iter().chain(&self.doubtful).copied()
+    }
+
+    /// That job cannot be taken over after all.
+    pub(super) fn refuse(&mut self, place: i64, why: String) {
+        self.whole.remove(&place);
+        self.doubtful.remove(&place);
+        self.incomplete.insert(place, vec![why]);
     }
 
     /// What a job can do without.

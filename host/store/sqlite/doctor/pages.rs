@@ -133,6 +133,51 @@ impl Pages {
         (0..node.cells.len()).map(|index| self.cell(node, index))
     }
 
+    /// Whether all of its content is of rows that it counts, or free: what is more may be rows that it no longer counts.
+    /// Not of the first page.
+    pub(super) fn is_accounted_for(&self, node: &Node) -> bool {
+        self.extents(node).is_some_and(|(mut extents, loose)| {
+            extents.sort_unstable();
+            let begin = match short(&node.bytes, 5) {
+                0 => 65_536,
+                begin => begin,
+            };
+            let used: usize = extents.iter().map(|(_, length)| length).sum();
+            let is_apart = extents.windows(2).all(|two| two[0].0 + two[0].1 <= two[1].0);
+            is_apart && begin <= self.size && used + loose == self.size - begin
+        })
+    }
+
+    /// Where its rows and its free blocks lie, each with its length, and how many bytes are too few for a free block.
+    fn extents(&self, node: &Node) -> Option<(Vec<(usize, usize)>, usize)> {
+        let bytes = &node.bytes;
+        let head = if node.is_leaf() { 8 } else { 12 };
+        let mut extents = Vec::new();
+        for pointer in bytes.get(head..head + 2 * short(bytes, 3))?.chunks_exact(2) {
+            let from = short(pointer, 0);
+            let inner = from + if node.is_leaf() { 0 } else { 4 };
+            let (number, at) = varint_at(bytes, inner)?;
+            let to = match (node.is_table, node.is_leaf()) {
+                (true, false) => at,
+                (is_table, _) => {
+                    let whole = usize::try_from(number).ok()?;
+                    let at = if is_table { varint_at(bytes, at)?.1 } else { at };
+                    let local = self.local(whole, is_table);
+                    at + local + if local < whole { 4 } else { 0 }
+                }
+            };
+            extents.push((from, (to - from).max(4)));
+        }
+        let mut free = short(bytes, 1);
+        while free != 0 {
+            extents.push((free, short(bytes.get(free..free + 4)?, 2)));
+            let next = short(bytes, free);
+            // They are in order, so that there is an end.
+            free = Some(next).filter(|next| *next == 0 || *next > free)?;
+        }
+        Some((extents, usize::from(bytes[7])))
+    }
+
     /// The row ids of a leaf, without the rows.
     pub(super) fn keys(node: &Node) -> impl Iterator<Item = i64> + '_ {
         node.cells.iter().filter_map(|at| {
@@ -184,6 +229,10 @@ impl Node {
     pub(super) fn is_leaf(&self) -> bool {
         self.children.is_empty()
     }
+}
+
+fn short(bytes: &[u8], at: usize) -> usize {
+    bytes.get(at..at + 2).map_or(0, |two| usize::from(u16::from_be_bytes([two[0], two[1]])))
 }
 
 fn word(bytes: &[u8], at: usize) -> u32 {
@@ -282,7 +331,10 @@ mod tests {
         assert_eq!(pages.free(), Some(Vec::new()));
         let mut rows = Vec::new();
         for number in 2..=pages.count {
-            let Some(node) = pages.node(number).filter(|node| node.is_table && node.is_leaf()) else { continue };
+            let Some(node) = pages.node(number).filter(|node| node.is_table) else { continue };
+            if node.is_leaf() {
+                assert!(pages.is_accounted_for(&node), "page {number}");
+            }
             rows.extend(pages.cells(&node).map(|cell| (cell.key, cell.row)));
         }
         rows.sort_by_key(|(key, _)| *key);
@@ -290,5 +342,31 @@ mod tests {
             let text = Value::Text("é".repeat(index * 3_000));
             assert_eq!((key, row), (index as i64 - 4, Some(vec![Value::Null, Value::Integer(value), text])));
         }
+    }
+
+    #[test]
+    fn a_page_that_counts_too_few_rows_does_not_account_for_all_of_them() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let path = folder.path().join("x.db");
+        let conn = rusqlite::Connection::open(&path).unwrap();
+        conn.execute_batch("CREATE TABLE t (a INTEGER PRIMARY KEY, b)").unwrap();
+        // Rows of many lengths, added and deleted in turns, so that there are free blocks and loose bytes.
+        for key in 0..2_000_usize {
+            let text = "x".repeat(key * 37 % 101);
+            conn.execute("INSERT INTO t VALUES (?1, ?2)", (key as i64 * 7 % 2_003, text)).unwrap();
+            conn.execute("DELETE FROM t WHERE a = ?1", [key as i64 * 5 % 1_009]).unwrap();
+        }
+        drop(conn);
+        let pages = Pages::open(&path).unwrap();
+        let free = pages.free().unwrap();
+        let (mut leaves, mut inner) = (0, 0);
+        for number in (2..=pages.count).filter(|number| free.binary_search(number).is_err()) {
+            let mut node = pages.node(number).unwrap();
+            assert!(pages.is_accounted_for(&node), "page {number}");
+            *(if node.is_leaf() { &mut leaves } else { &mut inner }) += 1;
+            node.bytes[4] -= 1;
+            assert!(!pages.is_accounted_for(&node), "page {number}");
+        }
+        assert!(leaves > 5 && inner == 1, "{leaves} {inner}");
     }
 }

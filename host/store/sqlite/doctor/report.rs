@@ -39,15 +39,17 @@ pub struct Report {
     pub damaged_rows: BTreeMap<&'static str, usize>,
     /// How many jobs there are.
     pub jobs: JobCounts,
+    /// Unfinished jobs that are there as far as can be told, and may have had attempts that are lost.
+    pub doubtful: Vec<DoubtfulJob>,
     /// Jobs of which something is missing.
     pub incomplete: Vec<IncompleteJob>,
     /// Jobs that are gone, as far as anything still speaks of them.
     pub lost: Vec<LostJob>,
-    /// Whole jobs whose idempotency key is forgotten: the same request would be taken for a new one.
+    /// Jobs that are there whose idempotency key is forgotten: the same request would be taken for a new one.
     pub forgotten_keys: Vec<String>,
-    /// Attempts of whole jobs whose log and calls are lost.
+    /// Attempts of jobs that are there whose log and calls are lost.
     pub lost_evidence: u64,
-    /// Attempts of whole jobs of which it is not known any more on which revision they ran.
+    /// Attempts of jobs that are there of which it is not known any more on which revision they ran.
     pub lost_revisions: u64,
 }
 
@@ -58,10 +60,30 @@ pub struct JobCounts {
     pub whole: u64,
     /// Of these, those that are not final.
     pub unfinished: u64,
+    /// There and unfinished, with all that can be told to belong to them: they may have had later attempts, which are
+    /// lost. They are salvaged.
+    pub doubtful: u64,
     /// There, but not with all that belongs to them.
     pub incomplete: u64,
     /// Known to have been, and no longer there.
     pub lost: u64,
+}
+
+/// An unfinished job that may have had attempts that are lost.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct DoubtfulJob {
+    /// Its id.
+    pub id: String,
+    /// When it was accepted.
+    pub accepted_at: UnixMs,
+    /// Its plugin.
+    pub plugin: Option<String>,
+    /// Its downstream.
+    pub downstream: Option<String>,
+    /// Its idempotency key.
+    pub idempotency_key: Option<String>,
+    /// How many attempts are there: the next one, and more, may have been.
+    pub attempts: i64,
 }
 
 /// A job of which something is missing.
@@ -108,6 +130,7 @@ impl Report {
             bad_pages: Vec::new(),
             damaged_rows: BTreeMap::new(),
             jobs: JobCounts::default(),
+            doubtful: Vec::new(),
             incomplete: Vec::new(),
             lost: Vec::new(),
             forgotten_keys: Vec::new(),
@@ -131,9 +154,11 @@ impl Report {
         self.jobs = JobCounts {
             whole: judgement.whole.len() as u64,
             unfinished: judgement.whole.iter().filter(is_unfinished).count() as u64,
+            doubtful: judgement.doubtful.len() as u64,
             incomplete: judgement.incomplete.len() as u64,
             lost: judgement.lost.len() as u64,
         };
+        self.doubtful = judgement.doubtful.iter().map(|place| doubtful_job(pages, census, *place)).collect();
         let incomplete = judgement.incomplete.iter();
         self.incomplete = incomplete.map(|(place, missing)| incomplete_job(pages, census, *place, missing)).collect();
         self.lost = judgement
@@ -152,7 +177,7 @@ impl Report {
             && self.structure.is_empty()
             && self.bad_pages.is_empty()
             && self.damaged_rows.is_empty()
-            && (self.jobs.incomplete, self.jobs.lost) == (0, 0)
+            && (self.jobs.doubtful, self.jobs.incomplete, self.jobs.lost) == (0, 0, 0)
             && self.forgotten_keys.is_empty()
             && (self.lost_evidence, self.lost_revisions) == (0, 0);
     }
@@ -160,6 +185,13 @@ impl Report {
 
 fn accepted_at(place: i64) -> UnixMs {
     UnixMs(place >> PLACE_COUNTER_BITS)
+}
+
+fn doubtful_job(pages: &Pages, census: &Census, place: i64) -> DoubtfulJob {
+    let attempts = census.attempts.get(&place).and_then(|attempts| attempts.last()).map_or(0, |newest| newest.n);
+    let IncompleteJob { id, accepted_at, plugin, downstream, idempotency_key, .. } =
+        incomplete_job(pages, census, place, &[]);
+    DoubtfulJob { id, accepted_at, plugin, downstream, idempotency_key, attempts }
 }
 
 fn incomplete_job(pages: &Pages, census: &Census, place: i64, missing: &[String]) -> IncompleteJob {

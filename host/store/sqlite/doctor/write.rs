@@ -30,7 +30,7 @@ pub(super) fn fill(
     census: &Census,
     judgement: &Judgement,
 ) -> Result<Vec<(i64, String)>, StoreError> {
-    let refusal = |error: crate::store::sqlite::fault::Fault| open::refusal(file.path(), error);
+    let refusal = |error: crate::store::sqlite::fault::Fault| open::failure(file.path(), error);
     let refused = begin(file, census.layout)
         .and_then(|conn| {
             let transaction = conn.unchecked_transaction()?;
@@ -58,11 +58,11 @@ fn begin(file: &NewFile, number: u32) -> Outcome<Connection> {
 impl Salvage<'_> {
     fn write(&self, judgement: &Judgement) -> Outcome<Vec<(i64, String)>> {
         let mut refused = Vec::new();
-        for place in &judgement.whole {
+        for place in judgement.taken() {
             self.conn.execute_batch("SAVEPOINT job")?;
-            if let Err(fault) = self.job(*place, judgement) {
+            if let Err(fault) = self.job(place, judgement) {
                 self.conn.execute_batch("ROLLBACK TO job")?;
-                refused.push((*place, fault.to_string()));
+                refused.push((place, fault.to_string()));
             }
             self.conn.execute_batch("RELEASE job")?;
         }
