@@ -6,6 +6,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use common::{Host, Setup, Value, json};
 use reqwest::Method;
@@ -131,4 +132,32 @@ async fn a_stopped_store_is_copied_too_and_nothing_is_written_over() {
     std::fs::write(&store, bytes).unwrap();
     assert!(refusal(&host, &["backup", "four.db"]).contains("windlass doctor"));
     assert!(!listed(&host).iter().any(|name| name.contains("four")), "{:?}", listed(&host));
+}
+
+#[tokio::test]
+async fn the_file_of_a_running_host_alone_is_refused_and_can_be_salvaged() {
+    let mut host = Setup::default().guest("echo", "").start().await;
+    let id = host.enqueue(json!({"plugin": "echo", "payload": 1})).await;
+    host.ended(&id).await;
+    let alone = host.dir().join("alone");
+    std::fs::create_dir(&alone).unwrap();
+    std::fs::copy(host.dir().join("data/windlass.db"), alone.join("windlass.db")).unwrap();
+    host.signal(Signal::TERM);
+    assert_eq!(host.exited().await, 0);
+    let mut serve: tokio::process::Command =
+        host.command(&["serve", "--listen", "127.0.0.1:0", "--data", "alone"]).into();
+    let served = tokio::time::timeout(Duration::from_secs(30), serve.kill_on_drop(true).output()).await;
+    let served = served.expect("it refuses").unwrap();
+    assert_eq!(served.status.code(), Some(1));
+    for said in [String::from_utf8(served.stderr).unwrap(), refusal(&host, &["backup", "b.db", "--data", "alone"])] {
+        assert!(said.contains("-wal) is missing") && said.contains("windlass doctor"), "{said}");
+    }
+    let output = host.command(&["doctor", "--data", "alone", "--salvage", "new.db", "--json"]).output().unwrap();
+    let told: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(output.status.success() && told["report"]["log"].as_str().unwrap().contains("is missing"), "{told:#}");
+    assert!(!listed(&host).iter().any(|name| name == "b.db"), "{:?}", listed(&host));
+    let file = host.dir().join("new.db");
+    restore(&mut host, &file).await;
+    // The job was in the log alone.
+    assert_eq!(host.ask(Method::GET, &format!("/v1/jobs/{id}"), None).await.status(), 404);
 }

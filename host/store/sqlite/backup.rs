@@ -12,7 +12,8 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
 use super::new_file::NewFile;
-use super::{layout, open, wal};
+use super::wal::{self, Wal};
+use super::{layout, open};
 use crate::store::StoreError;
 
 /// How long to wait for a lock that a checkpoint or an opening holds for a moment.
@@ -44,12 +45,12 @@ pub fn backup(store: &Path, to: &Path) -> Result<BackedUp, StoreError> {
     let file = NewFile::begin(to).map_err(unwritten)?;
     // As long as it lives no host begins to write to what is copied.
     let (in_use, _lock) = open::in_use(store).map_err(unread)?;
-    if in_use {
-        copy_pages(store, file.path()).map_err(refused)?;
-    } else {
-        wal::copy(store, open::refuse_damaged_log(store)?, file.path()).map_err(unread)?;
+    let log = if in_use { None } else { Some(open::refuse_damaged_log(store)?) };
+    match log {
+        None => copy_pages(store, file.path()).map_err(refused)?,
+        Some(log) => wal::copy(store, log, file.path()).map_err(unread)?,
     }
-    let (jobs, unfinished) = settle(store, file.path())?;
+    let (jobs, unfinished) = settle(store, file.path(), log == Some(Wal::Absent))?;
     let bytes = file.finish().map_err(unwritten)?;
     Ok(BackedUp { file: to.to_path_buf(), bytes, jobs, unfinished })
 }
@@ -72,12 +73,13 @@ pub(super) fn copy_pages(store: &Path, to: &Path) -> rusqlite::Result<()> {
 
 /// Looks the copy over, and makes one file of it that needs no log. Answers how many jobs are in it, and how many of
 /// them are not final.
-fn settle(store: &Path, copy: &Path) -> Result<(u64, u64), StoreError> {
+fn settle(store: &Path, copy: &Path, is_log_gone: bool) -> Result<(u64, u64), StoreError> {
     let refused = |error: rusqlite::Error| open::failure(store, error);
     let conn = Connection::open_with_flags(copy, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)
         .map_err(refused)?;
     conn.execute_batch("PRAGMA synchronous = OFF").map_err(refused)?;
     layout::of(&conn).map_err(|reason| open::refusal(store, reason))?;
+    open::refuse_lost_log(&conn, is_log_gone).map_err(|reason| open::refusal(store, reason))?;
     let fault: String = conn.query_row("PRAGMA quick_check(1)", (), |row| row.get(0)).map_err(refused)?;
     if fault != "ok" {
         return Err(open::refusal(

@@ -126,8 +126,8 @@ fn prepare(conn: &Connection, is_log_gone: bool) -> Result<(), String> {
     let plain = |error: rusqlite::Error| Fault::from(error).advice();
     conn.busy_timeout(std::time::Duration::from_millis(BUSY_TIMEOUT_MS.into())).map_err(plain)?;
     let version = layout::of(conn)?;
-    if is_log_gone && version > 0 && recover::is_marked_open(conn).map_err(plain)? {
-        return Err(format!("{LOG_GONE}: {ASK_DOCTOR}"));
+    if version > 0 {
+        refuse_lost_log(conn, is_log_gone)?;
     }
     let mode: String = conn.query_row("PRAGMA journal_mode = WAL", (), |row| row.get(0)).map_err(plain)?;
     if mode != "wal" {
@@ -145,6 +145,14 @@ fn prepare(conn: &Connection, is_log_gone: bool) -> Result<(), String> {
     }
     conn.set_prepared_statement_cache_capacity(64);
     layout::bring(conn, version, layout::NEWEST).map_err(plain)?;
+    Ok(())
+}
+
+/// Refuses a file that was open when its log was lost: alone it holds a past that its clients know to be over.
+pub(super) fn refuse_lost_log(conn: &Connection, is_log_gone: bool) -> Result<(), String> {
+    if is_log_gone && recover::is_marked_open(conn).map_err(|error| Fault::from(error).advice())? {
+        return Err(format!("{LOG_GONE}: {ASK_DOCTOR}"));
+    }
     Ok(())
 }
 

@@ -43,7 +43,10 @@ impl Image {
             lines.filter(|line| line.as_deref().is_ok_and(|line| line != "ok") || line.is_err()).collect()
         };
         match told() {
-            Ok(lines) => lines.iter().flat_map(|line| line.lines()).take(most).map(str::to_owned).collect(),
+            Ok(lines) => {
+                let lines = lines.iter().flat_map(|line| line.lines());
+                lines.filter(|line| !line.starts_with("*** in database")).take(most).map(str::to_owned).collect()
+            }
             Err(error) => vec![error.to_string()],
         }
     }

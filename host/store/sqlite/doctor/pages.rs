@@ -32,6 +32,8 @@ pub(super) struct Node {
     bytes: Vec<u8>,
     /// Whether it is of a tree by row id; otherwise of one by key.
     pub(super) is_table: bool,
+    /// Some of it is named to be where it cannot be.
+    pub(super) is_torn: bool,
     /// The pages below it, each with the highest row id in it; the last one without.
     pub(super) children: Vec<(u32, Option<i64>)>,
     /// Where its rows begin.
@@ -109,23 +111,27 @@ impl Pages {
         let pointers = bytes.get(head..head + 2 * count)?;
         let cells: Vec<usize> =
             pointers.chunks_exact(2).map(|two| usize::from(u16::from_be_bytes([two[0], two[1]]))).collect();
-        if cells.iter().any(|cell| *cell < head + 2 * count || *cell + 4 > self.size) {
+        let is_inside = |cell: &usize| *cell >= head + 2 * count && *cell + 4 <= self.size;
+        let outside = cells.iter().filter(|cell| !is_inside(cell)).count();
+        if outside * 2 > cells.len() {
             return None;
         }
         let mut children = Vec::new();
         if !is_leaf {
-            for cell in &cells {
+            for cell in cells.iter().filter(|cell| is_inside(cell)) {
                 let key = if is_table { Some(varint(bytes.get(cell + 4..)?)?.0) } else { None };
                 children.push((word(&bytes, *cell), key));
             }
             children.push((word(&bytes, at + 8), None));
         }
+        // A row of which it is not known where it lies is one that cannot be read.
+        let cells = cells.into_iter().map(|cell| if is_inside(&cell) { cell } else { self.size });
         let cells = match (is_table, is_leaf) {
             (true, false) => Vec::new(),
-            (false, false) => cells.into_iter().map(|cell| cell + 4).collect(),
-            _ => cells,
+            (false, false) => cells.map(|cell| cell + 4).collect(),
+            _ => cells.collect(),
         };
-        Some(Node { bytes, is_table, children, cells })
+        Some(Node { bytes, is_table, is_torn: outside > 0, children, cells })
     }
 
     /// The rows of a page, one by one.
@@ -366,6 +372,17 @@ mod tests {
             *(if node.is_leaf() { &mut leaves } else { &mut inner }) += 1;
             node.bytes[4] -= 1;
             assert!(!pages.is_accounted_for(&node), "page {number}");
+            node.bytes[4] += 1;
+            let rows = pages.cells(&node).count();
+            let mut file = std::fs::read(&path).unwrap();
+            file[(number as usize - 1) * PAGE_SIZE + if node.is_leaf() { 8 } else { 12 }] = 0xff;
+            let torn = folder.path().join("torn.db");
+            std::fs::write(&torn, file).unwrap();
+            let torn = Pages::open(&torn).unwrap();
+            let node = torn.node(number).unwrap();
+            assert!(node.is_torn && !torn.is_accounted_for(&node), "page {number}");
+            let readable = torn.cells(&node).filter(|cell| cell.row.is_some()).count();
+            assert_eq!(readable, rows.saturating_sub(1), "page {number}");
         }
         assert!(leaves > 5 && inner == 1, "{leaves} {inner}");
     }

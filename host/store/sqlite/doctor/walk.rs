@@ -64,6 +64,9 @@ impl Walk<'_> {
                 continue;
             }
             self.seen[number as usize] = true;
+            if node.is_torn {
+                census.bad_pages.push(number);
+            }
             let mut above = keys.above;
             for (child, key) in &node.children {
                 let up_to = key.unwrap_or(keys.up_to);
