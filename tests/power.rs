@@ -209,7 +209,10 @@ fn a_store_that_does_not_sync_is_found_out() {
             cuts.len()
         );
         assert!(losses > 0, "nothing was lost with synchronous = {name}");
-        let is_sound = |what: &String| !what.contains("integrity") && !what.contains("does not open");
+        // Where a part of the log was not synced, the host may see that what is behind it was promised, and refuses.
+        let is_sound = |what: &String| {
+            !what.contains("integrity") && (!what.contains("does not open") || what.contains("log is damaged at frame"))
+        };
         assert!(name == "OFF" || wrong.iter().all(|(_, what)| what.iter().all(is_sound)), "{wrong:#?}");
     }
 }

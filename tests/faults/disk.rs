@@ -101,7 +101,8 @@ fn a_fault_while_the_host_starts_is_one_clear_line_and_the_next_start_is_well() 
                     }
                 }
                 trouble.wish(wish, 0);
-                assert!(matches!(try_start(command(), folder.path()), Start::Ready), "{wish:?} {n}");
+                let start = try_start(command(), folder.path());
+                assert!(matches!(start, Start::Ready), "{wish:?} {n}: {start:?}");
             }
         }
     }

@@ -85,7 +85,9 @@ pub(super) fn writer(path: &Path) -> Result<Connection, StoreError> {
     // Created here and not by SQLite, so that nobody else can ever read it; its WAL takes over the mode.
     private_file(path).map_err(|error| refusal(path, error))?;
     let conn = connect(path)?;
-    prepare(&conn, log == Wal::Absent).map_err(|reason| refusal(path, reason))?;
+    if let Err(reason) = prepare(&conn, log == Wal::Absent) {
+        return Err(refusal(path, if has_no_room(path) { "the disk is full; make room".to_owned() } else { reason }));
+    }
     sync_folder(path).map_err(|error| refusal(path, error))?;
     Ok(conn)
 }
@@ -114,6 +116,11 @@ pub(super) fn leave_to_others(conn: &Connection) -> rusqlite::Result<()> {
     conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).map(drop)
 }
 
+/// The connection copies the WAL back and puts it away when it is the last to be closed.
+pub(super) fn put_away(conn: &Connection) -> rusqlite::Result<()> {
+    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false).map(drop)
+}
+
 fn connect(path: &Path) -> Result<Connection, StoreError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let conn = Connection::open_with_flags(path, flags).map_err(|error| failure(path, error))?;
@@ -129,6 +136,8 @@ fn prepare(conn: &Connection, is_log_gone: bool) -> Result<(), String> {
     if version > 0 {
         refuse_lost_log(conn, is_log_gone)?;
     }
+    // From here on there is something in the log that a host which does not get ready must leave there.
+    leave_to_others(conn).map_err(plain)?;
     let mode: String = conn.query_row("PRAGMA journal_mode = WAL", (), |row| row.get(0)).map_err(plain)?;
     if mode != "wal" {
         return Err(format!("its journal cannot be a WAL (it stays {mode:?}); is it on a network disk?"));
@@ -146,6 +155,17 @@ fn prepare(conn: &Connection, is_log_gone: bool) -> Result<(), String> {
     conn.set_prepared_statement_cache_capacity(64);
     layout::bring(conn, version, layout::NEWEST).map_err(plain)?;
     Ok(())
+}
+
+/// Whether the files beside the store cannot be made for want of room: SQLite says only that it cannot open them.
+fn has_no_room(path: &Path) -> bool {
+    ["-wal", "-shm"].map(|suffix| beside(path, suffix)).iter().any(|file| match File::create_new(file) {
+        Ok(_) => {
+            _ = std::fs::remove_file(file);
+            false
+        }
+        Err(error) => error.kind() == std::io::ErrorKind::StorageFull,
+    })
 }
 
 /// Refuses a file that was open when its log was lost: alone it holds a past that its clients know to be over.

@@ -3,6 +3,7 @@
 //! SQLite takes a log up to the first frame that does not fit its checksum, and drops what follows without a word: that is
 //! how the end of a log looks after a crash. In the middle of one it is damage, and what follows was promised.
 
+use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::FileExt as _;
@@ -70,7 +71,8 @@ pub(super) fn inspect(store: &Path) -> io::Result<Wal> {
         return Ok(if beside(store, "-wal").exists() { Wal::Whole(0) } else { Wal::Absent });
     };
     if log.salts.is_none() {
-        return Ok(Wal::Headless);
+        // A power cut while it is begun anew tears its beginning: then all that is behind it was copied before.
+        return Ok(if log.is_copied(store)? { Wal::Whole(0) } else { Wal::Headless });
     }
     let (mut sound, mut committed, mut behind, mut first_bad, mut slot) = (0, 0, 0, None, 0);
     log.each(store, |frame| {
@@ -195,6 +197,52 @@ impl Log {
             see(Some(Frame { page, pages_after, is_sound, content }))?;
         }
         Ok(())
+    }
+
+    /// Whether the file has all that a log without a beginning holds, by the order of its frames and their sums.
+    fn is_copied(&self, store: &Path) -> io::Result<bool> {
+        let database = File::open(store)?;
+        let mut header = [0; 18];
+        if database.read_exact_at(&mut header, 0).is_err() {
+            return Ok(false);
+        }
+        let page_size = match u16::from_be_bytes([header[16], header[17]]) {
+            1 => 65_536,
+            size => usize::from(size),
+        };
+        let length = (FRAME + page_size) as u64;
+        let places = self.file.metadata()?.len().saturating_sub(HEADER as u64) / length;
+        let (mut frame, mut first) = (vec![0; FRAME + page_size], None);
+        // Where each page is last, as of the last transaction that is whole.
+        let (mut newest, mut open, mut pages) = (HashMap::new(), Vec::new(), 0);
+        for place in 0..places {
+            self.file.read_exact_at(&mut frame, HEADER as u64 + place * length)?;
+            let (page, told) = (word(&frame, 0), (word(&frame, 16), word(&frame, 20)));
+            let (salts, mut seed) = *first.get_or_insert((<[u8; 8]>::try_from(&frame[8..16]).expect("eight"), told));
+            if frame[8..16] != salts {
+                break;
+            }
+            seed = sum(cfg!(target_endian = "big"), seed, &frame[..8]);
+            // The sum of the first one begins with what is lost.
+            if page == 0 || place > 0 && sum(cfg!(target_endian = "big"), seed, &frame[FRAME..]) != told {
+                return Ok(false);
+            }
+            first = Some((salts, told));
+            open.push((page, place));
+            if word(&frame, 4) > 0 {
+                pages = word(&frame, 4);
+                newest.extend(open.drain(..));
+            }
+        }
+        let mut copied = vec![0; page_size];
+        for (page, place) in newest.into_iter().filter(|(page, _)| *page <= pages) {
+            self.file.read_exact_at(&mut frame, HEADER as u64 + place * length)?;
+            let is_read = database.read_exact_at(&mut copied, u64::from(page - 1) * page_size as u64).is_ok();
+            if !is_read || frame[FRAME..] != copied {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// How many frames a host that died, and not the machine, knew to be on disk: its index of the log says so.

@@ -338,9 +338,9 @@ impl Writer {
         // The numbers only spare the next opening some reading.
         let settled = self.shared.health().is_ok()
             && self.write_numbers().and_then(|()| Ok(recover::mark_open(&self.conn, false)?)).is_ok();
-        if !settled {
-            // Nothing that failed is tried again: the next opening does all of it. The file says that there is a log.
-            _ = open::leave_to_others(&self.conn);
+        // Otherwise nothing that failed is tried again: the next opening does all of it. The file says that there is a log.
+        if settled {
+            _ = open::put_away(&self.conn);
         }
     }
 }

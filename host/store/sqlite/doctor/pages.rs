@@ -109,11 +109,12 @@ impl Pages {
         let head = at + if is_leaf { 8 } else { 12 };
         let count = usize::from(u16::from_be_bytes([bytes[at + 3], bytes[at + 4]]));
         let pointers = bytes.get(head..head + 2 * count)?;
-        let cells: Vec<usize> =
-            pointers.chunks_exact(2).map(|two| usize::from(u16::from_be_bytes([two[0], two[1]]))).collect();
+        let told: Vec<usize> = pointers.chunks_exact(2).map(|two| short(two, 0)).collect();
         let is_inside = |cell: &usize| *cell >= head + 2 * count && *cell + 4 <= self.size;
-        let outside = cells.iter().filter(|cell| !is_inside(cell)).count();
-        if outside * 2 > cells.len() {
+        let is_torn = !told.iter().all(is_inside);
+        // SQLite does not look at the bits that no place in a page has either.
+        let cells: Vec<usize> = told.into_iter().map(|cell| cell & (self.size - 1)).collect();
+        if cells.iter().filter(|cell| !is_inside(cell)).count() * 2 > cells.len() {
             return None;
         }
         let mut children = Vec::new();
@@ -131,7 +132,7 @@ impl Pages {
             (false, false) => cells.map(|cell| cell + 4).collect(),
             _ => cells.collect(),
         };
-        Some(Node { bytes, is_table, is_torn: outside > 0, children, cells })
+        Some(Node { bytes, is_table, is_torn, children, cells })
     }
 
     /// The rows of a page, one by one.
@@ -150,7 +151,8 @@ impl Pages {
             };
             let used: usize = extents.iter().map(|(_, length)| length).sum();
             let is_apart = extents.windows(2).all(|two| two[0].0 + two[0].1 <= two[1].0);
-            is_apart && begin <= self.size && used + loose == self.size - begin
+            let is_below = extents.iter().all(|(from, _)| *from >= begin);
+            is_apart && is_below && begin <= self.size && used + loose == self.size - begin
         })
     }
 
@@ -375,7 +377,8 @@ mod tests {
             node.bytes[4] += 1;
             let rows = pages.cells(&node).count();
             let mut file = std::fs::read(&path).unwrap();
-            file[(number as usize - 1) * PAGE_SIZE + if node.is_leaf() { 8 } else { 12 }] = 0xff;
+            let at = (number as usize - 1) * PAGE_SIZE + if node.is_leaf() { 8 } else { 12 };
+            file[at..at + 2].fill(0);
             let torn = folder.path().join("torn.db");
             std::fs::write(&torn, file).unwrap();
             let torn = Pages::open(&torn).unwrap();
