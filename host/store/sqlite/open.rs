@@ -5,7 +5,7 @@ use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, OpenFlags, ffi};
 
 use super::fault::Fault;
 use super::wal::{self, Wal};
@@ -181,7 +181,14 @@ pub(super) fn refuse_lost_log(conn: &Connection, is_log_gone: bool) -> Result<()
 /// built on it would go with it. Copied, it is written once more and synced. Nor is the torn end of an old log, which lies
 /// behind a new one otherwise, ever taken for damage. False where a foreign reader is in the way.
 fn write_anew(conn: &Connection) -> rusqlite::Result<bool> {
-    conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", (), |row| Ok(row.get::<_, i64>(0)? == 0))
+    conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", (), |row| {
+        let (is_busy, frames) = (row.get::<_, i64>(0)? != 0, row.get::<_, i64>(1)?);
+        if !is_busy && frames < 0 {
+            // There is no WAL: the sync of the change to one failed, and SQLite answered all the same that it is one.
+            return Err(rusqlite::Error::SqliteFailure(ffi::Error::new(ffi::SQLITE_IOERR), None));
+        }
+        Ok(!is_busy)
+    })
 }
 
 /// Makes the folder where it is missing, and those that it lies in, and makes sure that a power cut does not take away
