@@ -59,6 +59,12 @@ impl Boots {
         kills.find(|(killed, dead)| *dead >= from && *killed <= to).map(|(killed, _)| killed)
     }
 
+    /// Whether the kill that came next came within so many milliseconds, and so many times the longest stall before it.
+    pub fn killed_soon_after(&self, at: i64, within: i64, stalls: i64) -> bool {
+        let next = self.0.iter().find(|boot| boot.dead.is_some_and(|dead| dead >= at));
+        next.is_some_and(|boot| boot.killed.is_some_and(|killed| killed <= at + within + stalls * boot.stall))
+    }
+
     pub fn kills(&self) -> usize {
         self.0.iter().filter(|boot| boot.killed.is_some()).count()
     }

@@ -85,10 +85,14 @@ impl Ledger {
         self.calls.lock().unwrap()
     }
 
-    /// How many calls came between these moments and were not answered at the second one.
-    pub fn open_between(&self, from: i64, to: i64) -> usize {
-        let is_open = |call: &&Call| (from..=to).contains(&call.at) && call.answered.is_none_or(|at| at > to);
-        self.calls().values().flatten().filter(is_open).count()
+    /// How many calls came between these moments and were not answered at the second one, and how many had been, but not
+    /// for longer than `just_ms`.
+    pub fn out_between(&self, from: i64, to: i64, just_ms: i64) -> (usize, usize) {
+        let calls = self.calls();
+        let came = || calls.values().flatten().filter(|call| (from..=to).contains(&call.at));
+        let is_open = |call: &&Call| call.answered.is_none_or(|at| at > to);
+        let was_just_answered = |call: &&Call| call.answered.is_some_and(|at| (to - just_ms..=to).contains(&at));
+        (came().filter(is_open).count(), came().filter(was_just_answered).count())
     }
 
     fn now(&self) -> i64 {

@@ -197,6 +197,12 @@ pub fn let_loose(clients: &Clients, chance: &Chance, cycle: usize, busy: u64) ->
         clients.plan(Kind::Later, &name, wish(), 20);
         spread(busy, Box::new(move |clients| Box::pin(clients.change_mind(name, acts))));
     }
+    if cycle.is_multiple_of(5) {
+        // It is under way for so long that every kill finds its beginning on disk.
+        let slow = name("slow");
+        clients.plan(Kind::Good, &slow, Wish { before: 500, ..Wish::default() }, 20);
+        spread(1, Box::new(move |clients| Box::pin(async move { clients.enqueue(&slow).await })));
+    }
     let refused = name("refused");
     clients.plan(Kind::Refused, &refused, Wish { refuse: 1, ..Wish::default() }, 20);
     spread(busy, Box::new(move |clients| Box::pin(clients.insist(refused))));

@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 use windlass::clock::{Chance, Clock as _, SystemClock};
 
 use super::aim::Aim;
-use super::audit::{Case, Findings};
+use super::audit::{Case, Findings, UNRECORDED_MS};
 use super::book::{Book, Kind, Wanted};
 use super::boots::{Boots, Heart};
 use super::common::{Host, Setup, Value, guests};
@@ -41,6 +41,8 @@ pub struct World {
     pub findings: Findings,
     /// Calls that were out at the kills.
     pub in_flight: usize,
+    /// Calls that had been answered so shortly before that the host need not have had that on disk.
+    pub just_answered: usize,
     /// Jobs that were deleted before their end was looked at.
     pub gone: usize,
 }
@@ -82,6 +84,7 @@ impl World {
             revisions,
             findings: Findings::default(),
             in_flight: 0,
+            just_answered: 0,
             gone: 0,
         };
         for n in [1, 2, 0] {
@@ -163,7 +166,8 @@ impl World {
         let killed = self.clients.clock.now().0;
         self.host.kill();
         let boot = self.boots.last();
-        self.in_flight += self.clients.ledger.open_between(boot.began, killed);
+        let (open, answered) = self.clients.ledger.out_between(boot.began, killed, UNRECORDED_MS);
+        (self.in_flight, self.just_answered) = (self.in_flight + open, self.just_answered + answered);
         (boot.killed, boot.dead) = (Some(killed), Some(self.clients.clock.now().0));
         boot.stall = self.heart.worst_ms();
         let log = self.host.log();
