@@ -83,7 +83,8 @@ conformance! {
             a_list_is_newest_first_and_goes_on_at_its_cursor,
             a_list_is_filtered,
             a_job_shows_its_attempts,
-            counts_follow_the_jobs;
+            counts_follow_the_jobs,
+            lanes_are_told_by_downstream_a_few_at_a_time;
         keep:
             what_is_past_its_retention_goes,
             a_key_outlives_its_job_for_a_day,

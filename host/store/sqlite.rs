@@ -14,6 +14,7 @@ use async_trait::async_trait;
 use tokio::sync::{Notify, oneshot};
 
 use crate::clock::{Chance, Reckoning, UnixMs};
+use crate::job::gates::LaneRef;
 use crate::job::live::LiveSet;
 use crate::job::{Admission, JobId};
 use crate::store::{
@@ -307,19 +308,18 @@ impl Store for SqliteStore {
 
     fn counts(&self) -> Counts {
         let memory = self.shared.memory();
-        let lanes = memory.live.tallies().into_iter().map(|tally| LaneCounts {
-            lane: tally.lane,
-            available: tally.ready,
-            running: tally.running,
-            later: tally.later,
-            held: tally.held,
-        });
         let ended = crate::job::EndState::ALL.into_iter().zip(memory.ended);
         Counts {
-            lanes: lanes.collect(),
+            plugins: memory.live.by_plugin().map(|(name, tally)| (name.clone(), tally)).collect(),
             unfinished: memory.live.unfinished(),
             ended: ended.map(|(end, count)| (crate::job::State::from(end).name(), count)).collect(),
         }
+    }
+
+    fn lanes(&self, first: LaneRef<'_>, most: usize) -> Vec<LaneCounts> {
+        let memory = self.shared.memory();
+        let lanes = memory.live.by_downstream(first).take(most);
+        lanes.map(|(downstream, plugin, tally)| LaneCounts::of(plugin, downstream, tally)).collect()
     }
 
     fn unfinished(&self, plugin: &str) -> (u64, u64) {

@@ -321,9 +321,14 @@ impl World {
     fn check(&self) {
         assert!(self.gates.running() <= HOST_CONCURRENCY);
         let probes = self.gates.health_policy().breaker.probes;
+        let mut down = BTreeMap::new();
         for (lane, health) in self.gates.known() {
             assert!(health.opening().is_none_or(|opening| opening.out <= probes), "{lane:?}: {health:?}");
+            if health.opening().is_some() {
+                *down.entry(lane.plugin.clone()).or_default() += 1;
+            }
         }
+        assert_eq!(*self.gates.down(), down, "who is down is counted as it changes");
         for name in ["a", "b"] {
             assert!(self.gates.running_in(&Lane::new(PLUGINS[0], name)) <= 2);
         }
