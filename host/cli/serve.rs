@@ -27,6 +27,8 @@ use super::{ExitCode, ServeArgs};
 
 mod files;
 
+use files::Files;
+
 /// Runs the server until it is told to stop.
 ///
 /// # Errors
@@ -100,7 +102,8 @@ pub(super) struct Running {
 impl Running {
     /// Starts everything behind that door. On return the host is ready.
     pub(super) async fn start(mut config: Config, door: Door) -> anyhow::Result<Self> {
-        config.server.connections = files::for_connections(config.server.connections);
+        let files = Files::share_out(config.server.connections);
+        config.server.connections = files.connections;
         let (config, door) = (Arc::new(config), Arc::new(door));
         let clock = SystemClock::start();
         let reckoning = clock.reckoning();
@@ -112,7 +115,7 @@ impl Running {
         door.tell(&config, clock.now());
         let listener = listen(config.server.listen).await?;
         let address = listener.local_addr()?;
-        let host = PluginHost::start(host_settings(&config), clock.clone())?;
+        let host = PluginHost::start(host_settings(&config, files), clock.clone())?;
         let (loader, changes) = Loader::new(host, config.plugins.dir.clone(), clock.clone())?;
         let concurrency = config.limits.concurrency;
         let gates = Gates::judging(concurrency, config.breaker.policy(concurrency)).shared(config.fairness.policy());
@@ -177,10 +180,11 @@ async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
     TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))
 }
 
-fn host_settings(config: &Config) -> HostSettings {
+fn host_settings(config: &Config, files: Files) -> HostSettings {
     let cache_dir = config.data_dir().join(Path::new("compiled"));
     HostSettings {
         compile: config.plugins.compile,
+        descriptors: files.calls,
         signed_by: config.plugins.signed_by.clone(),
         ..HostSettings::new(config.limits.clone(), config.network.clone(), cache_dir)
     }

@@ -83,7 +83,7 @@ impl Runtime {
             cache_dir: settings.cache_dir.clone(),
             limits: settings.limits.clone(),
             clock,
-            outside: Arc::new(Outside::new(&settings.network)),
+            outside: Arc::new(Outside::new(&settings.network, settings.descriptors)),
             heavy: Arc::default(),
             signed_by: settings.signed_by.clone(),
             compiler: Compiler::of(&settings.program),

@@ -15,8 +15,10 @@ use super::super::guard::new_request_id;
 use super::transport::Transport;
 use crate::config::Config;
 
-/// So many are told at once; what comes beyond is closed without a word.
-const TOLD_MAX: usize = 256;
+/// So many are told at once, and no more than one for each eight that are served: each takes a socket. What comes beyond is
+/// closed without a word.
+const TOLD_MAX: u32 = 256;
+const TOLD_SHARE: u32 = 8;
 /// How long one may take to ask, and to be told.
 const PATIENCE: Duration = Duration::from_secs(1);
 
@@ -31,7 +33,8 @@ pub(super) struct TurnedAway {
 impl TurnedAway {
     pub(super) fn new(config: &Config) -> Self {
         let (connections, is_plain) = (config.server.connections, config.server.tls.is_none());
-        Self { permits: Arc::new(Semaphore::new(TOLD_MAX)), connections, is_plain }
+        let told_max = connections.div_ceil(TOLD_SHARE).min(TOLD_MAX);
+        Self { permits: Arc::new(Semaphore::new(told_max as usize)), connections, is_plain }
     }
 
     /// Above the bound of connections.
