@@ -4,6 +4,7 @@
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
+use crate::api::server::told_max;
 use crate::plugin::{Descriptors, LOOKUPS_MAX};
 
 /// What the host keeps for everything else, as a share of all: the store, the listener, plugins' files, compilers, name
@@ -13,8 +14,6 @@ const OTHERS_MIN: u64 = 64;
 const OTHERS_MAX: u64 = 576;
 /// A look-up takes a socket and at times a file.
 const A_LOOKUP: u64 = 2;
-/// Of the connections of clients so many more are told that there is no room, one for eight.
-const TOLD_SHARE: u32 = 8;
 
 /// Who may have how many.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,11 +51,12 @@ impl Files {
         let others = (limit / OTHERS_SHARE).clamp(OTHERS_MIN, OTHERS_MAX);
         let room = limit.saturating_sub(others);
         let narrow = |count: u64| u32::try_from(count).unwrap_or(u32::MAX);
-        let with_told = |connections: u32| u64::from(connections) + u64::from(connections.div_ceil(TOLD_SHARE));
-        let most = room / 2 * u64::from(TOLD_SHARE) / u64::from(TOLD_SHARE + 1);
-        let connections = narrow(most).min(wanted).max(1);
+        // For clients half of the room at most, those among them that are told to come back.
+        let half = narrow(room / 2);
+        let connections = half.saturating_sub(told_max(half)).min(wanted).max(1);
+        let of_clients = u64::from(connections) + u64::from(told_max(connections));
         let lookups = usize::try_from((others - OTHERS_MIN) / A_LOOKUP).unwrap_or(LOOKUPS_MAX).clamp(4, LOOKUPS_MAX);
-        let sockets = narrow(room.saturating_sub(with_told(connections))).max(1);
+        let sockets = narrow(room.saturating_sub(of_clients)).max(1);
         Self { connections, calls: Descriptors { sockets, lookups } }
     }
 }
@@ -75,17 +75,17 @@ mod tests {
     #[test]
     fn a_low_limit_leaves_room_for_the_rest() {
         assert_eq!(shared(u64::MAX), (10_000, u32::MAX, 256));
-        assert_eq!(shared(1 << 20), (10_000, 1_036_750, 256));
-        assert_eq!(shared(4_096), (1_564, 1_760, 256));
-        assert_eq!(shared(1_024), (341, 384, 96));
-        assert_eq!(shared(256), (85, 96, 4));
+        assert_eq!(shared(1 << 20), (10_000, 1_037_744, 256));
+        assert_eq!(shared(4_096), (1_540, 1_788, 256));
+        assert_eq!(shared(1_024), (336, 390, 96));
+        assert_eq!(shared(256), (80, 96, 4));
     }
 
     proptest! {
         #[test]
         fn nothing_is_given_twice(limit in 128_u64..10_000_000, wanted in 1_u32..1_000_000) {
             let Files { connections, calls } = Files::of(limit, wanted);
-            let told = connections.div_ceil(TOLD_SHARE);
+            let told = told_max(connections);
             let others = 2 * calls.lookups as u64 + OTHERS_MIN - 8;
             let given = u64::from(connections) + u64::from(told) + u64::from(calls.sockets) + others;
             prop_assert!(given <= limit && connections <= wanted, "{given} of {limit}");
