@@ -59,6 +59,8 @@ pub struct Wanted {
     pub found: Option<String>,
     /// What was asked for it since, in order.
     pub acts: Vec<Asked>,
+    /// How often its end was looked for.
+    pub looks: u32,
     /// The state that it was seen to end in, and judged by; empty where it was deleted before.
     pub settled: Option<String>,
 }
@@ -74,7 +76,7 @@ pub struct Ends {
 impl Wanted {
     pub fn new(kind: Kind, body: String) -> Self {
         let (key, batch, acknowledged, found, acts, settled) = Default::default();
-        Self { kind, body, key, batch, acknowledged, found, acts, settled }
+        Self { kind, body, key, batch, acknowledged, found, acts, looks: 0, settled }
     }
 
     /// The id, however it is known.

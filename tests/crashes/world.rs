@@ -23,7 +23,7 @@ mod end;
 const KEPT_MS: i64 = 2_000;
 /// The plugin that new components are put under.
 const FRESH: &str = "fresh";
-/// The jobs whose end is looked for in one cycle, the oldest first.
+/// The jobs whose end is looked for in one cycle.
 const AUDITED_A_CYCLE: usize = 60;
 /// Of these so many at once.
 const AUDITED_AT_ONCE: usize = 20;
@@ -247,12 +247,12 @@ impl World {
         }
     }
 
-    /// Looks at jobs whose end has not been seen yet, at most so many, the oldest first.
+    /// Looks at jobs whose end has not been seen yet, at most so many: those that were looked at least, the oldest first.
     async fn audit(&mut self, most: usize) {
         let mut unsettled: Vec<_> = {
             let pages = self.clients.book.pages();
             let open = pages.jobs.iter().filter(|(_, wanted)| wanted.settled.is_none());
-            let since = |wanted: &Wanted| wanted.acknowledged.as_ref().map_or(0, |(_, at)| *at);
+            let since = |wanted: &Wanted| (wanted.looks, wanted.acknowledged.as_ref().map_or(0, |(_, at)| *at));
             open.filter_map(|(name, wanted)| Some((since(wanted), name.clone(), wanted.id()?.to_owned()))).collect()
         };
         unsettled.sort_unstable();
@@ -269,6 +269,7 @@ impl World {
     fn judge(&mut self, name: &str, status: u16, job: &Value) {
         let mut pages = self.clients.book.pages();
         let wanted = pages.jobs.get_mut(name).expect("it is known");
+        wanted.looks += 1;
         let calls = self.clients.ledger.calls().get(name).cloned().unwrap_or_default();
         let case = Case { name, wanted, calls: &calls, boots: &self.boots };
         if status == 404 {
