@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 mod breaker;
 mod compile;
+pub(crate) mod disk;
 mod downstream;
 mod fairness;
 mod file;

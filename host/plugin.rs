@@ -22,6 +22,7 @@ mod bindings;
 mod cache;
 mod compile;
 mod cpu;
+mod digest;
 mod egress;
 mod engine;
 mod folder;
@@ -66,6 +67,7 @@ mod wasi_http;
 mod watch;
 
 pub use compile::{SUBCOMMAND as COMPILE_SUBCOMMAND, child::run as compile_component};
+pub use digest::of as component_digest;
 pub use grants::{DeniedGrant, Grant, GrantKind, GrantsMissing, side_by_side};
 pub use loading::{Ignored, IgnoredFile, InstallError, LoadStep, Loading};
 pub use registry::is_plugin_name;

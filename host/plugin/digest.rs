@@ -11,8 +11,9 @@ use crate::job::text::hex;
 /// How much of a file is read at once.
 const CHUNK_BYTES: usize = 256 << 10;
 
-/// That of these bytes, in hex.
-pub(super) fn of(bytes: &[u8]) -> String {
+/// That of these bytes, in hex: the name of a revision, where they are a component.
+#[must_use]
+pub fn of(bytes: &[u8]) -> String {
     hex(digest(&SHA256, bytes).as_ref())
 }
 
@@ -38,6 +39,11 @@ mod tests {
     use std::io::{Seek as _, SeekFrom, Write as _};
 
     use super::*;
+
+    #[test]
+    fn it_is_the_digest_that_sha256sum_prints() {
+        assert_eq!(of(b"abc"), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+    }
 
     #[test]
     fn a_file_has_the_digest_of_its_bytes() {

@@ -262,9 +262,12 @@ mod tests {
         kept.usage.rest();
         assert!(take(&sockets, "a").now_or_never().is_none());
         let waiting = tokio::spawn(take(&sockets, "a"));
-        while !kept.usage.is_to_close() {
-            tokio::time::sleep(LOOK_EVERY).await;
-        }
+        let closing = async {
+            while !kept.usage.is_to_close() {
+                tokio::time::sleep(LOOK_EVERY).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(30), closing).await.expect("it is closed for the one that waits");
         assert!(!used.usage.is_to_close(), "somebody uses that one");
         drop(kept);
         waiting.await.unwrap();

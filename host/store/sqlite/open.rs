@@ -1,13 +1,14 @@
 //! Opening the file: one owner, the right settings, the known layout.
 
-use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::fs::{DirBuilder, File, TryLockError};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
 use super::fault::Fault;
+use crate::config::disk;
 use crate::store::StoreError;
 
 /// The layouts, in order. The file's `user_version` says how many of them it has.
@@ -34,9 +35,9 @@ pub(super) fn refusal(path: &Path, reason: impl ToString) -> StoreError {
 
 /// Takes the file for this process; refuses at once where another one has it. Creates the folder.
 pub(super) fn own(path: &Path) -> Result<Ownership, StoreError> {
-    make_folder(folder_of(path)).map_err(|error| refusal(path, error))?;
+    make_folder(disk::folder_of(path)).map_err(|error| refusal(path, error))?;
     let lock_path = beside(path, ".lock");
-    let lock = private_file(&lock_path).map_err(|error| refusal(&lock_path, error))?;
+    let lock = disk::open_private(&lock_path).map_err(|error| refusal(&lock_path, error))?;
     match lock.try_lock() {
         Ok(()) => Ok(Ownership { _lock: lock }),
         Err(TryLockError::WouldBlock) => {
@@ -53,10 +54,10 @@ pub(super) fn writer(path: &Path) -> Result<Connection, StoreError> {
         return Err(refusal(path, reason));
     }
     // Created here and not by SQLite, so that nobody else can ever read it; its WAL takes over the mode.
-    private_file(path).map_err(|error| refusal(path, error))?;
+    disk::open_private(path).map_err(|error| refusal(path, error))?;
     let mut conn = connect(path)?;
     prepare(&mut conn).map_err(|reason| refusal(path, reason))?;
-    sync_folder(path).map_err(|error| refusal(path, error))?;
+    disk::sync_folder_of(path).map_err(|error| refusal(path, error))?;
     Ok(conn)
 }
 
@@ -138,20 +139,7 @@ fn write_anew(conn: &Connection) -> rusqlite::Result<bool> {
 fn make_folder(folder: &Path) -> std::io::Result<()> {
     let missing: Vec<&Path> = folder.ancestors().take_while(|it| !it.as_os_str().is_empty() && !it.exists()).collect();
     DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
-    missing.into_iter().rev().try_for_each(sync_folder)
-}
-
-/// Makes sure that a power cut does not take away the name of what is new.
-fn sync_folder(path: &Path) -> std::io::Result<()> {
-    File::open(folder_of(path))?.sync_all()
-}
-
-fn folder_of(path: &Path) -> &Path {
-    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
-}
-
-fn private_file(path: &Path) -> std::io::Result<File> {
-    OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)
+    missing.into_iter().rev().try_for_each(disk::sync_folder_of)
 }
 
 /// The path with something behind its name.
