@@ -115,13 +115,13 @@ impl Host {
             ending = self.drive() => ending,
         };
         let grace = Duration::from_millis(self.world.chance.below(5_000) as u64);
-        let told_at = self.clock.now();
+        let (told_at, told_at_ms) = (self.clock.now(), self.world.state().now());
         tokio::select! {
             biased;
             () = self.died() => return Ending::Died,
             () = worker.stop(grace, std::future::pending()) => {}
         }
-        self.has_stopped(told_at.after(grace));
+        self.has_stopped(told_at.after(grace), told_at_ms);
         ending
     }
 
@@ -183,13 +183,13 @@ impl Host {
     }
 
     /// What must hold of a host that has stopped in order.
-    fn has_stopped(&self, grace_over_at: UnixMs) {
-        let has_failed = self.store.health().is_err();
+    fn has_stopped(&self, grace_over_at: UnixMs, told_at_ms: i64) {
         let mut state = self.world.state();
+        // What a full disk does not take, or a failed one, is repeated.
+        let has_failed = self.store.health().is_err() || state.disk.full_until >= told_at_ms;
         // Attempts that are called off may take a while, and so may the disk.
-        let was_full = state.disk.full_until >= state.now() - 5 * SECOND;
         let took_longer = self.clock.now().since(grace_over_at);
-        if took_longer > Duration::from_secs(15) && !was_full {
+        if took_longer > Duration::from_secs(25) {
             state.accuse(format!("the host stopped {took_longer:?} after its grace was over"));
         }
         let left = state.book.unfinished().find(|job| job.attempt.is_some()).cloned();
