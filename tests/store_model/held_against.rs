@@ -222,8 +222,9 @@ impl<H: Harness> Trial<H> {
             self.claim(3, Vec::new()).await;
             if self.running.is_empty() {
                 // What is on disk only is read back when the memory has room.
-                let read_back = tokio::time::timeout(Duration::from_secs(30), self.store().changed());
-                read_back.await.expect("jobs that are on disk only come to their turn");
+                let store = self.store();
+                let read_back = tokio::time::timeout(Duration::from_secs(30), store.changed()).await;
+                read_back.expect("jobs that are on disk only come to their turn");
                 continue;
             }
             let picks = (0..self.running.len()).collect();
