@@ -144,7 +144,7 @@ impl Running {
         let handlers = loader.registry.clone();
         let parts = Parts {
             store: store.clone(),
-            loader,
+            plugins: loader,
             handlers,
             gates,
             keeper,

@@ -298,9 +298,14 @@ impl Gates {
     }
 
     fn refuse(&mut self, lane: &Lane) {
-        if self.refused_lanes.insert(lane.clone()) && lane.limit_key.is_some() {
+        let is_new = self.refused_lanes.insert(lane.clone());
+        if lane.limit_key.is_none() {
+            return;
+        }
+        // Not the first time only: what refused it then may have opened by itself, and now it is the key.
+        self.keys.refuse(lane);
+        if is_new {
             self.refused_keyed.entry(lane.whole().into_owned()).or_default().insert(lane.clone());
-            self.keys.refuse(lane);
         }
     }
 

@@ -254,8 +254,10 @@ impl LiveSet {
     pub fn unhold(&mut self, plugin: &str, now: UnixMs) {
         let lanes = &self.lanes;
         let of_plugin = |entry: &Entry| entry.phase == Phase::Held && &*lanes.name(entry.lane).plugin == plugin;
-        let held: Vec<i64> =
+        let mut held: Vec<i64> =
             self.entries.iter().filter(|(_, entry)| of_plugin(entry)).map(|(place, _)| *place).collect();
+        // Lanes queue up as they come: in the order of arrival, and not in that of a hash.
+        held.sort_unstable();
         for place in held {
             self.unsettle(place);
             self.settle(place, Phase::Ready, now);
