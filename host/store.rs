@@ -311,7 +311,7 @@ impl Retention {
 
 /// A durable queue of jobs.
 ///
-/// What returns `Ok` is on disk, synced, unless it says otherwise. Every method may be called from any task.
+/// What returns `Ok` is on disk, synced (with `store.sync = "normal"`: with the system), unless it says otherwise. Every method may be called from any task.
 #[async_trait]
 pub trait Store: Send + Sync {
     /// Accepts all these jobs, or none where one of them is [`Enqueued::KeyReused`].

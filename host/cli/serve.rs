@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::api::{self, Door};
 use crate::clock::{Chance, Clock, SystemClock};
-use crate::config::{self, Config};
+use crate::config::{self, Config, SyncMode};
 use crate::job::Gates;
 use crate::plugin::{HostSettings, Loader, PluginHost};
 use crate::store::sqlite::{SqliteOptions, SqliteStore};
@@ -109,8 +109,11 @@ impl Running {
         let reckoning = clock.reckoning();
         let clock: Arc<dyn Clock> = Arc::new(clock);
         let chance = Arc::new(Chance::from_machine());
-        let options =
-            SqliteOptions { held_jobs_max: config.queue.held_in_memory, reckoning, ..SqliteOptions::default() };
+        let (held_jobs_max, sync) = (config.queue.held_in_memory, config.store.sync);
+        let options = SqliteOptions { held_jobs_max, reckoning, sync, ..SqliteOptions::default() };
+        if sync == SyncMode::Normal {
+            tracing::warn!("store.sync is normal: a power cut can take the last jobs that were acknowledged");
+        }
         let store = Arc::new(SqliteStore::open(&config.store.file(), options, chance.clone())?);
         door.tell(&config, clock.now());
         let listener = listen(config.server.listen).await?;

@@ -14,6 +14,7 @@ use async_trait::async_trait;
 use tokio::sync::{Notify, oneshot};
 
 use crate::clock::{Chance, Reckoning, UnixMs};
+use crate::config::SyncMode;
 use crate::job::gates::LaneRef;
 use crate::job::live::LiveSet;
 use crate::job::{Admission, JobId};
@@ -64,6 +65,8 @@ pub struct SqliteOptions {
     /// How this life's time stands against the machine's, so that a step of the wall clock since the last one is seen;
     /// none: it is not looked for.
     pub reckoning: Option<Reckoning>,
+    /// What a commit waits for.
+    pub sync: SyncMode,
 }
 
 impl Default for SqliteOptions {
@@ -74,6 +77,7 @@ impl Default for SqliteOptions {
             cached_bytes_max: 16 << 20,
             pages_max: None,
             reckoning: None,
+            sync: SyncMode::Full,
         }
     }
 }
@@ -127,6 +131,10 @@ impl SqliteStore {
         let refusal = |error: fault::Fault| open::refusal(path, error.advice());
         if let Some(pages) = options.pages_max {
             conn.pragma_update(None, "max_page_count", pages).map_err(|error| refusal(error.into()))?;
+        }
+        if options.sync == SyncMode::Normal {
+            // Checkpoints go on syncing: what is left after a power cut is whole.
+            conn.pragma_update(None, "synchronous", "NORMAL").map_err(|error| refusal(error.into()))?;
         }
         let recovered = recover::recover(&conn, options.held_jobs_max, options.reckoning).map_err(refusal)?;
         let shared = Arc::new(Shared {
