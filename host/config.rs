@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 mod breaker;
 mod compile;
+pub(crate) mod disk;
 mod downstream;
 mod fairness;
 mod file;
@@ -51,7 +52,7 @@ pub use retention::Retention;
 pub use reuse::Reuse;
 pub use secret::{Secret, SecretSource};
 pub use server::{HostName, Server, ServerTls, split_authority};
-pub use store::Store;
+pub use store::{Store, SyncMode};
 pub use tls::Tls;
 
 /// The name of the file that is read where none is named.

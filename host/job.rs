@@ -1,5 +1,6 @@
 //! What a job is and what becomes of it: pure values and state machines, without input, output, clock or randomness.
 
+mod by_downstream;
 pub mod gates;
 pub mod health;
 pub mod id;
@@ -12,6 +13,7 @@ pub mod state;
 pub(crate) mod text;
 pub mod units;
 
+pub use by_downstream::ByDownstream;
 pub use gates::{Admission, Admit, Gates, Lane, Opened, PluginStanding, WaitReason, Waiting};
 pub use id::{IdSource, JobId};
 pub use outcome::{Completion, Evidence, Exchange, Fault, HostFault, LogLevel, LogLine, Outcome, OutcomeKind, Setback};

@@ -22,6 +22,7 @@ mod bindings;
 mod cache;
 mod compile;
 mod cpu;
+mod digest;
 mod egress;
 mod engine;
 mod folder;
@@ -66,10 +67,11 @@ mod wasi_http;
 mod watch;
 
 pub use compile::{SUBCOMMAND as COMPILE_SUBCOMMAND, child::run as compile_component};
+pub use digest::of as component_digest;
 pub use grants::{DeniedGrant, Grant, GrantKind, GrantsMissing, side_by_side};
 pub use loading::{Ignored, IgnoredFile, InstallError, LoadStep, Loading};
 pub use registry::is_plugin_name;
-pub use settings::HostSettings;
+pub use settings::{Descriptors, HostSettings, LOOKUPS_MAX};
 pub use signature::{SIGNATURE_EXTENSION, Signature, SignatureError, SigningKey};
 
 /// The engine and all that plugins share. One per process.
@@ -126,7 +128,7 @@ impl PluginHost {
                 &asked,
                 Arc::default(),
             )),
-            egress: Arc::new(egress::Egress::new(runtime.outside.clone(), granted.way)),
+            egress: Arc::new(egress::Egress::new(name, runtime.outside.clone(), granted.way)),
             warm: runtime.warm_pool(&file),
             habit: heavy::Habit::new(name),
             runtime,

@@ -3,12 +3,15 @@
 //! [`sqlite`] keeps them in one file with one owner. Every store passes the suite in `tests/store_conformance.rs`.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::UnixMs;
+use crate::job::gates::LaneRef;
+use crate::job::live::Tally;
 use crate::job::{Admission, Completion, Disposition, EndState, Evidence, JobId, JobSpec, Lane, OutcomeKind, State};
 
 mod detail;
@@ -90,7 +93,7 @@ pub struct Claimed {
     /// The right to run it.
     pub lease: Lease,
     /// What was asked for.
-    pub spec: std::sync::Arc<JobSpec>,
+    pub spec: Arc<JobSpec>,
     /// When it was accepted.
     pub created_at: UnixMs,
     /// The number of the attempt now beginning, from 1.
@@ -257,27 +260,30 @@ pub enum Acted {
 /// How many jobs stand where.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// Unfinished jobs by lane.
-    pub lanes: Vec<LaneCounts>,
+    /// The unfinished jobs of each plugin that has any.
+    pub plugins: BTreeMap<Arc<str>, Tally>,
     /// Unfinished jobs in all, those beyond the memory's cap included.
     pub unfinished: u64,
     /// Jobs that became final since the store was opened, by state.
     pub ended: BTreeMap<&'static str, u64>,
 }
 
-/// The unfinished jobs of one lane.
+/// The unfinished jobs of one plugin that call one downstream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LaneCounts {
-    /// The lane.
+    /// The lane, whatever limit keys its jobs have.
     pub lane: Lane,
-    /// Due ones that do not run.
-    pub available: u64,
-    /// Running ones.
-    pub running: u64,
-    /// Those whose time has not come, for the first time or again.
-    pub later: u64,
-    /// Those that wait for a grant.
-    pub held: u64,
+    /// Where they stand.
+    pub tally: Tally,
+}
+
+impl LaneCounts {
+    /// Those of that plugin and that downstream.
+    #[must_use]
+    pub fn of(plugin: &Arc<str>, downstream: &Arc<str>, tally: Tally) -> Self {
+        let (plugin, downstream) = (Arc::clone(plugin), Arc::clone(downstream));
+        Self { lane: Lane { plugin, downstream, limit_key: None }, tally }
+    }
 }
 
 /// How long finished jobs are kept.
@@ -305,7 +311,7 @@ impl Retention {
 
 /// A durable queue of jobs.
 ///
-/// What returns `Ok` is on disk, synced, unless it says otherwise. Every method may be called from any task.
+/// What returns `Ok` is on disk, synced (with `store.sync = "normal"`: with the system), unless it says otherwise. Every method may be called from any task.
 #[async_trait]
 pub trait Store: Send + Sync {
     /// Accepts all these jobs, or none where one of them is [`Enqueued::KeyReused`].
@@ -368,8 +374,12 @@ pub trait Store: Send + Sync {
     /// ended.
     async fn retry(&self, id: JobId, now: UnixMs, max_attempts: u32) -> Result<Acted, StoreError>;
 
-    /// How many jobs stand where. From memory; costs as much as there are lanes.
+    /// How many jobs stand where. From memory; costs as much as there are plugins with unfinished jobs.
     fn counts(&self) -> Counts;
+
+    /// How many unfinished jobs each plugin has for each downstream, in the order of the downstreams and there of the
+    /// plugins: at most `most`, from these on. From memory; costs as much as it returns.
+    fn lanes(&self, first: LaneRef<'_>, most: usize) -> Vec<LaneCounts>;
 
     /// How many jobs are unfinished: in all, and of that plugin, of those in memory. The same cost however many there are.
     fn unfinished(&self, plugin: &str) -> (u64, u64);

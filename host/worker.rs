@@ -11,8 +11,8 @@ use tokio_util::task::TaskTracker;
 
 use crate::clock::{Chance, Clock};
 use crate::config::Config;
-use crate::job::gates::{Admission, Admit, Gates, Lane, Opened};
-use crate::job::{Evidence, JobSpec, Outcome, RetryOverride, RetryPolicy};
+use crate::job::gates::{Admission, Admit, Gates, Lane, Opened, PluginLimits};
+use crate::job::{Evidence, JobSpec, Outcome, PluginStanding, RetryOverride, RetryPolicy};
 use crate::plugin::{Call, Loader, Plugin, PluginChange, Registry};
 use crate::store::{Finish, HealthKeeper, Store, StoreError};
 
@@ -56,13 +56,69 @@ impl Handlers for Registry {
     }
 }
 
+/// Where plugins come from. The plugins' [`Loader`] is one; tests bring their own.
+#[async_trait]
+pub trait PluginSource: Send + Sync {
+    /// Takes up what changed, and tells of it. How soon it wants to look again, where it has a reason.
+    async fn look(&self) -> Option<Duration>;
+
+    /// Waits until there may be something to take up.
+    async fn changed(&self);
+}
+
+#[async_trait]
+impl PluginSource for Loader {
+    async fn look(&self) -> Option<Duration> {
+        Self::look(self).await
+    }
+
+    async fn changed(&self) {
+        Self::changed(self).await;
+    }
+}
+
+/// What the gates must hear of a plugin that changed.
+#[derive(Clone, Debug)]
+pub enum PluginNews {
+    /// It is new, or stands otherwise than before.
+    Stands {
+        /// Its name.
+        name: String,
+        /// How it stands now.
+        standing: PluginStanding,
+        /// What bounds it now.
+        limits: PluginLimits,
+        /// Its grants were edited, so that jobs which wait for one can go on.
+        grants_edited: bool,
+    },
+    /// It was removed.
+    Gone {
+        /// Its name.
+        name: String,
+    },
+}
+
+impl From<PluginChange> for PluginNews {
+    fn from(change: PluginChange) -> Self {
+        match change {
+            PluginChange::Removed { name } => Self::Gone { name },
+            PluginChange::Updated { plugin, grants_edited } => Self::Stands {
+                name: plugin.name.clone(),
+                standing: plugin.standing(),
+                limits: plugin.file.gate_limits(),
+                grants_edited,
+            },
+        }
+    }
+}
+
 /// What all loops share.
 #[derive(Clone)]
 pub struct Parts {
     /// Where jobs are kept.
     pub store: Arc<dyn Store>,
-    /// The plugins' folder.
-    pub loader: Arc<Loader>,
+    /// Where plugins come from.
+    pub plugins: Arc<dyn PluginSource>,
     /// Who runs the jobs.
     pub handlers: Arc<dyn Handlers>,
     /// Who may run now.
@@ -119,6 +175,25 @@ impl Admission for SharedGates<'_> {
     }
 }
 
+/// How long to leave a full store alone.
+const FULL_PAUSE: Duration = Duration::from_millis(500);
+
+/// Asks a store that is full or busy again until there is room. `what` waits, for the log.
+async fn until_room<T, Asked>(what: &str, ask: impl Fn() -> Asked) -> Result<T, StoreError>
+where
+    Asked: Future<Output = Result<T, StoreError>>,
+{
+    loop {
+        match ask().await {
+            Err(error) if error.is_passing() => {
+                tracing::warn!(%error, "{what} wait for room in the store");
+                tokio::time::sleep(FULL_PAUSE).await;
+            }
+            answer => return answer,
+        }
+    }
+}
+
 /// How many ended attempts may wait to be recorded; when so many wait, no further one begins.
 const UNRECORDED_MAX: usize = 4_096;
 
@@ -141,11 +216,15 @@ pub struct Worker {
 
 impl Worker {
     /// Looks through the plugins folder, takes over what a crash interrupted, and starts the loops. On return every
-    /// plugin that was in the folder is loaded or has its load error, and interrupted jobs are runnable.
+    /// plugin that was in the folder is loaded or has its load error, and interrupted jobs are runnable. `changes` is
+    /// where the plugins' source tells of what it took up.
     ///
     /// # Errors
     /// Where the store fails.
-    pub async fn start(parts: Parts, changes: mpsc::UnboundedReceiver<PluginChange>) -> Result<Self, StoreError> {
+    pub async fn start<Change>(parts: Parts, changes: mpsc::UnboundedReceiver<Change>) -> Result<Self, StoreError>
+    where
+        Change: Into<PluginNews> + Send + 'static,
+    {
         let (finishes, unrecorded) = mpsc::channel(UNRECORDED_MAX);
         let (stop, stop_now, give_up) = (CancellationToken::new(), CancellationToken::new(), CancellationToken::new());
         let (loops, attempts) = (TaskTracker::new(), TaskTracker::new());
@@ -153,7 +232,7 @@ impl Worker {
         let (changed_health, changes_to_keep) = mpsc::unbounded_channel();
         parts.keeper.restore().await?;
         spawn(&loops, &stop, plugin_sync::apply(parts.clone(), changes));
-        parts.loader.look().await;
+        parts.plugins.look().await;
         rescuer::run(&parts).await?;
         let worker = Self { parts: parts.clone(), loops, attempts, recording, finishes, stop, stop_now, give_up };
         let executor = executor::Executor {
@@ -179,6 +258,7 @@ impl Worker {
         loops.wait().await;
         attempts.close();
         tokio::select! {
+            biased;
             () = attempts.wait() => {}
             () = tokio::time::sleep(grace) => {}
             () = hurry => {}
@@ -190,6 +270,7 @@ impl Worker {
             recording.await
         });
         let ended = tokio::select! {
+            biased;
             ended = &mut recorded => ended,
             () = tokio::time::sleep(LAST_WORDS) => {
                 give_up.cancel();

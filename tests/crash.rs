@@ -1,73 +1,13 @@
-//! Sudden and orderly ends of the host: nothing acknowledged is lost, and nothing runs twice without a record.
+//! Sudden and orderly ends of the host, one by one. `tests/crashes.rs` has many, under load.
 
 mod common;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::time::Duration;
 
 use common::{Downstream, Reply, Setup, json, ms, until};
 use reqwest::{Method, StatusCode};
 use rustix::process::Signal;
-
-/// How often the host is killed in the test under load.
-const KILLS: usize = 20;
-
-#[tokio::test(flavor = "multi_thread")]
-async fn twenty_kills_in_mid_load_lose_nothing_that_was_acknowledged() {
-    let downstream = Downstream::start(|seen, before| async move {
-        // Some fail at first, so that retries are under way too.
-        let fails = seen.body.last().is_some_and(|byte| byte % 3 == 0) && before == 0;
-        Reply::status(if fails { 503 } else { 200 })
-    })
-    .await;
-    let file = format!("origins = [\"{}\"]\n[retry]\nbase = \"50ms\"", downstream.origin());
-    let mut host = Setup::default().plugin("http", common::guests::shipped(), &file).start().await;
-    let (mut acknowledged, mut asked) = (Vec::<String>::new(), 0_u32);
-    for round in 0..KILLS {
-        // The kill comes after a number of acknowledgements that differs from round to round.
-        let most = 5 + round * 7 % 40;
-        let mut sending = tokio::task::JoinSet::new();
-        for _ in 0..most * 2 {
-            asked += 1;
-            let (client, base, url) = (host.client.clone(), host.base.clone(), downstream.url(&format!("/{asked}")));
-            let body = json!({"plugin": "http", "payload": {"url": url, "body": asked}}).to_string();
-            sending.spawn(async move {
-                let request =
-                    client.post(format!("{base}/v1/jobs")).header("content-type", "application/json").body(body);
-                let answer = request.send().await.ok()?;
-                (answer.status() == StatusCode::ACCEPTED).then_some(())?;
-                let answer: common::Value = serde_json::from_str(&answer.text().await.ok()?).ok()?;
-                answer["id"].as_str().map(str::to_owned)
-            });
-        }
-        let mut count = 0;
-        while let Some(answer) = sending.join_next().await {
-            acknowledged.extend(answer.unwrap());
-            count += 1;
-            if count == most {
-                host.kill();
-            }
-        }
-        host.start().await;
-    }
-    let mut attempts_in_flight = 0;
-    for id in &acknowledged {
-        let job = host.ended(id).await;
-        assert_eq!(job["state"], "completed", "{job:#}");
-        let attempts = job["attempts"].as_array().unwrap();
-        attempts_in_flight += attempts.iter().filter(|attempt| attempt["outcome"] == "interrupted").count();
-        let numbers: Vec<_> = attempts.iter().map(|attempt| attempt["n"].as_u64().unwrap()).collect();
-        assert!(numbers.windows(2).all(|pair| pair[0] + 1 == pair[1]), "{numbers:?}");
-    }
-    assert!(acknowledged.len() >= KILLS, "the kills came amid {} acknowledgements", acknowledged.len());
-    println!("{} acknowledged, {attempts_in_flight} attempts interrupted", acknowledged.len());
-    // Whoever was called had an accepted record: every key at the downstream is a job of the store.
-    let keys: HashSet<_> = downstream.seen().iter().map(|seen| seen.key().to_owned()).collect();
-    for key in &keys {
-        assert_eq!(host.job(key).await["id"], json!(key));
-    }
-    assert!(acknowledged.iter().all(|id| keys.contains(id)));
-}
 
 #[tokio::test]
 async fn an_interrupted_attempt_is_recorded_counted_and_run_again_at_once() {

@@ -12,5 +12,7 @@ mod common;
 mod disk;
 #[path = "faults/process.rs"]
 mod process;
+#[path = "faults/relaxed.rs"]
+mod relaxed;
 #[path = "faults/support.rs"]
 mod support;

@@ -1,6 +1,6 @@
 //! What every store must do, case by case, run over each of them.
 //!
-//! A store joins by a [`support::Harness`] and one line of `conformance!`.
+//! A store joins by a [`harness::Harness`] and one line of `conformance!`; `tests/store_model.rs` takes it from there too.
 
 #[path = "store_conformance/accept.rs"]
 mod accept;
@@ -10,6 +10,8 @@ mod claim;
 mod crash;
 #[path = "store_conformance/finish.rs"]
 mod finish;
+#[path = "store_conformance/harness.rs"]
+mod harness;
 #[path = "store_conformance/keep.rs"]
 mod keep;
 #[path = "store_conformance/look.rs"]
@@ -29,13 +31,13 @@ macro_rules! conformance {
     (@each $harness:path, { $($group:ident: $($case:ident),+;)* }) => {$($(
         #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
         async fn $case() {
-            crate::$group::$case(&<$harness>::default()).await;
+            crate::$group::$case(&<$harness as crate::harness::Harness>::holding(1_000_000)).await;
         }
     )+)*};
 }
 
 conformance! {
-    stores { sqlite: crate::support::SqliteHarness; }
+    stores { sqlite: crate::harness::SqliteHarness; }
     cases {
         accept:
             what_was_accepted_is_there_after_a_reopening,
@@ -83,7 +85,8 @@ conformance! {
             a_list_is_newest_first_and_goes_on_at_its_cursor,
             a_list_is_filtered,
             a_job_shows_its_attempts,
-            counts_follow_the_jobs;
+            counts_follow_the_jobs,
+            lanes_are_told_by_downstream_a_few_at_a_time;
         keep:
             what_is_past_its_retention_goes,
             a_key_outlives_its_job_for_a_day,

@@ -123,6 +123,28 @@ fn each_attack_of_the_threat_model_names_tests_that_are_there() {
 }
 
 #[test]
+fn each_promise_names_tests_that_are_there() {
+    let page = std::fs::read_to_string(root().join("docs/guarantees.md")).unwrap();
+    let table = page.split_once("| promise | what would fail | run it alone |").expect("the table").1;
+    let tests: String =
+        rust_files(&root().join("tests")).iter().map(|path| std::fs::read_to_string(path).unwrap()).collect();
+    let mut named = 0;
+    for row in table.lines().skip(2).take_while(|row| row.starts_with("| ")) {
+        let cells: Vec<_> = row.split('|').collect();
+        for test in cells[2].split('`').skip(1).step_by(2) {
+            assert!(tests.contains(&format!("fn {test}(")), "{test} is not there: {row}");
+            named += 1;
+        }
+        for target in cells[3].split("--test ").skip(1) {
+            let target = target.split([' ', '`']).next().unwrap();
+            assert!(root().join(format!("tests/{target}.rs")).exists(), "tests/{target}.rs is not there: {row}");
+        }
+        assert!(cells[2].contains('`') && cells[3].contains('`'), "no test or no command: {row}");
+    }
+    assert!(named > 30, "only {named} tests were found");
+}
+
+#[test]
 fn the_architecture_page_names_every_module() {
     let page = std::fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap();
     for (name, _) in MAY_USE {

@@ -52,8 +52,13 @@ async fn host_on(sql: &str) -> (Host, PathBuf) {
 fn refusal(host: &Host) -> String {
     let output = host.command(&["serve", "--listen", "127.0.0.1:0"]).output().unwrap();
     let said = String::from_utf8(output.stderr).unwrap();
-    assert!(output.status.code() == Some(1) && said.trim().lines().count() == 1, "{said}");
-    said
+    // Before it comes what the log tells of the machine.
+    let refusals: Vec<_> = said.lines().filter(|line| line.starts_with("windlass: ")).collect();
+    assert!(
+        output.status.code() == Some(1) && refusals.len() == 1 && said.ends_with(&format!("{}\n", refusals[0])),
+        "{said}"
+    );
+    refusals[0].to_owned()
 }
 
 /// Read from a copy: who closes the file last would take its log away.

@@ -89,7 +89,7 @@ pub async fn run(by_plugin: bool) {
     let parts = Parts {
         keeper: HealthKeeper::new(store.clone(), gates.clone()),
         store: store.clone(),
-        loader,
+        plugins: loader,
         handlers,
         gates,
         wake: Arc::new(Notify::new()),

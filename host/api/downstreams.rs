@@ -3,6 +3,7 @@
 mod act;
 mod document;
 mod list;
+mod parts;
 mod show;
 
 pub use act::{HoldRequest, LimitRequest};

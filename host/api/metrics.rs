@@ -20,16 +20,10 @@ pub(super) async fn metrics(Shared(state): Shared<State>) -> Response {
     let snapshot = Snapshot {
         counts: state.store.counts(),
         plugins: plugins.iter().map(|plugin| (plugin.name().to_owned(), plugin.load_error().is_some())).collect(),
-        down: down(&state),
+        down: state.gates().down().clone(),
         store_writable: state.store.health().is_ok(),
     };
     ([(CONTENT_TYPE, OPENMETRICS)], state.metrics.encode(&snapshot)).into_response()
-}
-
-fn down(state: &State) -> Vec<String> {
-    let gates = state.gates();
-    let down = gates.known().filter(|(_, health)| health.opening().is_some());
-    down.map(|(lane, _)| lane.plugin.to_string()).collect()
 }
 
 #[cfg(test)]

@@ -28,11 +28,12 @@ use crate::store::Standing;
 
 /// The plugin as it stands: one that the folder knows, or whose jobs wait for it.
 fn find(state: &State, name: &str) -> Result<PluginDocument, Problem> {
-    let lanes = state.store.counts().lanes;
-    match state.loader.get(name) {
-        Some(plugin) => Ok(PluginDocument::of(state, &*plugin, &lanes)),
-        None if lanes.iter().any(|lane| &*lane.lane.plugin == name) => Ok(PluginDocument::missing(state, name, &lanes)),
-        None => Err(unknown_plugin(name, &state.config)),
+    let counts = state.store.counts().plugins;
+    let tally = counts.get(name).copied();
+    match (state.loader.get(name), tally) {
+        (Some(plugin), tally) => Ok(PluginDocument::of(state, &*plugin, tally.unwrap_or_default())),
+        (None, Some(tally)) => Ok(PluginDocument::missing(state, name, tally)),
+        (None, None) => Err(unknown_plugin(name, &state.config)),
     }
 }
 

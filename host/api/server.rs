@@ -36,6 +36,7 @@ use heads::{Heads, Strict};
 use pulse::Pulse;
 use transport::Transport;
 use turned_away::TurnedAway;
+pub use turned_away::told_max;
 
 /// The largest head of a request; the guard refuses earlier, and says why.
 const HEAD_BYTES_MAX: u32 = 64 << 10;

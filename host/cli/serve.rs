@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::api::{self, Door};
 use crate::clock::{Chance, Clock, SystemClock};
-use crate::config::{self, Config};
+use crate::config::{self, Config, SyncMode};
 use crate::job::Gates;
 use crate::plugin::{HostSettings, Loader, PluginHost};
 use crate::store::sqlite::{SqliteOptions, SqliteStore};
@@ -26,6 +26,8 @@ use crate::worker::{Parts, Worker};
 use super::{ExitCode, ServeArgs};
 
 mod files;
+
+use files::Files;
 
 /// Runs the server until it is told to stop.
 ///
@@ -100,19 +102,23 @@ pub(super) struct Running {
 impl Running {
     /// Starts everything behind that door. On return the host is ready.
     pub(super) async fn start(mut config: Config, door: Door) -> anyhow::Result<Self> {
-        config.server.connections = files::for_connections(config.server.connections);
+        let files = Files::share_out(config.server.connections);
+        config.server.connections = files.connections;
         let (config, door) = (Arc::new(config), Arc::new(door));
         let clock = SystemClock::start();
         let reckoning = clock.reckoning();
         let clock: Arc<dyn Clock> = Arc::new(clock);
         let chance = Arc::new(Chance::from_machine());
-        let options =
-            SqliteOptions { held_jobs_max: config.queue.held_in_memory, reckoning, ..SqliteOptions::default() };
+        let (held_jobs_max, sync) = (config.queue.held_in_memory, config.store.sync);
+        let options = SqliteOptions { held_jobs_max, reckoning, sync, ..SqliteOptions::default() };
+        if sync == SyncMode::Normal {
+            tracing::warn!("store.sync is normal: a power cut can take the last jobs that were acknowledged");
+        }
         let store = Arc::new(SqliteStore::open(&config.store.file(), options, chance.clone())?);
         door.tell(&config, clock.now());
         let listener = listen(config.server.listen).await?;
         let address = listener.local_addr()?;
-        let host = PluginHost::start(host_settings(&config), clock.clone())?;
+        let host = PluginHost::start(host_settings(&config, files), clock.clone())?;
         let (loader, changes) = Loader::new(host, config.plugins.dir.clone(), clock.clone())?;
         let concurrency = config.limits.concurrency;
         let gates = Gates::judging(concurrency, config.breaker.policy(concurrency)).shared(config.fairness.policy());
@@ -141,7 +147,7 @@ impl Running {
         let handlers = loader.registry.clone();
         let parts = Parts {
             store: store.clone(),
-            loader,
+            plugins: loader,
             handlers,
             gates,
             keeper,
@@ -188,10 +194,11 @@ async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
     TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))
 }
 
-fn host_settings(config: &Config) -> HostSettings {
+fn host_settings(config: &Config, files: Files) -> HostSettings {
     let cache_dir = config.data_dir().join(Path::new("compiled"));
     HostSettings {
         compile: config.plugins.compile,
+        descriptors: files.calls,
         signed_by: config.plugins.signed_by.clone(),
         ..HostSettings::new(config.limits.clone(), config.network.clone(), cache_dir)
     }

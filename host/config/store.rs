@@ -13,11 +13,25 @@ const SQLITE: &str = "sqlite:";
 pub struct Store {
     /// `sqlite:PATH`.
     pub url: String,
+    /// What an acknowledgement waits for.
+    pub sync: SyncMode,
+}
+
+/// What an acknowledgement waits for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SyncMode {
+    /// The disk: what was acknowledged survives a power cut.
+    #[default]
+    Full,
+    /// The system alone: what was acknowledged survives the end of the host, also by `kill -9`. A power cut or a crash of
+    /// the system can take the last seconds before it, jobs and ends of attempts; what is left is whole.
+    Normal,
 }
 
 impl Default for Store {
     fn default() -> Self {
-        Self { url: "sqlite:data/windlass.db".to_owned() }
+        Self { url: "sqlite:data/windlass.db".to_owned(), sync: SyncMode::default() }
     }
 }
 
@@ -25,7 +39,7 @@ impl Store {
     /// The store in that folder.
     #[must_use]
     pub fn in_folder(folder: &Path) -> Self {
-        Self { url: format!("{SQLITE}{}", folder.join("windlass.db").display()) }
+        Self { url: format!("{SQLITE}{}", folder.join("windlass.db").display()), sync: SyncMode::default() }
     }
 
     /// The file of the embedded store.

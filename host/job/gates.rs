@@ -6,24 +6,28 @@
 //! Who asked in vain is told when it is worth asking again, so that a closed lane or plugin costs nothing while it is
 //! closed: see [`Admission::opened`].
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
-use super::health::{Act, Bounds, Change, Ended, Health, HealthPolicy, Kept, Overrides};
+use super::health::{Act, Bounds, Change, Ended, Health, HealthPolicy, Kept};
 use super::share::Share;
 use crate::clock::UnixMs;
 
 mod admission;
 mod count;
 mod key_gate;
+mod known;
 mod lane;
+mod limits;
 mod places;
 mod plugin_gate;
 mod waiting;
 
 pub use admission::{Admission, Admit, Opened};
 use key_gate::KeyGates;
+use known::Known;
 pub use lane::{Lane, LaneRef};
+pub use limits::{KeyLimits, PluginLimits};
 use places::Places;
 use plugin_gate::PluginGate;
 pub use plugin_gate::Rate;
@@ -42,35 +46,6 @@ pub enum PluginStanding {
     Missing,
 }
 
-/// What bounds one plugin.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct PluginLimits {
-    /// The most attempts at once; none: only the host's own limit.
-    pub concurrency: Option<u32>,
-    /// The most starts per second.
-    pub rate: Option<Rate>,
-    /// What bounds each of its downstreams.
-    pub per_downstream: Overrides,
-    /// What bounds the jobs of one limit key.
-    pub per_key: KeyLimits,
-}
-
-/// What bounds the jobs of one limit key.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct KeyLimits {
-    /// The most attempts at once.
-    pub concurrency: u32,
-    /// The most starts per second.
-    pub rate: Option<Rate>,
-}
-
-impl Default for KeyLimits {
-    /// One after the other.
-    fn default() -> Self {
-        Self { concurrency: 1, rate: None }
-    }
-}
-
 /// What an attempt that ended was, and changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Judged {
@@ -86,7 +61,7 @@ pub struct Judged {
 #[derive(Debug)]
 pub struct Gates {
     places: Places,
-    lanes: HashMap<Lane, Health>,
+    lanes: Known,
     plugins: HashMap<Arc<str>, PluginGate>,
     keys: KeyGates,
     health: HealthPolicy,
@@ -118,7 +93,7 @@ impl Gates {
     pub fn judging(concurrency: u32, health: HealthPolicy) -> Self {
         Self {
             places: Places::new(concurrency),
-            lanes: HashMap::new(),
+            lanes: Known::default(),
             plugins: HashMap::new(),
             keys: KeyGates::default(),
             health,
@@ -188,11 +163,13 @@ impl Gates {
         self.leave(lane);
         let bounds = self.bounds(&lane.plugin);
         let whole = lane.whole();
-        let Some(health) = self.lanes.get_mut(&*whole) else {
+        let policy = &self.health;
+        let ended_here = self
+            .lanes
+            .change(&whole, |health| (health.is_probe(ended.started_at), health.end(policy, bounds, ended, now, draw)));
+        let Some((was_downstream_probe, change)) = ended_here else {
             return Judged { was_probe: false, change: None, to_keep: false };
         };
-        let was_downstream_probe = health.is_probe(ended.started_at);
-        let change = health.end(&self.health, bounds, ended, now, draw);
         self.downstream_opened(&whole);
         self.sweep(now);
         let gate = self.plugin(&lane.plugin);
@@ -210,9 +187,7 @@ impl Gates {
     pub fn give_back(&mut self, lane: &Lane, started_at: UnixMs, now: UnixMs) {
         self.leave(lane);
         let whole = lane.whole();
-        if let Some(health) = self.lanes.get_mut(&*whole) {
-            health.give_back(started_at, now);
-        }
+        self.lanes.change(&whole, |health| health.give_back(started_at, now));
         self.plugin(&lane.plugin).give_back(started_at, now);
         self.plugin_opened(&lane.plugin);
         self.downstream_opened(&whole);
@@ -236,21 +211,35 @@ impl Gates {
         self.lanes.get(lane)
     }
 
-    /// Every downstream of which anything is known.
+    /// Every downstream of which anything is known, in no order.
     pub fn known(&self) -> impl Iterator<Item = (&Lane, &Health)> {
-        self.lanes.iter()
+        self.lanes.all()
+    }
+
+    /// The same from that one on, in the order of the downstreams and there of the plugins. Costs as much as is taken.
+    pub fn known_from(&self, first: LaneRef<'_>) -> impl Iterator<Item = (&Arc<str>, &Arc<str>)> {
+        self.lanes.from(first)
+    }
+
+    /// How many downstreams of each plugin are down, where any is.
+    #[must_use]
+    pub fn down(&self) -> &BTreeMap<Arc<str>, u64> {
+        self.lanes.down()
     }
 
     /// A person does something to a downstream.
     pub fn act(&mut self, lane: &Lane, act: Act) {
-        let health = self.lanes.entry(lane.clone()).or_insert_with(|| Health::new(&self.health));
-        health.act(&self.health, act);
+        let policy = &self.health;
+        self.lanes.learn(lane, || Health::new(policy));
+        self.lanes.change(lane, |health| health.act(policy, act));
         self.downstream_opened(lane);
     }
 
     /// Says what was kept of a downstream.
     pub fn restore_health(&mut self, lane: &Lane, kept: Kept) {
-        self.lanes.insert(lane.clone(), Health::restored(&self.health, kept));
+        let restored = Health::restored(&self.health, kept);
+        self.lanes.learn(lane, || Health::new(&self.health));
+        self.lanes.change(lane, |health| *health = restored);
     }
 
     /// What bounds each of a plugin's downstreams whatever its health.
@@ -286,7 +275,7 @@ impl Gates {
     }
 
     fn lane_waits(&self, lane: &Lane, now: UnixMs) -> Option<Waiting> {
-        let health = self.lanes.get(&*lane.whole());
+        let health = self.lanes.get(&lane.whole());
         let sick = health.and_then(|health| health.why_waiting(&self.health, self.bounds(&lane.plugin), now));
         sick.or_else(|| self.keys.why_waiting(lane, self.key_limits(&lane.plugin), now))
     }
@@ -309,9 +298,14 @@ impl Gates {
     }
 
     fn refuse(&mut self, lane: &Lane) {
-        if self.refused_lanes.insert(lane.clone()) && lane.limit_key.is_some() {
+        let is_new = self.refused_lanes.insert(lane.clone());
+        if lane.limit_key.is_none() {
+            return;
+        }
+        // Not the first time only: what refused it then may have opened by itself, and now it is the key.
+        self.keys.refuse(lane);
+        if is_new {
             self.refused_keyed.entry(lane.whole().into_owned()).or_default().insert(lane.clone());
-            self.keys.refuse(lane);
         }
     }
 
@@ -346,7 +340,7 @@ impl Gates {
     fn sweep(&mut self, now: UnixMs) {
         if self.lanes.len() > LANES_KEPT && now.since(self.swept_at) >= SWEEP {
             self.swept_at = now;
-            self.lanes.retain(|_, health| !health.is_plain(now));
+            self.lanes.forget(|health| health.is_plain(now));
         }
     }
 }
@@ -371,11 +365,9 @@ impl Admission for Gates {
         }
         self.places.take();
         let whole = lane.whole();
-        if !self.lanes.contains_key(&*whole) {
-            self.lanes.insert(whole.clone().into_owned(), Health::new(&self.health));
-        }
-        let bounds = self.bounds(&lane.plugin);
-        self.lanes.get_mut(&*whole).expect("inserted above").start(bounds, now);
+        let (bounds, policy) = (self.bounds(&lane.plugin), &self.health);
+        self.lanes.learn(&whole, || Health::new(policy));
+        self.lanes.change(&whole, |health| health.start(bounds, now));
         let key_limits = self.key_limits(&lane.plugin);
         self.keys.start(lane, key_limits, now);
         let gate = self.plugin(&lane.plugin);

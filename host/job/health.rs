@@ -66,6 +66,12 @@ impl Sign {
         let asked = |ms: Option<u32>| ms.map(|ms| Duration::from_millis(ms.into()).min(cap));
         let why = || outcome.message().unwrap_or_default().to_owned();
         match outcome.kind() {
+            // What the host had no room for says nothing of anybody.
+            OutcomeKind::TryAgain | OutcomeKind::Reject | OutcomeKind::UnknownOutcome | OutcomeKind::Deadline
+                if evidence.crowded && seen.is_none() =>
+            {
+                Self::Nothing
+            }
             OutcomeKind::Completed | OutcomeKind::Reject if called => Self::Well,
             OutcomeKind::RateLimited => Self::Busy(asked(outcome.delay_ms().max(seen)), why()),
             OutcomeKind::TryAgain if seen.is_some() => Self::Busy(asked(seen), why()),

@@ -6,6 +6,7 @@
 
 use std::collections::hash_map::Entry as Slot;
 use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
 
 use super::gates::{Admission, Admit, Lane, LaneRef, Opened};
 use super::id::JobId;
@@ -13,18 +14,21 @@ use crate::clock::UnixMs;
 
 #[cfg(test)]
 mod closed;
+#[cfg(test)]
+mod counted;
 mod entry;
 #[cfg(test)]
 mod fairness;
 mod horizon;
 mod lanes;
+mod tally;
 #[cfg(test)]
 mod tests;
 
 pub use entry::{Again, Entry, Handed, Phase, Standing, Unfinished, waiting_state};
 pub use horizon::Reload;
-pub use lanes::LaneTally;
 use lanes::Lanes;
+pub use tally::Tally;
 
 /// Where a waiting job stands among all: by its due moment, then by its arrival.
 pub type Key = (UnixMs, i64);
@@ -261,8 +265,10 @@ impl LiveSet {
     pub fn unhold(&mut self, plugin: &str, now: UnixMs) {
         let lanes = &self.lanes;
         let of_plugin = |entry: &Entry| entry.phase == Phase::Held && &*lanes.name(entry.lane).plugin == plugin;
-        let held: Vec<i64> =
+        let mut held: Vec<i64> =
             self.entries.iter().filter(|(_, entry)| of_plugin(entry)).map(|(place, _)| *place).collect();
+        // Lanes queue up as they come: in the order of arrival, and not in that of a hash.
+        held.sort_unstable();
         for place in held {
             self.unsettle(place);
             self.settle(place, Phase::Ready, now);
@@ -303,10 +309,15 @@ impl LiveSet {
         self.lanes.jobs_of(plugin)
     }
 
-    /// How many jobs of each lane stand where, of those in memory.
-    #[must_use]
-    pub fn tallies(&self) -> Vec<LaneTally> {
-        self.lanes.tallies()
+    /// Where the jobs of each plugin stand, of those in memory. Costs as much as there are plugins with jobs.
+    pub fn by_plugin(&self) -> impl Iterator<Item = (&Arc<str>, Tally)> {
+        self.lanes.by_plugin()
+    }
+
+    /// Where the jobs stand of each downstream and each plugin that calls it, from these on, in the order of the
+    /// downstreams, of those in memory. Costs as much as is taken of it.
+    pub fn by_downstream(&self, first: LaneRef<'_>) -> impl Iterator<Item = (&Arc<str>, &Arc<str>, Tally)> {
+        self.lanes.by_downstream(first)
     }
 
     /// Moves what has come due to the ready ones.

@@ -293,4 +293,6 @@ pub struct Evidence {
     pub exchanges: Vec<Exchange>,
     /// How many calls were made and not kept.
     pub exchanges_dropped: u64,
+    /// Whether a call had no connection because the host had none to give. Not kept.
+    pub crowded: bool,
 }

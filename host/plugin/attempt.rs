@@ -143,6 +143,7 @@ impl Attempt {
             log_dropped_lines: ledger.dropped_lines,
             exchanges_dropped: ledger.exchanges_dropped,
             exchanges: std::mem::take(&mut ledger.exchanges),
+            crowded: ledger.crowded.is_some(),
         }
     }
 }
@@ -170,7 +171,8 @@ pub(super) async fn run(
     };
     habit.note(attempt.cpu.spent());
     attempt.calls_out.ended().await;
-    outcome::masked(outcome::denied_instead(outcome, attempt), attempt)
+    let outcome = outcome::denied_instead(outcome::crowded_instead(outcome, attempt), attempt);
+    outcome::masked(outcome, attempt)
 }
 
 /// The instance's whole life. Dropping this future ends it.

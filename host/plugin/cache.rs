@@ -14,6 +14,8 @@ use rustix::fs::OFlags;
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
+use crate::config::disk;
+
 use super::inspect::Shape;
 use super::{LoadError, engine, report};
 
@@ -242,8 +244,7 @@ fn write(path: &Path, fill: impl FnOnce(&mut File) -> io::Result<()>) -> io::Res
     let beside = path.with_extension(format!("cwasm.{unique}.tmp"));
     // Left over from a crash of a process with the same number.
     let _ = fs::remove_file(&beside);
-    let written = File::options().write(true).create_new(true).mode(0o600).open(&beside);
-    let written = written.and_then(|mut file| fill(&mut file)).and_then(|()| File::open(&beside));
+    let written = disk::create_private(&beside).and_then(|mut file| fill(&mut file)).and_then(|()| File::open(&beside));
     let renamed = written.and_then(|file| fs::rename(&beside, path).map(|()| file));
     if renamed.is_err() {
         let _ = fs::remove_file(&beside);

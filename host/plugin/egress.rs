@@ -31,17 +31,20 @@ mod record;
 mod resolve;
 mod retry_after;
 mod send;
+mod sockets;
 #[cfg(test)]
 mod tests;
 mod tls;
+mod usage;
 
 pub(super) use body::SendBody;
 pub(super) use failure::{SendFailure, Unreachable};
 pub(super) use inject::{checked, veil};
+pub(super) use link::InUse;
 pub(super) use outside::{Outside, Way};
 pub(super) use policy::Target;
 pub(super) use record::Recorder;
-pub(super) use send::read;
+pub(super) use send::{Answered, read};
 
 use connect::Connector;
 use inject::Injection;
@@ -131,6 +134,8 @@ impl Grants {
 /// One plugin's client under one state of its file. Made at its first call: most of it is there for TLS.
 #[derive(Debug)]
 pub(super) struct Egress {
+    /// The plugin's name.
+    plugin: Arc<str>,
     outside: Arc<Outside>,
     way: Way,
     serving: Handle,
@@ -140,8 +145,8 @@ pub(super) struct Egress {
 impl Egress {
     /// A client that has not been used. Its connections belong to the present runtime, also those that a guest asks for
     /// which has moved to threads of low priority.
-    pub(super) fn new(outside: Arc<Outside>, way: Way) -> Self {
-        Self { outside, way, serving: Handle::current(), client: OnceLock::new() }
+    pub(super) fn new(plugin: &str, outside: Arc<Outside>, way: Way) -> Self {
+        Self { plugin: plugin.into(), outside, way, serving: Handle::current(), client: OnceLock::new() }
     }
 
     /// Whether connections that were made here may be used on that way.
@@ -158,9 +163,11 @@ impl Egress {
             proxy: self.way.proxy.clone(),
             inside_only: self.way.inside_only.as_slice().into(),
             file: self.way.file.as_str().into(),
-            serving: Some(self.serving.clone()),
+            plugin: self.plugin.clone(),
+            sockets: self.outside.sockets.clone(),
         };
-        tls::connections(tls.expect("nothing that a file says is in the usual way"), connector)
+        let tls = tls.expect("nothing that a file says is in the usual way");
+        Connections::new(tls, connector, self.serving.clone())
     }
 
     fn client(&self) -> &Client<Connections, SendBody> {

@@ -2,19 +2,18 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, Metadata};
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Read as _};
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags};
-use sha2::{Digest as _, Sha256};
 
+use crate::config::disk;
 use crate::job::units::ByteSize;
 
 use super::revision::Known;
 use super::sources::Sources;
-use super::{LoadError, is_plugin_name, report, text};
-use crate::job::text::hex;
+use super::{LoadError, digest, is_plugin_name, report, text};
 
 /// The largest component that is taken.
 pub(super) const COMPONENT_BYTES_MAX: u64 = 64 << 20;
@@ -26,8 +25,6 @@ pub(super) const SIGNATURE_BYTES_MAX: u64 = 4 << 10;
 const IGNORED_MAX: usize = 100;
 /// How much is told of the name of an ignored file.
 const NAME_BYTES_MAX: usize = 128;
-/// How much of a component is read at once to find out what it is.
-const CHUNK_BYTES: usize = 256 << 10;
 
 /// A file's identity at one moment. While it stays the same, so does the file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -263,23 +260,15 @@ impl Seen {
     }
 
     fn digest(&self) -> Result<Known, ReadError> {
-        let mut file = open(&self.dir, &self.name, Kind::Component, &self.stamp)?;
-        let (mut digest, mut size_bytes, mut head) = (Sha256::new(), 0, Vec::new());
-        let mut chunk = vec![0; CHUNK_BYTES];
+        let file = open(&self.dir, &self.name, Kind::Component, &self.stamp)?;
+        let mut head = Vec::new();
         // A file that grows while it is read has an end here.
-        while size_bytes <= self.stamp.size {
-            match file.read(&mut chunk)? {
-                0 => break,
-                length => {
-                    digest.update(&chunk[..length]);
-                    let room = Known::HEAD_BYTES.saturating_sub(head.len()).min(length);
-                    head.extend_from_slice(&chunk[..room]);
-                    size_bytes += length as u64;
-                }
-            }
-        }
+        let (digest, size_bytes) = digest::of_file(&file, self.stamp.size, |part| {
+            let room = Known::HEAD_BYTES.saturating_sub(head.len()).min(part.len());
+            head.extend_from_slice(&part[..room]);
+        })?;
         still(&file, &self.stamp, size_bytes)?;
-        Ok(Known { digest: hex(&digest.finalize()), size_bytes, head })
+        Ok(Known { digest, size_bytes, head })
     }
 }
 
@@ -312,22 +301,9 @@ fn still(file: &File, expected: &Stamp, length: u64) -> Result<(), ReadError> {
 
 /// Puts a file into the folder in one step, on disk before it is seen.
 pub(super) fn put(dir: &Path, file_name: &str, bytes: &[u8]) -> io::Result<()> {
-    let temporary = dir.join(format!(".{file_name}.{}", std::process::id()));
-    let written = write_synced(&temporary, bytes).and_then(|()| fs::rename(&temporary, dir.join(file_name)));
-    if let Err(error) = written {
-        // It is no use to anybody; where it cannot be removed, its name hides it.
-        let _ = fs::remove_file(&temporary);
-        return Err(error);
-    }
-    File::open(dir)?.sync_all()
-}
-
-fn write_synced(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    // Left over from a crash of a process with the same number, or put there to lead us away.
-    let _ = fs::remove_file(path);
-    let mut file = File::create_new(path)?;
-    file.write_all(bytes)?;
-    file.sync_all()
+    // Where it cannot be removed after a failure, its name hides it.
+    let beside = dir.join(format!(".{file_name}.{}", std::process::id()));
+    disk::replace(&dir.join(file_name), &beside, disk::create_public, bytes)
 }
 
 /// Removes a file of the folder. False where there was none.

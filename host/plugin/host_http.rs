@@ -12,7 +12,7 @@ use crate::config::{AttemptLimits, is_host_owned};
 
 use super::attempt::Attempt;
 use super::bindings::windlass::plugin::http::{self as wit, Host, SendError};
-use super::egress::{self, Egress, Recorder, SendBody, SendFailure, Target};
+use super::egress::{self, Answered, Egress, Recorder, SendBody, SendFailure, Target};
 use super::heads;
 use super::state::State;
 
@@ -72,7 +72,7 @@ async fn exchange(
     let patience = patience(attempt, request.timeout_ms.map(|ms| Duration::from_millis(u64::from(ms))));
     let watch = Stopwatch::start();
     let request = outgoing(attempt, request, target, recorder)?;
-    let response = egress.send(request, patience).await?;
+    let Answered { response, in_use: _in_use } = egress.send(request, patience).await?;
     recorder.head(response.status(), response.headers());
     if let Some(why) = heads::too_large(response.headers(), limits) {
         return Err(SendFailure::TooLarge(why));
@@ -114,10 +114,12 @@ pub(super) fn patience(attempt: &Attempt, asked: Option<Duration>) -> Duration {
     asked.map_or(most, |asked| asked.min(most))
 }
 
-/// A denial is the operator's to mend: the outcome tells it.
+/// A denial is the operator's to mend, and what there is no room for is nobody's fault: the outcome tells it.
 pub(super) fn remember(attempt: &Attempt, failure: &SendFailure) {
-    if let SendFailure::Denied(denial) = failure {
-        attempt.deny(&denial.remedy);
+    match failure {
+        SendFailure::Denied(denial) => attempt.deny(&denial.remedy),
+        SendFailure::Crowded(why) => attempt.ledger().crowd(why),
+        _ => {}
     }
 }
 
@@ -212,7 +214,7 @@ fn told(failure: SendFailure) -> SendError {
     match failure {
         SendFailure::Denied(denial) => SendError::Denied(denial.told),
         SendFailure::Invalid(message) => SendError::Invalid(message),
-        SendFailure::Unreachable(_, message) => SendError::Unreachable(message),
+        SendFailure::Unreachable(_, message) | SendFailure::Crowded(message) => SendError::Unreachable(message),
         SendFailure::Unanswered(message) | SendFailure::Silent(message) => SendError::Unanswered(message),
         SendFailure::TooLarge(message) => SendError::TooLarge(message),
     }

@@ -32,6 +32,8 @@ pub(super) struct Ledger {
     pub(super) exchanges_dropped: u64,
     /// What the guest asked for without a grant, first of all: what the operator can do about it.
     pub(super) denied: Option<String>,
+    /// Why a call of it had no connection, where the host had none to give.
+    pub(super) crowded: Option<String>,
     last_words: LastWords,
 }
 
@@ -49,6 +51,7 @@ impl Ledger {
             room_exchanges: limits.exchanges,
             exchanges_dropped: 0,
             denied: None,
+            crowded: None,
             last_words: LastWords::default(),
         }
     }
@@ -102,6 +105,11 @@ impl Ledger {
     /// Remembers the first denial.
     pub(super) fn deny(&mut self, remedy: &str) {
         self.denied.get_or_insert_with(|| remedy.to_owned());
+    }
+
+    /// Remembers the first call that there was no room for.
+    pub(super) fn crowd(&mut self, why: &str) {
+        self.crowded.get_or_insert_with(|| why.to_owned());
     }
 
     /// Why the guest ended, in its own words on its standard error, without its secrets: also those that it said line by

@@ -21,6 +21,8 @@ const NAME_BYTES_MAX: usize = 255;
 const ATTRIBUTE_BYTES: usize = 16;
 /// The digits of a hash in the name of a Rust function.
 const HASH_BYTES: usize = 16;
+/// The code of an attempt that is tried again because the host had no connection to give.
+const NO_CONNECTION: &str = "no-connection";
 /// How many frames of a backtrace are told.
 const FRAMES_MAX: usize = 12;
 
@@ -112,6 +114,20 @@ pub(super) fn denied_instead(outcome: Outcome, attempt: &Attempt) -> Outcome {
     match attempt.ledger().denied.take() {
         Some(remedy) if !keeps => Outcome::Host(HostFault::Denied, message(&remedy, attempt)),
         _ => outcome,
+    }
+}
+
+/// What the host had no room for is nobody's fault: it is tried again, whatever the guest made of it.
+pub(super) fn crowded_instead(outcome: Outcome, attempt: &Attempt) -> Outcome {
+    let is_for_want_of_it =
+        matches!(outcome, Outcome::TryAgain(_) | Outcome::Reject(_) | Outcome::Host(HostFault::Deadline, _));
+    match attempt.ledger().crowded.as_deref().filter(|_| is_for_want_of_it) {
+        Some(why) => Outcome::TryAgain(Setback {
+            message: message(why, attempt),
+            code: Some(NO_CONNECTION.to_owned()),
+            delay_ms: None,
+        }),
+        None => outcome,
     }
 }
 

@@ -6,13 +6,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use ring::hmac;
-use sha2::{Digest as _, Sha256};
 use tokio::sync::{Semaphore, SemaphorePermit, oneshot};
 use wasmtime::component::Component;
 
 use crate::clock::{Clock, Stopwatch};
 use crate::config::{Compile, Limits, PluginFile, Signers};
-use crate::job::text::hex;
 
 use super::bindings::{Plugin, PluginPre};
 use super::cache;
@@ -26,7 +24,7 @@ use super::machine::Machine;
 use super::metadata::PayloadSchema;
 use super::state::State;
 use super::warm::{self, WarmPool};
-use super::{HostSettings, LoadError, LoadStep, Loading, Revision, report, trial};
+use super::{HostSettings, LoadError, LoadStep, Loading, Revision, digest, report, trial};
 
 /// Compilations at once.
 const COMPILATIONS_MAX: usize = 2;
@@ -83,7 +81,7 @@ impl Runtime {
             cache_dir: settings.cache_dir.clone(),
             limits: settings.limits.clone(),
             clock,
-            outside: Arc::new(Outside::new(&settings.network)),
+            outside: Arc::new(Outside::new(&settings.network, settings.descriptors)),
             heavy: Arc::default(),
             signed_by: settings.signed_by.clone(),
             compiler: Compiler::of(&settings.program),
@@ -184,7 +182,7 @@ impl Source {
             Self::Held(bytes) => Ok(bytes.clone()),
             Self::File(seen) => {
                 let bytes = seen.read()?;
-                if hex(&Sha256::digest(&bytes)) != digest {
+                if digest::of(&bytes) != digest {
                     return Err(report::refused_file("it changed while it was read"));
                 }
                 Ok(bytes.into())
@@ -210,7 +208,7 @@ impl Known {
 
     fn of(bytes: &[u8]) -> Self {
         let head = bytes[..bytes.len().min(Self::HEAD_BYTES)].to_vec();
-        Self { digest: hex(&Sha256::digest(bytes)), size_bytes: bytes.len() as u64, head }
+        Self { digest: digest::of(bytes), size_bytes: bytes.len() as u64, head }
     }
 }
 

@@ -4,6 +4,26 @@ use std::path::PathBuf;
 
 use crate::config::{Compile, Limits, Network, Signers};
 
+/// Look-ups of names at once, over all plugins: half of the threads that block, so that many plugins whose name servers
+/// hang leave the other half to the store and to files.
+pub const LOOKUPS_MAX: usize = 256;
+
+/// How many of the system's descriptors the calls of all plugins may hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Descriptors {
+    /// Connections to downstreams at once, kept ones included.
+    pub sockets: u32,
+    /// Look-ups of names at once, at most [`LOOKUPS_MAX`].
+    pub lookups: usize,
+}
+
+impl Default for Descriptors {
+    /// As many as are asked for.
+    fn default() -> Self {
+        Self { sockets: u32::MAX, lookups: LOOKUPS_MAX }
+    }
+}
+
 /// What a [`super::PluginHost`] is made of.
 #[derive(Clone, Debug)]
 pub struct HostSettings {
@@ -15,6 +35,8 @@ pub struct HostSettings {
     pub cache_dir: PathBuf,
     /// What compiling one component may use.
     pub compile: Compile,
+    /// The descriptors for calls.
+    pub descriptors: Descriptors,
     /// Whose signature every component in a plugins folder must carry, where anybody's.
     pub signed_by: Option<Signers>,
     /// The program that compiles: one that has the hidden subcommand.
@@ -27,6 +49,14 @@ impl HostSettings {
     #[must_use]
     pub fn new(limits: Limits, network: Network, cache_dir: PathBuf) -> Self {
         let program = PathBuf::from(super::compile::OWN_PROGRAM);
-        Self { limits, network, cache_dir, compile: Compile::default(), signed_by: None, program }
+        Self {
+            limits,
+            network,
+            cache_dir,
+            compile: Compile::default(),
+            descriptors: Descriptors::default(),
+            signed_by: None,
+            program,
+        }
     }
 }

@@ -86,7 +86,7 @@ impl Slot {
     /// A place where nothing stands yet.
     pub(super) fn new(name: String, place: Arc<Place>) -> Self {
         let Granted { grants, way } = Granted::default();
-        let egress = Arc::new(Egress::new(place.runtime.outside.clone(), way));
+        let egress = Arc::new(Egress::new(&name, place.runtime.outside.clone(), way));
         let standing = Standing {
             taken: Found::default(),
             file: PluginFile::default(),

@@ -18,7 +18,7 @@ use wasmtime_wasi_http::{Error, ForbiddenHeaderFilter, RequestOptions, WasiBody,
 use crate::config::is_host_owned;
 
 use super::attempt::Attempt;
-use super::egress::{self, Recorder, SendBody, SendFailure, Unreachable};
+use super::egress::{self, Answered, InUse, Recorder, SendBody, SendFailure, Unreachable};
 use super::heads;
 use super::host_http::{body_refused, is_bodiless, method, patience, permit, remember, way_out};
 use super::secrets::Window;
@@ -105,11 +105,11 @@ async fn send(attempt: Arc<Attempt>, request: Request<WasiBody>, options: Reques
             .connect_timeout
             .unwrap_or(Duration::MAX)
             .saturating_add(options.first_byte_timeout.unwrap_or(Duration::MAX));
-        let response = egress.send(Request::from_parts(head, body), patience(&attempt, Some(longest))).await?;
-        Ok::<_, SendFailure>((response, permit))
+        let answer = egress.send(Request::from_parts(head, body), patience(&attempt, Some(longest))).await?;
+        Ok::<_, SendFailure>((answer, permit))
     };
     match sent.await {
-        Ok((response, permit)) => {
+        Ok((Answered { response, in_use }, permit)) => {
             recorder.head(response.status(), response.headers());
             attempt.passed(heads::size(response.headers()));
             if let Some(why) = heads::too_large(response.headers(), &attempt.limits) {
@@ -128,7 +128,7 @@ async fn send(attempt: Arc<Attempt>, request: Request<WasiBody>, options: Reques
                 recorder,
                 left_bytes,
                 idle,
-                permit: Some(permit),
+                out: Some((permit, in_use)),
                 window,
                 last: None,
             });
@@ -162,8 +162,8 @@ struct Reading {
     recorder: Recorder,
     left_bytes: u64,
     idle: Duration,
-    /// None once all of it came.
-    permit: Option<OwnedSemaphorePermit>,
+    /// Its place among the attempt's requests and its connection. None once all of it came.
+    out: Option<(OwnedSemaphorePermit, InUse)>,
     /// Covers what the guest must not see; none where it may see all.
     window: Option<Window>,
     /// What comes after the bytes that the window still held.
@@ -242,7 +242,7 @@ impl Reading {
     /// The whole answer came.
     fn whole(&mut self) {
         self.recorder.whole();
-        self.permit = None;
+        self.out = None;
     }
 
     /// Nothing more comes. What was held back leaves now.
@@ -267,6 +267,7 @@ fn told(failure: SendFailure) -> Error {
             Error::TlsCertificateError
         }
         SendFailure::Unreachable(Unreachable::Tls, _) => Error::TlsProtocolError,
+        SendFailure::Crowded(_) => Error::ConnectionLimitReached,
         SendFailure::Unanswered(_) => Error::HttpResponseIncomplete,
         SendFailure::Silent(_) => Error::HttpResponseTimeout,
         SendFailure::TooLarge(_) => Error::HttpResponseBodySize(None),

@@ -14,6 +14,8 @@ use async_trait::async_trait;
 use tokio::sync::{Notify, oneshot};
 
 use crate::clock::{Chance, Reckoning, UnixMs};
+use crate::config::SyncMode;
+use crate::job::gates::LaneRef;
 use crate::job::live::LiveSet;
 use crate::job::{Admission, JobId};
 use crate::store::{
@@ -71,6 +73,8 @@ pub struct SqliteOptions {
     /// How this life's time stands against the machine's, so that a step of the wall clock since the last one is seen;
     /// none: it is not looked for.
     pub reckoning: Option<Reckoning>,
+    /// What a commit waits for.
+    pub sync: SyncMode,
 }
 
 impl Default for SqliteOptions {
@@ -81,6 +85,7 @@ impl Default for SqliteOptions {
             cached_bytes_max: 16 << 20,
             pages_max: None,
             reckoning: None,
+            sync: SyncMode::Full,
         }
     }
 }
@@ -134,6 +139,10 @@ impl SqliteStore {
         let refusal = |error: fault::Fault| open::failure(path, error);
         if let Some(pages) = options.pages_max {
             conn.pragma_update(None, "max_page_count", pages).map_err(|error| refusal(error.into()))?;
+        }
+        if options.sync == SyncMode::Normal {
+            // Checkpoints go on syncing: what is left after a power cut is whole.
+            conn.pragma_update(None, "synchronous", "NORMAL").map_err(|error| refusal(error.into()))?;
         }
         let recovered = recover::recover(&conn, options.held_jobs_max, options.reckoning).map_err(refusal)?;
         // The file itself says from now on that there is a log.
@@ -317,19 +326,18 @@ impl Store for SqliteStore {
 
     fn counts(&self) -> Counts {
         let memory = self.shared.memory();
-        let lanes = memory.live.tallies().into_iter().map(|tally| LaneCounts {
-            lane: tally.lane,
-            available: tally.ready,
-            running: tally.running,
-            later: tally.later,
-            held: tally.held,
-        });
         let ended = crate::job::EndState::ALL.into_iter().zip(memory.ended);
         Counts {
-            lanes: lanes.collect(),
+            plugins: memory.live.by_plugin().map(|(name, tally)| (name.clone(), tally)).collect(),
             unfinished: memory.live.unfinished(),
             ended: ended.map(|(end, count)| (crate::job::State::from(end).name(), count)).collect(),
         }
+    }
+
+    fn lanes(&self, first: LaneRef<'_>, most: usize) -> Vec<LaneCounts> {
+        let memory = self.shared.memory();
+        let lanes = memory.live.by_downstream(first).take(most);
+        lanes.map(|(downstream, plugin, tally)| LaneCounts::of(plugin, downstream, tally)).collect()
     }
 
     fn unfinished(&self, plugin: &str) -> (u64, u64) {

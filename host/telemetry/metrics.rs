@@ -1,6 +1,7 @@
 //! The numbers at `/metrics`: a closed list, in the OpenMetrics text format.
 
-use std::sync::{Mutex, PoisonError};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use prometheus_client::encoding::EncodeLabelSet;
@@ -61,8 +62,8 @@ pub struct Snapshot {
     pub counts: Counts,
     /// The names of all plugins, and whether each one's newest file was refused.
     pub plugins: Vec<(String, bool)>,
-    /// The plugins of the downstreams that are down at this moment, one entry a downstream.
-    pub down: Vec<String>,
+    /// How many downstreams of each plugin are down at this moment, where any is.
+    pub down: BTreeMap<Arc<str>, u64>,
     /// Whether the store takes writes.
     pub store_writable: bool,
 }
@@ -197,10 +198,10 @@ impl Metrics {
 
     fn take(&self, snapshot: &Snapshot) {
         self.jobs.clear();
-        for lane in &snapshot.counts.lanes {
-            for (state, count) in PLACES.into_iter().zip([lane.available, lane.running, lane.later, lane.held]) {
-                let labels = PlaceLabels { plugin: lane.lane.plugin.to_string(), state };
-                self.jobs.get_or_create(&labels).inc_by(count.cast_signed());
+        for (plugin, tally) in &snapshot.counts.plugins {
+            for (state, count) in PLACES.into_iter().zip([tally.available, tally.running, tally.later, tally.held]) {
+                let labels = PlaceLabels { plugin: plugin.to_string(), state };
+                self.jobs.get_or_create(&labels).set(count.cast_signed());
             }
         }
         self.unfinished.set(snapshot.counts.unfinished.cast_signed());
@@ -210,8 +211,8 @@ impl Metrics {
             counter.inc_by(total.saturating_sub(counter.get()));
         }
         self.down.clear();
-        for plugin in &snapshot.down {
-            self.down.get_or_create(&PluginLabel { plugin: plugin.clone() }).inc();
+        for (plugin, count) in &snapshot.down {
+            self.down.get_or_create(&PluginLabel { plugin: plugin.to_string() }).set(count.cast_signed());
         }
         self.load_error.clear();
         for (plugin, refused) in &snapshot.plugins {
@@ -224,11 +225,11 @@ impl Metrics {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::job::Lane;
-    use crate::store::LaneCounts;
+    use crate::job::live::Tally;
 
-    fn lane(plugin: &str, downstream: &str, available: u64) -> LaneCounts {
-        LaneCounts { lane: Lane::new(plugin, downstream), available, running: 1, later: 0, held: 0 }
+    fn counts(available: u64) -> Counts {
+        let tally = Tally { available, running: 2, ..Tally::default() };
+        Counts { plugins: [("echo".into(), tally)].into(), unfinished: 9, ended: [("completed", 4)].into() }
     }
 
     #[test]
@@ -237,14 +238,9 @@ mod tests {
         metrics.jobs_enqueued("echo", 3);
         metrics.attempt_ran("echo", OutcomeKind::Completed, Duration::from_millis(20));
         metrics.request_answered("GET", "/v1/jobs", 200);
-        let counts = Counts {
-            lanes: vec![lane("echo", "a", 2), lane("echo", "b", 5)],
-            unfinished: 9,
-            ended: [("completed", 4)].into(),
-        };
         metrics.health_changed("echo", &Change::Opened);
-        let (plugins, down) = (vec![("echo".into(), true)], vec!["echo".into(), "echo".into()]);
-        let snapshot = Snapshot { counts, plugins, down, store_writable: true };
+        let (plugins, down) = (vec![("echo".into(), true)], [("echo".into(), 2)].into());
+        let snapshot = Snapshot { counts: counts(7), plugins, down, store_writable: true };
         let text = metrics.encode(&snapshot);
         for line in [
             "windlass_jobs_enqueued_total{plugin=\"echo\"} 3",
@@ -268,7 +264,6 @@ mod tests {
     #[test]
     fn numbers_of_the_moment_do_not_add_up_over_scrapes() {
         let metrics = Metrics::new();
-        let counts = |available| Counts { lanes: vec![lane("echo", "a", available)], ..Counts::default() };
         let _ = metrics.encode(&Snapshot { counts: counts(2), ..Snapshot::default() });
         let text = metrics.encode(&Snapshot { counts: counts(1), ..Snapshot::default() });
         assert!(text.contains("windlass_jobs{plugin=\"echo\",state=\"available\"} 1\n"), "{text}");

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::Parts;
-use crate::clock::Stopwatch;
+use super::{FULL_PAUSE, Parts};
 use crate::store::{Finish, Finished};
 
 /// So many are recorded in one go.
@@ -14,23 +14,22 @@ const BATCH_MAX: usize = 512;
 /// How far apart two goes are: under load fewer and larger ones cost the disk and the processor less, and nobody waits
 /// for them as for a 202. The first after a pause is at once.
 const PACE: Duration = Duration::from_millis(1);
-/// How long to leave a full store alone.
-const FULL_PAUSE: Duration = Duration::from_millis(500);
 
 /// Records until every sender is gone and nothing waits. Once `give_up` fires, a full store is not waited for any more.
 pub(super) async fn run(parts: Parts, mut unrecorded: mpsc::Receiver<Finish>, give_up: CancellationToken) {
     let mut batch = Vec::with_capacity(BATCH_MAX);
-    let mut last: Option<Stopwatch> = None;
+    // By the runtime's clock, on which sleeps are measured: it decides nothing, and a simulation moves it.
+    let mut not_before = Instant::now();
     while unrecorded.recv_many(&mut batch, BATCH_MAX).await > 0 {
-        if let Some(left) = last.and_then(|last| PACE.checked_sub(last.elapsed())) {
-            tokio::time::sleep(left).await;
+        if not_before > Instant::now() {
+            tokio::time::sleep_until(not_before).await;
             while batch.len() < BATCH_MAX
                 && let Ok(finish) = unrecorded.try_recv()
             {
                 batch.push(finish);
             }
         }
-        last = Some(Stopwatch::start());
+        not_before = Instant::now() + PACE;
         record(&parts, std::mem::take(&mut batch), &give_up).await;
     }
 }

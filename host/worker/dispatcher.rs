@@ -21,6 +21,7 @@ pub(super) async fn run(parts: Parts, executor: Executor, attempts: TaskTracker)
             Round::More => tokio::task::yield_now().await,
             Round::Until(pause) => {
                 tokio::select! {
+                    biased;
                     () = parts.store.changed() => {}
                     () = parts.wake.notified() => {}
                     () = tokio::time::sleep(pause) => {}

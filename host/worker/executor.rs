@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::{Handler, Parts};
+use super::{Handler, Parts, until_room};
 use crate::clock::UnixMs;
 use crate::job::gates::{Judged, Lane};
 use crate::job::health::{Change, Ended, Sign};
@@ -109,11 +109,14 @@ impl Executor {
         self.pass_on(finish).await;
     }
 
-    /// The plugin went away between the claim and the start: the claim leaves no trace.
+    /// The plugin went away between the claim and the start: the claim leaves no trace. A store that is full is asked
+    /// until there is room, or the host stops: a job that stays handed out does not run before the next start.
     async fn give_back(&self, claimed: Claimed, place: Place<'_>) {
         drop(place);
-        if let Err(error) = self.parts.store.release(vec![claimed.lease]).await {
-            tracing::error!(%error, job.id = %claimed.lease.job, "a job could not be given back");
+        let lease = claimed.lease;
+        let given_back = until_room("jobs to be given back", || self.parts.store.release(vec![lease]));
+        if let Some(Err(error)) = self.stop_now.run_until_cancelled(given_back).await {
+            tracing::error!(%error, job.id = %lease.job, "a job could not be given back");
         }
     }
 
@@ -128,6 +131,7 @@ impl Executor {
         let ended = CancellationToken::new();
         let mut attempt = std::pin::pin!(handler.run(call(claimed, policy), &ended));
         let fault = tokio::select! {
+            biased;
             done = &mut attempt => return done,
             () = self.parts.store.ended(claimed.lease.job) => None,
             () = self.stop_now.cancelled() => Some(HostFault::Interrupted),

@@ -1,69 +1,57 @@
 //! Follows the plugins folder: takes up what changes there, and tells the gates.
 
-use std::time::Duration;
-
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 
-use super::Parts;
+use super::{Parts, PluginNews, until_room};
 use crate::job::PluginStanding;
-use crate::plugin::PluginChange;
-use crate::store::StoreError;
-
-/// How long to leave a full store alone.
-const FULL_PAUSE: Duration = Duration::from_millis(500);
 
 /// Looks whenever the system reports a change, and now and then though it did not.
 pub(super) async fn watch(parts: Parts) {
     let scan = parts.config.plugins.scan.0;
     loop {
-        let again = parts.loader.look().await;
+        let again = parts.plugins.look().await;
         tokio::select! {
-            () = parts.loader.changed() => {}
+            biased;
+            () = parts.plugins.changed() => {}
             () = tokio::time::sleep(again.unwrap_or(scan).min(scan)) => {}
         }
     }
 }
 
-/// Tells the gates what the loader did, in its order.
-pub(super) async fn apply(parts: Parts, mut changes: mpsc::UnboundedReceiver<PluginChange>) {
+/// Tells the gates what changed, in its order. Jobs that may go on by it wait for nobody, and nobody for them: while the
+/// store is full, what comes behind must be heard all the same.
+pub(super) async fn apply<Change: Into<PluginNews>>(parts: Parts, mut changes: mpsc::UnboundedReceiver<Change>) {
+    let mut unholds = JoinSet::new();
     while let Some(change) = changes.recv().await {
-        apply_one(&parts, change).await;
+        if let Some(edited) = apply_one(&parts, change.into()) {
+            unholds.spawn(unhold(parts.clone(), edited));
+        }
         parts.wake.notify_one();
+        while unholds.try_join_next().is_some() {}
     }
 }
 
-async fn apply_one(parts: &Parts, change: PluginChange) {
-    match change {
-        PluginChange::Removed { name } => {
+/// The plugin whose grants were edited, if it is so.
+fn apply_one(parts: &Parts, news: PluginNews) -> Option<String> {
+    let mut gates = parts.gates();
+    match news {
+        PluginNews::Gone { name } => {
             tracing::info!(plugin.name = name, "a plugin was removed; its jobs wait");
-            parts.gates().set_standing(&name, PluginStanding::Missing);
+            gates.set_standing(&name, PluginStanding::Missing);
+            None
         }
-        PluginChange::Updated { plugin, grants_edited } => {
-            {
-                let mut gates = parts.gates();
-                gates.set_standing(&plugin.name, plugin.standing());
-                gates.set_limits(&plugin.name, plugin.file.gate_limits());
-            }
-            if grants_edited {
-                unhold(parts, &plugin.name).await;
-            }
+        PluginNews::Stands { name, standing, limits, grants_edited } => {
+            gates.set_standing(&name, standing);
+            gates.set_limits(&name, limits);
+            grants_edited.then_some(name)
         }
     }
 }
 
-/// Lets the jobs go on that wait for a grant. A store that is full is asked again: nobody else would wake them.
-async fn unhold(parts: &Parts, plugin: &str) {
-    loop {
-        match parts.store.unhold(plugin).await {
-            Ok(()) => return,
-            Err(error @ (StoreError::Full(_) | StoreError::Busy(_))) => {
-                tracing::warn!(%error, plugin.name = plugin, "jobs that wait for a grant wait for room in the store");
-                tokio::time::sleep(FULL_PAUSE).await;
-            }
-            Err(error) => {
-                tracing::error!(%error, plugin.name = plugin, "jobs that wait for a grant could not go on");
-                return;
-            }
-        }
+/// Lets the jobs go on that wait for a grant, when the store has room: nobody else would wake them.
+async fn unhold(parts: Parts, plugin: String) {
+    if let Err(error) = until_room("jobs that wait for a grant", || parts.store.unhold(&plugin)).await {
+        tracing::error!(%error, plugin.name = plugin, "jobs that wait for a grant could not go on");
     }
 }

@@ -17,6 +17,7 @@ use super::{guests, until};
 pub struct Setup {
     config: String,
     env: Vec<(String, String)>,
+    open_files: Option<u32>,
     files: Vec<(String, String)>,
     plugins: Vec<(String, Vec<u8>)>,
     data: Option<PathBuf>,
@@ -33,6 +34,12 @@ impl Setup {
     /// With that variable in its environment.
     pub fn env(mut self, name: &str, value: &str) -> Self {
         self.env.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Where the system lets it have so many open files.
+    pub fn open_files(mut self, most: u32) -> Self {
+        self.open_files = Some(most);
         self
     }
 
@@ -79,7 +86,7 @@ impl Setup {
         }
         std::fs::write(dir.path().join("windlass.toml"), &self.config).expect("a new file");
         let mut host = Host::unstarted(dir);
-        host.env = self.env;
+        (host.env, host.open_files) = (self.env, self.open_files);
         host.start().await;
         host
     }
@@ -91,6 +98,7 @@ pub struct Host {
     pub client: Client,
     dir: Arc<TempDir>,
     env: Vec<(String, String)>,
+    open_files: Option<u32>,
     child: Option<Child>,
     log: Arc<Mutex<Vec<String>>>,
 }
@@ -98,7 +106,8 @@ pub struct Host {
 impl Host {
     fn unstarted(dir: TempDir) -> Self {
         let client = Client::builder().no_proxy().build().expect("a client");
-        Self { base: String::new(), client, dir: Arc::new(dir), env: Vec::new(), child: None, log: Arc::default() }
+        let (env, open_files, child, log) = Default::default();
+        Self { base: String::new(), client, dir: Arc::new(dir), env, open_files, child, log }
     }
 
     /// The folder that the host works in.
@@ -126,7 +135,14 @@ impl Host {
 
     /// Starts the process and waits until it is ready.
     pub async fn start(&mut self) {
-        let mut command = self.command(&["serve", "--listen", "127.0.0.1:0", "--log-format", "json"]);
+        self.begin();
+        self.listens().await;
+        self.ready().await;
+    }
+
+    /// Starts the process.
+    pub fn begin(&mut self) {
+        let mut command = self.serve();
         let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("the host starts");
         let stderr = child.stderr.take().expect("piped");
         let log = self.log.clone();
@@ -137,8 +153,27 @@ impl Host {
             }
         });
         self.child = Some(child);
+    }
+
+    fn serve(&self) -> Command {
+        let mut command = self.command(&["serve", "--listen", "127.0.0.1:0", "--log-format", "json"]);
+        if let Some(most) = self.open_files {
+            let whole = std::mem::replace(&mut command, Command::new("sh"));
+            command.args(["-c", "ulimit -n \"$1\" && shift && exec \"$@\"", "sh", &most.to_string()]);
+            command.arg(whole.get_program()).args(whole.get_args()).current_dir(self.dir());
+            command.envs(whole.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        }
+        command
+    }
+
+    /// Waits until the process listens.
+    pub async fn listens(&mut self) {
         let address = until("the host listens", || async { self.logged("address") }).await;
         self.base = format!("http://{address}");
+    }
+
+    /// Waits until the process, which listens, is ready.
+    pub async fn ready(&self) {
         until("the host is ready", || async {
             let answer = self.client.get(format!("{}/readyz", self.base)).send().await;
             answer.ok().filter(|answer| answer.status() == StatusCode::OK)

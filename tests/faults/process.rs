@@ -74,7 +74,8 @@ async fn a_host_that_was_stopped_for_a_minute_goes_on() {
         let attempts = job["attempts"].as_array().unwrap();
         assert!(calls.len() <= attempts.len(), "each call is of an attempt: {job:#}");
         assert!(attempts.iter().all(|attempt| !attempt["outcome"].is_null()), "{job:#}");
-        assert!(calls.windows(2).all(|pair| pair[0].1.is_some_and(|end| end <= pair[1].0)), "two at once: {job:#}");
+        // One that was never answered was given up: its attempt's minute was over before it was out.
+        assert!(calls.windows(2).all(|pair| pair[0].1.is_none_or(|end| end <= pair[1].0)), "two at once: {job:#}");
     }
     println!("{} jobs, {attempts} attempts, {} calls", ids.len(), downstream.seen().len());
 }

@@ -1,379 +1,370 @@
-//! The world that the state machines are put into.
+//! Everything outside of the host, and what outlives it: time, the disk, the downstreams, the people, and a witness who
+//! sees all of it.
 
-#[path = "acts.rs"]
-mod acts;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap};
-use std::time::Duration;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+use windlass::clock::{Chance, Clock, UnixMs};
+use windlass::job::{Gates, IdSource, JobId, JobSpec};
+use windlass::store::{Lease, NewJob, Retention};
 
-use windlass::clock::{Chance, UnixMs};
-use windlass::job::gates::{Admission, Admit, Gates, Lane, Opened, PluginLimits};
-use windlass::job::health::{Ended, Sign};
-use windlass::job::live::{Again, Handed, LiveSet, Standing, Unfinished};
-use windlass::job::retry::{Verdict, decide};
-use windlass::job::units::TimeSpan;
-use windlass::job::{Disposition, EndState, IdSource, Jitter, JobId, OutcomeKind, PluginStanding, RetryPolicy};
+use crate::book::{Begun, Book, Job};
+use crate::downstream::Downstream;
+use crate::draw::Draw as _;
+use crate::plan::{DOWNSTREAMS, Event, PLUGINS, Plan};
+use crate::plugins::{Shelf, Source};
+use crate::tally::Tally;
+use crate::trace::{Effect, Trace};
 
-/// How long things go wrong in each.
-const TROUBLE: Duration = Duration::from_secs(2 * 3_600);
-const PLUGINS: [&str; 3] = ["erp", "hook", "pay"];
-const JOBS: u32 = 200;
-const HOST_CONCURRENCY: u32 = 12;
+/// When the simulated world begins.
+const EPOCH: UnixMs = UnixMs(1_767_323_045_000);
 
-/// What the store has on disk of a job.
-#[derive(Clone, Debug)]
-struct Record {
-    id: JobId,
-    lane: Lane,
-    priority: i16,
-    due: UnixMs,
-    attempts: u32,
-    failed: u32,
-    held: bool,
-    start_on_disk: Option<UnixMs>,
-    end: Option<EndState>,
-    /// The attempt under way in the present life of the host: when it began.
-    running: Option<UnixMs>,
-}
-
-#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Event {
-    Arrive,
-    /// The group commit that carries a start.
-    StartOnDisk {
-        life: u32,
-        place: i64,
-    },
-    AttemptEnds {
-        life: u32,
-        place: i64,
-        token: i64,
-    },
-    Crash,
-    Cancel,
-    RetryAct,
-    EditGrants,
-    PluginGoes(usize),
-    PluginComes(usize),
-    Pause(usize, bool),
-}
-
+/// The world of one seed.
 pub struct World {
-    chance: Chance,
-    now: UnixMs,
-    heals_at: UnixMs,
-    events: BinaryHeap<Reverse<(UnixMs, u64, Event)>>,
-    scheduled: u64,
-    ids: IdSource,
-    disk: BTreeMap<i64, Record>,
-    handed: BTreeMap<(i64, i64), Handed>,
-    live: LiveSet,
-    gates: Gates,
-    missing: [bool; PLUGINS.len()],
-    paused: [bool; PLUGINS.len()],
-    policy: RetryPolicy,
-    life: u32,
-    tokens: i64,
-    /// Each job's fate while trouble lasts: by how often its attempts fail.
-    trouble: f64,
+    pub plan: Plan,
+    pub chance: Chance,
+    state: Mutex<State>,
+    /// Fires when the host dies, or something was seen that must not be.
+    pub died: Notify,
+}
+
+/// What changes.
+pub struct State {
+    pub book: Book,
+    pub ids: IdSource,
+    pub disk: Disk,
+    pub tracks: BTreeMap<i64, Track>,
+    /// Requests under an idempotency key that were answered.
+    pub requests: Vec<NewJob>,
+    pub shelf: Shelf,
+    pub downstreams: Vec<Downstream>,
+    pub life: Life,
+    /// By how much the wall clock runs ahead of true time, in milliseconds.
+    pub wall_ahead: i64,
+    /// Attempts that were under way when the host died last.
+    pub left_behind: Vec<(Lease, Begun)>,
+    /// The lives that ended in order, with everything recorded.
+    pub orderly: BTreeSet<u32>,
+    /// How many of the plan's events have happened.
+    pub happened: usize,
+    pub is_healed: bool,
+    pub tally: Tally,
+    pub trace: Trace,
+    violation: Option<String>,
+}
+
+/// How the disk does.
+#[derive(Default)]
+pub struct Disk {
+    /// How long the next commit takes.
+    pub stall_ms: Option<i64>,
+    /// Full until this true time.
+    pub full_until: i64,
+    /// The next write fails, on disk or not.
+    pub fails: Option<bool>,
+}
+
+/// What the witness knows of a job.
+#[derive(Clone, Debug)]
+pub struct Track {
+    /// The how manieth it was.
+    pub number: usize,
+    pub spec: Arc<JobSpec>,
+    /// Under which key every attempt must come.
+    pub key: String,
+    /// Somebody was told that it is accepted.
+    pub is_promised: bool,
+    /// It was final, and was deleted in due time.
+    pub is_deleted: bool,
+    /// How often the downstream did it.
+    pub effects: u32,
+    /// In which life it was done and answered, unless it was called off in that life.
+    pub done_in: Option<u32>,
+    /// The attempt that was a probe when it ended: its failure counts for nothing.
+    pub probe: Option<u32>,
+    /// Since when it might run, by the host's clock, in which life.
+    pub changed: (u32, UnixMs),
+}
+
+/// One life of the host.
+#[derive(Default)]
+pub struct Life {
+    pub n: u32,
+    pub is_dead: bool,
+    /// After so many more effects it dies.
+    pub fuse: Option<u32>,
+    /// True time at its start.
+    pub began: i64,
+    started: Option<Instant>,
+    /// What the wall clock said at its start.
+    pub wall: UnixMs,
+    pub ready_at: Option<UnixMs>,
+    pub failed_at: Option<UnixMs>,
+    pub gates: Option<Arc<Mutex<Gates>>>,
+    pub running: BTreeMap<i64, Running>,
+    pub source: Option<Arc<Source>>,
+}
+
+/// An attempt under way, as the witness sees it.
+#[derive(Clone, Debug)]
+pub struct Running {
+    pub number: usize,
+    pub plugin: usize,
+    pub downstream: usize,
+    pub limit_key: Option<String>,
+    /// The request is with the downstream, which has not done it.
+    pub is_out: bool,
 }
 
 impl World {
-    /// The world of that seed.
-    pub fn new(seed: u64) -> Self {
+    /// The world in which everything is drawn from the seed.
+    pub fn of(seed: u64, is_told: bool) -> Arc<Self> {
         let chance = Chance::seeded(seed);
-        let start = UnixMs(1_000_000);
-        let jitter = [Jitter::None, Jitter::Equal, Jitter::Full][pick(&chance, 3)];
-        let policy = RetryPolicy {
-            jitter,
-            max_attempts: 3 + pick(&chance, 20) as u32,
-            cap: TimeSpan::from_secs(300),
-            ..RetryPolicy::default()
-        };
-        let trouble = chance.unit();
-        let mut world = Self {
-            chance,
-            now: start,
-            heals_at: start.after(TROUBLE),
-            events: BinaryHeap::new(),
-            scheduled: 0,
+        let plan = Plan::draw(&chance);
+        Self::new(chance, plan, is_told)
+    }
+
+    pub fn new(chance: Chance, plan: Plan, is_told: bool) -> Arc<Self> {
+        let state = State {
+            book: Book::default(),
             ids: IdSource::after(0),
-            disk: BTreeMap::new(),
-            handed: BTreeMap::new(),
-            live: LiveSet::new(10_000, 1),
-            gates: Gates::new(HOST_CONCURRENCY),
-            missing: [false; PLUGINS.len()],
-            paused: [false; PLUGINS.len()],
-            policy,
-            life: 0,
-            tokens: 1,
-            trouble,
+            disk: Disk::default(),
+            tracks: BTreeMap::new(),
+            requests: Vec::new(),
+            shelf: Shelf::draw(&chance),
+            downstreams: vec![Downstream::default(); PLUGINS.len() * DOWNSTREAMS.len()],
+            life: Life::default(),
+            wall_ahead: 0,
+            left_behind: Vec::new(),
+            orderly: BTreeSet::new(),
+            happened: 0,
+            is_healed: false,
+            tally: Tally::default(),
+            trace: if is_told { Trace::told() } else { Trace::default() },
+            violation: None,
         };
-        world.open_gates();
-        world.script();
-        world
+        Arc::new(Self { plan, chance, state: Mutex::new(state), died: Notify::new() })
     }
 
-    /// All that is on disk, as text.
-    pub fn history(&self) -> String {
-        format!("{:?}", self.disk)
+    pub fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn at_random(&mut self, event: Event) {
-        let at = self.now.after(TROUBLE.mul_f64(self.chance.unit()));
-        self.schedule(at, event);
-    }
-
-    fn schedule(&mut self, at: UnixMs, event: Event) {
-        self.scheduled += 1;
-        self.events.push(Reverse((at, self.scheduled, event)));
-    }
-
-    fn open_gates(&mut self) {
-        self.gates = Gates::new(HOST_CONCURRENCY);
-        for (index, name) in PLUGINS.into_iter().enumerate() {
-            let standing = if self.missing[index] { PluginStanding::Missing } else { PluginStanding::Ready };
-            self.gates.set_standing(name, standing);
-            self.gates.set_paused(name, self.paused[index]);
-            let concurrency = (index == 0).then_some(2);
-            self.gates.set_limits(name, PluginLimits { concurrency, ..PluginLimits::default() });
-        }
-    }
-
-    /// Runs to the end of all events and due jobs.
-    pub fn run(&mut self) {
-        loop {
-            self.pump();
-            let due = self.live.next_due();
-            let event = self.events.peek().map(|Reverse((at, ..))| *at);
-            let Some(next) = due.into_iter().chain(event).min() else { break };
-            assert!(next > self.now || event == Some(next), "the dispatcher would spin at {}", self.now);
-            self.now = self.now.max(next);
-            if event == Some(next) {
-                let Reverse((_, _, event)) = self.events.pop().expect("peeked");
-                self.happen(event);
+    /// Something takes effect, in that life of the host: here it may die. What is dead has no effects any more.
+    pub async fn effect(&self, life: u32, effect: Effect) {
+        let is_over = {
+            let mut state = self.state();
+            let is_over = state.life.n != life || state.life.is_dead || state.burns_down();
+            if !is_over {
+                state.note(effect);
             }
-            self.check();
-        }
-    }
-
-    fn happen(&mut self, event: Event) {
-        match event {
-            Event::Arrive => self.arrive(),
-            Event::StartOnDisk { life, place } if life == self.life => self.start_on_disk(place),
-            Event::AttemptEnds { life, place, token } if life == self.life => self.attempt_ends(place, token),
-            // What a dead host had in hand never comes about.
-            Event::StartOnDisk { .. } | Event::AttemptEnds { .. } => {}
-            Event::Crash => self.crash(),
-            Event::Cancel => self.cancel(),
-            Event::RetryAct => self.retry_act(),
-            Event::EditGrants => self.edit_grants(),
-            Event::PluginGoes(plugin) => self.set_missing(plugin, true),
-            Event::PluginComes(plugin) => self.set_missing(plugin, false),
-            Event::Pause(plugin, paused) => {
-                self.paused[plugin] = paused;
-                self.gates.set_paused(PLUGINS[plugin], paused);
-            }
-        }
-    }
-
-    fn arrive(&mut self) {
-        let id = self.ids.next(self.now, &self.chance);
-        let lane = Lane::new(PLUGINS[pick(&self.chance, 3)], ["a", "b"][pick(&self.chance, 2)]);
-        let later = Duration::from_millis([0, 0, 700, 90_000][pick(&self.chance, 4)]);
-        let priority = [0, 0, 5, -5][pick(&self.chance, 4)];
-        let due = self.now.after(later);
-        let record = Record {
-            id,
-            lane,
-            priority,
-            due,
-            attempts: 0,
-            failed: 0,
-            held: false,
-            start_on_disk: None,
-            end: None,
-            running: None,
+            is_over
         };
-        self.take_in(&record, false);
-        self.disk.insert(id.place(), record);
+        if is_over {
+            self.died.notify_one();
+            std::future::pending::<()>().await;
+        }
     }
 
-    fn take_in(&mut self, record: &Record, suspect: bool) {
-        let job = Unfinished {
-            id: record.id,
-            priority: record.priority,
-            due: record.due,
-            attempts: record.attempts,
-            failed: record.failed,
-            newest: 0,
-            anchored: false,
-            held: record.held,
-            suspect,
-            interrupted: record.start_on_disk,
+    /// Waits for ever where the host is dead.
+    pub async fn live_on(&self, life: u32) {
+        let is_over = {
+            let state = self.state();
+            state.life.n != life || state.life.is_dead
         };
-        self.live.insert(&job, &record.lane, self.now);
-    }
-
-    /// Hands out all that may start, as the dispatcher does, and checks each.
-    fn pump(&mut self) {
-        for handed in self.live.claim(usize::MAX, self.now, &mut Watched(&mut self.gates)) {
-            let place = handed.id.place();
-            let record = self.disk.get_mut(&place).expect("a job that was handed out is on disk");
-            assert!(record.end.is_none() && !record.held, "{record:?} ran though it is over or held");
-            assert!(record.running.is_none(), "{record:?} ran twice at once");
-            assert!(record.due <= self.now, "{record:?} ran early, at {}", self.now);
-            assert_eq!((handed.attempt, handed.failed_before), (record.attempts + 1, record.failed));
-            assert!(record.failed < self.policy.max_attempts + 10, "{record:?} has no attempt left");
-            record.running = Some(self.now);
-            let commit = if handed.suspect { self.now } else { self.now.after(Duration::from_millis(1)) };
-            self.schedule(commit, Event::StartOnDisk { life: self.life, place });
-            let lasts = Duration::from_millis(1 + pick(&self.chance, 5_000) as u64);
-            self.schedule(self.now.after(lasts), Event::AttemptEnds { life: self.life, place, token: handed.token });
-            self.tokens = self.tokens.max(handed.token + 1);
-            self.handed.insert((place, handed.token), handed);
+        if is_over {
+            std::future::pending::<()>().await;
         }
     }
 
-    fn start_on_disk(&mut self, place: i64) {
-        if let Some(record) = self.disk.get_mut(&place) {
-            record.start_on_disk = record.running;
-        }
+    /// Something was seen that must not be.
+    pub fn accuse(&self, what: String) {
+        self.state().accuse(what);
+        self.died.notify_one();
     }
 
-    fn attempt_ends(&mut self, place: i64, token: i64) {
-        let handed = self.handed.remove(&(place, token)).expect("it was handed out");
-        let lane = self.disk[&place].lane.clone();
-        let standing = self.live.standing(place, token);
-        let (kind, delay_ms) = self.outcome();
-        let sign = if standing == Standing::Holds { sign(kind, delay_ms, self.policy.cap.0) } else { Sign::Nothing };
-        let latency = Some(self.now.since(handed.started_at));
-        let is_limit = matches!(sign, Sign::Busy(..));
-        let ended = Ended { started_at: handed.started_at, sign, latency };
-        let judged = self.gates.end(&lane, &ended, self.now, self.chance.unit());
-        let is_free = judged.was_probe || is_limit && handed.attempt - 1 - handed.failed_before < 5;
-        let record = self.disk.get_mut(&place).expect("on disk");
-        (record.running, record.start_on_disk) = (None, None);
-        match standing {
-            Standing::Holds => self.record_end(place, handed, (kind, delay_ms), is_free),
-            Standing::Ghost => {
-                record.attempts = record.attempts.max(handed.attempt);
-                self.live.lay_ghost(place, Some(1), self.now);
+    /// The host starts, in the runtime that this is called in.
+    pub fn begin_life(&self) -> (u32, SimClock) {
+        let mut state = self.state();
+        let began = state.now();
+        let wall = state.wall();
+        let started = Instant::now();
+        let n = state.life.n + 1;
+        let dies_at_once = n > 1 && !state.is_healed && self.chance.happens(0.05);
+        let fuse = dies_at_once.then(|| self.chance.below(8) as u32);
+        state.life = Life { n, fuse, began, started: Some(started), wall, ..Life::default() };
+        state.book.reopen();
+        state.note(Effect::Life(n));
+        (n, SimClock { started, wall })
+    }
+
+    /// The host is gone; the next one starts so much later. The next runtime has no past: what elapsed is put down here.
+    pub fn end_life(&self, pause_ms: i64) {
+        let mut state = self.state();
+        state.note(Effect::Gone);
+        state.life.is_dead = true;
+        state.left_behind.clear();
+        let left: Vec<_> = std::mem::take(&mut state.life.running).into_iter().collect();
+        for (place, running) in left {
+            let job = state.book.jobs.get(&place);
+            let left = job
+                .and_then(|job| Some((job.id, job.attempt?)))
+                .and_then(|(job, begun)| Some((Lease { job, token: begun.token? }, begun)));
+            state.left_behind.extend(left);
+            // What was sent is done though nobody waits for the answer.
+            if running.is_out && self.chance.unit() < 0.5 {
+                state.tally.count("late effect of a dead host");
+                state.done(place);
             }
-            Standing::Void => panic!("an attempt of this life has no standing"),
         }
-    }
-
-    /// What the downstream does to an attempt.
-    fn outcome(&self) -> (OutcomeKind, Option<u32>) {
-        if self.now >= self.heals_at || self.chance.unit() >= self.trouble {
-            return (OutcomeKind::Completed, None);
+        let now = state.now();
+        (state.life.gates, state.life.source) = (None, None);
+        for downstream in &mut state.downstreams {
+            downstream.outage.beginnings += 1;
+            // What was asked for last may not have come on disk.
+            downstream.asked = None;
         }
-        let kinds = [
-            OutcomeKind::TryAgain,
-            OutcomeKind::RateLimited,
-            OutcomeKind::UnknownOutcome,
-            OutcomeKind::Trap,
-            OutcomeKind::Reject,
-            OutcomeKind::Denied,
-        ];
-        let delay_ms = [None, Some(0), Some(40_000), Some(u32::MAX)][pick(&self.chance, 4)];
-        (kinds[pick(&self.chance, kinds.len())], delay_ms)
-    }
-
-    fn record_end(&mut self, place: i64, handed: Handed, (kind, delay_ms): (OutcomeKind, Option<u32>), is_free: bool) {
-        let verdict = Verdict { kind, delay_ms, failed_before: handed.failed_before, at: self.now, is_free };
-        let disposition = decide(&self.policy, verdict, self.chance.unit());
-        let record = self.disk.get_mut(&place).expect("on disk");
-        record.attempts = handed.attempt;
-        record.start_on_disk = None;
-        let end = match disposition {
-            Disposition::Complete => Some(EndState::Completed),
-            Disposition::Discard => Some(EndState::Discarded),
-            Disposition::Cancel => Some(EndState::Cancelled),
-            Disposition::Retry { at, counted } => {
-                assert!(at >= self.now && at <= self.now.after(self.policy.cap.0), "{at} after {}", self.now);
-                (record.due, record.failed) = (at, record.failed + u32::from(counted));
-                None
-            }
-            Disposition::Hold => {
-                record.held = true;
-                None
-            }
-        };
-        record.end = end;
-        if end.is_some() {
-            self.live.end(place, true);
-        } else {
-            let again = Again {
-                due: record.due,
-                held: record.held,
-                attempts: record.attempts,
-                failed: record.failed,
-                newest: 1,
-            };
-            self.live.go_on(place, again, self.now);
-        }
-    }
-
-    /// What must hold after every step.
-    fn check(&self) {
-        assert!(self.gates.running() <= HOST_CONCURRENCY);
-        let probes = self.gates.health_policy().breaker.probes;
-        for (lane, health) in self.gates.known() {
-            assert!(health.opening().is_none_or(|opening| opening.out <= probes), "{lane:?}: {health:?}");
-        }
-        for name in ["a", "b"] {
-            assert!(self.gates.running_in(&Lane::new(PLUGINS[0], name)) <= 2);
-        }
-        assert_eq!(self.live.unfinished(), self.disk.values().filter(|record| record.end.is_none()).count() as u64);
-    }
-
-    /// What must hold at the end of time.
-    pub fn conclude_all(&self) {
-        for record in self.disk.values() {
-            assert!(record.end.is_some(), "{record:?} never came to its end");
-        }
-        let longest = self.policy.cap.0 * self.policy.max_attempts + TROUBLE;
-        assert!(self.now <= self.heals_at.after(longest), "it took until {}", self.now);
-        assert_eq!(self.gates.running(), 0, "a place was never given back");
+        state.life.started = None;
+        state.life.began = now + pause_ms;
     }
 }
 
-/// The gates, watched: whoever holds a place leaves the last one to the others while there are any.
-struct Watched<'a>(&'a mut Gates);
-
-impl Admission for Watched<'_> {
-    fn admit(&mut self, lane: &Lane, now: UnixMs) -> Admit {
-        let held = self.0.running_of(&lane.plugin);
-        let answer = self.0.admit(lane, now);
-        let is_alone = PLUGINS.iter().all(|name| *name == &*lane.plugin || self.0.running_of(name) == 0);
-        if answer == Admit::Yes && held > 0 && !is_alone {
-            assert!(self.0.running() < HOST_CONCURRENCY, "{lane:?} took the last place");
-        }
-        answer
+impl State {
+    /// True time, in milliseconds since the beginning.
+    pub fn now(&self) -> i64 {
+        let elapsed = self.life.started.map_or(0, |started| started.elapsed().as_millis());
+        self.life.began + i64::try_from(elapsed).expect("some days")
     }
 
-    fn opened(&mut self) -> Opened {
-        self.0.opened()
+    /// What the wall clock says.
+    pub fn wall(&self) -> UnixMs {
+        UnixMs(EPOCH.0 + self.now() + self.wall_ahead)
+    }
+
+    /// What the host's clock says.
+    pub fn host_now(&self) -> UnixMs {
+        UnixMs(self.life.wall.0 + self.now() - self.life.began)
+    }
+
+    pub fn note(&mut self, effect: Effect) {
+        let now = self.now();
+        self.trace.note(now, effect);
+    }
+
+    pub fn accuse(&mut self, what: String) {
+        self.trace.remark(&what);
+        self.violation.get_or_insert(what);
+        self.life.is_dead = true;
+    }
+
+    /// What was seen first of what must not be.
+    pub fn violation(&self) -> Option<&str> {
+        self.violation.as_deref()
+    }
+
+    /// Whether the host dies now.
+    fn burns_down(&mut self) -> bool {
+        let Some(fuse) = &mut self.life.fuse else { return false };
+        if *fuse > 0 {
+            *fuse -= 1;
+            return false;
+        }
+        let when = if self.life.ready_at.is_some() { "crash between effects" } else { "crash during the start" };
+        self.tally.count(when);
+        self.life.is_dead = true;
+        true
+    }
+
+    /// The next thing that happens from outside, if it is due by then.
+    pub fn next_event(&self, plan: &Plan) -> Option<(i64, Event)> {
+        plan.events.get(self.happened).copied()
+    }
+
+    /// A job is on disk.
+    pub fn is_accepted(&mut self, id: JobId, spec: &JobSpec) {
+        let track = Track {
+            number: self.tracks.len(),
+            spec: Arc::new(spec.clone()),
+            key: spec.idempotency_key.clone().unwrap_or_else(|| id.to_string()),
+            is_promised: false,
+            is_deleted: false,
+            effects: 0,
+            done_in: None,
+            probe: None,
+            changed: (self.life.n, self.host_now()),
+        };
+        self.tracks.insert(id.place(), track);
+    }
+
+    /// A program was told that its job is accepted.
+    pub fn promise(&mut self, id: JobId, job: NewJob) {
+        let Some(track) = self.tracks.get_mut(&id.place()) else {
+            return self.accuse(format!("{id} is promised, and was never on disk"));
+        };
+        if job.spec.idempotency_key.as_ref().is_some_and(|key| *key != track.key) {
+            let told = format!("a repeat is told of the job {}, which has another key", track.number);
+            return self.accuse(told);
+        }
+        if !std::mem::replace(&mut track.is_promised, true) {
+            self.tally.count("job");
+        }
+        if job.spec.idempotency_key.is_some() {
+            self.requests.push(job);
+        }
+    }
+
+    /// What must hold at the end of time: whatever was promised came to its end, and was deleted after its time.
+    pub fn conclude(&mut self) {
+        let lost = self.tracks.values().find(|track| track.is_promised && !track.is_deleted);
+        if let Some(lost) = lost.map(|track| format!("job {} was promised, and is lost", track.number)) {
+            self.accuse(lost);
+        }
+    }
+
+    /// Jobs are deleted.
+    pub fn prune(&mut self, retention: Retention, now: UnixMs, most: usize) -> usize {
+        let ended = |job: &Job| Some((job.id.place(), job.end?));
+        let before: Vec<_> = self.book.jobs.values().filter_map(ended).collect();
+        let pruned = self.book.prune(retention, now, most);
+        for (place, (end, at)) in before.into_iter().filter(|_| pruned > 0) {
+            if self.book.jobs.contains_key(&place) {
+                continue;
+            }
+            if at.after(retention.of(end)) > self.host_now() {
+                self.accuse(format!("{end:?} at {at}, and deleted at {}", self.host_now()));
+            }
+            self.tracks.get_mut(&place).expect("it was accepted").is_deleted = true;
+        }
+        self.tally.add("job pruned", pruned as u64);
+        pruned
+    }
+
+    /// The downstream did what a job asked for.
+    pub fn done(&mut self, place: i64) {
+        let Some(track) = self.tracks.get_mut(&place) else { return };
+        track.effects += 1;
+    }
+
+    /// A job may be able to run since now.
+    pub fn touch(&mut self, place: i64) {
+        let changed = (self.life.n, self.host_now());
+        if let Some(track) = self.tracks.get_mut(&place) {
+            track.changed = changed;
+        }
     }
 }
 
-/// What an outcome says of the downstream.
-fn sign(kind: OutcomeKind, delay_ms: Option<u32>, cap: Duration) -> Sign {
-    match kind {
-        OutcomeKind::Completed | OutcomeKind::Reject => Sign::Well,
-        OutcomeKind::RateLimited => {
-            let delay = delay_ms.map(|ms| Duration::from_millis(ms.into()).min(cap));
-            Sign::Busy(delay, "429".to_owned())
-        }
-        OutcomeKind::TryAgain | OutcomeKind::UnknownOutcome => Sign::Ill("503".to_owned()),
-        OutcomeKind::Trap => Sign::Unfit("unreachable".to_owned()),
-        _ => Sign::Nothing,
-    }
+/// The host's clock: the wall clock as it stood at the start, carried on by the runtime's.
+#[derive(Clone, Debug)]
+pub struct SimClock {
+    started: Instant,
+    wall: UnixMs,
 }
 
-fn pick(chance: &Chance, count: usize) -> usize {
-    ((chance.unit() * count as f64) as usize).min(count - 1)
+impl Clock for SimClock {
+    fn now(&self) -> UnixMs {
+        self.wall.after(self.started.elapsed())
+    }
 }

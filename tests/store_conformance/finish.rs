@@ -190,6 +190,7 @@ pub async fn evidence_reads_back(harness: &dyn Harness) {
         log: vec![LogLine { at_ms: 3, level: LogLevel::Warn, message: format!("line {}", claimed.attempt) }],
         log_dropped_bytes: 17,
         log_dropped_lines: 3,
+        crowded: false,
         exchanges_dropped: 2,
         exchanges: vec![Exchange {
             method: "POST".into(),

@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use windlass::job::gates::LaneRef;
+use windlass::job::live::Tally;
 use windlass::job::{JobId, JobSpec, Lane, OutcomeKind, State};
-use windlass::store::{LaneCounts, ListFilter, Store};
+use windlass::store::{ListFilter, Store};
 
 use crate::support::*;
 
@@ -88,13 +90,33 @@ pub async fn counts_follow_the_jobs(harness: &dyn Harness) {
     let claimed = claim(&*store, 2, NOW).await;
     complete(&*store, &claimed[0]).await;
     let counts = store.counts();
-    let lane = |plugin, available, running, later| {
-        let lane = Lane::new(plugin, "x");
-        LaneCounts { lane, available, running, later, held: 0 }
-    };
+    let tally = |available, running, later| Tally { available, running, later, held: 0 };
     // The second claimed is the other plugin's, whatever its priority.
-    assert_eq!(counts.lanes, [lane("a", 2, 0, 1), lane("b", 0, 1, 0)]);
+    let plugins = [("a", tally(2, 0, 1)), ("b", tally(0, 1, 0))];
+    assert_eq!(counts.plugins, plugins.map(|(name, tally)| (name.into(), tally)).into());
     assert_eq!(counts.unfinished, 4);
     assert_eq!((store.unfinished("a"), store.unfinished("b"), store.unfinished("c")), ((4, 3), (4, 1), (4, 0)));
     assert_eq!(counts.ended, BTreeMap::from([("completed", 1), ("discarded", 0), ("cancelled", 0)]));
+}
+
+pub async fn lanes_are_told_by_downstream_a_few_at_a_time(harness: &dyn Harness) {
+    let store = harness.open();
+    for (plugin, downstream) in [("b", "x"), ("a", "y"), ("a", "x"), ("a", "x"), ("c", "x1")] {
+        accept(&*store, in_lane(plugin, downstream, 0)).await;
+    }
+    accept(&*store, JobSpec { limit_key: Some("k".to_owned()), ..in_lane("a", "y", 0) }).await;
+    let from = |plugin, downstream, most| {
+        let lanes = store.lanes(LaneRef { plugin, downstream, limit_key: None }, most);
+        let told = |lane: &Lane| format!("{}/{}", lane.downstream, lane.plugin);
+        lanes.iter().map(|counts| (told(&counts.lane), counts.tally.available)).collect::<Vec<_>>()
+    };
+    assert_eq!(from("", "", 3), [("x/a".into(), 2), ("x/b".into(), 1), ("x1/c".into(), 1)]);
+    assert_eq!(from("a\0", "x", 9), [("x/b".into(), 1), ("x1/c".into(), 1), ("y/a".into(), 2)], "keys count together");
+    assert_eq!(from("", "z", 9), []);
+    let claimed = claim(&*store, 9, NOW).await;
+    for claimed in &claimed {
+        complete(&*store, claimed).await;
+    }
+    assert_eq!(from("", "", 9), []);
+    assert!(store.counts().plugins.is_empty());
 }

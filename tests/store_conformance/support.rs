@@ -1,65 +1,12 @@
-//! What the cases share: harnesses, jobs, admissions and endings.
+//! What the cases share: jobs, admissions and endings.
 
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use tempfile::TempDir;
-use windlass::clock::{Chance, UnixMs};
+use windlass::clock::UnixMs;
 use windlass::job::{Admission, Admit, Disposition, Evidence, JobId, JobSpec, Lane, OutcomeKind, State};
-use windlass::store::sqlite::{SqliteOptions, SqliteStore};
 use windlass::store::{Claimed, Enqueued, Finish, Finished, JobView, NewJob, Store};
 
-/// A fresh store, that can be closed and opened again.
-pub trait Harness: Send + Sync {
-    /// Opens the store; again what was left where it was open before and dropped.
-    fn open(&self) -> Arc<dyn Store>;
-    /// Opens what a crash at this moment would leave, as a store of its own.
-    fn open_as_if_crashed(&self) -> Arc<dyn Store>;
-}
-
-/// The embedded store in a temporary folder.
-pub struct SqliteHarness {
-    folder: TempDir,
-    crashes: AtomicUsize,
-}
-
-impl Default for SqliteHarness {
-    fn default() -> Self {
-        Self { folder: TempDir::new().expect("a temporary folder"), crashes: AtomicUsize::new(0) }
-    }
-}
-
-impl SqliteHarness {
-    pub fn file(&self) -> PathBuf {
-        self.folder.path().join("data").join("windlass.db")
-    }
-}
-
-impl Harness for SqliteHarness {
-    fn open(&self) -> Arc<dyn Store> {
-        open(&self.file())
-    }
-
-    fn open_as_if_crashed(&self) -> Arc<dyn Store> {
-        let number = self.crashes.fetch_add(1, Ordering::Relaxed);
-        let copy = self.folder.path().join(format!("crash-{number}"));
-        std::fs::create_dir(&copy).expect("a folder for the copy");
-        for name in ["windlass.db", "windlass.db-wal"] {
-            let from = self.file().with_file_name(name);
-            if from.exists() {
-                std::fs::copy(from, copy.join(name)).expect("a copy");
-            }
-        }
-        open(&copy.join("windlass.db"))
-    }
-}
-
-fn open(file: &Path) -> Arc<dyn Store> {
-    let chance = Arc::new(Chance::seeded(7));
-    Arc::new(SqliteStore::open(file, SqliteOptions::default(), chance).expect("the store opens"))
-}
+pub use crate::harness::Harness;
 
 /// A moment that serves as the present: 2026-01-02T03:04:05Z.
 pub const NOW: UnixMs = UnixMs(1_767_323_045_000);

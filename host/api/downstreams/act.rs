@@ -10,7 +10,8 @@ use super::super::State;
 use super::super::asked;
 use super::super::error::{Problem, ProblemDocument, ProblemKind};
 use super::super::request::{HeldBody, RawObject, json_body, object, read_body};
-use super::document::{self, DownstreamDocument};
+use super::document::DownstreamDocument;
+use super::parts;
 use crate::clock::UnixMs;
 use crate::job::Lane;
 use crate::job::health::{Act, ActKind, Overrides};
@@ -196,17 +197,17 @@ async fn act(
     asked: &RawObject<'_>,
     what: ActKind,
 ) -> Result<Json<DownstreamDocument>, Problem> {
-    crate::config::downstream_key(key).map_err(|_| document::unknown(key))?;
+    crate::config::downstream_key(key).map_err(|_| parts::unknown(key))?;
     let lanes: Vec<Lane> = match asked.get::<String>("plugin")? {
         // Also before the first job: a downstream can be held in advance.
         Some(plugin) => {
             state.plugin(&plugin).map_err(|problem| problem.at("plugin"))?;
             vec![Lane::new(&plugin, key)]
         }
-        None => document::lanes_of(state, key).into_iter().collect(),
+        None => parts::of(state, key).into_iter().map(|(lane, _)| lane).collect(),
     };
     if lanes.is_empty() {
-        return Err(document::unknown(key));
+        return Err(parts::unknown(key));
     }
     for lane in &lanes {
         let act = Act { at: state.now(), what: what.clone() };
@@ -215,7 +216,7 @@ async fn act(
         tracing::info!(request.id = request, token.id = token, plugin = &*lane.plugin, downstream = key, act = ?what, "a person acted on a downstream");
     }
     state.wake.notify_one();
-    document::one(state, key).map(Json)
+    parts::one(state, key).map(Json)
 }
 
 fn invalid(member: &str, why: &str) -> Problem {

@@ -1,15 +1,11 @@
 //! A downstream, as it is told.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use serde::Serialize;
 
-use super::super::State;
-use super::super::error::{Problem, ProblemKind};
 use crate::clock::UnixMs;
 use crate::job::health::{ActKind, Health, Overrides};
-use crate::job::{Lane, Waiting};
-use crate::store::LaneCounts;
+use crate::job::live::Tally;
+use crate::job::{Gates, Lane, Waiting};
 
 /// A downstream.
 #[derive(Clone, Debug, Default, Serialize, utoipa::ToSchema)]
@@ -131,62 +127,14 @@ pub struct DownstreamAct {
     pub what: &'static str,
 }
 
-/// All downstreams with unfinished jobs, and those of which anything is known, by key.
-pub(super) fn all(state: &State) -> Vec<DownstreamDocument> {
-    told(state, None)
-}
-
-/// One of them.
-pub(super) fn one(state: &State, key: &str) -> Result<DownstreamDocument, Problem> {
-    told(state, Some(key)).pop().ok_or_else(|| unknown(key))
-}
-
-pub(super) fn unknown(key: &str) -> Problem {
-    Problem::new(
-        ProblemKind::DownstreamUnknown,
-        format!("no job calls the downstream {key:?}, and nothing is known of it"),
-    )
-}
-
-/// The lanes of that key, by plugin.
-pub(super) fn lanes_of(state: &State, key: &str) -> BTreeSet<Lane> {
-    let counted = state.store.counts().lanes.into_iter().map(|lane| lane.lane.whole().into_owned());
-    let known: Vec<_> = state.gates().known().map(|(lane, _)| lane.clone()).collect();
-    counted.chain(known).filter(|lane| &*lane.downstream == key).collect()
-}
-
-fn told(state: &State, only: Option<&str>) -> Vec<DownstreamDocument> {
-    let now = state.now();
-    let mut lanes: BTreeMap<Lane, LaneCounts> = BTreeMap::new();
-    for counts in state.store.counts().lanes {
-        // Jobs of all limit keys together.
-        let whole = counts.lane.whole().into_owned();
-        let sum = lanes.entry(whole.clone()).or_insert_with(|| nothing(whole));
-        sum.available += counts.available;
-        sum.running += counts.running;
-        sum.later += counts.later;
-        sum.held += counts.held;
-    }
-    let gates = state.gates();
-    for (lane, _) in gates.known() {
-        lanes.entry(lane.clone()).or_insert_with(|| nothing(lane.clone()));
-    }
-    let mut downstreams: BTreeMap<String, DownstreamDocument> = BTreeMap::new();
-    for counts in lanes.into_values().filter(|counts| only.is_none_or(|key| &*counts.lane.downstream == key)) {
-        let key = counts.lane.downstream.to_string();
-        let told = downstreams.entry(key.clone()).or_insert_with(|| DownstreamDocument { key, ..Default::default() });
-        let bounds = gates.bounds(&counts.lane.plugin);
-        let mut part = DownstreamPlugin::of(&counts, gates.why_waiting(&counts.lane, now));
-        if let Some(health) = gates.health(&counts.lane) {
-            part.tell(health, health.limit(gates.health_policy(), bounds), now);
-        }
-        told.add(part);
-    }
-    downstreams.into_values().collect()
-}
-
 impl DownstreamDocument {
-    fn add(&mut self, part: DownstreamPlugin) {
+    /// One that nothing is told of yet.
+    pub(super) fn new(key: &str) -> Self {
+        Self { key: key.to_owned(), ..Self::default() }
+    }
+
+    /// One plugin's part in it.
+    pub(super) fn add(&mut self, part: DownstreamPlugin) {
         self.running += part.running;
         self.waiting += part.waiting;
         self.breaker = self.breaker.max(part.breaker);
@@ -200,18 +148,23 @@ impl DownstreamDocument {
     }
 }
 
-fn nothing(lane: Lane) -> LaneCounts {
-    LaneCounts { lane, available: 0, running: 0, later: 0, held: 0 }
-}
-
 impl DownstreamPlugin {
-    fn of(counts: &LaneCounts, blocked: Option<Waiting>) -> Self {
+    /// What there is to say of that lane.
+    pub(super) fn of(lane: &Lane, tally: Tally, gates: &Gates, now: UnixMs) -> Self {
+        let mut part = Self::counted(&lane.plugin, tally, gates.why_waiting(lane, now));
+        if let Some(health) = gates.health(lane) {
+            part.tell(health, health.limit(gates.health_policy(), gates.bounds(&lane.plugin)), now);
+        }
+        part
+    }
+
+    fn counted(plugin: &str, tally: Tally, blocked: Option<Waiting>) -> Self {
         Self {
-            plugin: counts.lane.plugin.to_string(),
-            running: counts.running,
-            waiting: counts.available + counts.held,
-            held: counts.held,
-            later: counts.later,
+            plugin: plugin.to_owned(),
+            running: tally.running,
+            waiting: tally.available + tally.held,
+            held: tally.held,
+            later: tally.later,
             blocked,
             breaker: BreakerState::Closed,
             outage: None,

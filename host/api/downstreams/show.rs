@@ -5,7 +5,8 @@ use axum::extract::{Path, State as Shared};
 
 use super::super::State;
 use super::super::error::{Problem, ProblemDocument};
-use super::document::{self, DownstreamDocument};
+use super::document::DownstreamDocument;
+use super::parts;
 
 /// One downstream
 #[utoipa::path(
@@ -20,7 +21,7 @@ pub(in super::super) async fn show(
     Shared(state): Shared<State>,
     Path(key): Path<String>,
 ) -> Result<Json<DownstreamDocument>, Problem> {
-    document::one(&state, &key).map(Json)
+    parts::one(&state, &key).map(Json)
 }
 
 #[cfg(test)]

@@ -9,8 +9,8 @@ use super::ServedPlugin;
 use crate::clock::UnixMs;
 use crate::config::{AttemptLimits, PluginFile};
 use crate::job::RetryOverride;
+use crate::job::live::Tally;
 use crate::plugin::{DeniedGrant, Description, Grant, GrantsMissing, LoadError, LoadStep, Loading, side_by_side};
-use crate::store::LaneCounts;
 
 /// How a plugin stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
@@ -120,7 +120,7 @@ pub struct PluginCounts {
 
 impl PluginDocument {
     /// A plugin that the folder knows.
-    pub(super) fn of(state: &State, plugin: &dyn ServedPlugin, lanes: &[LaneCounts]) -> Self {
+    pub(super) fn of(state: &State, plugin: &dyn ServedPlugin, tally: Tally) -> Self {
         let (file, revision) = (plugin.file(), plugin.revision());
         let names = |texts: &[String]| texts.to_vec();
         Self {
@@ -141,14 +141,14 @@ impl PluginDocument {
             rate_per_second: file.rate.map(|rate| rate.per_second),
             limits: Some(*plugin.limits()),
             retry: file.retry.clone(),
-            counts: PluginCounts::of(plugin.name(), lanes),
+            counts: tally.into(),
             imports: revision.map(|revision| names(revision.imports)).unwrap_or_default(),
             exports: revision.map(|revision| names(revision.exports)).unwrap_or_default(),
         }
     }
 
     /// A plugin of which there is nothing but its jobs.
-    pub(super) fn missing(state: &State, name: &str, lanes: &[LaneCounts]) -> Self {
+    pub(super) fn missing(state: &State, name: &str, tally: Tally) -> Self {
         let paused = state.gates().is_paused(name);
         Self {
             name: name.to_owned(),
@@ -168,7 +168,7 @@ impl PluginDocument {
             rate_per_second: None,
             limits: None,
             retry: RetryOverride::default(),
-            counts: PluginCounts::of(name, lanes),
+            counts: tally.into(),
             imports: Vec::new(),
             exports: Vec::new(),
         }
@@ -201,13 +201,8 @@ impl PluginGrants {
     }
 }
 
-impl PluginCounts {
-    fn of(name: &str, lanes: &[LaneCounts]) -> Self {
-        lanes.iter().filter(|lane| &*lane.lane.plugin == name).fold(Self::default(), |sum, lane| Self {
-            available: sum.available + lane.available,
-            running: sum.running + lane.running,
-            later: sum.later + lane.later,
-            held: sum.held + lane.held,
-        })
+impl From<Tally> for PluginCounts {
+    fn from(Tally { available, running, later, held }: Tally) -> Self {
+        Self { available, running, later, held }
     }
 }

@@ -27,14 +27,14 @@ pub struct PluginList {
     responses((status = 200, description = "The plugins", body = PluginList)),
 )]
 pub(in super::super) async fn list(Shared(state): Shared<State>) -> Json<PluginList> {
-    let lanes = state.store.counts().lanes;
-    let known = state.loader.all().into_iter().map(|plugin| PluginDocument::of(&state, &*plugin, &lanes));
-    let mut plugins: BTreeMap<String, PluginDocument> = known.map(|told| (told.name.clone(), told)).collect();
-    for lane in &lanes {
-        if !plugins.contains_key(&*lane.lane.plugin) {
-            let told = PluginDocument::missing(&state, &lane.lane.plugin, &lanes);
-            plugins.insert(told.name.clone(), told);
-        }
+    let mut counts = state.store.counts().plugins;
+    let mut plugins = BTreeMap::new();
+    for plugin in state.loader.all() {
+        let tally = counts.remove(plugin.name()).unwrap_or_default();
+        plugins.insert(plugin.name().to_owned(), PluginDocument::of(&state, &*plugin, tally));
+    }
+    for (name, tally) in counts {
+        plugins.insert(name.to_string(), PluginDocument::missing(&state, &name, tally));
     }
     let Ignored { files: ignored, more: more_ignored } = state.loader.ignored();
     Json(PluginList { plugins: plugins.into_values().collect(), ignored, more_ignored })

@@ -15,8 +15,16 @@ use super::super::guard::new_request_id;
 use super::transport::Transport;
 use crate::config::Config;
 
-/// So many are told at once; what comes beyond is closed without a word.
-const TOLD_MAX: usize = 256;
+/// How many are told at once, of those that come while so many are served: one for each eight, from 16 to 256. Each takes
+/// a socket. What comes beyond is closed without a word.
+pub const fn told_max(connections: u32) -> u32 {
+    match connections / 8 {
+        few if few < 16 => 16,
+        many if many > 256 => 256,
+        told => told,
+    }
+}
+
 /// How long one may take to ask, and to be told.
 const PATIENCE: Duration = Duration::from_secs(1);
 
@@ -31,7 +39,7 @@ pub(super) struct TurnedAway {
 impl TurnedAway {
     pub(super) fn new(config: &Config) -> Self {
         let (connections, is_plain) = (config.server.connections, config.server.tls.is_none());
-        Self { permits: Arc::new(Semaphore::new(TOLD_MAX)), connections, is_plain }
+        Self { permits: Arc::new(Semaphore::new(told_max(connections) as usize)), connections, is_plain }
     }
 
     /// Above the bound of connections.

@@ -2,13 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use async_trait::async_trait;
 use tokio::sync::Notify;
 
 use super::NOW;
 use crate::clock::{Chance, UnixMs};
+use crate::job::gates::LaneRef;
+use crate::job::live::Tally;
 use crate::job::spec::JSON;
 use crate::job::{Admission, IdSource, JobId, JobSpec, Lane, OutcomeKind, State};
 use crate::store::{
@@ -87,11 +89,27 @@ struct Inner {
     failure: Option<StoreError>,
 }
 
+impl Inner {
+    fn unfinished(&self) -> impl Iterator<Item = &JobView> {
+        self.jobs.iter().map(|kept| &kept.view).filter(|view| view.state.end().is_none())
+    }
+}
+
+fn count(tally: &mut Tally, state: State) {
+    match state {
+        State::Available => tally.available += 1,
+        State::Running => tally.running += 1,
+        _ => tally.later += 1,
+    }
+}
+
 /// A store in memory.
 #[derive(Default)]
 pub(in super::super) struct FakeStore {
     inner: Mutex<Inner>,
     panics: AtomicBool,
+    /// The most lanes that were asked for at once.
+    lanes_asked: AtomicUsize,
     ended: Notify,
     awaited: Notify,
 }
@@ -105,6 +123,11 @@ impl FakeStore {
     /// From here on every call fails with this, or none does.
     pub(in super::super) fn fail_with(&self, failure: Option<StoreError>) {
         self.inner.lock().unwrap().failure = failure;
+    }
+
+    /// The most lanes that were asked for at once.
+    pub(in super::super) fn lanes_asked(&self) -> usize {
+        self.lanes_asked.load(Ordering::Relaxed)
     }
 
     /// From here on lists panic.
@@ -253,27 +276,30 @@ impl Store for FakeStore {
 
     fn unfinished(&self, plugin: &str) -> (u64, u64) {
         let counts = self.counts();
-        let of_plugin = counts.lanes.iter().filter(|lane| &*lane.lane.plugin == plugin);
-        (counts.unfinished, of_plugin.map(|lane| lane.available + lane.running + lane.later + lane.held).sum())
+        (counts.unfinished, counts.plugins.get(plugin).map_or(0, Tally::jobs))
     }
 
     fn counts(&self) -> Counts {
         let mut counts = Counts::default();
-        let inner = self.inner.lock().unwrap();
-        for view in inner.jobs.iter().map(|kept| &kept.view).filter(|view| view.state.end().is_none()) {
-            let lane = Lane::new(&view.spec.plugin, &view.spec.downstream);
-            let at = counts.lanes.iter().position(|counts| counts.lane == lane).unwrap_or_else(|| {
-                counts.lanes.push(LaneCounts { lane, available: 0, running: 0, later: 0, held: 0 });
-                counts.lanes.len() - 1
-            });
-            match view.state {
-                State::Available => counts.lanes[at].available += 1,
-                State::Running => counts.lanes[at].running += 1,
-                _ => counts.lanes[at].later += 1,
-            }
+        for view in self.inner.lock().unwrap().unfinished() {
+            count(counts.plugins.entry(view.spec.plugin.as_str().into()).or_default(), view.state);
             counts.unfinished += 1;
         }
         counts
+    }
+
+    fn lanes(&self, first: LaneRef<'_>, most: usize) -> Vec<LaneCounts> {
+        self.lanes_asked.fetch_max(most, Ordering::Relaxed);
+        let mut lanes = BTreeMap::<(String, String), Tally>::new();
+        for view in self.inner.lock().unwrap().unfinished() {
+            let lane = (view.spec.downstream.clone(), view.spec.plugin.clone());
+            count(lanes.entry(lane).or_default(), view.state);
+        }
+        let first = (first.downstream.to_owned(), first.plugin.to_owned());
+        let lanes = lanes.range(first..).take(most);
+        lanes
+            .map(|((downstream, plugin), tally)| LaneCounts { lane: Lane::new(plugin, downstream), tally: *tally })
+            .collect()
     }
 
     async fn set_standing(&self, standing: Standing) -> Result<(), StoreError> {

@@ -2,7 +2,7 @@
 //! with it. The commands write it, the server reads it.
 
 use std::fs::{File, OpenOptions};
-use std::io::{Read as _, Write as _};
+use std::io::Read as _;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
@@ -13,6 +13,7 @@ use super::book::Token;
 use super::scope::Scope;
 use super::secret;
 use crate::clock::UnixMs;
+use crate::config::disk;
 
 /// The name of the file.
 pub const TOKENS_FILE: &str = "tokens.toml";
@@ -219,36 +220,20 @@ impl TokenFile {
         let document = Document { version: VERSION, tokens: tokens.into_iter().map(entry).collect() };
         let text = toml::to_string(&document).expect("texts, lists and a number are TOML");
         let beside = self.path.with_extension("toml.new");
-        let write = || -> std::io::Result<()> {
-            // What an earlier command left half-written, with whatever mode.
-            match std::fs::remove_file(&beside) {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
-                _ => {}
-            }
-            let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&beside)?;
-            file.write_all(HEADING.as_bytes())?;
-            file.write_all(text.as_bytes())?;
-            file.sync_all()?;
-            std::fs::rename(&beside, &self.path)?;
-            File::open(self.folder())?.sync_all()
-        };
-        write().map_err(|error| self.io("write", error))
+        let bytes = [HEADING, &text].concat();
+        let written = disk::replace(&self.path, &beside, disk::create_private, bytes.as_bytes());
+        written.map_err(|error| self.io("write", error))
     }
 
     /// Keeps other commands out until the returned file is dropped. Makes the data folder where there is none.
     fn lock(&self) -> Result<File, TokenFileError> {
         let lock = || -> std::io::Result<File> {
-            std::fs::DirBuilder::new().recursive(true).mode(0o700).create(self.folder())?;
-            let path = self.path.with_extension("toml.lock");
-            let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path)?;
+            std::fs::DirBuilder::new().recursive(true).mode(0o700).create(disk::folder_of(&self.path))?;
+            let file = disk::open_private(&self.path.with_extension("toml.lock"))?;
             file.lock()?;
             Ok(file)
         };
         lock().map_err(|error| self.io("lock", error))
-    }
-
-    fn folder(&self) -> &Path {
-        self.path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
     }
 
     fn place(&self) -> String {

@@ -1,15 +1,13 @@
 //! `windlass plugin keygen`, `sign` and `verify`: signatures of components, made and checked without a server.
 
 use std::io::Write as _;
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use clap::Args;
-use sha2::{Digest as _, Sha256};
 
 use super::super::{ExitCode, print, wrong_usage};
-use crate::config::PublicKey;
+use crate::config::{PublicKey, disk};
 use crate::plugin::{SIGNATURE_EXTENSION, Signature, SigningKey, is_plugin_name};
 
 /// What `windlass plugin keygen` is told.
@@ -55,8 +53,8 @@ pub(in crate::cli) struct VerifyArgs {
 pub(super) fn keygen(args: &KeygenArgs) -> anyhow::Result<ExitCode> {
     let (key, pem) = SigningKey::generate()?;
     let shown = args.file.display();
-    let file = std::fs::File::options().write(true).create_new(true).mode(0o600).open(&args.file);
-    let mut file = file.with_context(|| format!("cannot make {shown}; a key is never written over another file"))?;
+    let mut file = disk::create_private(&args.file)
+        .with_context(|| format!("cannot make {shown}; a key is never written over another file"))?;
     file.write_all(pem.as_bytes()).and_then(|()| file.sync_all()).with_context(|| format!("cannot write {shown}"))?;
     print::out(&format!("{}\n", key.public()));
     Ok(ExitCode::Done)
@@ -127,8 +125,7 @@ fn read(path: &Path) -> anyhow::Result<Vec<Signature>> {
 fn replace(path: &Path, text: &str) -> std::io::Result<()> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let part = path.with_file_name(format!(".{name}.{}", std::process::id()));
-    std::fs::write(&part, text)?;
-    std::fs::rename(&part, path)
+    disk::replace(path, &part, disk::create_public, text.as_bytes())
 }
 
 fn beside(component: &Path) -> PathBuf {
@@ -149,6 +146,5 @@ fn name_of(component: &Path, named: Option<&str>) -> Result<String, String> {
 
 fn digest_of(component: &Path) -> anyhow::Result<String> {
     let bytes = std::fs::read(component).with_context(|| format!("cannot read {}", component.display()))?;
-    let digest = Sha256::digest(&bytes);
-    Ok(crate::job::text::hex(&digest))
+    Ok(crate::plugin::component_digest(&bytes))
 }

@@ -11,6 +11,7 @@ use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
 
 use super::super::{ExitCode, print};
 use super::interface;
+use crate::config::disk;
 
 /// The custom section by which a module says which world it was written for.
 const COMPONENT_TYPE: &str = "component-type";
@@ -69,8 +70,7 @@ fn write(to: &Path, component: &[u8]) -> anyhow::Result<()> {
     let mut part = to.as_os_str().to_owned();
     part.push(format!(".part-{}", std::process::id()));
     let shown = || format!("cannot write {}", to.display());
-    std::fs::write(&part, component).with_context(shown)?;
-    std::fs::rename(&part, to).with_context(shown)
+    disk::replace(to, Path::new(&part), disk::create_public, component).with_context(shown)
 }
 
 #[cfg(test)]

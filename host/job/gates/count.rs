@@ -24,6 +24,6 @@ impl Gates {
     /// How many attempts of this lane run.
     #[must_use]
     pub fn running_in(&self, lane: &Lane) -> u32 {
-        self.lanes.get(&*lane.whole()).map_or(0, Health::running)
+        self.lanes.get(&lane.whole()).map_or(0, Health::running)
     }
 }

@@ -140,3 +140,22 @@ fn lanes_that_are_refused_again_and_again_are_remembered_once() {
         assert!(gates.refused_keyed.is_empty(), "it has opened");
     }
 }
+
+#[test]
+fn a_lane_that_opened_by_itself_and_met_its_limit_key_is_told_when_the_key_is_free() {
+    let (mut gates, _) = gates(9);
+    let lane = |downstream| Lane { limit_key: Some("customer".into()), ..Lane::new("erp", downstream) };
+    let (north, south) = (lane("north"), lane("south"));
+    assert_eq!(gates.admit(&north, UnixMs(0)), Admit::Yes);
+    let pause = Sign::Busy(Some(std::time::Duration::from_millis(50)), "429".into());
+    let ended = Ended { started_at: UnixMs(0), sign: pause, latency: None };
+    gates.end(&north, &ended, UnixMs(0), 0.0);
+    assert_eq!(gates.admit(&north, UnixMs(1)), Admit::LaneClosed { until: Some(UnixMs(50)) });
+    assert_eq!(gates.admit(&south, UnixMs(40)), Admit::Yes);
+    assert_eq!(gates.admit(&north, UnixMs(50)), Admit::LaneClosed { until: None }, "the key is taken");
+    gates.opened();
+    gates.give_back(&south, UnixMs(40), UnixMs(60));
+    let Opened::These { lanes, .. } = gates.opened() else { panic!("it says which") };
+    assert!(lanes.contains(&north), "{lanes:?}");
+    assert_eq!(gates.admit(&north, UnixMs(60)), Admit::Yes);
+}

@@ -122,6 +122,7 @@ fn only_what_the_downstream_did_is_a_sign_of_its_health() {
     let evidence = |exchanges| Evidence { exchanges, ..Evidence::default() };
     let (none, answered, cut) =
         (evidence(vec![]), evidence(vec![exchange(None)]), evidence(vec![exchange(Some("the attempt ended"))]));
+    let crowded = Evidence { crowded: true, ..cut.clone() };
     let busy = |retry_after_ms| evidence(vec![Exchange { retry_after_ms: Some(retry_after_ms), ..exchange(None) }]);
     let wish = |ms| Sign::Busy(Some(Duration::from_millis(ms)), "m".into());
     let setback = |delay_ms| Setback { message: "m".into(), code: None, delay_ms };
@@ -147,6 +148,10 @@ fn only_what_the_downstream_did_is_a_sign_of_its_health() {
         (host(HostFault::Denied), &cut, Sign::Nothing),
         (host(HostFault::Cancelled), &cut, Sign::Nothing),
         (host(HostFault::Interrupted), &cut, Sign::Nothing),
+        (Outcome::TryAgain(setback(None)), &crowded, Sign::Nothing),
+        (Outcome::UnknownOutcome(fault()), &crowded, Sign::Nothing),
+        (host(HostFault::Deadline), &crowded, Sign::Nothing),
+        (Outcome::RateLimited(setback(Some(7))), &crowded, wish(7)),
     ] {
         assert_eq!(Sign::of(&outcome, evidence, Duration::from_secs(300)), sign, "{outcome:?}");
     }

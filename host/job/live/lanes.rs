@@ -8,6 +8,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
+use super::tally::{Downstreams, Tally};
 use super::{Lane, LaneRef, Phase};
 use crate::clock::UnixMs;
 
@@ -20,24 +21,12 @@ type RingKey = (Reverse<i16>, u64, u64, u32);
 /// the lane that is its first.
 type PluginKey = (u64, u64, u32);
 
-/// How many unfinished jobs of a lane stand where, of those in memory.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LaneTally {
-    /// The lane.
-    pub lane: Lane,
-    /// Due ones that do not run.
-    pub ready: u64,
-    /// Running ones.
-    pub running: u64,
-    /// Those whose time has not come.
-    pub later: u64,
-    /// Those that wait for a grant.
-    pub held: u64,
-}
-
 #[derive(Debug)]
 struct LaneState {
-    tally: LaneTally,
+    lane: Lane,
+    tally: Tally,
+    /// The number of its downstream's counts.
+    whole: u32,
     ready: BTreeSet<ReadyKey>,
     /// Where it stands in the ring, while it does.
     ring: Option<RingKey>,
@@ -49,19 +38,25 @@ struct LaneState {
 /// The lanes of one plugin.
 #[derive(Debug, Default)]
 struct PluginState {
-    /// By downstream and limit key.
-    index: HashMap<Arc<str>, HashMap<Option<Arc<str>>, u32>>,
+    index: HashMap<Arc<str>, DownstreamState>,
     /// The lanes that may be asked for.
     ring: BTreeSet<RingKey>,
     /// Where it stands among the plugins, while it does.
     place: Option<PluginKey>,
-    /// How many jobs it has, and how many of them run.
-    jobs: u64,
-    running: u64,
+    /// Where its jobs stand.
+    tally: Tally,
     /// When it was served last.
     turn: u64,
     /// It was found closed: when it opens by itself, where that is known.
     closed: Option<Option<UnixMs>>,
+}
+
+/// The lanes of one plugin that call one downstream.
+#[derive(Debug)]
+struct DownstreamState {
+    by_limit_key: HashMap<Option<Arc<str>>, u32>,
+    /// The number of their counts.
+    whole: u32,
 }
 
 /// All lanes that have an unfinished job in memory. What is closed costs nothing until it opens.
@@ -70,6 +65,7 @@ pub(super) struct Lanes {
     states: Vec<LaneState>,
     free: Vec<u32>,
     plugins: HashMap<Arc<str>, PluginState>,
+    downstreams: Downstreams,
     ring: BTreeSet<PluginKey>,
     /// When closed lanes open by themselves.
     lane_openings: BTreeSet<(UnixMs, u32)>,
@@ -84,29 +80,34 @@ impl Lanes {
         if let Some(lane) = self.find(wanted) {
             return lane;
         }
-        let name = self.new_name(wanted);
-        let tally = LaneTally { lane: name.clone(), ready: 0, running: 0, later: 0, held: 0 };
-        let state = LaneState { tally, ready: BTreeSet::new(), ring: None, turn: 0, closed: None };
-        let lane = match self.free.pop() {
-            Some(lane) => {
-                self.states[lane as usize] = state;
-                lane
-            }
-            None => {
-                self.states.push(state);
-                u32::try_from(self.states.len() - 1).expect("fewer lanes than jobs, and those are bounded")
-            }
+        let lane = self.new_name(wanted);
+        let known = self.plugins.get(&lane.plugin).and_then(|plugin| plugin.index.get(&lane.downstream));
+        let whole = match known {
+            Some(downstream) => downstream.whole,
+            None => self.downstreams.number(lane.downstream.clone(), lane.plugin.clone()),
         };
-        let plugin = self.plugins.entry(name.plugin).or_default();
-        plugin.index.entry(name.downstream).or_default().insert(name.limit_key, lane);
-        lane
+        let number = self
+            .free
+            .pop()
+            .unwrap_or_else(|| u32::try_from(self.states.len()).expect("fewer lanes than jobs, and those are bounded"));
+        let plugin = self.plugins.entry(lane.plugin.clone()).or_default();
+        let empty = || DownstreamState { by_limit_key: HashMap::new(), whole };
+        let downstream = plugin.index.entry(lane.downstream.clone()).or_insert_with(empty);
+        downstream.by_limit_key.insert(lane.limit_key.clone(), number);
+        let tally = Tally::default();
+        let state = LaneState { lane, tally, whole, ready: BTreeSet::new(), ring: None, turn: 0, closed: None };
+        match self.states.get_mut(number as usize) {
+            Some(freed) => *freed = state,
+            None => self.states.push(state),
+        }
+        number
     }
 
     fn find(&self, wanted: LaneRef<'_>) -> Option<u32> {
-        let of_downstream = self.plugins.get(wanted.plugin)?.index.get(wanted.downstream)?;
+        let downstream = self.plugins.get(wanted.plugin)?.index.get(wanted.downstream)?;
         match wanted.limit_key {
-            None => of_downstream.get(&None).copied(),
-            Some(key) => of_downstream.get(&Some(key.into())).copied(),
+            None => downstream.by_limit_key.get(&None).copied(),
+            Some(key) => downstream.by_limit_key.get(&Some(key.into())).copied(),
         }
     }
 
@@ -117,24 +118,25 @@ impl Lanes {
     }
 
     pub(super) fn name(&self, lane: u32) -> &Lane {
-        &self.states[lane as usize].tally.lane
+        &self.states[lane as usize].lane
     }
 
     /// Forgets a lane without jobs.
     pub(super) fn free_if_idle(&mut self, lane: u32) {
-        let tally = &self.states[lane as usize].tally;
-        if tally.ready + tally.running + tally.later + tally.held > 0 {
+        let state = &self.states[lane as usize];
+        if state.tally.jobs() > 0 {
             return;
         }
-        let Lane { plugin, downstream, limit_key } = tally.lane.clone();
+        let Lane { plugin, downstream, limit_key } = state.lane.clone();
         self.open(lane);
         let Some(of_plugin) = self.plugins.get_mut(&plugin) else { return };
         let Some(of_downstream) = of_plugin.index.get_mut(&downstream) else { return };
-        if of_downstream.remove(&limit_key).is_some() {
+        if of_downstream.by_limit_key.remove(&limit_key).is_some() {
             self.free.push(lane);
         }
-        if of_downstream.is_empty() {
+        if of_downstream.by_limit_key.is_empty() {
             of_plugin.index.remove(&downstream);
+            self.downstreams.forget(&downstream, &plugin);
         }
         if of_plugin.index.is_empty() {
             self.open_plugin(&plugin);
@@ -145,18 +147,15 @@ impl Lanes {
     /// Counts a job in, and makes it claimable where it is ready. One that begins to run takes its lane's turn and its
     /// plugin's.
     pub(super) fn join(&mut self, lane: u32, phase: Phase, (priority, due, place): (i16, UnixMs, i64)) {
-        *self.count(lane, phase) += 1;
-        if let Some(plugin) = self.plugin_of(lane) {
-            plugin.jobs += 1;
-        }
+        self.count(lane, phase, |count| *count += 1);
         match phase {
             Phase::Ready => _ = self.states[lane as usize].ready.insert((Reverse(priority), due, place)),
             Phase::Running { .. } | Phase::Interrupted { .. } => {
                 self.next_turn += 1;
                 let state = &mut self.states[lane as usize];
                 state.turn = self.next_turn;
-                if let Some(plugin) = self.plugins.get_mut(&state.tally.lane.plugin) {
-                    (plugin.running, plugin.turn) = (plugin.running + 1, self.next_turn);
+                if let Some(plugin) = self.plugins.get_mut(&state.lane.plugin) {
+                    plugin.turn = self.next_turn;
                 }
             }
             Phase::Delayed | Phase::Barred | Phase::Held => return,
@@ -166,47 +165,45 @@ impl Lanes {
 
     /// Counts a job out.
     pub(super) fn leave(&mut self, lane: u32, phase: Phase, (priority, due, place): (i16, UnixMs, i64)) {
-        *self.count(lane, phase) -= 1;
-        if let Some(plugin) = self.plugin_of(lane) {
-            plugin.jobs -= 1;
-        }
-        let state = &mut self.states[lane as usize];
+        self.count(lane, phase, |count| *count -= 1);
         match phase {
-            Phase::Ready => _ = state.ready.remove(&(Reverse(priority), due, place)),
-            Phase::Running { .. } | Phase::Interrupted { .. } => {
-                if let Some(plugin) = self.plugins.get_mut(&state.tally.lane.plugin) {
-                    plugin.running -= 1;
-                }
-            }
+            Phase::Ready => _ = self.states[lane as usize].ready.remove(&(Reverse(priority), due, place)),
+            Phase::Running { .. } | Phase::Interrupted { .. } => {}
             Phase::Delayed | Phase::Barred | Phase::Held => return,
         }
         self.rejoin(lane);
     }
 
-    fn plugin_of(&mut self, lane: u32) -> Option<&mut PluginState> {
-        self.plugins.get_mut(&self.states[lane as usize].tally.lane.plugin)
+    /// Counts a job in or out, everywhere that it is counted.
+    fn count(&mut self, lane: u32, phase: Phase, by_one: impl Fn(&mut u64)) {
+        let state = &mut self.states[lane as usize];
+        by_one(state.tally.of(phase));
+        by_one(self.downstreams.tally(state.whole).of(phase));
+        if let Some(plugin) = self.plugins.get_mut(&state.lane.plugin) {
+            by_one(plugin.tally.of(phase));
+        }
     }
 
     /// How many jobs a plugin has.
     pub(super) fn jobs_of(&self, plugin: &str) -> u64 {
-        self.plugins.get(plugin).map_or(0, |plugin| plugin.jobs)
+        self.plugins.get(plugin).map_or(0, |plugin| plugin.tally.jobs())
     }
 
-    fn count(&mut self, lane: u32, phase: Phase) -> &mut u64 {
-        let tally = &mut self.states[lane as usize].tally;
-        match phase {
-            Phase::Ready => &mut tally.ready,
-            Phase::Delayed | Phase::Barred => &mut tally.later,
-            Phase::Held => &mut tally.held,
-            Phase::Interrupted { .. } | Phase::Running { .. } => &mut tally.running,
-        }
+    /// Where the jobs of each plugin with jobs stand.
+    pub(super) fn by_plugin(&self) -> impl Iterator<Item = (&Arc<str>, Tally)> {
+        self.plugins.iter().map(|(name, plugin)| (name, plugin.tally))
+    }
+
+    /// Where the jobs stand of each downstream and each plugin that calls it, from these on.
+    pub(super) fn by_downstream(&self, first: LaneRef<'_>) -> impl Iterator<Item = (&Arc<str>, &Arc<str>, Tally)> {
+        self.downstreams.from(first)
     }
 
     /// Puts the lane where it belongs among its plugin's, by its head, or nowhere without one or while it is closed;
     /// and the plugin where that puts it.
     fn rejoin(&mut self, lane: u32) {
         let state = &mut self.states[lane as usize];
-        let Some(plugin) = self.plugins.get_mut(&state.tally.lane.plugin) else { return };
+        let Some(plugin) = self.plugins.get_mut(&state.lane.plugin) else { return };
         if state.ready.is_empty() {
             state.turn = 0;
         } else if state.turn == 0 {
@@ -308,19 +305,19 @@ impl Lanes {
         lane.into_iter().chain(self.plugin_openings.first().map(|(moment, _)| *moment)).min()
     }
 
-    /// The counts of every lane with jobs, in the order of their names.
-    pub(super) fn tallies(&self) -> Vec<LaneTally> {
-        let lanes = self.plugins.values().flat_map(|plugin| plugin.index.values()).flat_map(HashMap::values);
-        let mut tallies: Vec<_> = lanes.map(|lane| self.states[*lane as usize].tally.clone()).collect();
-        tallies.sort_unstable_by(|a, b| a.lane.cmp(&b.lane));
-        tallies
+    /// The counts of every lane with jobs, lane by lane: what the others must be the sums of.
+    #[cfg(test)]
+    pub(super) fn by_lane(&self) -> impl Iterator<Item = (&Lane, Tally)> {
+        let downstreams = self.plugins.values().flat_map(|plugin| plugin.index.values());
+        let lanes = downstreams.flat_map(|downstream| downstream.by_limit_key.values());
+        lanes.map(|lane| &self.states[*lane as usize]).map(|state| (&state.lane, state.tally))
     }
 }
 
 /// Puts a plugin where it belongs among the plugins, or nowhere without a lane that is ready or while it is closed.
 fn place(ring: &mut BTreeSet<PluginKey>, plugin: &mut PluginState) {
     let first = plugin.ring.first().filter(|_| plugin.closed.is_none());
-    let place = first.map(|(_, _, _, lane)| (plugin.running, plugin.turn, *lane));
+    let place = first.map(|(_, _, _, lane)| (plugin.tally.running, plugin.turn, *lane));
     if place != plugin.place {
         if let Some(left) = std::mem::replace(&mut plugin.place, place) {
             ring.remove(&left);

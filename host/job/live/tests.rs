@@ -245,15 +245,10 @@ impl Bench {
         let unfinished = self.jobs.values().filter(|model| model.at != At::Ended).count();
         assert_eq!(self.live.unfinished(), unfinished as u64);
         assert!(self.live.waiting() <= self.kept_max, "{} are in memory", self.live.waiting());
-        let tallies = self.live.tallies();
-        let sum = |of: fn(&LaneTally) -> u64| tallies.iter().map(of).sum::<u64>() as usize;
-        assert_eq!(sum(|t| t.ready + t.later + t.held), self.live.waiting());
-        assert_eq!(sum(|t| t.running), self.jobs.values().filter(|m| matches!(m.at, At::Running(_))).count());
-        for plugin in ["a", "b"] {
-            let of_plugin = tallies.iter().filter(|tally| &*tally.lane.plugin == plugin);
-            let jobs: u64 = of_plugin.map(|t| t.ready + t.later + t.held + t.running).sum();
-            assert_eq!(self.live.unfinished_of(plugin), jobs);
-        }
+        let all = counted::recount(&self.live);
+        assert_eq!(all.jobs() - all.running, self.live.waiting() as u64);
+        let running = self.jobs.values().filter(|model| matches!(model.at, At::Running(_))).count();
+        assert_eq!(all.running, running as u64);
         let floor = self.live.attempts_floor();
         for model in self.jobs.values().filter(|model| model.at != At::Ended && model.job.newest > 0) {
             assert!(floor.is_some_and(|floor| floor <= model.job.newest), "the floor hides an attempt");

@@ -10,10 +10,10 @@ use ring::hmac;
 use ring::rand::{SecureRandom as _, SystemRandom};
 use rustix::fs::OFlags;
 
+use crate::config::disk;
+
 /// How long the key is: as long as the digest.
 const KEY_BYTES: usize = 32;
-/// Who may read it: its owner.
-const OWNER_ONLY: u32 = 0o600;
 
 /// Where the key of that cache folder lies: beside the folder, not in it.
 pub(super) fn path_of(cache_dir: &Path) -> PathBuf {
@@ -67,7 +67,7 @@ fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let beside = PathBuf::from(beside);
     // Left over from a crash of a process with the same number.
     let _ = fs::remove_file(&beside);
-    let mut file = File::options().write(true).create_new(true).mode(OWNER_ONLY).open(&beside)?;
+    let mut file = disk::create_private(&beside)?;
     let linked = file.write_all(bytes).and_then(|()| file.sync_all()).and_then(|()| fs::hard_link(&beside, path));
     fs::remove_file(&beside)?;
     match linked {

@@ -2,18 +2,15 @@
 
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt as _;
 
-use ring::digest::{Context, SHA256};
 use ring::hmac;
 
+use super::super::digest;
 use super::super::inspect::Shape;
 use crate::job::text::hex;
 
 /// What it is that is vouched for: no key is used for two purposes.
 const DOMAIN: &str = "windlass compiled code 1";
-/// How much is read at once.
-const CHUNK_BYTES: usize = 256 << 10;
 
 /// What an entry is for.
 #[derive(Clone, Copy, Debug)]
@@ -42,24 +39,9 @@ pub(super) fn check(key: &hmac::Key, subject: Subject<'_>, seal: &str, code: &Fi
 
 /// Lines, none of which can hold the end of one: digests and names are of letters and digits, JSON has no bare break.
 fn message(subject: Subject<'_>, shape: &str, code: &File) -> io::Result<String> {
-    let (length, digest) = digest_of(code)?;
+    let (digest, length) = digest::of_file(code, u64::MAX - 1, |_| {})?;
     let Subject { digest: component, engine } = subject;
     Ok(format!("{DOMAIN}\n{component}\n{engine}\n{length}\n{digest}\n{shape}\n"))
-}
-
-fn digest_of(file: &File) -> io::Result<(u64, String)> {
-    let mut digest = Context::new(&SHA256);
-    let mut chunk = vec![0; CHUNK_BYTES];
-    let mut length = 0;
-    loop {
-        match file.read_at(&mut chunk, length)? {
-            0 => return Ok((length, hex(digest.finish().as_ref()))),
-            read => {
-                digest.update(&chunk[..read]);
-                length += read as u64;
-            }
-        }
-    }
 }
 
 fn unhex(text: &str) -> Option<Vec<u8>> {

@@ -9,8 +9,6 @@ use std::time::Duration;
 use http::Uri;
 use ipnet::IpNet;
 use tokio::net::TcpStream;
-use tokio::runtime::Handle;
-use tokio_util::task::AbortOnDropHandle;
 use tower_service::Service;
 
 use crate::config::Origin;
@@ -20,6 +18,7 @@ use super::failure::{Denial, Unreachable};
 use super::link::Link;
 use super::proxy::Tunnel;
 use super::resolve::Resolver;
+use super::sockets::{Socket, Sockets};
 
 /// How long one address may take to answer before the next is tried.
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -51,12 +50,23 @@ pub(super) struct Connector {
     pub(super) inside_only: Arc<[Origin]>,
     /// The file that says so.
     pub(super) file: Arc<str>,
-    /// Where connections are made and kept going, whoever asks for one; none: where they are asked for.
-    pub(super) serving: Option<Handle>,
+    /// The plugin, and what all share.
+    pub(super) plugin: Arc<str>,
+    pub(super) sockets: Arc<Sockets>,
+}
+
+/// Where one connection leads.
+#[derive(Debug)]
+pub(super) struct Route {
+    host: String,
+    addresses: Vec<SocketAddr>,
+    /// The proxy's, where there is one.
+    via: Vec<SocketAddr>,
 }
 
 impl Connector {
-    async fn connect(self, uri: Uri) -> Result<Link, ConnectError> {
+    /// Looks up where that URL leads, and judges it.
+    pub(super) async fn route(&self, uri: &Uri) -> Result<Route, ConnectError> {
         let host = uri.host().unwrap_or_default();
         let is_tls = uri.scheme_str() == Some("https");
         let port = uri.port_u16().unwrap_or(if is_tls { 443 } else { 80 });
@@ -65,14 +75,19 @@ impl Connector {
             Some(proxy) => proxy.addresses(&self.resolver).await?,
             None => Vec::new(),
         };
-        if !is_tls && self.is_inside_only(&uri) {
+        if !is_tls && self.is_inside_only(uri) {
             addresses = self.inside(host, addresses, "")?;
             if self.proxy.is_some() {
                 // It reads what goes through it.
                 via = self.inside(host, via, " through a proxy elsewhere")?;
             }
         }
-        self.dial(host, &addresses, &via).await
+        Ok(Route { host: host.to_owned(), addresses, via })
+    }
+
+    /// Leave to have one more socket, when it is the plugin's turn.
+    pub(super) async fn socket(&self) -> Socket {
+        self.sockets.take(&self.plugin).await
     }
 
     /// The addresses that may be dialled for that host. A literal and `localhost` were granted as such.
@@ -140,15 +155,15 @@ impl Connector {
         Err(ConnectError::Denied(Denial { told, remedy }))
     }
 
-    async fn dial(&self, host: &str, addresses: &[SocketAddr], via: &[SocketAddr]) -> Result<Link, ConnectError> {
+    async fn dial(self, Route { host, addresses, via }: Route, socket: Socket) -> Result<Link, ConnectError> {
         let mut failure = ConnectError::Unreachable(Unreachable::Name, format!("{host} has no address"));
         for address in addresses.iter().take(ADDRESSES_MAX) {
             let made = match &self.proxy {
-                Some(proxy) => proxy.open(via, *address).await,
-                None => direct(host, *address).await,
+                Some(proxy) => proxy.open(&via, *address).await,
+                None => direct(&host, *address).await,
             };
             match made {
-                Ok(stream) => return Ok(Link::new(stream)),
+                Ok(stream) => return Ok(Link::new(stream, socket)),
                 Err(error) => failure = error,
             }
         }
@@ -170,7 +185,20 @@ async fn direct(host: &str, address: SocketAddr) -> Result<TcpStream, ConnectErr
     }
 }
 
-impl Service<Uri> for Connector {
+/// Makes one connection: everything that it takes is there.
+pub(super) struct Dial {
+    connector: Connector,
+    ready: Option<(Route, Socket)>,
+}
+
+impl Dial {
+    /// The connection that leads there, over that socket.
+    pub(super) fn new(connector: Connector, route: Route, socket: Socket) -> Self {
+        Self { connector, ready: Some((route, socket)) }
+    }
+}
+
+impl Service<Uri> for Dial {
     type Response = Link;
     type Error = ConnectError;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
@@ -179,14 +207,9 @@ impl Service<Uri> for Connector {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, uri: Uri) -> Self::Future {
-        let connecting = self.clone().connect(uri);
-        let Some(serving) = &self.serving else { return Box::pin(connecting) };
-        let connecting = AbortOnDropHandle::new(serving.spawn(connecting));
-        Box::pin(async move {
-            let lost = |error| ConnectError::Unreachable(Unreachable::Refused, format!("cannot connect: {error}"));
-            connecting.await.map_err(lost)?
-        })
+    fn call(&mut self, _: Uri) -> Self::Future {
+        let (route, socket) = self.ready.take().expect("one connection is made of it");
+        Box::pin(self.connector.clone().dial(route, socket))
     }
 }
 

@@ -34,6 +34,8 @@ pub(in crate::plugin) enum SendFailure {
     Invalid(String),
     /// No connection came about. Nothing was sent.
     Unreachable(Unreachable, String),
+    /// The host had no connection to give within the time. Nothing was sent.
+    Crowded(String),
     /// Something may have been sent, and no complete answer came.
     Unanswered(String),
     /// The same, because the time for it was over.
@@ -50,6 +52,7 @@ impl SendFailure {
             Self::Denied(denial) => Self::Denied(Denial { told: veil(denial.told), ..denial }),
             Self::Invalid(message) => Self::Invalid(veil(message)),
             Self::Unreachable(what, message) => Self::Unreachable(what, veil(message)),
+            Self::Crowded(message) => Self::Crowded(veil(message)),
             Self::Unanswered(message) => Self::Unanswered(veil(message)),
             Self::Silent(message) => Self::Silent(veil(message)),
             Self::TooLarge(message) => Self::TooLarge(veil(message)),
@@ -62,6 +65,7 @@ impl SendFailure {
             Self::Denied(denial) => &denial.told,
             Self::Invalid(message)
             | Self::Unreachable(_, message)
+            | Self::Crowded(message)
             | Self::Unanswered(message)
             | Self::Silent(message)
             | Self::TooLarge(message) => message,

@@ -101,7 +101,8 @@ pub(in crate::plugin) fn address(input: &[u8]) {
         proxy: None,
         inside_only: Arc::new([]),
         file: "p.toml".into(),
-        serving: None,
+        plugin: "p".into(),
+        sockets: super::sockets::Sockets::new(1),
     };
     let kept = connector.judge("name.example", vec![SocketAddr::new(address, 80)]);
     assert_eq!(kept.is_ok(), slow.is_none() || slow_allowed, "{address} gave {kept:?}");

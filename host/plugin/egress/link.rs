@@ -1,7 +1,8 @@
-//! A connection that knows how old it is.
+//! A connection that knows how old it is, whether anybody uses it, and whose socket it holds.
 
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -11,7 +12,8 @@ use hyper_util::client::legacy::connect::{Connected, Connection};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
-use crate::clock::Stopwatch;
+use super::sockets::Socket;
+use super::usage::Usage;
 
 /// From this age on a connection takes no further request: a name may lead elsewhere by now.
 pub(super) const AGE_MAX: Duration = Duration::from_secs(300);
@@ -20,45 +22,82 @@ pub(super) const AGE_MAX: Duration = Duration::from_secs(300);
 #[derive(Debug)]
 pub(super) struct Link {
     stream: TokioIo<TcpStream>,
-    born: Stopwatch,
+    socket: Socket,
 }
 
-/// When a connection was made.
+/// How a connection is used, as an answer that came over it tells.
 #[derive(Clone)]
-struct Born(Stopwatch);
+struct Made(Arc<Usage>);
+
+/// The connection that an answer comes over. It is kept for later from when this is dropped: when the answer is there.
+#[derive(Debug)]
+pub(in crate::plugin) struct InUse(Option<Arc<Usage>>);
 
 impl Link {
     /// One that was made just now.
-    pub(super) fn new(stream: TcpStream) -> Self {
+    pub(super) fn new(stream: TcpStream, socket: Socket) -> Self {
         // Without it small requests wait for the acknowledgement of the one before.
         let _ = stream.set_nodelay(true);
-        Self { stream: TokioIo::new(stream), born: Stopwatch::start() }
+        Self { stream: TokioIo::new(stream), socket }
+    }
+
+    fn usage(&self) -> &Usage {
+        &self.socket.usage
     }
 }
 
-/// Takes a connection out of use, where it is too old for the next request.
-pub(super) fn retire(connected: &Connected, age_max: Duration) {
-    let mut extras = Extensions::new();
-    connected.get_extras(&mut extras);
-    if extras.get::<Born>().is_some_and(|born| born.0.elapsed() > age_max) {
-        connected.poison();
+impl InUse {
+    /// The one that this answer comes over. Where it is too old it takes no further request, and one that many may share
+    /// is left to the pool.
+    pub(super) fn note(connected: Option<&Connected>, answer: &Extensions, age_max: Duration) -> Self {
+        let usage = answer.get::<Made>().map(|made| made.0.clone());
+        if let (Some(connected), Some(usage)) = (connected, &usage) {
+            if usage.made().elapsed() > age_max {
+                connected.poison();
+            }
+            if connected.is_negotiated_h2() {
+                usage.share();
+            }
+        }
+        Self(usage)
+    }
+}
+
+impl Drop for InUse {
+    fn drop(&mut self) {
+        if let Some(usage) = &self.0 {
+            usage.rest();
+        }
     }
 }
 
 impl Connection for Link {
+    /// Asked once, when all is ready for the first request.
     fn connected(&self) -> Connected {
-        Connected::new().extra(Born(self.born))
+        self.usage().ready();
+        Connected::new().extra(Made(self.socket.usage.clone()))
     }
 }
 
 impl Read for Link {
     fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, into: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(context, into)
+        if self.usage().has_ended() {
+            return Poll::Ready(Ok(()));
+        }
+        let read = Pin::new(&mut self.stream).poll_read(context, into);
+        if read.is_pending() {
+            self.usage().read_by(context.waker());
+            if self.usage().has_ended() {
+                return Poll::Ready(Ok(()));
+            }
+        }
+        read
     }
 }
 
 impl Write for Link {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.usage().write();
         Pin::new(&mut self.stream).poll_write(context, bytes)
     }
 
@@ -79,6 +118,7 @@ impl Write for Link {
         context: &mut Context<'_>,
         bytes: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        self.usage().write();
         Pin::new(&mut self.stream).poll_write_vectored(context, bytes)
     }
 }

@@ -12,9 +12,11 @@ use tokio::sync::Semaphore;
 use crate::config::{Inject, Network, Origin, PluginFile, Proxy, Secret};
 
 use super::super::secrets::Secrets;
+use super::super::settings::Descriptors;
 use super::link::AGE_MAX;
 use super::proxy::Tunnel;
-use super::resolve::{LOOKUPS_OF_HOST_MAX, Names};
+use super::resolve::Names;
+use super::sockets::Sockets;
 use super::tls::{Material, trusted_roots};
 
 /// The outside as this host knows it.
@@ -27,19 +29,22 @@ pub(in crate::plugin) struct Outside {
     pub(super) names: Names,
     /// The look-ups of all plugins.
     pub(super) lookups: Arc<Semaphore>,
+    /// The sockets of all plugins.
+    pub(super) sockets: Arc<Sockets>,
     /// From which age on a connection takes no further request.
     pub(super) age_max: Duration,
 }
 
 impl Outside {
-    /// The outside with these settings. The roots are read at the first call.
-    pub(in crate::plugin) fn new(network: &Network) -> Self {
+    /// The outside with these settings, and as many descriptors for it. The roots are read at the first call.
+    pub(in crate::plugin) fn new(network: &Network, descriptors: Descriptors) -> Self {
         Self {
             network: network.clone(),
             allow_cidrs: network.allow_cidrs.as_slice().into(),
             roots: OnceLock::new(),
             names: Names::System,
-            lookups: Arc::new(Semaphore::new(LOOKUPS_OF_HOST_MAX)),
+            lookups: Arc::new(Semaphore::new(descriptors.lookups)),
+            sockets: Sockets::new(descriptors.sockets),
             age_max: AGE_MAX,
         }
     }

@@ -8,10 +8,6 @@ use tokio::sync::Semaphore;
 
 /// Look-ups at once, per plugin: each holds a thread, however long the name server takes.
 const LOOKUPS_MAX: usize = 16;
-/// Look-ups at once, over all plugins: half of the threads that block, so that many plugins whose name servers hang leave
-/// the other half to the store and to files.
-pub(super) const LOOKUPS_OF_HOST_MAX: usize = 256;
-
 /// Whom names are looked up with.
 #[derive(Clone, Debug, Default)]
 pub(super) enum Names {

@@ -10,7 +10,15 @@ use hyper_util::client::legacy::connect::capture_connection;
 
 use super::connect::ConnectError;
 use super::failure::{SendFailure, Unreachable, cause, chain};
-use super::{Egress, Recorder, SendBody, link};
+use super::{Egress, InUse, Recorder, SendBody};
+
+/// An answer whose head is there.
+pub(in crate::plugin) struct Answered {
+    /// The head, and the body as it comes.
+    pub(in crate::plugin) response: Response<Incoming>,
+    /// To be dropped with the body, or when all of it has come.
+    pub(in crate::plugin) in_use: InUse,
+}
 
 impl Egress {
     /// Sends a request and waits so long for the head of the answer.
@@ -18,24 +26,28 @@ impl Egress {
         &self,
         mut request: Request<SendBody>,
         patience: Duration,
-    ) -> Result<Response<Incoming>, SendFailure> {
+    ) -> Result<Answered, SendFailure> {
         let connection = capture_connection(&mut request);
-        match tokio::time::timeout(patience, self.client().request(request)).await {
+        let mut sent = std::pin::pin!(self.client().request(request));
+        match tokio::time::timeout(patience, &mut sent).await {
             Ok(Ok(response)) => {
-                if let Some(connected) = connection.connection_metadata().as_ref() {
-                    link::retire(connected, self.outside.age_max);
-                }
-                Ok(response)
+                let (connected, age_max) = (connection.connection_metadata(), self.outside.age_max);
+                Ok(Answered { in_use: InUse::note(connected.as_ref(), response.extensions(), age_max), response })
             }
             Ok(Err(error)) => Err(classify(&error)),
             // Once it has a connection, the request may be on its way.
             Err(_) if connection.connection_metadata().is_some() => {
                 Err(SendFailure::Silent(format!("no answer within {patience:.1?}")))
             }
-            Err(_) => {
-                let message = format!("no connection within {patience:.1?}");
-                Err(SendFailure::Unreachable(Unreachable::TimedOut, message))
-            }
+            Err(_) => Err(self.no_connection(patience)),
+        }
+    }
+
+    /// Asked while the request is still there, and in line where it is for want of a socket that it has none.
+    fn no_connection(&self, patience: Duration) -> SendFailure {
+        match self.outside.sockets.why_waiting(&self.plugin) {
+            Some(why) => SendFailure::Crowded(format!("no connection could be made within {patience:.1?}: {why}")),
+            None => SendFailure::Unreachable(Unreachable::TimedOut, format!("no connection within {patience:.1?}")),
         }
     }
 }

@@ -9,6 +9,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 use crate::config::{Limits, Network};
 
+use super::super::Descriptors;
 use super::super::granted::Granted;
 use super::resolve::Names;
 use super::*;
@@ -60,12 +61,12 @@ const CLOSED: &str = "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 0\
 
 /// A client under that file, where names have these addresses, one answer after the other.
 fn egress(network: &Network, file: &str, answers: &[&[&str]]) -> (Arc<Grants>, Egress) {
-    let mut outside = Outside::new(network);
+    let mut outside = Outside::new(network, Descriptors::default());
     let answers = answers.iter().map(|answer| answer.iter().map(|address| address.parse().unwrap()).collect());
     outside.names = Names::Scripted(Arc::new(Mutex::new(answers.collect())));
     let file = PluginFile::parse(std::path::Path::new("test.toml"), file, &Limits::default()).unwrap();
     let granted = Granted::read("test.toml", &file, &outside).unwrap();
-    (granted.grants, Egress::new(Arc::new(outside), granted.way))
+    (granted.grants, Egress::new("test", Arc::new(outside), granted.way))
 }
 
 fn network(allow_cidrs: &[&str]) -> Network {
@@ -78,7 +79,7 @@ async fn get((grants, egress): &(Arc<Grants>, Egress), url: &str) -> Result<u16,
     let mut request = Request::new(SendBody::whole(Vec::new(), Arc::default()));
     grants.inject(&target, request.headers_mut())?;
     *request.uri_mut() = target.uri;
-    egress.send(request, PATIENCE).await.map(|response| response.status().as_u16())
+    egress.send(request, PATIENCE).await.map(|answer| answer.response.status().as_u16())
 }
 
 #[tokio::test]
@@ -114,9 +115,9 @@ async fn a_connection_that_is_old_takes_no_further_request() {
     let raw = Raw::start("127.0.0.1", KEPT).await;
     let url = format!("http://127.0.0.1:{}/", raw.port);
     let (grants, egress) = egress(&network(&[]), &format!("origins = ['{url}']"), &[&[]]);
-    let mut outside = Outside::new(&network(&[]));
+    let mut outside = Outside::new(&network(&[]), Descriptors::default());
     outside.age_max = std::time::Duration::ZERO;
-    let way = (grants, Egress::new(Arc::new(outside), egress.way));
+    let way = (grants, Egress::new("test", Arc::new(outside), egress.way));
     for connections in 1..4 {
         assert_eq!(get(&way, &url).await, Ok(200));
         assert_eq!(raw.connections.load(Ordering::SeqCst), connections);
@@ -152,7 +153,7 @@ async fn a_proxy_makes_a_tunnel_to_the_address_that_was_judged() {
     assert!(!format!("{way:?}").contains("pass"));
     // What the name means from now on is judged before the proxy hears of it.
     let (grants, old) = way;
-    let fresh = Egress::new(old.outside.clone(), Way { proxy: old.way.proxy.clone(), ..Way::default() });
+    let fresh = Egress::new("test", old.outside.clone(), Way { proxy: old.way.proxy.clone(), ..Way::default() });
     assert!(matches!(get(&(grants, fresh), "http://api.example/x").await, Err(SendFailure::Denied(_))));
     assert_eq!(proxy.connections.load(Ordering::SeqCst), 1);
 }
@@ -223,7 +224,7 @@ async fn an_error_says_no_secret_back_to_the_guest() {
 fn a_way_is_another_when_anything_of_it_changed() {
     let way = |file: &str| {
         let file = PluginFile::parse(std::path::Path::new("t.toml"), file, &Limits::default()).unwrap();
-        Granted::read("t.toml", &file, &Outside::new(&Network::default())).unwrap().way
+        Granted::read("t.toml", &file, &Outside::new(&Network::default(), Descriptors::default())).unwrap().way
     };
     let usual = "origins = ['https://a.example']\n";
     assert_eq!(way(usual), way(&format!("{usual}concurrency = 3\nconfig = {{ a = '1' }}")));
@@ -235,4 +236,52 @@ fn a_way_is_another_when_anything_of_it_changed() {
     ] {
         assert_ne!(way(usual), way(other), "{other}");
     }
+}
+
+/// A client that may have three connections, two of them by itself.
+fn narrow(origins: &[&str]) -> (Arc<Grants>, Egress) {
+    let origins = origins.iter().map(|origin| format!("'{origin}'")).collect::<Vec<_>>().join(", ");
+    let (grants, egress) = egress(&network(&[]), &format!("origins = [{origins}]"), &[&[]]);
+    let outside = Outside::new(&network(&[]), Descriptors { sockets: 3, ..Descriptors::default() });
+    (grants, Egress::new("test", Arc::new(outside), egress.way))
+}
+
+#[tokio::test]
+async fn a_kept_connection_is_closed_for_a_call_elsewhere_and_used_where_it_leads() {
+    let mut downstreams = Vec::new();
+    for _ in 0..4 {
+        downstreams.push(Raw::start("127.0.0.1", KEPT).await);
+    }
+    let urls: Vec<_> = downstreams.iter().map(|raw| format!("http://127.0.0.1:{}/", raw.port)).collect();
+    let way = narrow(&urls.iter().map(String::as_str).collect::<Vec<_>>());
+    for url in &urls {
+        for _ in 0..3 {
+            assert_eq!(get(&way, url).await, Ok(200));
+        }
+    }
+    for raw in &downstreams {
+        assert_eq!((raw.connections.load(Ordering::SeqCst), raw.heads().len()), (1, 3), "kept as long as it may be");
+    }
+    assert_eq!(get(&way, &urls[0]).await, Ok(200));
+    assert_eq!(downstreams[0].connections.load(Ordering::SeqCst), 2, "made anew, as it was closed for another");
+}
+
+#[tokio::test]
+async fn a_call_without_a_connection_says_so_and_another_plugins_has_one() {
+    const HANGS: &str = "HTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\n";
+    let raw = Raw::start("127.0.0.1", HANGS).await;
+    let url = format!("http://127.0.0.1:{}/", raw.port);
+    let (grants, egress) = narrow(&[&url]);
+    let send = |egress: &Egress| {
+        let target = grants.admit(&url).1.unwrap();
+        let mut request = Request::new(SendBody::whole(Vec::new(), Arc::default()));
+        *request.uri_mut() = target.uri;
+        let egress = Egress::new(&egress.plugin, egress.outside.clone(), Way::default());
+        async move { egress.send(request, std::time::Duration::from_millis(200)).await }
+    };
+    let (_one, _two) = (send(&egress).await.unwrap(), send(&egress).await.unwrap());
+    let Err(SendFailure::Crowded(why)) = send(&egress).await else { panic!("two are its share") };
+    assert!(why.contains("the plugin has 2 of the 3 connections"), "{why}");
+    let other = Egress::new("other", egress.outside.clone(), Way::default());
+    assert!(send(&other).await.is_ok());
 }

@@ -7,17 +7,21 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::Uri;
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_rustls::{DefaultServerNameResolver, HttpsConnector, MaybeHttpsStream};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore};
+use tokio::runtime::Handle;
+use tokio_util::task::AbortOnDropHandle;
 use tower_service::Service;
 use zeroize::Zeroizing;
 
 use crate::config::Tls;
 
 use super::super::secrets::private_file;
-use super::connect::Connector;
+use super::connect::{ConnectError, Connector, Dial};
+use super::failure::Unreachable;
+use super::link::Link;
 
 /// How long a connection may take in all. A call that is over may leave one behind that still comes about.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -108,28 +112,50 @@ fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
     }
 }
 
-/// A connector that adds TLS to `connector` where the URL asks for it.
-pub(super) fn connections(config: ClientConfig, connector: Connector) -> Connections {
-    let builder = HttpsConnectorBuilder::new().with_tls_config(config).https_or_http();
-    Connections(builder.enable_http1().enable_http2().wrap_connector(connector))
-}
-
 /// Opens connections, with TLS where the URL asks for it, and gives up on those that do not come about.
 #[derive(Clone)]
-pub(super) struct Connections(HttpsConnector<Connector>);
+pub(super) struct Connections {
+    connector: Connector,
+    tls: Arc<ClientConfig>,
+    names: Arc<DefaultServerNameResolver>,
+    /// Where connections are made and kept going, whoever asks for one.
+    serving: Handle,
+}
+
+impl Connections {
+    /// Those that `connector` makes, on that runtime.
+    pub(super) fn new(mut tls: ClientConfig, connector: Connector, serving: Handle) -> Self {
+        tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        Self { connector, tls: Arc::new(tls), names: Arc::default(), serving }
+    }
+
+    /// Waiting for a socket is bounded by whoever waits, and not by the time that a connection may take: nothing is slow.
+    async fn connect(self, uri: Uri) -> Result<MaybeHttpsStream<Link>, BoxError> {
+        let route = tokio::time::timeout(TIMEOUT, self.connector.route(&uri)).await??;
+        let socket = self.connector.socket().await;
+        let dial = Dial::new(self.connector, route, socket);
+        let mut made = HttpsConnector::new(dial, self.tls, false, self.names);
+        tokio::time::timeout(TIMEOUT, made.call(uri)).await?
+    }
+}
+
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 impl Service<Uri> for Connections {
-    type Response = <HttpsConnector<Connector> as Service<Uri>>::Response;
-    type Error = <HttpsConnector<Connector> as Service<Uri>>::Error;
+    type Response = MaybeHttpsStream<Link>;
+    type Error = BoxError;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
 
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        self.0.poll_ready(context)
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        Poll::Ready(Ok(()))
     }
 
     fn call(&mut self, uri: Uri) -> Self::Future {
-        let connection = tokio::time::timeout(TIMEOUT, self.0.call(uri));
-        Box::pin(async move { connection.await? })
+        let connecting = AbortOnDropHandle::new(self.serving.spawn(self.clone().connect(uri)));
+        Box::pin(async move {
+            let lost = |error| ConnectError::Unreachable(Unreachable::Refused, format!("cannot connect: {error}"));
+            connecting.await.map_err(lost)?
+        })
     }
 }
 

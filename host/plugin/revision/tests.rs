@@ -82,7 +82,7 @@ async fn precompiled_code_is_refused() {
 async fn a_revision_tells_what_it_is_made_of() {
     let bench = Bench::new();
     let revision = bench.load(echo()).await.unwrap();
-    assert_eq!(revision.digest, hex(&Sha256::digest(echo())));
+    assert_eq!(revision.digest, digest::of(&echo()));
     assert_eq!(revision.exports, ["windlass:plugin/handler@0.1.0"]);
     assert!(revision.imports.contains(&"wasi:cli/exit@0.2.0".to_owned()));
     assert_eq!(revision.description, None);

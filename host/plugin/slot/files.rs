@@ -58,7 +58,8 @@ impl Slot {
                 let is_same_way = standing.egress.goes(&granted.way);
                 if !is_same_way {
                     // Connections that were made under older grants are not used under these.
-                    standing.egress = Arc::new(Egress::new(self.place.runtime.outside.clone(), granted.way));
+                    let outside = self.place.runtime.outside.clone();
+                    standing.egress = Arc::new(Egress::new(&self.name, outside, granted.way));
                 }
                 standing.grants = granted.grants;
                 standing.is_file_known = true;

@@ -8,6 +8,7 @@ use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
+use crate::config::disk::folder_of;
 use crate::store::StoreError;
 
 mod census;
@@ -74,7 +75,7 @@ pub fn examine(store: &Path, scratch: &Path) -> Result<Report, StoreError> {
 pub fn salvage(store: &Path, to: &Path) -> Result<(Report, Salvaged), StoreError> {
     let unwritten = |error: io::Error| open::refusal(store, format!("cannot write {}: {error}", to.display()));
     let file = NewFile::begin(to).map_err(unwritten)?;
-    let patient = Patient::receive(store, open::folder_of(to))?;
+    let patient = Patient::receive(store, folder_of(to))?;
     if patient.in_use {
         return Err(open::refusal(store, "a windlass is using it: stop that one before anything is salvaged"));
     }

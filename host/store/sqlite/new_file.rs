@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::io::Errno;
 
-use super::open::{beside, folder_of};
+use super::open::beside;
+use crate::config::disk::folder_of;
 
 /// A file in the making, for nobody else to read. Dropped unfinished it is deleted.
 #[derive(Debug)]

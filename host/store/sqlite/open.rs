@@ -1,7 +1,7 @@
 //! Opening the file: one owner, the right settings, the known layout.
 
-use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::fs::{DirBuilder, File, TryLockError};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use rusqlite::config::DbConfig;
@@ -10,6 +10,7 @@ use rusqlite::{Connection, OpenFlags, ffi};
 use super::fault::Fault;
 use super::wal::{self, Wal};
 use super::{layout, recover, sums};
+use crate::config::disk;
 use crate::store::StoreError;
 
 /// Older versions can corrupt a WAL when it is reset (fixed in 3.51.3).
@@ -63,9 +64,9 @@ pub(super) fn in_use(path: &Path) -> std::io::Result<(bool, Option<File>)> {
 
 /// Takes the file for this process; refuses at once where another one has it. Creates the folder.
 pub(super) fn own(path: &Path) -> Result<Ownership, StoreError> {
-    make_folder(folder_of(path)).map_err(|error| refusal(path, error))?;
+    make_folder(disk::folder_of(path)).map_err(|error| refusal(path, error))?;
     let lock_path = beside(path, ".lock");
-    let lock = private_file(&lock_path).map_err(|error| refusal(&lock_path, error))?;
+    let lock = disk::open_private(&lock_path).map_err(|error| refusal(&lock_path, error))?;
     match lock.try_lock() {
         Ok(()) => Ok(Ownership { _lock: lock }),
         Err(TryLockError::WouldBlock) => {
@@ -83,12 +84,12 @@ pub(super) fn writer(path: &Path) -> Result<Connection, StoreError> {
     }
     let log = refuse_damaged_log(path)?;
     // Created here and not by SQLite, so that nobody else can ever read it; its WAL takes over the mode.
-    private_file(path).map_err(|error| refusal(path, error))?;
+    disk::open_private(path).map_err(|error| refusal(path, error))?;
     let conn = connect(path)?;
     if let Err(reason) = prepare(&conn, log == Wal::Absent) {
         return Err(refusal(path, if has_no_room(path) { "the disk is full; make room".to_owned() } else { reason }));
     }
-    sync_folder(path).map_err(|error| refusal(path, error))?;
+    disk::sync_folder_of(path).map_err(|error| refusal(path, error))?;
     Ok(conn)
 }
 
@@ -196,21 +197,7 @@ fn write_anew(conn: &Connection) -> rusqlite::Result<bool> {
 fn make_folder(folder: &Path) -> std::io::Result<()> {
     let missing: Vec<&Path> = folder.ancestors().take_while(|it| !it.as_os_str().is_empty() && !it.exists()).collect();
     DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
-    missing.into_iter().rev().try_for_each(sync_folder)
-}
-
-/// Makes sure that a power cut does not take away the name of what is new.
-fn sync_folder(path: &Path) -> std::io::Result<()> {
-    File::open(folder_of(path))?.sync_all()
-}
-
-/// The folder that a file is in.
-pub(super) fn folder_of(path: &Path) -> &Path {
-    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
-}
-
-fn private_file(path: &Path) -> std::io::Result<File> {
-    OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)
+    missing.into_iter().rev().try_for_each(disk::sync_folder_of)
 }
 
 /// The path with something behind its name.

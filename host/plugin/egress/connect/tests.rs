@@ -14,7 +14,8 @@ fn connector(allowed: &[&str], answers: &[&[&str]]) -> Connector {
         proxy: None,
         inside_only: Arc::new([]),
         file: "plugins/test.toml".into(),
-        serving: None,
+        plugin: "test".into(),
+        sockets: Sockets::new(u32::MAX),
     }
 }
 
@@ -64,7 +65,7 @@ async fn what_the_host_adds_stays_inside_unless_it_is_encrypted() {
     connector.inside_only = Arc::new(["http://api.example".parse().unwrap()]);
     let uri: Uri = "http://api.example/v1".parse().unwrap();
     assert!(connector.is_inside_only(&uri) && !connector.is_inside_only(&"http://other.example/".parse().unwrap()));
-    let Err(ConnectError::Denied(denial)) = connector.clone().connect(uri.clone()).await else { panic!("not denied") };
+    let Err(ConnectError::Denied(denial)) = connector.route(&uri).await else { panic!("not denied") };
     assert!(denial.remedy.contains("plain_http = true to inject in plugins/test.toml"), "{}", denial.remedy);
     let found = connector.addresses("api.example", 80).await.unwrap();
     assert_eq!(connector.inside("api.example", found, "").unwrap(), ["10.0.0.1:80".parse().unwrap()]);
@@ -75,7 +76,7 @@ async fn what_the_host_adds_goes_through_no_proxy_that_is_elsewhere() {
     let mut connector = connector(&["10.0.0.0/8"], &[&["10.0.0.1"], &["8.8.8.8"]]);
     connector.inside_only = Arc::new(["http://api.example".parse().unwrap()]);
     connector.proxy = Some(Arc::new(Tunnel { host: "proxy.example".to_owned(), port: 3128, credentials: None }));
-    let Err(ConnectError::Denied(denial)) = connector.connect("http://api.example/".parse().unwrap()).await else {
+    let Err(ConnectError::Denied(denial)) = connector.route(&"http://api.example/".parse().unwrap()).await else {
         panic!("not denied")
     };
     assert!(denial.told.contains("plain http through a proxy elsewhere"), "{}", denial.told);

@@ -1,0 +1,51 @@
+//! Who was refused, and when: whoever was not must begin at once.
+
+use std::collections::BTreeMap;
+
+use windlass::clock::UnixMs;
+use windlass::job::Lane;
+
+/// When lanes, plugins and the host were refused last, and whether they have been admitted since.
+#[derive(Debug, Default)]
+pub struct Refusals {
+    lanes: BTreeMap<Lane, Refused>,
+    plugins: BTreeMap<String, Refused>,
+    host: UnixMs,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Refused {
+    at: UnixMs,
+    still: bool,
+}
+
+impl Refused {
+    /// When it was closed last: now, where nobody was admitted since.
+    fn admitted(&mut self, now: UnixMs) -> UnixMs {
+        if std::mem::take(&mut self.still) {
+            self.at = now;
+        }
+        self.at
+    }
+}
+
+impl Refusals {
+    pub fn lane(&mut self, lane: &Lane, at: UnixMs) {
+        self.lanes.insert(lane.clone(), Refused { at, still: true });
+    }
+
+    pub fn plugin(&mut self, plugin: &str, at: UnixMs) {
+        self.plugins.insert(plugin.to_owned(), Refused { at, still: true });
+    }
+
+    pub fn host(&mut self, at: UnixMs) {
+        self.host = at;
+    }
+
+    /// A job of that lane begins now: when its way was closed last.
+    pub fn admitted(&mut self, lane: &Lane, now: UnixMs) -> UnixMs {
+        let of_lane = self.lanes.get_mut(lane).map(|refused| refused.admitted(now));
+        let of_plugin = self.plugins.get_mut(&*lane.plugin).map(|refused| refused.admitted(now));
+        of_lane.max(of_plugin).unwrap_or_default().max(self.host)
+    }
+}

@@ -1,0 +1,203 @@
+//! Who watches the attempts: what must hold whenever one begins, does something, or ends.
+
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use windlass::clock::UnixMs;
+use windlass::job::{Disposition, Outcome, OutcomeKind};
+use windlass::plugin::Call;
+use windlass::store::Finish;
+
+use crate::attempt::{Attempt, is_retried};
+use crate::plan::{DOWNSTREAMS, PLUGINS, Plan};
+use crate::world::{Running, State, Track, World};
+
+impl<'a> Attempt<'a> {
+    /// An attempt begins.
+    pub fn begin(world: &'a Arc<World>, life: u32, plugin: usize, call: &Call) -> Self {
+        let place = call.job.place();
+        let mut state = world.state();
+        let track = state.tracks.get(&place).expect("whatever runs was accepted").clone();
+        let downstream = DOWNSTREAMS.iter().position(|name| *name == track.spec.downstream).expect("one of ours");
+        let running = Running {
+            number: track.number,
+            plugin,
+            downstream: plugin * DOWNSTREAMS.len() + downstream,
+            limit_key: track.spec.limit_key.clone(),
+            is_out: false,
+        };
+        let (number, downstream) = (track.number, running.downstream);
+        let mut probes = None;
+        if life == state.life.n && !state.life.is_dead {
+            state.tally.count("attempt");
+            state.check_call(&track, call, life);
+            state.check_room(&world.plan, &running);
+            if state.life.running.insert(place, running).is_some() {
+                state.accuse(format!("job {number} runs twice at once"));
+            }
+            state.check_pause(downstream, number);
+            probes = state.check_breaker(&world.plan, &track, place);
+        }
+        Self { world, life, downstream, place, number, n: call.attempt, probes }
+    }
+
+    /// The request is on its way.
+    pub fn send(&self) {
+        let mut state = self.world.state();
+        let outage = &mut state.downstreams[self.downstream].outage;
+        outage.calls += 1;
+        if let Some(running) = state.life.running.get_mut(&self.place) {
+            running.is_out = true;
+        }
+    }
+
+    /// The downstream does it.
+    pub fn do_it(&self) {
+        let mut state = self.world.state();
+        if let Some(running) = state.life.running.get_mut(&self.place) {
+            running.is_out = false;
+        }
+        state.done(self.place);
+        if state.tracks[&self.place].effects > 1 {
+            state.tally.count("duplicate effect");
+        }
+    }
+
+    /// The plugin was told that it is done.
+    pub fn answered(&self) {
+        let mut state = self.world.state();
+        let life = self.life;
+        state.tracks.get_mut(&self.place).expect("it runs").done_in = Some(life);
+    }
+
+    /// An attempt is over.
+    pub fn end(&self, outcome: &Outcome) {
+        let mut state = self.world.state();
+        state.life.running.remove(&self.place);
+        let says_nothing = !matches!(outcome.kind(), OutcomeKind::TryAgain | OutcomeKind::Completed);
+        state.downstreams[self.downstream].outage.silent += u64::from(says_nothing);
+        let opening = state.opening(&state.tracks[&self.place]);
+        if let Outcome::RateLimited(setback) = outcome
+            && state.life.n == self.life
+        {
+            let asked = Duration::from_millis(setback.delay_ms.unwrap_or(0).into());
+            let (now, cap) = (state.host_now(), self.world.plan.config.retry.cap.0);
+            let until = now.after(asked.min(cap));
+            let before = state.downstreams[self.downstream].asked;
+            if before.is_none_or(|(_, before)| before < until) {
+                state.downstreams[self.downstream].asked = Some((now, until));
+            }
+        }
+        let n = self.n;
+        let still = self.probes.is_some() && opening == self.probes;
+        state.tracks.get_mut(&self.place).expect("it ran").probe = still.then_some(n);
+    }
+}
+
+impl State {
+    /// What must hold of a call whatever else goes on.
+    fn check_call(&mut self, track: &Track, call: &Call, life: u32) {
+        let (number, n) = (track.number, call.attempt);
+        let job = self.book.job(call.job).expect("whatever runs is in the book");
+        let claimed = job.attempt.or(job.ghost);
+        let was_completed = job.attempts.iter().any(|attempt| attempt.kind == Some(OutcomeKind::Completed));
+        let wrong = if call.idempotency_key != track.key {
+            Some(format!("comes under the key {} and not {}", call.idempotency_key, track.key))
+        } else if claimed.is_none_or(|begun| begun.n != n) {
+            Some(format!("runs as attempt {n}, and was handed out as {claimed:?}"))
+        } else if job.last_n() >= n {
+            Some(format!("repeats the number {n}"))
+        } else if job.failed >= call.max_attempts {
+            Some(format!("has failed {} times of {}", job.failed, call.max_attempts))
+        } else if was_completed && job.end.is_some() {
+            Some("runs though it is completed".to_owned())
+        } else if track.done_in == Some(life) {
+            Some("runs again in one life though it was done".to_owned())
+        } else if track.done_in.is_some_and(|done_in| self.orderly.contains(&done_in)) {
+            Some("runs again though it was done in a life that ended in order".to_owned())
+        } else if self.life.failed_at.is_some_and(|failed_at| failed_at < self.host_now()) {
+            Some("runs though the store has failed".to_owned())
+        } else {
+            None
+        };
+        if let Some(wrong) = wrong {
+            self.accuse(format!("job {number} {wrong}: {job:?}", job = self.book.job(call.job)));
+        }
+        if track.effects > 0 && track.done_in.is_some_and(|done_in| done_in < life) {
+            self.tally.count("duplicate effect after a crash");
+        }
+    }
+
+    /// No limit is exceeded by one more.
+    fn check_room(&mut self, plan: &Plan, more: &Running) {
+        let others = |fits: &dyn Fn(&Running) -> bool| {
+            u32::try_from(self.life.running.values().filter(|running| fits(running)).count()).expect("few")
+        };
+        let all = others(&|_| true) + 1;
+        let of_plugin = others(&|running| running.plugin == more.plugin) + 1;
+        let of_key = others(&|running| {
+            running.plugin == more.plugin && running.limit_key.is_some() && running.limit_key == more.limit_key
+        });
+        let gates = self.life.gates.clone();
+        let ceiling = gates.map_or(u32::MAX, |gates| {
+            gates.lock().unwrap_or_else(PoisonError::into_inner).bounds(PLUGINS[more.plugin]).ceiling
+        });
+        if all > plan.config.limits.concurrency || of_plugin > ceiling || of_key > 0 {
+            self.accuse(format!(
+                "job {} is one too many: {all} of all, {of_plugin} of its plugin, which may have {ceiling}, {of_key} more \
+                 of its limit key",
+                more.number
+            ));
+        }
+    }
+
+    /// It was not asked to wait.
+    fn check_pause(&mut self, downstream: usize, number: usize) {
+        let now = self.host_now();
+        let asked = self.downstreams[downstream].asked;
+        if let Some((at, until)) = asked.filter(|(at, until)| *at < now && now < *until) {
+            self.accuse(format!(
+                "job {number} begins at {now}, and its downstream asked at {at} to wait until {until}"
+            ));
+        }
+    }
+
+    /// Where the breaker is open, this is a probe, of few.
+    fn check_breaker(&mut self, plan: &Plan, track: &Track, place: i64) -> Option<UnixMs> {
+        let started_at = self.book.jobs[&place].attempt.map(|begun| begun.started_at)?;
+        let since = self.opening(track).filter(|since| started_at > *since)?;
+        self.tally.count("probe");
+        let out = self.life.gates.as_ref().and_then(|gates| {
+            let gates = gates.lock().unwrap_or_else(PoisonError::into_inner);
+            gates.health(&track.spec.lane().to_lane().whole()).and_then(|health| health.opening()).map(|it| it.out)
+        });
+        if out.is_some_and(|out| out > plan.config.breaker.probes) {
+            self.accuse(format!("{out:?} probes are out, job {} among them", track.number));
+        }
+        Some(since)
+    }
+
+    /// Since when the job's downstream is down, where the host knows that it is.
+    fn opening(&self, track: &Track) -> Option<UnixMs> {
+        let gates = self.life.gates.as_ref()?.lock().unwrap_or_else(PoisonError::into_inner);
+        gates.health(&track.spec.lane().to_lane().whole())?.opening().map(|opening| opening.since)
+    }
+
+    /// The end of an attempt comes to the store.
+    pub fn check_finish(&mut self, finish: &Finish) {
+        let is_of_this_life = finish.lease.token >> 40 == i64::from(self.life.n);
+        let track = self.tracks.get(&finish.lease.job.place()).filter(|_| is_of_this_life);
+        let Some(track) = track.cloned() else { return };
+        let is_burned = match finish.disposition {
+            Disposition::Retry { counted, .. } => counted,
+            Disposition::Discard => true,
+            Disposition::Complete | Disposition::Cancel | Disposition::Hold => false,
+        };
+        if track.probe == Some(finish.attempt) && is_retried(finish.kind) && is_burned {
+            self.accuse(format!("a probe counts against job {}: {finish:?}", track.number));
+        }
+        if finish.kind == OutcomeKind::Interrupted {
+            self.tally.count("interrupted attempt");
+        }
+    }
+}
