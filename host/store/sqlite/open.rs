@@ -55,7 +55,7 @@ pub(super) fn writer(path: &Path) -> Result<Connection, StoreError> {
     }
     // Created here and not by SQLite, so that nobody else can ever read it; its WAL takes over the mode.
     disk::open_private(path).map_err(|error| refusal(path, error))?;
-    let mut conn = connect(path)?;
+    let mut conn = connect(path).map_err(|error| refusal(path, error))?;
     prepare(&mut conn).map_err(|reason| refusal(path, reason))?;
     disk::sync_folder_of(path).map_err(|error| refusal(path, error))?;
     Ok(conn)
@@ -63,7 +63,7 @@ pub(super) fn writer(path: &Path) -> Result<Connection, StoreError> {
 
 /// Opens the file for reading.
 pub(super) fn reader(path: &Path) -> rusqlite::Result<Connection> {
-    let conn = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    let conn = connect(path)?;
     leave_to_others(&conn)?;
     conn.busy_timeout(std::time::Duration::from_millis(BUSY_TIMEOUT_MS.into()))?;
     conn.execute_batch("PRAGMA query_only = 1; PRAGMA cache_size = -2000; PRAGMA wal_autocheckpoint = 0;")?;
@@ -73,7 +73,7 @@ pub(super) fn reader(path: &Path) -> rusqlite::Result<Connection> {
 
 /// Opens the file for copying the WAL back into it.
 pub(super) fn copier(path: &Path) -> rusqlite::Result<Connection> {
-    let conn = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    let conn = connect(path)?;
     conn.execute_batch("PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 0;")?;
     leave_to_others(&conn)?;
     Ok(conn)
@@ -84,9 +84,8 @@ pub(super) fn leave_to_others(conn: &Connection) -> rusqlite::Result<()> {
     conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).map(drop)
 }
 
-fn connect(path: &Path) -> Result<Connection, StoreError> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    Connection::open_with_flags(path, flags).map_err(|error| refusal(path, error))
+fn connect(path: &Path) -> rusqlite::Result<Connection> {
+    Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)
 }
 
 /// Settings and layout.
@@ -106,8 +105,8 @@ fn prepare(conn: &mut Connection) -> Result<(), String> {
     if mode != "wal" {
         return Err(format!("its journal cannot be a WAL (it stays {mode:?}); is it on a network disk?"));
     }
-    // FULL: each commit syncs. The writer checkpoints by itself, so that it sees a checkpoint fail. The WAL is never
-    // truncated: overwriting a file is cheaper than growing it.
+    // FULL: each commit syncs. Checkpoints are our own affair (`checkpoint`), so that a failure of one is seen. The WAL is
+    // never truncated: overwriting a file is cheaper than growing it.
     conn.execute_batch(
         "PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 0; PRAGMA cache_size = -16000; \
          PRAGMA temp_store = MEMORY;",
