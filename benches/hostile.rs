@@ -27,8 +27,7 @@ const RATIO: f64 = 2.0;
 const ALONE: Duration = Duration::from_secs(10);
 
 fn main() {
-    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse().ok());
-    let repeats = number("HOSTILE_REPEATS").unwrap_or(REPEATS);
+    let repeats = common::number("HOSTILE_REPEATS").unwrap_or(REPEATS);
     let only = std::env::var("HOSTILE_KIND").ok();
     let kinds = set::kinds::all().into_iter().flat_map(|(_, kinds)| kinds);
     let kinds: Vec<Kind> = kinds.filter(|kind| only.as_deref().is_none_or(|only| only == kind.name)).collect();

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use serde::{Deserialize, Serialize};
 
 use crate::clock::UnixMs;
 use crate::job::gates::LaneRef;
@@ -18,10 +17,12 @@ mod detail;
 mod keeper;
 pub mod sqlite;
 mod standing;
+mod view;
 
 pub use detail::AttemptDetail;
 pub use keeper::HealthKeeper;
 pub use standing::{Standing, Standings};
+pub use view::{Act, ActKind, AttemptView, JobView};
 
 /// A failure of the store. Nothing that it answers to has been acknowledged.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -141,84 +142,6 @@ pub enum Finished {
     Fenced,
 }
 
-/// A job as it stands.
-#[derive(Clone, Debug)]
-pub struct JobView {
-    /// Its id.
-    pub id: JobId,
-    /// What was asked for. The payload is empty where it was not asked for.
-    pub spec: JobSpec,
-    /// Where it stands.
-    pub state: State,
-    /// It waits for the operator's grants, uncounted.
-    pub held: bool,
-    /// When it was accepted.
-    pub created_at: UnixMs,
-    /// When the next attempt is due, or the last one was.
-    pub run_at: UnixMs,
-    /// When it became final.
-    pub finished_at: Option<UnixMs>,
-    /// How many attempts it has had, the running one included.
-    pub attempt: u32,
-    /// How many of them failed and count.
-    pub failed: u32,
-    /// The result, where it is completed and was asked for.
-    pub result: Option<Completion>,
-    /// The attempts, oldest first, where they were asked for.
-    pub attempts: Vec<AttemptView>,
-    /// What people did to it, oldest first.
-    pub acts: Vec<Act>,
-    /// What went wrong last, where anything did.
-    pub last_error: Option<String>,
-}
-
-/// An attempt as it is kept.
-#[derive(Clone, Debug, PartialEq)]
-pub struct AttemptView {
-    /// Its number, from 1.
-    pub n: u32,
-    /// When it began.
-    pub started_at: UnixMs,
-    /// When it ended; none while it runs.
-    pub finished_at: Option<UnixMs>,
-    /// What it ended in; none while it runs.
-    pub kind: Option<OutcomeKind>,
-    /// What went wrong, for people.
-    pub error: Option<String>,
-    /// What went wrong, for programs.
-    pub code: Option<String>,
-    /// How long the downstream asked to be left alone, in milliseconds.
-    pub delay_ms: Option<u32>,
-    /// When the next one was due.
-    pub next_run_at: Option<UnixMs>,
-    /// The revision that ran.
-    pub revision: Option<String>,
-    /// Time inside the guest, in microseconds.
-    pub cpu_us: u64,
-    /// The most that all memories and tables held together.
-    pub memory_peak_bytes: u64,
-}
-
-/// What a person did to a job.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
-pub struct Act {
-    /// When.
-    #[schema(value_type = String, format = DateTime)]
-    pub at: UnixMs,
-    /// What.
-    pub what: ActKind,
-}
-
-/// The things a person can do to a job.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum ActKind {
-    /// Called it off.
-    Cancel,
-    /// Made it available again.
-    Retry,
-}
-
 /// Which jobs to list.
 #[derive(Clone, Debug, Default)]
 pub struct ListFilter {
@@ -311,7 +234,8 @@ impl Retention {
 
 /// A durable queue of jobs.
 ///
-/// What returns `Ok` is on disk, synced (with `store.sync = "normal"`: with the system), unless it says otherwise. Every method may be called from any task.
+/// What returns `Ok` is on disk, synced (with `store.sync = "normal"`: with the system), unless it says otherwise. Every
+/// method may be called from any task.
 #[async_trait]
 pub trait Store: Send + Sync {
     /// Accepts all these jobs, or none where one of them is [`Enqueued::KeyReused`].

@@ -32,10 +32,9 @@ struct Case {
 }
 
 fn seeds() -> std::ops::Range<u64> {
-    let number = |name| std::env::var(name).ok().and_then(|text: String| text.parse().ok());
-    match number("CORRUPT_SEED") {
+    match common::number("CORRUPT_SEED") {
         Some(seed) => seed..seed + 1,
-        None => 0..number("CORRUPT_SEEDS").unwrap_or(SEEDS),
+        None => 0..common::number("CORRUPT_SEEDS").unwrap_or(SEEDS),
     }
 }
 

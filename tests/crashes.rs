@@ -26,6 +26,7 @@ mod load;
 #[path = "crashes/world.rs"]
 mod world;
 
+use common::number;
 use windlass::clock::Chance;
 use world::World;
 
@@ -34,8 +35,7 @@ const CYCLES: usize = 100;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn whatever_the_moment_of_a_kill_nothing_is_lost_and_nothing_is_made_up() {
-    let number = |name: &str| std::env::var(name).ok().map(|text| text.parse::<u64>().expect("a number"));
-    let cycles = number("CRASH_CYCLES").map_or(CYCLES, |cycles| usize::try_from(cycles).expect("few"));
+    let cycles = number("CRASH_CYCLES").unwrap_or(CYCLES);
     let seed = number("CRASH_SEED").unwrap_or_else(|| Chance::from_machine().bits() >> 32);
     println!("{cycles} cycles with seed {seed}: CRASH_CYCLES={cycles} CRASH_SEED={seed} cargo test --test crashes");
     let mut world = World::new(seed).await;

@@ -31,7 +31,7 @@ const GROWTH_DESCRIPTORS: u64 = 24;
 const ATTEMPT_KIB: u64 = 4 << 10;
 
 fn repeats() -> usize {
-    std::env::var("HOSTILE_REPEATS").ok().and_then(|text| text.parse().ok()).unwrap_or(REPEATS)
+    common::number("HOSTILE_REPEATS").unwrap_or(REPEATS)
 }
 
 /// Those kinds, or the one that `HOSTILE_KIND` names.

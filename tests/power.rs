@@ -31,7 +31,7 @@ use std::sync::OnceLock;
 use cuts::{Cut, Moments};
 use disk::Disk;
 use ledger::Fact;
-use record::{Event, Of, Record};
+use record::Record;
 use recording::Recording;
 
 /// How many threads check images.
@@ -45,20 +45,16 @@ const STARTS: usize = 100;
 /// Of so many starts one finds torn compiled code.
 const TORN_EACH: usize = 20;
 
-fn number(name: &str, default: u64) -> u64 {
-    std::env::var(name).map_or(default, |text| text.parse().unwrap_or_else(|error| panic!("{name}: {error}")))
-}
-
 /// How many images are made.
 fn images() -> usize {
-    usize::try_from(number("POWER_IMAGES", 1_000)).expect("a number of images").max(1)
+    common::number("POWER_IMAGES").unwrap_or(1_000).max(1)
 }
 
 /// The recording that the tests share, and the seed of it all.
 fn recording() -> &'static (Recording, u64) {
     static RECORDING: OnceLock<(Recording, u64)> = OnceLock::new();
     RECORDING.get_or_init(|| {
-        let seed = number("POWER_SEED", u64::from(std::process::id()));
+        let seed = common::number("POWER_SEED").unwrap_or_else(|| u64::from(std::process::id()));
         println!("POWER_SEED={seed}");
         let recording = match std::env::var_os("POWER_RECORD") {
             Some(folder) => Recording::load(Path::new(&folder)),
@@ -185,43 +181,40 @@ fn the_binary_goes_on_from_images_of_power_cuts() {
     println!("{starts} starts of the binary");
 }
 
-/// A checker that finds nothing is worth nothing: a store that did not sync would be found out, and so would one that
-/// synced at checkpoints alone, as SQLite does with `synchronous = NORMAL`.
+/// A checker that finds nothing is worth nothing: a store that did not sync would be found out.
 #[test]
 fn a_store_that_does_not_sync_is_found_out() {
     let (recording, seed) = recording();
-    let off = recording.record.without_syncs(|_, _| true);
-    let normal = recording.record.without_syncs(|record, number| {
-        let before = record.entries[..number].iter().rev().find(|entry| entry.event == Event::Written);
-        let is_of_a_head = before.is_some_and(|entry| entry.of == Of::Wal && entry.offset == 0);
-        let behind =
-            record.entries[number..].iter().find(|entry| matches!(entry.event, Event::Written | Event::Removed));
-        let is_of_a_checkpoint = behind.is_some_and(|entry| entry.of == Of::Database || entry.event == Event::Removed);
-        record.entries[number].of == Of::Wal && !is_of_a_head && !is_of_a_checkpoint
-    });
-    for (name, record) in [("OFF", off), ("NORMAL", normal)] {
-        let cuts = Moments::of(&record, &recording.facts).cuts(*seed, 70, record.entries.len() / 4);
-        let wrong = check(&record, &recording.facts, &cuts);
-        let losses = wrong.iter().filter(|(_, what)| what.iter().any(|what| what.contains("lost"))).count();
-        println!(
-            "synchronous = {name}: {} of {} images are wrong, {losses} of them lack jobs",
-            wrong.len(),
-            cuts.len()
-        );
-        assert!(losses > 0, "nothing was lost with synchronous = {name}");
-        // Where a part of the log was not synced, the host may see that what is behind it was promised, and refuses.
-        let is_sound = |what: &String| {
-            !what.contains("integrity") && (!what.contains("does not open") || what.contains("log is damaged at frame"))
-        };
-        assert!(name == "OFF" || wrong.iter().all(|(_, what)| what.iter().all(is_sound)), "{wrong:#?}");
-    }
+    let record = recording.record.without_syncs();
+    let cuts = Moments::of(&record, &recording.facts).cuts(*seed, 70, record.entries.len() / 4);
+    let wrong = check(&record, &recording.facts, &cuts);
+    let losses = wrong.iter().filter(|(_, what)| what.iter().any(|what| what.contains("lost"))).count();
+    println!("without syncs {} of {} images are wrong, {losses} of them lack jobs", wrong.len(), cuts.len());
+    assert!(losses > 0, "nothing was lost without syncs");
+}
+
+/// What `store.sync = "normal"` gives up, and what it does not: the newest answers may be lost, which the same checker
+/// finds, but the store opens and is sound.
+#[test]
+fn a_relaxed_store_loses_its_newest_and_stays_sound() {
+    let seed = common::number("POWER_SEED").unwrap_or_else(|| u64::from(std::process::id()));
+    let recording = on_a_thread(|| Recording::relaxed(seed));
+    let Recording { record, facts, .. } = &recording;
+    let cuts = Moments::of(record, facts).cuts(seed, 140, record.entries.len() / 4);
+    let mut wrong = check(record, facts, &cuts);
+    let losses = wrong.iter().filter(|(_, what)| what.iter().any(|what| what.contains("lost"))).count();
+    println!("sync = normal: {} of {} images are wrong, {losses} of them lack jobs", wrong.len(), cuts.len());
+    assert!(losses > 0, "nothing was lost with store.sync = \"normal\"");
+    let is_unsound = |what: &String| what.contains("integrity") || what.contains("does not open");
+    wrong.retain(|(_, what)| what.iter().any(is_unsound));
+    complain(&recording, seed, &wrong);
 }
 
 /// The system takes what it could not write for written, and says so once: what a failed sync had covered must be written
 /// anew before anything is built on it.
 #[test]
 fn what_a_failed_sync_covered_is_not_built_on() {
-    let seed = number("POWER_SEED", u64::from(std::process::id()));
+    let seed = common::number("POWER_SEED").unwrap_or_else(|| u64::from(std::process::id()));
     for (of, which) in [(2, 1), (2, 2), (2, 7), (1, 1)] {
         let (recording, second_life) = on_a_thread(|| Recording::with_a_failed_sync(seed, of, which));
         let not_before = recording.record.first_behind(second_life);

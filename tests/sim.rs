@@ -15,6 +15,8 @@ mod downstream;
 mod draw;
 #[path = "sim/host.rs"]
 mod host;
+#[path = "common/number.rs"]
+mod number;
 #[path = "sim/people.rs"]
 mod people;
 #[path = "sim/plan.rs"]
@@ -37,6 +39,8 @@ mod world;
 use std::cell::RefCell;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+
+use number::number;
 
 use windlass::clock::Chance;
 
@@ -86,7 +90,6 @@ fn run(world: &Arc<World>) -> History {
 
 #[test]
 fn every_promise_holds_whatever_happens() {
-    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse().ok());
     catch_panics();
     if let Some(seed) = number("SIM_SEED") {
         let history = run(&World::of(seed, true));

@@ -11,6 +11,8 @@ mod book;
 mod harness;
 #[path = "store_model/held_against.rs"]
 mod held_against;
+#[path = "common/number.rs"]
+mod number;
 #[path = "store_model/op.rs"]
 mod op;
 
@@ -21,6 +23,7 @@ use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, Test
 
 use harness::{Harness, SqliteHarness};
 use held_against::Trial;
+use number::number;
 use op::{Op, sequences};
 
 thread_local! {
@@ -37,7 +40,6 @@ fn sqlite_answers_as_the_book_does() {
 }
 
 fn answers_as_the_book_does<Store: Harness>() {
-    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse().ok());
     let seeds = match number("MODEL_SEED") {
         Some(seed) => seed..seed + 1,
         None => 0..number("MODEL_RUNS").unwrap_or(RUNS),

@@ -12,14 +12,6 @@ fn put(host: &Host, name: &str, content: &[u8]) {
     std::fs::rename(temporary, host.plugins().join(name)).unwrap();
 }
 
-/// The same component under another digest: with a custom section more.
-fn variant(component: &[u8], mark: &str) -> Vec<u8> {
-    let mut bytes = component.to_vec();
-    bytes.extend([0, u8::try_from(mark.len() + 1).unwrap(), u8::try_from(mark.len()).unwrap()]);
-    bytes.extend(mark.as_bytes());
-    bytes
-}
-
 async fn plugin_when(host: &Host, name: &str, what: &str, ready: impl Fn(&Value) -> bool) -> Value {
     until(what, || async {
         let answer = host.ask(Method::GET, &format!("/v1/plugins/{name}"), None).await;
@@ -67,7 +59,7 @@ async fn a_swap_under_load_fails_no_job_and_each_attempt_names_its_revision() {
     for n in 0..200 {
         ids.push(host.misbehave(json!({"do": "echo", "n": n})).await);
         if n == 50 {
-            put(&host, "misbehave.wasm", &variant(&guests::component("misbehave"), "second"));
+            put(&host, "misbehave.wasm", &guests::variant(&guests::component("misbehave"), "second"));
             new = plugin_when(&host, "misbehave", "swapped", |plugin| plugin["revision"] != old).await["revision"]
                 .clone();
         }
@@ -188,7 +180,7 @@ async fn a_component_put_over_http_passes_the_same_checks() {
     assert_eq!(status, 422, "{problem}");
     assert!(problem.to_string().contains("handler"), "{problem}");
     assert_eq!(host.get("/v1/plugins/echo").await["revision"], plugin["revision"], "the old one goes on");
-    let (status, _) = put("echo", variant(&guests::component("echo"), "new")).await;
+    let (status, _) = put("echo", guests::variant(&guests::component("echo"), "new")).await;
     assert_eq!(status, 200);
     assert_ne!(host.get("/v1/plugins/echo").await["revision"], plugin["revision"]);
     assert_eq!(host.ask(Method::DELETE, "/v1/plugins/echo", None).await.status(), StatusCode::NO_CONTENT);

@@ -2,6 +2,7 @@
 
 mod body;
 mod json;
+mod page;
 mod query;
 
 use axum::extract::rejection::PathRejection;
@@ -11,6 +12,7 @@ use axum::http::request::Parts;
 
 pub(super) use body::{HeldBody, is_json, json_body, read_body};
 pub(super) use json::{RawObject, depth_within, object, value};
+pub(super) use page::{cursor, limit, read_cursor};
 pub(super) use query::{Query, invalid};
 
 use super::State;

@@ -136,6 +136,30 @@ impl Client {
         self.send(self.request(Method::GET, path)).await
     }
 
+    /// Pages of a list until `most` are there or nothing is left, and where the next one begins. `filter` is what follows
+    /// in the query. A page may be short with more to come.
+    pub(super) async fn pages(
+        &self,
+        list: &str,
+        filter: &str,
+        page_max: usize,
+        most: usize,
+    ) -> anyhow::Result<(Vec<Value>, Value)> {
+        let (mut all, mut next) = (Vec::new(), Value::Null);
+        loop {
+            let limit = (most - all.len()).min(page_max);
+            let cursor = next.as_str().map(|cursor| format!("&cursor={}", escaped(cursor))).unwrap_or_default();
+            let mut page = self.get(&format!("/v1/{list}?limit={limit}{filter}{cursor}")).await?;
+            if let Some(found) = page[list].as_array_mut() {
+                all.append(found);
+            }
+            next = page["next"].take();
+            if next.is_null() || all.len() >= most {
+                return Ok((all, next));
+            }
+        }
+    }
+
     /// Does something there.
     pub(super) async fn post(&self, path: &str) -> anyhow::Result<Value> {
         self.send(self.request(Method::POST, path)).await

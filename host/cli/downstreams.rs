@@ -4,7 +4,7 @@ use axum::http::Method;
 use clap::{Args, Subcommand};
 use serde_json::{Map, Value, json};
 
-use super::client::{Client, ServerArgs, escaped};
+use super::client::{ServerArgs, escaped};
 use super::{ExitCode, print};
 
 /// The most downstreams that the server gives in one answer.
@@ -125,30 +125,14 @@ pub(super) async fn run(args: DownstreamsArgs) -> anyhow::Result<ExitCode> {
 }
 
 async fn list(args: ListArgs) -> anyhow::Result<ExitCode> {
-    let (downstreams, next) = pages(&args.server.client()?, args.limit).await?;
+    let (downstreams, next) =
+        args.server.client()?.pages("downstreams", "", PAGE_MAX, args.limit.unwrap_or(usize::MAX)).await?;
     if args.json {
         print::document(&json!({"downstreams": downstreams, "next": next}));
     } else {
         print::out(&table(&downstreams));
     }
     Ok(ExitCode::Done)
-}
-
-/// Pages until the limit is filled or nothing is left.
-async fn pages(client: &Client, most: Option<usize>) -> anyhow::Result<(Vec<Value>, Value)> {
-    let (mut downstreams, mut next) = (Vec::new(), Value::Null);
-    loop {
-        let left = most.map_or(PAGE_MAX, |most| most.saturating_sub(downstreams.len()));
-        let cursor = next.as_str().map(|cursor| format!("&cursor={}", escaped(cursor))).unwrap_or_default();
-        let mut page = client.get(&format!("/v1/downstreams?limit={}{cursor}", left.min(PAGE_MAX))).await?;
-        if let Some(found) = page["downstreams"].as_array_mut() {
-            downstreams.append(found);
-        }
-        next = page["next"].take();
-        if next.is_null() || most.is_some_and(|most| downstreams.len() >= most) {
-            return Ok((downstreams, next));
-        }
-    }
 }
 
 async fn show(args: ShowArgs) -> anyhow::Result<ExitCode> {

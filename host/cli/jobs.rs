@@ -1,9 +1,9 @@
 //! `windlass jobs …`: what became of jobs, and what a person can do to them.
 
 use clap::{Args, Subcommand};
-use serde_json::{Value, json};
+use serde_json::json;
 
-use super::client::{Client, ServerArgs, escaped};
+use super::client::{ServerArgs, escaped};
 use super::enqueue::label;
 use super::{ExitCode, print};
 
@@ -84,8 +84,7 @@ pub(super) async fn run(command: JobsCommand) -> anyhow::Result<ExitCode> {
 }
 
 async fn list(args: ListArgs) -> anyhow::Result<ExitCode> {
-    let client = args.server.client()?;
-    let (jobs, next) = pages(&client, &args).await?;
+    let (jobs, next) = args.server.client()?.pages("jobs", &filter(&args), PAGE_MAX, args.limit).await?;
     if args.json {
         print::document(&json!({"jobs": jobs, "next": next}));
         return Ok(ExitCode::Done);
@@ -107,24 +106,6 @@ async fn list(args: ListArgs) -> anyhow::Result<ExitCode> {
     let columns = ["id", "plugin", "downstream", "state", "waiting", "attempt", "created", "last error"];
     print::out(&print::table(&columns, rows));
     Ok(ExitCode::Done)
-}
-
-/// Pages until the limit is filled or nothing is left. A page may be short with more to come.
-async fn pages(client: &Client, args: &ListArgs) -> anyhow::Result<(Vec<Value>, Value)> {
-    let filter = filter(args);
-    let (mut jobs, mut next) = (Vec::new(), Value::Null);
-    loop {
-        let limit = (args.limit - jobs.len()).min(PAGE_MAX);
-        let cursor = next.as_str().map(|cursor| format!("&cursor={}", escaped(cursor))).unwrap_or_default();
-        let mut page = client.get(&format!("/v1/jobs?limit={limit}{filter}{cursor}")).await?;
-        if let Some(found) = page["jobs"].as_array_mut() {
-            jobs.append(found);
-        }
-        next = page["next"].take();
-        if next.is_null() || jobs.len() >= args.limit {
-            return Ok((jobs, next));
-        }
-    }
 }
 
 fn filter(args: &ListArgs) -> String {

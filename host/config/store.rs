@@ -39,7 +39,7 @@ impl Store {
     /// The store in that folder.
     #[must_use]
     pub fn in_folder(folder: &Path) -> Self {
-        Self { url: format!("{SQLITE}{}", folder.join("windlass.db").display()), sync: SyncMode::default() }
+        Self { url: format!("{SQLITE}{}", folder.join("windlass.db").display()), ..Self::default() }
     }
 
     /// The file of the embedded store.

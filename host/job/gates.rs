@@ -211,12 +211,8 @@ impl Gates {
         self.lanes.get(lane)
     }
 
-    /// Every downstream of which anything is known, in no order.
-    pub fn known(&self) -> impl Iterator<Item = (&Lane, &Health)> {
-        self.lanes.all()
-    }
-
-    /// The same from that one on, in the order of the downstreams and there of the plugins. Costs as much as is taken.
+    /// The downstreams of which anything is known, from that one on, in their order and there in that of the plugins. Costs
+    /// as much as is taken.
     pub fn known_from(&self, first: LaneRef<'_>) -> impl Iterator<Item = (&Arc<str>, &Arc<str>)> {
         self.lanes.from(first)
     }

@@ -140,13 +140,15 @@ impl SqliteStore {
         if let Some(pages) = options.pages_max {
             conn.pragma_update(None, "max_page_count", pages).map_err(|error| refusal(error.into()))?;
         }
-        if options.sync == SyncMode::Normal {
+        let recovered = recover::recover(&conn, options.held_jobs_max, options.reckoning).map_err(refusal)?;
+        let relaxed = options.sync == SyncMode::Normal;
+        wal::mark_relaxed(&conn, relaxed).map_err(|error| refusal(error.into()))?;
+        // The file itself says from now on that there is a log, and what to think of one that breaks off.
+        conn.query_row("PRAGMA wal_checkpoint(PASSIVE)", (), |_| Ok(())).map_err(|error| refusal(error.into()))?;
+        if relaxed {
             // Checkpoints go on syncing: what is left after a power cut is whole.
             conn.pragma_update(None, "synchronous", "NORMAL").map_err(|error| refusal(error.into()))?;
         }
-        let recovered = recover::recover(&conn, options.held_jobs_max, options.reckoning).map_err(refusal)?;
-        // The file itself says from now on that there is a log.
-        conn.query_row("PRAGMA wal_checkpoint(PASSIVE)", (), |_| Ok(())).map_err(|error| refusal(error.into()))?;
         let shared = Arc::new(Shared {
             memory: Mutex::new(Memory { live: recovered.live, ended: [0; 3] }),
             cache: Mutex::new(SpecCache::new(options.cached_bytes_max)),

@@ -62,7 +62,8 @@ impl Job {
     }
 
     fn view(&self, now: UnixMs) -> JobView {
-        let running = self.attempt.filter(|_| self.end.is_none()).map(|begun| running(begun.n, begun.started_at));
+        let running =
+            self.attempt.filter(|_| self.end.is_none()).map(|begun| AttemptView::begun(begun.n, begun.started_at));
         let attempt = running.as_ref().map_or(self.last_n(), |running| running.n);
         JobView {
             id: self.id,
@@ -79,22 +80,5 @@ impl Job {
             acts: self.acts.clone(),
             last_error: self.attempts.iter().rev().find_map(|attempt| attempt.error.clone()),
         }
-    }
-}
-
-/// An attempt that has not ended.
-fn running(n: u32, started_at: UnixMs) -> AttemptView {
-    AttemptView {
-        n,
-        started_at,
-        finished_at: None,
-        kind: None,
-        error: None,
-        code: None,
-        delay_ms: None,
-        next_run_at: None,
-        revision: None,
-        cpu_us: 0,
-        memory_peak_bytes: 0,
     }
 }

@@ -30,3 +30,12 @@ pub fn component(name: &str) -> Vec<u8> {
 pub fn shipped() -> Vec<u8> {
     std::fs::read(root().join("plugins/http.wasm")).expect("the repository holds it")
 }
+
+/// The same component under another digest: with a custom section more.
+pub fn variant(component: &[u8], mark: &str) -> Vec<u8> {
+    let length = |length: usize| u8::try_from(length).expect("a short mark");
+    let mut bytes = component.to_vec();
+    bytes.extend([0, length(mark.len() + 1), length(mark.len())]);
+    bytes.extend(mark.as_bytes());
+    bytes
+}

@@ -6,10 +6,12 @@
 pub mod downstream;
 pub mod guests;
 pub mod host;
+pub mod number;
 pub mod trouble;
 
 pub use downstream::{Downstream, Reply, Seen};
 pub use host::{Host, Setup, private};
+pub use number::number;
 pub use serde_json::{Value, json};
 pub use trouble::{Trouble, Wish};
 

@@ -99,15 +99,23 @@ impl Case<'_> {
     /// Each call is the one call of one attempt; or the attempt began so shortly before a kill that nobody knows of it.
     fn judge_calls(&self, attempts: &[Attempt], findings: &mut Findings) {
         let mut of_attempt: Vec<Option<&Call>> = vec![None; attempts.len()];
-        // From the last one on: that an attempt ended late does not make a later one's call its own.
-        for call in self.calls.iter().rev() {
-            let is_of = |attempt: &Attempt| {
-                (attempt.started - CLOCKS_MS..=attempt.finished.saturating_add(UNRECORDED_MS)).contains(&call.at)
-            };
-            let place = (0..attempts.len()).rfind(|place| of_attempt[*place].is_none() && is_of(&attempts[*place]));
-            if let Some(place) = place {
-                of_attempt[place] = Some(call);
-            } else if self.boots.killed_soon_after(call.at, UNRECORDED_START_MS, ROOM_STALLS) {
+        // From the last one on, and first those within an attempt's own time: that an attempt ended late does not make a
+        // later one's call its own, nor does that of which nobody knows.
+        let mut open: Vec<&Call> = self.calls.iter().rev().collect();
+        for late_ms in [CLOCKS_MS, UNRECORDED_MS] {
+            open.retain(|call| {
+                let is_of = |attempt: &Attempt| {
+                    (attempt.started - CLOCKS_MS..=attempt.finished.saturating_add(late_ms)).contains(&call.at)
+                };
+                let place = (0..attempts.len()).rfind(|place| of_attempt[*place].is_none() && is_of(&attempts[*place]));
+                if let Some(place) = place {
+                    of_attempt[place] = Some(call);
+                }
+                place.is_none()
+            });
+        }
+        for call in open {
+            if self.boots.killed_soon_after(call.at, UNRECORDED_START_MS, ROOM_STALLS) {
                 findings.unrecorded += 1;
             } else {
                 self.breaks(findings, &format!("nothing accounts for the call at {}", call.at));

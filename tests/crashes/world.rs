@@ -47,15 +47,6 @@ pub struct World {
     pub gone: usize,
 }
 
-/// The same component under another digest: with a custom section more.
-fn variant(component: &[u8], mark: &str) -> Vec<u8> {
-    let length = |length: usize| u8::try_from(length).expect("a short mark");
-    let mut bytes = component.to_vec();
-    bytes.extend([0, length(mark.len() + 1), length(mark.len())]);
-    bytes.extend(mark.as_bytes());
-    bytes
-}
-
 impl World {
     /// A host that has been started once, so that its components are compiled.
     pub async fn new(seed: u64) -> Self {
@@ -68,7 +59,7 @@ impl World {
         );
         let file = format!("origins = [\"{}\"]", ledger.origin());
         let shipped = guests::shipped();
-        let revisions: Vec<_> = (0..3).map(|n| variant(&shipped, &format!("v{n}"))).collect();
+        let revisions: Vec<_> = (0..3).map(|n| guests::variant(&shipped, &format!("v{n}"))).collect();
         let host = Setup::default().config(&config).plugin(PLUGIN, revisions[0].clone(), &file).start().await;
         let (book, client) = (Arc::<Book>::default(), host.client.clone());
         let clients = Clients { book, ledger, clock, client, base: host.base.clone() };
@@ -131,7 +122,7 @@ impl World {
                 tokio::time::sleep(Duration::from_micros(us)).await;
             }
             Aim::Compile(ms) => {
-                let component = variant(&guests::component("echo"), &format!("{cycle}"));
+                let component = guests::variant(&guests::component("echo"), &format!("{cycle}"));
                 self.send_component(&mut running, FRESH, component);
                 pause_ms(ms).await;
             }

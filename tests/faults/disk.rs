@@ -7,8 +7,8 @@ use std::process::Command;
 use reqwest::{Method, StatusCode};
 use rustix::process::Signal;
 
-use crate::common::{Host, Setup, Trouble, Wish, guests, json, until};
-use crate::support::{EIO, Start, all_complete, clear_line, crowd, lines, number, problem, troubled, try_start};
+use crate::common::{Host, Setup, Trouble, Wish, guests, json, number, until};
+use crate::support::{EIO, Start, all_complete, clear_line, crowd, lines, problem, troubled, try_start};
 
 /// Each of the first so many syncs and writes after the start fails once; `FAULTS_N` says how many.
 const FAULTS: usize = 4;
@@ -41,7 +41,7 @@ async fn fails_and_comes_back(host: &mut Host, trouble: &Trouble, what: &str, cl
 #[tokio::test(flavor = "multi_thread")]
 async fn a_failed_sync_or_write_stops_the_host_at_once_and_loses_nothing() {
     let (mut host, trouble) = troubled("").await;
-    let most = number("FAULTS_N", FAULTS);
+    let most = number("FAULTS_N").unwrap_or(FAULTS);
     // The first ones, and one in mid-load.
     for n in (1..=i64::try_from(most).unwrap()).chain([9]) {
         for (wish, short) in [(Wish::SyncFails, 0), (Wish::WriteFails, 0), (Wish::WriteFails, 1)] {
@@ -84,7 +84,7 @@ fn a_fault_while_the_host_starts_is_one_clear_line_and_the_next_start_is_well() 
     trouble.wish(Wish::Errno, EIO);
     let (mut gone, mut ready) = (0, 0);
     for wish in [Wish::SyncFails, Wish::WriteFails] {
-        for n in 1..=i64::try_from(number("FAULTS_N", 6)).unwrap() {
+        for n in 1..=number("FAULTS_N").unwrap_or(6) {
             // In a new folder, and in one that was left without a goodbye.
             let (folder, command) = bare(&trouble);
             for _ in 0..2 {

@@ -6,8 +6,8 @@ use std::time::Duration;
 use reqwest::{Method, StatusCode};
 use rustix::process::{Resource, Rlimit, Signal, prlimit};
 
-use crate::common::{Downstream, Host, Reply, Setup, Trouble, Wish, guests, json, until};
-use crate::support::{Line, all_complete, crowd, lines, number, state, ticks, troubled};
+use crate::common::{Downstream, Host, Reply, Setup, Trouble, Wish, guests, json, number, until};
+use crate::support::{Line, all_complete, crowd, lines, state, ticks, troubled};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn sigterm_under_load_ends_in_order_and_loses_nothing() {
@@ -56,9 +56,9 @@ async fn a_host_that_was_stopped_for_a_minute_goes_on() {
     until("some are done and some run", || async { (downstream.seen().len() > 12).then_some(()) }).await;
     host.signal(Signal::STOP);
     until("it is stopped", || async { (state(&host) == "T").then_some(()) }).await;
-    let secs = number("FAULTS_STOP_SECS", 1);
-    tokio::time::sleep(Duration::from_secs(secs as u64)).await;
-    let rest_ns = 60_i64.saturating_sub(i64::try_from(secs).unwrap()).max(0) * 1_000_000_000;
+    let secs: u32 = number("FAULTS_STOP_SECS").unwrap_or(1);
+    tokio::time::sleep(Duration::from_secs(secs.into())).await;
+    let rest_ns = 60_i64.saturating_sub(secs.into()).max(0) * 1_000_000_000;
     trouble.wish(Wish::WallNs, rest_ns);
     trouble.wish(Wish::SteadyNs, rest_ns);
     host.signal(Signal::CONT);

@@ -176,8 +176,3 @@ pub fn state(host: &Host) -> String {
     let stat = std::fs::read_to_string(format!("/proc/{}/stat", host.pid().as_raw_nonzero())).expect("it runs");
     stat.rsplit(") ").next().and_then(|rest| rest.split(' ').next()).expect("a state").to_owned()
 }
-
-/// A number from the environment.
-pub fn number(name: &str, default: usize) -> usize {
-    std::env::var(name).map_or(default, |text| text.parse().unwrap_or_else(|error| panic!("{name}: {error}")))
-}

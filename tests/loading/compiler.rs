@@ -3,9 +3,7 @@
 use std::process::{Command, Stdio};
 
 use crate::common::{Host, Setup, guests, json, until};
-use crate::support::{
-    compiler, compilers, gone, hungry_bomb, kill, plugin_when, put, ready, refused, slow_bomb, stat, variant,
-};
+use crate::support::{compiler, compilers, gone, hungry_bomb, kill, plugin_when, put, ready, refused, slow_bomb, stat};
 use reqwest::Method;
 
 async fn serves(host: &Host, name: &str) {
@@ -26,7 +24,7 @@ async fn is_refused(settings: &str, bomb: Vec<u8>, told: &str, key: &str) {
     assert!(help.contains("[plugins] compile") && help.contains(key), "{help}");
     until("no compiler is left", || async { compilers(&host).is_empty().then_some(()) }).await;
     serves(&host, "echo").await;
-    put(&host, "next.wasm", &variant(&guests::component("echo"), "next"));
+    put(&host, "next.wasm", &guests::variant(&guests::component("echo"), "next"));
     ready(&host, "next").await;
     serves(&host, "next").await;
 }

@@ -8,7 +8,7 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 
 use crate::common::{Host, Setup, Value, guests, json, until};
-use crate::support::{pipe, plugin_when, put, ready, refused, variant};
+use crate::support::{pipe, plugin_when, put, ready, refused};
 use reqwest::Method;
 
 /// Makes something that is no component.
@@ -162,7 +162,7 @@ async fn thousands_of_files_hold_nobody_up() {
         fs::write(host.plugins().join(format!("junk-{n}.wasm")), format!("junk {n}")).unwrap();
         fs::write(host.plugins().join(format!("Junk-{n}.wasm")), b"junk").unwrap();
     }
-    put(&host, "late.wasm", &variant(&guests::component("echo"), "late"));
+    put(&host, "late.wasm", &guests::variant(&guests::component("echo"), "late"));
     serves(&host).await;
     ready(&host, "late").await;
     let list = until("all are told", || async {

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use crate::common::{Host, Setup, Value, guests, json, until};
-use crate::support::{put, ready, refused, variant};
+use crate::support::{put, ready, refused};
 use reqwest::StatusCode;
 use sha2::{Digest as _, Sha256};
 use windlass::plugin::{Signature, SigningKey};
@@ -38,7 +38,7 @@ async fn serves(host: &Host, name: &str, revision: &str) {
 
 #[tokio::test]
 async fn a_pinned_plugin_takes_up_one_component_alone() {
-    let (one, two) = (guests::component("echo"), variant(&guests::component("echo"), "two"));
+    let (one, two) = (guests::component("echo"), guests::variant(&guests::component("echo"), "two"));
     let host = Setup::default().plugin("echo", one.clone(), &format!("sha256 = \"{}\"", digest(&one))).start().await;
     ready(&host, "echo").await;
     put(&host, "echo.wasm", &two);
@@ -59,7 +59,7 @@ async fn a_pinned_plugin_takes_up_one_component_alone() {
 #[tokio::test]
 async fn a_signature_is_asked_for_and_each_lack_is_told() {
     let (ours, other) = (key(), key());
-    let (one, two) = (guests::component("echo"), variant(&guests::component("echo"), "two"));
+    let (one, two) = (guests::component("echo"), guests::variant(&guests::component("echo"), "two"));
     let host = Setup::default().start().await;
     put(&host, "echo.toml", format!("signed_by = [\"{}\"]", ours.public()).as_bytes());
     put(&host, "echo.wasm", &one);
@@ -121,7 +121,7 @@ async fn the_host_asks_a_signature_of_every_plugin_and_no_plugins_file_asks_for_
 #[tokio::test]
 async fn over_http_a_signature_comes_with_its_component_and_goes_with_it() {
     let (ours, other) = (key(), key());
-    let (one, two) = (guests::component("echo"), variant(&guests::component("echo"), "two"));
+    let (one, two) = (guests::component("echo"), guests::variant(&guests::component("echo"), "two"));
     let settings = format!("[plugins]\nsigned_by = [\"{}\"]", ours.public());
     let mut host = Setup::default().config(&settings).start().await;
     let signature = |key: &SigningKey, component: &[u8]| Some(key.sign("echo", &digest(component)));
@@ -152,7 +152,7 @@ async fn over_http_a_signature_comes_with_its_component_and_goes_with_it() {
 #[tokio::test]
 async fn a_component_without_a_signature_leaves_none_of_an_older_one_beside_it() {
     let ours = key();
-    let (one, two) = (guests::component("echo"), variant(&guests::component("echo"), "two"));
+    let (one, two) = (guests::component("echo"), guests::variant(&guests::component("echo"), "two"));
     let host = Setup::default().start().await;
     let (status, _) = put_over_http(&host, "echo", &one, Some(ours.sign("echo", &digest(&one)))).await;
     assert_eq!(status, 201);
@@ -176,7 +176,7 @@ async fn a_pin_that_was_just_put_there_holds_for_what_comes_over_http() {
 
 #[tokio::test]
 async fn a_pin_with_a_mistake_in_its_file_lets_nobody_in() {
-    let (one, two) = (guests::component("echo"), variant(&guests::component("echo"), "two"));
+    let (one, two) = (guests::component("echo"), guests::variant(&guests::component("echo"), "two"));
     let host = Setup::default().plugin("echo", one.clone(), "").start().await;
     ready(&host, "echo").await;
     fs::write(host.plugins().join("echo.toml"), format!("sha265 = \"{}\"", digest(&one))).unwrap();

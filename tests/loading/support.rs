@@ -13,14 +13,6 @@ pub fn put(host: &Host, name: &str, content: &[u8]) {
     std::fs::rename(temporary, host.plugins().join(name)).unwrap();
 }
 
-/// The same component under another digest: with a custom section more.
-pub fn variant(component: &[u8], mark: &str) -> Vec<u8> {
-    let mut bytes = component.to_vec();
-    bytes.extend([0, u8::try_from(mark.len() + 1).unwrap(), u8::try_from(mark.len()).unwrap()]);
-    bytes.extend(mark.as_bytes());
-    bytes
-}
-
 /// The plugin, once it is as wanted.
 pub async fn plugin_when(host: &Host, name: &str, what: &str, is_so: impl Fn(&Value) -> bool) -> Value {
     until(what, || async {

@@ -2,28 +2,10 @@
 
 use std::ops::Range;
 
-/// What happened, as `tests/trouble/src/record.rs` has it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Event {
-    Made,
-    Written,
-    Cut,
-    SyncBegan,
-    Synced,
-    SyncFailed,
-    Removed,
-    Started,
-}
+#[path = "../trouble/src/entry.rs"]
+mod entry;
 
-/// What it happened to, as `tests/trouble/src/names.rs` has it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Of {
-    Database,
-    Wal,
-    Folder,
-    Parent,
-    Journal,
-}
+pub use entry::{Event, Of};
 
 /// One thing that happened.
 #[derive(Clone, Debug)]
@@ -83,39 +65,32 @@ impl Record {
         self.entries.partition_point(|entry| entry.bytes.end as u64 <= position)
     }
 
-    /// The same record without the syncs that are not to count.
-    pub fn without_syncs(&self, mut is_left_out: impl FnMut(&Self, usize) -> bool) -> Self {
+    /// The same record as if nothing had been synced.
+    pub fn without_syncs(&self) -> Self {
         let mut entries = self.entries.clone();
-        for (number, entry) in entries.iter_mut().enumerate() {
-            if entry.event == Event::Synced && is_left_out(self, number) {
-                entry.event = Event::Started;
-            }
+        for entry in entries.iter_mut().filter(|entry| entry.event == Event::Synced) {
+            entry.event = Event::Started;
         }
         Self { bytes: self.bytes.clone(), entries }
     }
 }
 
 fn event(code: u8) -> Event {
-    match code {
-        1 => Event::Made,
-        2 => Event::Written,
-        3 => Event::Cut,
-        4 => Event::SyncBegan,
-        5 => Event::Synced,
-        6 => Event::SyncFailed,
-        7 => Event::Removed,
-        8 => Event::Started,
-        other => panic!("the record has no event {other}"),
-    }
+    let all = [
+        Event::Made,
+        Event::Written,
+        Event::Cut,
+        Event::SyncBegan,
+        Event::Synced,
+        Event::SyncFailed,
+        Event::Removed,
+        Event::Started,
+    ];
+    let event = all.into_iter().find(|event| *event as u8 == code);
+    event.unwrap_or_else(|| panic!("the record has no event {code}"))
 }
 
 fn of(code: u8) -> Of {
-    match code {
-        1 => Of::Database,
-        2 => Of::Wal,
-        3 => Of::Folder,
-        4 => Of::Parent,
-        6 => Of::Journal,
-        other => panic!("the record has no file {other}"),
-    }
+    let of = Of::numbered(code).filter(|of| *of != Of::Index);
+    of.unwrap_or_else(|| panic!("the record has no file {code}"))
 }

@@ -13,7 +13,9 @@ use super::record::Record;
 use crate::common::{Host, Setup, Trouble, Wish};
 
 /// What the host is told: cancelled jobs are deleted while the load runs.
-const CONFIG: &str = "[retention]\ncancelled = \"1s\"\nevery = \"200ms\"";
+const CONFIG: &str = "[retention]\ncancelled = \"1s\"\nevery = \"200ms\"\n";
+/// What a host is told that need not sync before it answers.
+const RELAXED: &str = "[store]\nsync = \"normal\"\n";
 /// How much longer each sync takes, so that an answer which does not wait for it comes before it.
 const SYNC_US: i64 = 300;
 
@@ -27,7 +29,11 @@ pub struct Recording {
 
 /// A host as all of these are set up.
 pub fn setup() -> Setup {
-    Setup::default().config(CONFIG).guest("misbehave", "").guest("echo", "")
+    configured(CONFIG)
+}
+
+fn configured(config: &str) -> Setup {
+    Setup::default().config(config).guest("misbehave", "").guest("echo", "")
 }
 
 /// A host with its disk recorded.
@@ -38,11 +44,11 @@ struct Recorder {
 }
 
 impl Recorder {
-    async fn start() -> Self {
+    async fn start(config: &str) -> Self {
         let trouble = Trouble::new();
         trouble.wish(Wish::SyncUs, SYNC_US);
         let ledger = Arc::new(Ledger::beside(trouble.record()));
-        let host = trouble.around(setup(), true).start().await;
+        let host = trouble.around(configured(config), true).start().await;
         Self { host, trouble, ledger }
     }
 
@@ -60,7 +66,16 @@ impl Recorder {
 impl Recording {
     /// Three lives of one store: the first is ended in order, the others are killed, one of them in mid-load.
     pub async fn make(seed: u64) -> Self {
-        let mut recorder = Recorder::start().await;
+        Self::three_lives(seed, CONFIG).await
+    }
+
+    /// The same with `store.sync = "normal"`.
+    pub async fn relaxed(seed: u64) -> Self {
+        Self::three_lives(seed, &format!("{CONFIG}{RELAXED}")).await
+    }
+
+    async fn three_lives(seed: u64, config: &str) -> Self {
+        let mut recorder = Recorder::start(config).await;
         load::run(&mut recorder.host, &recorder.ledger, seed, 60, None).await;
         recorder.host.signal(Signal::TERM);
         assert_eq!(recorder.host.exited().await, 0);
@@ -74,7 +89,7 @@ impl Recording {
     /// Two lives: in the first a sync of the database (1) or of the WAL (2) fails and the host takes nothing more, until it is killed.
     /// Answers also where in the record the second one begins.
     pub async fn with_a_failed_sync(seed: u64, of: i64, which: i64) -> (Self, u64) {
-        let mut recorder = Recorder::start().await;
+        let mut recorder = Recorder::start(CONFIG).await;
         load::run(&mut recorder.host, &recorder.ledger, seed, 5, None).await;
         recorder.trouble.wish(Wish::Errno, 5);
         recorder.trouble.wish(Wish::SyncOf, of);

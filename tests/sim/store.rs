@@ -64,9 +64,11 @@ struct Desk<'a> {
 /// A call that waits to be written: what it is, and what it does.
 struct Op {
     name: &'static str,
-    act: Box<dyn FnOnce(Option<&mut Desk<'_>>) -> Answer + Send>,
+    act: Deed,
 }
 
+/// Without a desk the store has failed.
+type Deed = Box<dyn FnOnce(Option<&mut Desk<'_>>) -> Answer + Send>;
 type Answer = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
 
 impl SimStore {

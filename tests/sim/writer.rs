@@ -13,6 +13,9 @@ use crate::book::Job;
 use crate::draw::Draw as _;
 use crate::trace::Effect;
 
+/// When a job is due, and its place.
+type Due = (UnixMs, i64);
+
 /// What becomes of a group.
 enum Fate {
     Committed,
@@ -124,7 +127,7 @@ impl SimStore {
         });
     }
 
-    fn nearest(&self, reload: Reload) -> (Vec<(Unfinished, Lane)>, Option<(UnixMs, i64)>) {
+    fn nearest(&self, reload: Reload) -> (Vec<(Unfinished, Lane)>, Option<Due>) {
         let state = self.world.state();
         let key = |job: &Unfinished| (job.due, job.id.place());
         let found = |job: &Job| Unfinished { suspect: job.id.place() <= self.opening_place, ..unfinished(job) };

@@ -2,13 +2,11 @@
 
 use axum::Json;
 use axum::extract::State as Shared;
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Serialize;
 
 use super::super::State;
 use super::super::error::{Problem, ProblemDocument};
-use super::super::request::Query;
+use super::super::request::{Query, cursor, limit, read_cursor};
 use super::document::DownstreamDocument;
 use super::parts;
 
@@ -43,22 +41,11 @@ pub(in super::super) async fn list(
     query: Query,
 ) -> Result<Json<DownstreamList>, Problem> {
     query.only(&["limit", "cursor"])?;
-    let limit = query.one("limit", read_limit)?.unwrap_or(LIMIT_MAX);
-    let behind = query.one("cursor", read_cursor)?;
-    let (downstreams, next) = parts::page(&state, behind.as_deref(), limit).await;
-    Ok(Json(DownstreamList { downstreams, next: next.map(|key| URL_SAFE_NO_PAD.encode(key)) }))
-}
-
-fn read_limit(text: &str) -> Result<usize, String> {
-    let limit = text.parse().ok().filter(|limit| (1..=LIMIT_MAX).contains(limit));
-    limit.ok_or_else(|| format!("{text:?} is not a number from 1 to {LIMIT_MAX}"))
-}
-
-/// Clients must not take the cursor apart, so that something else can stand there one day.
-fn read_cursor(text: &str) -> Result<String, String> {
-    let key = URL_SAFE_NO_PAD.decode(text).ok().and_then(|bytes| String::from_utf8(bytes).ok());
-    let key = key.filter(|key| crate::config::downstream_key(key).is_ok());
-    key.ok_or_else(|| "it is not a cursor of this host; take `next` of the page before".to_owned())
+    let most = query.one("limit", limit(LIMIT_MAX))?.unwrap_or(LIMIT_MAX);
+    let is_key = |key: &String| crate::config::downstream_key(key).is_ok();
+    let behind = query.one("cursor", |text| read_cursor(text, |key| Some(key).filter(is_key)))?;
+    let (downstreams, next) = parts::page(&state, behind.as_deref(), most).await;
+    Ok(Json(DownstreamList { downstreams, next: next.as_deref().map(cursor) }))
 }
 
 #[cfg(test)]

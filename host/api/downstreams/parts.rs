@@ -25,7 +25,7 @@ struct Place {
 
 /// Some parts, in that order, and where the next ones begin, where there are more.
 struct Parts {
-    lanes: BTreeMap<(Arc<str>, Arc<str>), Tally>,
+    lanes: Vec<(Lane, Tally)>,
     next: Option<Place>,
 }
 
@@ -40,7 +40,7 @@ pub(super) async fn page(
     let mut place = behind.map(Place::behind).unwrap_or_default();
     loop {
         let parts = Parts::from(state, &place);
-        for (key, part) in tell(state, parts.lanes) {
+        for (key, part) in tell(state, &parts.lanes) {
             if told.last().is_none_or(|last| *last.key != *key) {
                 if told.len() == most {
                     let last = told.last().map(|last| last.key.clone());
@@ -68,8 +68,7 @@ pub(super) fn one(state: &State, key: &str) -> Result<DownstreamDocument, Proble
     }
     let mut told = DownstreamDocument::new(key);
     for lanes in lanes.chunks(STEP) {
-        let lanes = lanes.iter().map(|(lane, tally)| ((lane.downstream.clone(), lane.plugin.clone()), *tally));
-        tell(state, lanes.collect()).into_iter().for_each(|(_, part)| told.add(part));
+        tell(state, lanes).into_iter().for_each(|(_, part)| told.add(part));
     }
     Ok(told)
 }
@@ -80,10 +79,8 @@ pub(super) fn of(state: &State, key: &str) -> Vec<(Lane, Tally)> {
     let mut place = Place { downstream: key.to_owned(), plugin: String::new() };
     loop {
         let parts = Parts::from(state, &place);
-        let before = found.len();
-        let count = parts.lanes.len();
-        let lanes = parts.lanes.into_iter().filter(|((downstream, _), _)| **downstream == *key);
-        found.extend(lanes.map(|((downstream, plugin), tally)| (Lane { plugin, downstream, limit_key: None }, tally)));
+        let (before, count) = (found.len(), parts.lanes.len());
+        found.extend(parts.lanes.into_iter().take_while(|(lane, _)| *lane.downstream == *key));
         match parts.next {
             Some(next) if found.len() - before == count => place = next,
             _ => return found,
@@ -100,14 +97,11 @@ pub(super) fn unknown(key: &str) -> Problem {
 }
 
 /// What there is to say of these, with the key of each.
-fn tell(state: &State, lanes: BTreeMap<(Arc<str>, Arc<str>), Tally>) -> Vec<(Arc<str>, DownstreamPlugin)> {
+fn tell(state: &State, lanes: &[(Lane, Tally)]) -> Vec<(Arc<str>, DownstreamPlugin)> {
     let (now, gates) = (state.now(), state.gates());
-    let part = |((downstream, plugin), tally)| {
-        let lane = Lane { plugin, downstream, limit_key: None };
-        let part = DownstreamPlugin::of(&lane, tally, &gates, now);
-        (lane.downstream, part)
-    };
-    lanes.into_iter().map(part).collect()
+    let part =
+        |(lane, tally): &(Lane, Tally)| (lane.downstream.clone(), DownstreamPlugin::of(lane, *tally, &gates, now));
+    lanes.iter().map(part).collect()
 }
 
 impl Parts {
@@ -127,11 +121,13 @@ impl Parts {
             known.last().filter(|_| known.len() == STEP).cloned(),
         );
         let end = counted_end.into_iter().chain(known_end).min();
-        let mut lanes: BTreeMap<_, _> = known.into_iter().map(|key| (key, Tally::default())).collect();
-        lanes.extend(counted.into_iter().map(|counts| ((counts.lane.downstream, counts.lane.plugin), counts.tally)));
+        let mut tallies: BTreeMap<_, _> = known.into_iter().map(|key| (key, Tally::default())).collect();
+        tallies.extend(counted.into_iter().map(|counts| ((counts.lane.downstream, counts.lane.plugin), counts.tally)));
         if let Some(end) = &end {
-            lanes.retain(|key, _| key <= end);
+            tallies.retain(|key, _| key <= end);
         }
+        let lane = |((downstream, plugin), tally)| (Lane { plugin, downstream, limit_key: None }, tally);
+        let lanes = tallies.into_iter().map(lane).collect();
         Self { lanes, next: end.map(|(downstream, plugin)| Place::after(&downstream, &plugin)) }
     }
 }

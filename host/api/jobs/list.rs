@@ -2,15 +2,12 @@
 
 use axum::Json;
 use axum::extract::State as Shared;
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Serialize;
 
 use super::super::State;
 use super::super::error::{Problem, ProblemDocument};
-use super::super::request::{Query, invalid};
+use super::super::request::{Query, cursor, invalid, limit, read_cursor};
 use super::JobSummary;
-use crate::job::JobId;
 use crate::store::ListFilter;
 
 /// The length of a page where none is asked for.
@@ -52,7 +49,7 @@ pub(in super::super) async fn list(Shared(state): Shared<State>, query: Query) -
     let page = state.store.list(read(&query)?, state.now()).await?;
     Ok(Json(JobPage {
         jobs: page.jobs.iter().map(|job| JobSummary::of(&state, job)).collect(),
-        next: page.next.map(cursor),
+        next: page.next.map(|id| cursor(&id.to_string())),
     }))
 }
 
@@ -63,8 +60,8 @@ fn read(query: &Query) -> Result<ListFilter, Problem> {
         plugin: query.one("plugin", |name| Ok(name.to_owned()))?,
         downstream: query.one("downstream", |key| Ok(key.to_owned()))?,
         labels: labels(query)?,
-        before: query.one("cursor", read_cursor)?,
-        limit: query.one("limit", read_limit)?.unwrap_or(LIMIT_DEFAULT),
+        before: query.one("cursor", |text| read_cursor(text, |id| id.parse().ok()))?,
+        limit: query.one("limit", limit(LIMIT_MAX))?.unwrap_or(LIMIT_DEFAULT),
     })
 }
 
@@ -77,22 +74,6 @@ fn labels(query: &Query) -> Result<Vec<(String, String)>, Problem> {
     labels
         .ok_or_else(|| invalid("label", "write it as name:value"))
         .and_then(|labels| if labels.len() > LABELS_MAX { Err(invalid("label", "at most 32")) } else { Ok(labels) })
-}
-
-fn read_limit(text: &str) -> Result<usize, String> {
-    let limit = text.parse().ok().filter(|limit| (1..=LIMIT_MAX).contains(limit));
-    limit.ok_or_else(|| format!("{text:?} is not a number from 1 to {LIMIT_MAX}"))
-}
-
-/// Clients must not take the cursor apart, so that other stores can put something else there.
-fn cursor(id: JobId) -> String {
-    URL_SAFE_NO_PAD.encode(id.to_string())
-}
-
-fn read_cursor(text: &str) -> Result<JobId, String> {
-    let decoded = URL_SAFE_NO_PAD.decode(text).ok().and_then(|bytes| String::from_utf8(bytes).ok());
-    let id = decoded.and_then(|text| text.parse().ok());
-    id.ok_or_else(|| "it is not a cursor of this host; take `next` of the page before".to_owned())
 }
 
 #[cfg(test)]

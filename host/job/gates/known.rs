@@ -59,11 +59,6 @@ impl Known {
         self.health.len()
     }
 
-    /// All of them, in no order.
-    pub(super) fn all(&self) -> impl Iterator<Item = (&Lane, &Health)> {
-        self.health.iter()
-    }
-
     /// Those from that downstream and that plugin on, in the order of the downstreams.
     pub(super) fn from(&self, first: LaneRef<'_>) -> impl Iterator<Item = (&Arc<str>, &Arc<str>)> {
         self.order.from(first).map(|(downstream, plugin, ())| (downstream, plugin))

@@ -40,7 +40,6 @@ struct Inner {
 #[derive(Debug, Default)]
 struct Account {
     held: BTreeMap<u64, Arc<Usage>>,
-    count: u32,
     waiting: VecDeque<oneshot::Sender<Socket>>,
 }
 
@@ -54,6 +53,17 @@ pub(super) struct Socket {
     pub(super) usage: Arc<Usage>,
 }
 
+impl Account {
+    fn count(&self) -> u64 {
+        self.held.len() as u64
+    }
+
+    /// It holds nothing, and waits for nothing.
+    fn is_over(&self) -> bool {
+        self.held.is_empty() && self.waiting.is_empty()
+    }
+}
+
 impl Sockets {
     /// So many in all.
     pub(in crate::plugin) fn new(all: u32) -> Arc<Self> {
@@ -64,11 +74,9 @@ impl Sockets {
     pub(super) async fn take(self: &Arc<Self>, plugin: &Arc<str>) -> Socket {
         let waiting = {
             let mut inner = self.lock();
-            let (count, has_line) = match inner.accounts.get(plugin) {
-                Some(account) => (account.count, !account.waiting.is_empty()),
-                None => (0, false),
-            };
-            if !has_line && Share::default().admits(count.into(), inner.free(self.all)) {
+            let account = inner.accounts.get(plugin);
+            let has_line = account.is_some_and(|account| !account.waiting.is_empty());
+            if !has_line && Share::default().admits(account.map_or(0, Account::count), inner.free(self.all)) {
                 return self.give(&mut inner, plugin);
             }
             let (sender, receiver) = oneshot::channel();
@@ -88,7 +96,9 @@ impl Sockets {
         let account = inner.accounts.get(plugin).filter(|account| !account.waiting.is_empty())?;
         Some(format!(
             "the plugin has {} of the {} connections to downstreams that the host can have, and {} are taken in all",
-            account.count, self.all, inner.taken
+            account.count(),
+            self.all,
+            inner.taken
         ))
     }
 
@@ -97,7 +107,6 @@ impl Sockets {
         inner.next_number += 1;
         inner.taken += 1;
         let account = inner.accounts.entry(plugin.clone()).or_default();
-        account.count += 1;
         account.held.insert(number, usage.clone());
         Socket { sockets: self.clone(), plugin: plugin.clone(), number, usage }
     }
@@ -106,9 +115,8 @@ impl Sockets {
         let mut inner = self.lock();
         inner.taken -= 1;
         if let Some(account) = inner.accounts.get_mut(plugin) {
-            account.count -= 1;
             account.held.remove(&number);
-            if account.count == 0 && account.waiting.is_empty() {
+            if account.is_over() {
                 inner.accounts.remove(plugin);
             }
         }
@@ -123,7 +131,7 @@ impl Sockets {
             let Some(waiting) = account.waiting.pop_front() else { break };
             if !waiting.is_closed() {
                 served.push((waiting, self.give(&mut inner, &plugin)));
-            } else if account.count == 0 && account.waiting.is_empty() {
+            } else if account.is_over() {
                 inner.accounts.remove(&plugin);
             }
         }
@@ -145,8 +153,8 @@ impl Inner {
     /// Of the plugins that wait the one that holds least, where it may have one more.
     fn next(&self, all: u32) -> Option<Arc<str>> {
         let waiting = self.accounts.iter().filter(|(_, account)| !account.waiting.is_empty());
-        let (plugin, account) = waiting.min_by_key(|(_, account)| account.count)?;
-        Share::default().admits(account.count.into(), self.free(all)).then(|| plugin.clone())
+        let (plugin, account) = waiting.min_by_key(|(_, account)| account.count())?;
+        Share::default().admits(account.count(), self.free(all)).then(|| plugin.clone())
     }
 
     /// Those who gave up leave the line. Whether anybody is left.
@@ -154,7 +162,7 @@ impl Inner {
         for account in self.accounts.values_mut() {
             account.waiting.retain(|waiting| !waiting.is_closed());
         }
-        self.accounts.retain(|_, account| account.count > 0 || !account.waiting.is_empty());
+        self.accounts.retain(|_, account| !account.is_over());
         self.accounts.values().any(|account| !account.waiting.is_empty())
     }
 
@@ -167,7 +175,7 @@ impl Inner {
             idle.sort_unstable_by_key(|(ms, _)| *ms);
             idle
         };
-        let mut most_first: Vec<_> = self.accounts.iter().map(|(plugin, account)| (account.count, plugin)).collect();
+        let mut most_first: Vec<_> = self.accounts.iter().map(|(plugin, account)| (account.count(), plugin)).collect();
         most_first.sort_unstable_by(|one, other| other.cmp(one));
         let mut idle: BTreeMap<_, _> = self.accounts.iter().map(|(plugin, account)| (plugin, idle(account))).collect();
         for (plugin, account) in &self.accounts {
@@ -215,8 +223,8 @@ mod tests {
         async move { sockets.take(&plugin).await }
     }
 
-    fn held(sockets: &Sockets, plugin: &str) -> u32 {
-        sockets.lock().accounts.get(plugin).map_or(0, |account| account.count)
+    fn held(sockets: &Sockets, plugin: &str) -> u64 {
+        sockets.lock().accounts.get(plugin).map_or(0, Account::count)
     }
 
     #[tokio::test]

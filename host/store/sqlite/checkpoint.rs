@@ -3,8 +3,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
 use std::thread::JoinHandle;
 
 use rusqlite::Connection;
@@ -21,49 +20,37 @@ const WAL_PAGES: i64 = 1_000;
 pub(super) struct Checkpoints {
     asks: Option<Sender<()>>,
     thread: Option<JoinHandle<()>>,
-    copying: Arc<AtomicBool>,
-    stage: Stage,
-}
-
-#[derive(Debug, PartialEq, Eq)]
-enum Stage {
-    /// The WAL is short.
-    Rest,
-    /// The thread copies, or has.
-    Copies,
+    /// One for each time that it was asked and has copied.
+    copied: Receiver<()>,
+    /// It was asked, and what came meanwhile is still to be copied.
+    is_asked: bool,
 }
 
 impl Checkpoints {
     /// Starts the thread. Where there is none to be had the writer copies by itself.
     pub(super) fn start(path: &Path, shared: Arc<Shared>) -> Self {
-        let copying = Arc::<AtomicBool>::default();
-        let (asks, asked) = channel();
+        let ((asks, asked), (done, copied)) = (channel(), channel());
         let thread = open::copier(path).ok().and_then(|conn| {
-            let copying = Arc::clone(&copying);
             let thread = std::thread::Builder::new().name("windlass-wal".to_owned());
-            thread.spawn(move || copy_when_asked(&conn, &shared, &asked, &copying)).ok()
+            thread.spawn(move || copy_when_asked(&conn, &shared, &asked, &done)).ok()
         });
-        Self { asks: thread.is_some().then_some(asks), thread, copying, stage: Stage::Rest }
+        Self { asks: thread.is_some().then_some(asks), thread, copied, is_asked: false }
     }
 
     /// Sees to the WAL after a group; called by the writer, outside of a transaction.
     pub(super) fn after_group(&mut self, conn: &Connection) -> Outcome<()> {
-        match self.stage {
-            Stage::Rest if behind(conn)? < WAL_PAGES => Ok(()),
-            Stage::Rest => {
-                self.copying.store(true, Ordering::Release);
-                if self.asks.as_ref().is_some_and(|asks| asks.send(()).is_ok()) {
-                    self.stage = Stage::Copies;
-                    return Ok(());
-                }
-                copy(conn)
+        if self.is_asked {
+            if self.copied.try_recv() == Err(TryRecvError::Empty) {
+                return Ok(());
             }
-            Stage::Copies if self.copying.load(Ordering::Acquire) => Ok(()),
-            Stage::Copies => {
-                self.stage = Stage::Rest;
-                copy(conn)
-            }
+            self.is_asked = false;
+            return copy(conn);
         }
+        if behind(conn)? < WAL_PAGES {
+            return Ok(());
+        }
+        self.is_asked = self.asks.as_ref().is_some_and(|asks| asks.send(()).is_ok());
+        if self.is_asked { Ok(()) } else { copy(conn) }
     }
 }
 
@@ -77,7 +64,7 @@ impl Drop for Checkpoints {
     }
 }
 
-fn copy_when_asked(conn: &Connection, shared: &Shared, asked: &Receiver<()>, copying: &AtomicBool) {
+fn copy_when_asked(conn: &Connection, shared: &Shared, asked: &Receiver<()>, done: &Sender<()>) {
     while asked.recv().is_ok() {
         // Where the disk is full, or someone else reads, the WAL keeps what could not be copied.
         if let Err(fault) = copy(conn)
@@ -85,7 +72,8 @@ fn copy_when_asked(conn: &Connection, shared: &Shared, asked: &Receiver<()>, cop
         {
             shared.poison(&StoreError::from(&fault));
         }
-        copying.store(false, Ordering::Release);
+        // The writer is the last to go.
+        _ = done.send(());
     }
 }
 

@@ -142,14 +142,19 @@ impl Patient {
     /// What the log tells, or that it is not there to tell anything.
     fn tell_log(&self, report: &mut Report, pages: &Pages, census: &Census) {
         let is_gone = !self.in_use && matches!(self.wal, Wal::Absent) && census.was_open(pages);
-        report.log = if is_gone { Some(open::LOG_GONE.to_owned()) } else { self.wal.damage() };
-        if self.wal == Wal::Torn {
-            report.log = Some(
+        report.log = match self.wal {
+            _ if is_gone => Some(open::LOG_GONE.to_owned()),
+            Wal::Torn => Some(
                 "its write-ahead log ends in a torn transaction: a power cut leaves one that was not acknowledged, any \
                  other damage one that was"
                     .to_owned(),
-            );
-        }
+            ),
+            Wal::Unsynced { frame } => Some(format!(
+                "its write-ahead log breaks off at frame {frame}: with store.sync = \"normal\" a power cut leaves it so, and \
+                 what was acknowledged behind it is lost"
+            )),
+            log => log.damage(),
+        };
     }
 }
 

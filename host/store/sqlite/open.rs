@@ -83,9 +83,13 @@ pub(super) fn writer(path: &Path) -> Result<Connection, StoreError> {
         return Err(refusal(path, reason));
     }
     let log = refuse_damaged_log(path)?;
+    if let Wal::Unsynced { frame } = log {
+        let file = path.display();
+        tracing::warn!(%file, "its log breaks off at frame {frame}: store.sync was normal, and what was behind it is lost");
+    }
     // Created here and not by SQLite, so that nobody else can ever read it; its WAL takes over the mode.
     disk::open_private(path).map_err(|error| refusal(path, error))?;
-    let conn = connect(path)?;
+    let conn = connect(path).map_err(|error| failure(path, error))?;
     if let Err(reason) = prepare(&conn, log == Wal::Absent) {
         return Err(refusal(path, if has_no_room(path) { "the disk is full; make room".to_owned() } else { reason }));
     }
@@ -95,18 +99,17 @@ pub(super) fn writer(path: &Path) -> Result<Connection, StoreError> {
 
 /// Opens the file for reading.
 pub(super) fn reader(path: &Path) -> rusqlite::Result<Connection> {
-    let conn = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    let conn = connect(path)?;
     leave_to_others(&conn)?;
     conn.busy_timeout(std::time::Duration::from_millis(BUSY_TIMEOUT_MS.into()))?;
     conn.execute_batch("PRAGMA query_only = 1; PRAGMA cache_size = -2000; PRAGMA wal_autocheckpoint = 0;")?;
     conn.set_prepared_statement_cache_capacity(32);
-    sums::register(&conn)?;
     Ok(conn)
 }
 
 /// Opens the file for copying the WAL back into it.
 pub(super) fn copier(path: &Path) -> rusqlite::Result<Connection> {
-    let conn = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    let conn = connect(path)?;
     conn.execute_batch("PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 0;")?;
     leave_to_others(&conn)?;
     Ok(conn)
@@ -122,10 +125,10 @@ pub(super) fn put_away(conn: &Connection) -> rusqlite::Result<()> {
     conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false).map(drop)
 }
 
-fn connect(path: &Path) -> Result<Connection, StoreError> {
+fn connect(path: &Path) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let conn = Connection::open_with_flags(path, flags).map_err(|error| failure(path, error))?;
-    sums::register(&conn).map_err(|error| failure(path, error))?;
+    let conn = Connection::open_with_flags(path, flags)?;
+    sums::register(&conn)?;
     Ok(conn)
 }
 
@@ -143,8 +146,8 @@ fn prepare(conn: &Connection, is_log_gone: bool) -> Result<(), String> {
     if mode != "wal" {
         return Err(format!("its journal cannot be a WAL (it stays {mode:?}); is it on a network disk?"));
     }
-    // FULL: each commit syncs. The writer checkpoints by itself, so that it sees a checkpoint fail. The WAL is never
-    // truncated: overwriting a file is cheaper than growing it.
+    // FULL: each commit syncs. Checkpoints are our own affair (`checkpoint`), so that a failure of one is seen. The WAL is
+    // never truncated: overwriting a file is cheaper than growing it.
     conn.execute_batch(
         "PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 0; PRAGMA cache_size = -16000; \
          PRAGMA temp_store = MEMORY;",

@@ -144,7 +144,7 @@ impl Standing {
     fn with_running(self, entry: &Entry) -> Self {
         let Some(started_at) = entry.running_since() else { return self };
         let n = entry.attempts + 1;
-        Self { attempt: n, running: Some(running(n, started_at)), ..self }
+        Self { attempt: n, running: Some(AttemptView::begun(n, started_at)), ..self }
     }
 
     fn of_final(conn: &Connection, row: &JobRow) -> Outcome<Self> {
@@ -190,23 +190,6 @@ fn last_due(row: &JobRow, newest: Option<&AttemptRow>, before: Option<&AttemptRo
         if overruled(attempt) { Some(run_at) } else { due }
     };
     newest.and_then(said).or_else(|| before.and_then(said)).unwrap_or(run_at)
-}
-
-/// The view of an attempt that has not ended.
-fn running(n: u32, started_at: UnixMs) -> AttemptView {
-    AttemptView {
-        n,
-        started_at,
-        finished_at: None,
-        kind: None,
-        error: None,
-        code: None,
-        delay_ms: None,
-        next_run_at: None,
-        revision: None,
-        cpu_us: 0,
-        memory_peak_bytes: 0,
-    }
 }
 
 fn newest_of(conn: &Connection, row: &JobRow) -> Outcome<Option<Newest>> {

@@ -12,6 +12,7 @@ mod bounds;
 mod histories;
 mod intake;
 mod layout;
+mod log;
 mod reckoning;
 
 const NOW: UnixMs = UnixMs(1_767_323_045_000);

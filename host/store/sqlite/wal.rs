@@ -9,6 +9,8 @@ use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
+use rusqlite::Connection;
+
 use super::open::beside;
 
 const HEADER: usize = 32;
@@ -17,6 +19,12 @@ const FRAME: usize = 24;
 const MAGIC: u32 = 0x377f_0682;
 /// Where the log's index says how many frames there are, in each of its two headers.
 const INDEX_HEADER: usize = 48;
+
+/// What the file's header says, where SQLite has room for the id of an application, while a host has it whose commits do
+/// not wait for the disk.
+const RELAXED: u32 = 0x574c_7278;
+/// Where in the header.
+const APPLICATION_ID: u64 = 68;
 
 /// What a look at the log shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,6 +35,11 @@ pub(super) enum Wal {
     Whole(usize),
     /// It ends in a transaction of which a part is missing, as a power cut leaves one that was not acknowledged.
     Torn,
+    /// It breaks off before transactions that nobody waited to have on the disk.
+    Unsynced {
+        /// The first frame that cannot be read, from 1.
+        frame: usize,
+    },
     /// It is damaged.
     Broken {
         /// The first frame that cannot be read, from 1.
@@ -39,10 +52,15 @@ pub(super) enum Wal {
 }
 
 impl Wal {
+    /// Whether what lies behind the first frame that cannot be read is not to be read either.
+    fn breaks_off(self) -> bool {
+        matches!(self, Self::Torn | Self::Unsynced { .. })
+    }
+
     /// What is wrong with it, for people; none where it is whole, or torn as crashes tear it.
     pub(super) fn damage(self) -> Option<String> {
         match self {
-            Self::Absent | Self::Whole(_) | Self::Torn => None,
+            Self::Absent | Self::Whole(_) | Self::Torn | Self::Unsynced { .. } => None,
             Self::Broken { frame, behind } => Some(format!(
                 "its write-ahead log is damaged at frame {frame}, with {behind} transactions behind it that were promised"
             )),
@@ -92,7 +110,8 @@ pub(super) fn inspect(store: &Path) -> io::Result<Wal> {
     })?;
     let promised = log.promised(store);
     Ok(if behind > 1 || promised.is_some_and(|promised| promised > committed) {
-        Wal::Broken { frame: first_bad.unwrap_or(slot + 1), behind }
+        let frame = first_bad.unwrap_or(slot + 1);
+        if is_relaxed(store)? { Wal::Unsynced { frame } } else { Wal::Broken { frame, behind } }
     } else if behind == 1 && promised.is_none() {
         Wal::Torn
     } else {
@@ -100,8 +119,24 @@ pub(super) fn inspect(store: &Path) -> io::Result<Wal> {
     })
 }
 
+/// Has the file say, from the next commit on, whether the commits behind that wait for the disk.
+pub(super) fn mark_relaxed(conn: &Connection, is_relaxed: bool) -> rusqlite::Result<()> {
+    let id = if is_relaxed { RELAXED } else { 0 };
+    let told: u32 = conn.query_row("PRAGMA application_id", (), |row| row.get(0))?;
+    if told == id { Ok(()) } else { conn.pragma_update(None, "application_id", id) }
+}
+
+/// Whether the file says so.
+fn is_relaxed(store: &Path) -> io::Result<bool> {
+    let mut id = [0; 4];
+    match File::open(store)?.read_exact_at(&mut id, APPLICATION_ID) {
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
+        read => read.map(|()| u32::from_be_bytes(id) == RELAXED),
+    }
+}
+
 /// The pages that the log adds to the file, in order, up to its last transaction: all that can be read.
-fn frames(store: &Path, torn: bool, mut take: impl FnMut(&Frame) -> io::Result<()>) -> io::Result<()> {
+fn frames(store: &Path, breaks_off: bool, mut take: impl FnMut(&Frame) -> io::Result<()>) -> io::Result<()> {
     let Some(log) = Log::open(store)?.filter(|log| log.salts.is_some()) else { return Ok(()) };
     let mut open: Vec<Frame> = Vec::new();
     let mut broken = false;
@@ -110,7 +145,7 @@ fn frames(store: &Path, torn: bool, mut take: impl FnMut(&Frame) -> io::Result<(
             broken = true;
             return Ok(());
         };
-        if broken && torn {
+        if broken && breaks_off {
             return Ok(());
         }
         let commits = frame.pages_after > 0;
@@ -125,7 +160,7 @@ pub(super) fn copy(store: &Path, log: Wal, to: &Path) -> io::Result<()> {
     let mut to = OpenOptions::new().write(true).open(to)?;
     io::copy(&mut from, &mut to)?;
     let (mut page_size, mut pages) = (0, 0);
-    frames(store, log == Wal::Torn, |frame| {
+    frames(store, log.breaks_off(), |frame| {
         page_size = frame.content.len() as u64;
         pages = if frame.pages_after > 0 { frame.pages_after } else { pages };
         to.write_all_at(&frame.content, u64::from(frame.page.saturating_sub(1)) * page_size)

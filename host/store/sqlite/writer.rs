@@ -321,6 +321,7 @@ impl Writer {
         }
     }
 
+    /// Sees to the WAL. Here and not inside a commit, so that nobody waits for it and its failure is seen.
     fn checkpoint(&mut self) {
         if self.shared.health().is_err() {
             return;

@@ -7,35 +7,7 @@ use std::sync::atomic::{AtomicI64, AtomicPtr, Ordering};
 
 use crate::real;
 
-/// The numbers, by their place on the page. `tests/common/trouble.rs` has the same list.
-#[derive(Clone, Copy)]
-#[repr(usize)]
-pub enum Wish {
-    /// By how many nanoseconds the wall clock is ahead.
-    WallNs = 0,
-    /// By how many nanoseconds the monotonic clock is ahead.
-    SteadyNs = 1,
-    /// The sync that fails, counted down to 1; 0: none.
-    SyncFails = 2,
-    /// The write that fails, counted down to 1; 0: none.
-    WriteFails = 3,
-    /// With what error.
-    Errno = 4,
-    /// Not 0: half of the write that fails is written before.
-    Short = 5,
-    /// Not 0: nothing may grow, and nothing may be made.
-    Full = 6,
-    /// Not 0: nothing may be changed.
-    ReadOnly = 7,
-    /// How many microseconds a sync takes longer.
-    SyncUs = 8,
-    /// How many syncs were asked for.
-    Syncs = 9,
-    /// How many writes were asked for.
-    Writes = 10,
-    /// Not 0: only syncs of that file fail, by its number in [`crate::names::Of`].
-    SyncOf = 11,
-}
+pub use crate::wish::Wish;
 
 const BYTES: usize = 4_096;
 

@@ -3,9 +3,11 @@
 use std::ffi::{c_char, c_int, c_uint, c_void};
 
 use crate::control::{self, Wish};
-use crate::names::{self, Of};
+use crate::entry::Event;
+use crate::entry::Of;
+use crate::names;
 use crate::real::{self, fail, real};
-use crate::record::{self, Event};
+use crate::record;
 
 const NO_SPACE: c_int = 28;
 const READ_ONLY: c_int = 30;

@@ -8,10 +8,12 @@
 
 mod clocks;
 mod control;
+mod entry;
 mod files;
 mod names;
 mod real;
 mod record;
+mod wish;
 
 /// Runs before the program does. What the host starts itself is left in peace.
 #[unsafe(link_section = ".init_array")]

@@ -6,23 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU8, Ordering};
 
-/// What is the store's. The order is that of the record.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub enum Of {
-    Database = 1,
-    Wal = 2,
-    /// The data folder.
-    Folder = 3,
-    /// The folder that the data folder lies in.
-    Parent = 4,
-    /// What is made anew at each start, and matters only where a disk is full.
-    Index = 5,
-    /// Of the one transaction before there is a WAL.
-    Journal = 6,
-}
+use crate::entry::Of;
 
-const ALL: [Of; 6] = [Of::Database, Of::Wal, Of::Folder, Of::Parent, Of::Index, Of::Journal];
 const FILES_MAX: usize = 1 << 16;
 
 static FOLDER: OnceLock<PathBuf> = OnceLock::new();
@@ -68,7 +53,7 @@ pub unsafe fn of_c(path: *const c_char) -> Option<Of> {
 /// What is open there.
 pub fn of_fd(fd: c_int) -> Option<Of> {
     let mark = OPEN.get(usize::try_from(fd).ok()?)?.load(Ordering::Relaxed);
-    ALL.into_iter().find(|of| *of as u8 == mark)
+    Of::numbered(mark)
 }
 
 /// Remembers what is open there.

@@ -8,22 +8,7 @@ use std::os::fd::AsRawFd as _;
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::names::Of;
-
-/// What happened. `tests/power/record.rs` has the same list.
-#[derive(Clone, Copy)]
-#[repr(u8)]
-pub enum Event {
-    Made = 1,
-    Written = 2,
-    Cut = 3,
-    SyncBegan = 4,
-    Synced = 5,
-    SyncFailed = 6,
-    Removed = 7,
-    /// The program was started.
-    Started = 8,
-}
+use crate::entry::{Event, Of};
 
 static RECORD: Mutex<Option<File>> = Mutex::new(None);
 

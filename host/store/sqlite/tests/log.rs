@@ -1,0 +1,50 @@
+//! A log of which the middle never reached the disk: it was promised, unless nobody waited for it.
+
+use super::*;
+
+const JOBS: u64 = 6;
+
+/// What is left of such a store.
+async fn broken(sync: SyncMode) -> TempDir {
+    let folder = TempDir::new().unwrap();
+    let store = open_with(&folder, SqliteOptions { sync, ..SqliteOptions::default() }).unwrap();
+    for _ in 0..JOBS {
+        accept(&store, NOW).await;
+    }
+    let left = TempDir::new().unwrap();
+    std::fs::create_dir(left.path().join("data")).unwrap();
+    for name in ["data/windlass.db", "data/windlass.db-wal"] {
+        std::fs::copy(folder.path().join(name), left.path().join(name)).unwrap();
+    }
+    let log = left.path().join("data/windlass.db-wal");
+    let mut content = std::fs::read(&log).unwrap();
+    let (header, frames) = content.split_at_mut(32);
+    // Behind them lie frames of an earlier log.
+    let frames = frames.chunks_mut(24 + 4_096).take_while(|frame| frame[8..16] == header[16..24]);
+    let mut frames: Vec<_> = frames.collect();
+    let middle = frames.len() / 2;
+    frames[middle].fill(0);
+    std::fs::write(log, content).unwrap();
+    left
+}
+
+#[tokio::test]
+async fn it_is_refused_where_it_was_promised() {
+    let left = broken(SyncMode::Full).await;
+    let refusal = open(&left).unwrap_err().to_string();
+    assert!(refusal.contains("log is damaged at frame") && refusal.contains("windlass doctor"), "{refusal}");
+    backup(&left.path().join("data/windlass.db"), &left.path().join("copy.db")).unwrap_err();
+}
+
+#[tokio::test]
+async fn a_relaxed_store_goes_on_from_what_is_before_it() {
+    let left = broken(SyncMode::Normal).await;
+    let store = left.path().join("data/windlass.db");
+    let report = examine(&store, left.path()).unwrap();
+    assert!(report.log.unwrap().contains("breaks off at frame") && report.jobs.whole < JOBS);
+    let copied = backup(&store, &left.path().join("copy.db")).unwrap();
+    // Whoever waits for the disk by now need not have done so before.
+    let kept = open(&left).unwrap().counts().unfinished;
+    assert!((1..JOBS).contains(&kept) && kept == copied.jobs && kept == report.jobs.whole, "{kept} jobs");
+    assert!(examine(&store, left.path()).unwrap().whole);
+}
