@@ -182,7 +182,7 @@ async fn guest(revision: Arc<Revision>, attempt: Arc<Attempt>, call: Call, warm:
     let mut instance = match warm.as_ref().and_then(|warm| warm.take(&attempt)) {
         Some(instance) => instance,
         None => {
-            let mut store = state::store(&code.machine.engine, attempt.clone());
+            let mut store = state::store(&code.machine, attempt.clone());
             match code.pre.instantiate_async(&mut store).await {
                 Ok(plugin) => Instance { store, plugin, jobs: 0 },
                 Err(error) => return outcome::of_error(&error, Phase::Start, &attempt),

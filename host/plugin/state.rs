@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use wasmtime::component::ResourceTable;
-use wasmtime::{Engine, Store, UpdateDeadline};
+use wasmtime::{Store, UpdateDeadline};
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
@@ -13,6 +13,7 @@ use crate::job::LogLevel;
 use super::attempt::{Attempt, small_table};
 use super::host_calls::{Calls, HostCallsExceeded};
 use super::limits::MemoryLimiter;
+use super::machine::Machine;
 use super::output::Output;
 use super::wasi_http::Hooks;
 
@@ -41,9 +42,9 @@ pub(super) struct State {
 }
 
 /// A store for one attempt, with every limit set.
-pub(super) fn store(engine: &Engine, attempt: Arc<Attempt>) -> Store<State> {
-    let limits = attempt.limits;
-    let mut store = Store::new(engine, State::new(attempt));
+pub(super) fn store(machine: &Machine, attempt: Arc<Attempt>) -> Store<State> {
+    let (limits, met) = (attempt.limits, machine.ticker.met());
+    let mut store = Store::new(&machine.engine, State::new(attempt));
     store.limiter(|state| &mut state.limiter);
     let handed_over_bytes = limits.result.max(limits.request).0.saturating_add(HANDED_OVER_BYTES);
     store.set_hostcall_fuel(usize::try_from(handed_over_bytes).unwrap_or(usize::MAX));
@@ -51,6 +52,7 @@ pub(super) fn store(engine: &Engine, attempt: Arc<Attempt>) -> Store<State> {
     store.set_epoch_deadline(1);
     // Ticks come late on a busy machine, so that they only ask: what counts is the time that the thread took.
     store.epoch_deadline_callback(move |store| {
+        met.one_at_work();
         let limit = limits.cpu.0;
         if store.data().attempt.cpu.spent_within_poll() >= limit {
             return Err(CpuExceeded { limit }.into());

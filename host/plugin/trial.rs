@@ -55,7 +55,7 @@ pub(super) async fn start(
     let limits = AttemptLimits { cpu: CPU, output: OUTPUT, ..runtime.limits.attempt(&LimitOverride::default()) };
     let attempt = Attempt::start(limits, WALL, Arc::<Grants>::default(), None, runtime.clock.clone());
     let awake = machine.ticker.begin();
-    let mut store = state::store(&machine.engine, attempt.clone());
+    let mut store = state::store(machine, attempt.clone());
     let started = Metered::new(attempt.cpu.clone(), pre.instance_pre().instantiate_async(&mut store));
     let instance = match tokio::time::timeout(WALL, started).await {
         Ok(Ok(instance)) => instance,

@@ -76,6 +76,8 @@ impl Process {
             .arg0(SHOWN_NAME)
             .arg(SUBCOMMAND)
             .env_clear()
+            // The program's allocator would set a gigabyte of the address space aside, which is bounded here.
+            .env("MIMALLOC_ARENA_RESERVE", "0")
             .current_dir("/")
             // A Ctrl-C on the terminal is for the host, which ends its compilers itself.
             .process_group(0)
