@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use rusqlite::Connection;
 use rusqlite::types::Value;
+use rusqlite::{Connection, OptionalExtension as _};
 
 use super::pages::Pages;
 use super::tables::Table;
@@ -24,20 +24,23 @@ pub(super) struct Roots {
 
 pub(super) fn find(pages: &Pages) -> Outcome<Roots> {
     let told = schema(pages);
+    let layout = layout_of(&told);
     let new = Connection::open_in_memory()?;
     sums::register(&new)?;
-    layout::bring(&new, 0, layout::NEWEST)?;
+    layout::bring(&new, 0, layout.unwrap_or(layout::NEWEST))?;
     let (mut sure, mut usual) = (Vec::new(), Vec::new());
     for table in Table::ALL {
         if let Some(root) = told.get(table.name()) {
             sure.push((table, root.page));
         } else {
             let sql = "SELECT rootpage FROM sqlite_schema WHERE name = ?1";
-            usual.push((table, new.query_row(sql, [table.name()], |row| row.get(0))?));
+            // A table that this layout does not have begins nowhere.
+            let root = new.query_row(sql, [table.name()], |row| row.get(0)).optional()?;
+            usual.extend(root.map(|root| (table, root)));
         }
     }
     let foreign = sure.is_empty() && !told.is_empty();
-    Ok(Roots { sure, usual, foreign, layout: layout_of(&told) })
+    Ok(Roots { sure, usual, foreign, layout })
 }
 
 /// A table as the file describes it.
