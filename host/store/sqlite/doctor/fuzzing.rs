@@ -40,7 +40,7 @@ static BED: LazyLock<Mutex<Bed>> = LazyLock::new(|| {
     Mutex::new(Bed { folder, stores })
 });
 
-/// Looks over a store that these bytes have damaged, and salvages it.
+/// Looks over a store that these bytes have damaged, and now and then salvages it.
 ///
 /// # Panics
 /// Where the doctor writes to the store, tells of a store that it then cannot salvage, or makes one that is not whole.
@@ -57,16 +57,20 @@ pub fn store(input: &[u8]) {
         wound(&mut files, wounds);
     }
     put(&bed.folder, &files);
-    look(&bed.folder);
+    look(&bed.folder, which & 8 != 0);
     assert!(read(&bed.folder) == files, "the store was changed");
     // Nothing is left behind when the process ends.
     _ = std::fs::remove_dir_all(&bed.folder);
 }
 
 /// What holds for any store at all.
-fn look(folder: &Path) {
+fn look(folder: &Path, is_salvaged: bool) {
     let (store, new) = (folder.join(FILES[0]), folder.join("new.db"));
-    let (examined, salvaged) = (examine(&store, folder), salvage(&store, &new));
+    let examined = examine(&store, folder);
+    if !is_salvaged {
+        return;
+    }
+    let salvaged = salvage(&store, &new);
     let (Ok(report), Ok((again, made))) = (&examined, &salvaged) else {
         return assert!(examined.is_err() && salvaged.is_err(), "{examined:#?}, but {salvaged:#?}");
     };
