@@ -15,6 +15,10 @@ mod serve;
 
 use machine::Folder;
 
+/// The same as the program's.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// How many rounds each comparison has.
 const ROUNDS: usize = 5;
 

@@ -44,6 +44,7 @@ mod reckoning;
 mod recover;
 mod rows;
 mod standings;
+mod statements;
 mod sums;
 #[cfg(test)]
 mod tests;
@@ -164,9 +165,10 @@ impl SqliteStore {
         });
         let (ops, incoming) = mpsc::channel();
         let checkpoints = checkpoint::Checkpoints::start(path, Arc::clone(&shared));
-        let writer = writer::Writer::new(conn, Arc::clone(&shared), recovered.numbers, chance, checkpoints);
-        let thread = std::thread::Builder::new().name("windlass-store".to_owned());
-        let writer = thread.spawn(move || writer.run(&incoming)).map_err(|error| open::refusal(path, error))?;
+        let (thread, of_writer) = (std::thread::Builder::new().name("windlass-store".to_owned()), Arc::clone(&shared));
+        let write =
+            move || writer::Writer::new(&conn, of_writer, recovered.numbers, chance, checkpoints).run(&incoming);
+        let writer = thread.spawn(write).map_err(|error| open::refusal(path, error))?;
         let queued_jobs_max = options.queued_jobs_max;
         Ok(Self { shared, ops: Some(ops), writer: Some(writer), queued_jobs_max, _ownership: ownership })
     }

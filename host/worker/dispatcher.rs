@@ -54,7 +54,8 @@ async fn round(parts: &Parts, executor: &Executor, attempts: &TaskTracker) -> Ro
     };
     let count = claimed.len();
     for job in claimed {
-        attempts.spawn(executor.clone().attempt(job));
+        // Boxed, as a task's future is moved several times on its way, and this one is large.
+        attempts.spawn(Box::pin(executor.clone().attempt(job)));
     }
     if count == most { Round::More } else { Round::Until(until_next(parts).await) }
 }

@@ -21,8 +21,8 @@ struct Found {
     waiting: Unfinished,
 }
 
-impl Writer {
-    pub(super) fn cancel(&self, id: JobId, now: UnixMs, group: &mut Group) -> Outcome<Acted> {
+impl Writer<'_> {
+    pub(super) fn cancel(&mut self, id: JobId, now: UnixMs, group: &mut Group) -> Outcome<Acted> {
         let Some(found) = self.find(id)? else { return Ok(Acted::Unknown) };
         if let Some((end, _)) = found.row.end {
             return Ok(Acted::NotIn(end.into()));
@@ -72,7 +72,7 @@ impl Writer {
     }
 
     fn find(&self, id: JobId) -> Outcome<Option<Found>> {
-        let Some(row) = rows::job(&self.conn, id.place())?.filter(|row| row.id == id) else { return Ok(None) };
+        let Some(row) = rows::job(self.conn, id.place())?.filter(|row| row.id == id) else { return Ok(None) };
         let entry = self.shared.memory().live.get(id).copied();
         let waiting = match &entry {
             Some(entry) => entry.waiting(id),
@@ -83,11 +83,11 @@ impl Writer {
 
     fn waiting_on_disk(&self, row: &JobRow) -> Outcome<Unfinished> {
         let newest = match row.end {
-            Some(_) => row.last_attempt.map(|seq| recover::newest_at(&self.conn, seq)).transpose()?,
-            None => recover::newest_of(&self.conn, row.id.place(), row.last_attempt)?,
+            Some(_) => row.last_attempt.map(|seq| recover::newest_at(self.conn, seq)).transpose()?,
+            None => recover::newest_of(self.conn, row.id.place(), row.last_attempt)?,
         };
         let anchored = newest.map(|newest| newest.seq) == row.last_attempt;
-        let unheld_to = recover::unheld_to(&self.conn, &row.plugin)?;
+        let unheld_to = recover::unheld_to(self.conn, &row.plugin)?;
         let (id, priority, run_at) = (row.id, row.priority, UnixMs(row.run_at_ms));
         let waiting = Waiting { id, priority, run_at, retried: row.retried, unheld_to };
         Ok(Unfinished { anchored, ..waiting.after(newest) })

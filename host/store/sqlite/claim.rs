@@ -153,8 +153,8 @@ fn read_specs(conn: &Connection, places: &[i64]) -> Vec<Result<Known, StoreError
     places.iter().map(|place| read(place).map_err(|fault| StoreError::from(&fault))).collect()
 }
 
-impl Writer {
-    pub(super) fn release(&self, leases: Vec<Lease>, group: &mut Group) -> Outcome<()> {
+impl Writer<'_> {
+    pub(super) fn release(&mut self, leases: Vec<Lease>, group: &mut Group) -> Outcome<()> {
         for lease in leases {
             let place = lease.job.place();
             if group.touched.insert(place) && self.shared.memory().live.holds(place, lease.token) {

@@ -74,7 +74,7 @@ impl From<NewJob> for Prepared {
     }
 }
 
-impl Writer {
+impl Writer<'_> {
     pub(super) fn enqueue(&mut self, jobs: Vec<Prepared>, now: UnixMs, group: &mut Group) -> Outcome<Vec<Enqueued>> {
         let answers = self.judge(&jobs, now)?;
         if answers.iter().any(|answer| matches!(answer, Enqueued::KeyReused(_))) {
@@ -113,10 +113,10 @@ impl Writer {
         Ok(answers)
     }
 
-    fn known_key(&self, key: &str) -> Outcome<Option<(JobId, [u8; 32])>> {
+    fn known_key(&mut self, key: &str) -> Outcome<Option<(JobId, [u8; 32])>> {
         let sql = "SELECT place, tail, request_digest, sum = row_sum('key', key, place, tail, request_digest, created_ms) \
                    FROM idempotency WHERE key = ?1";
-        let mut statement = self.conn.prepare_cached(sql)?;
+        let statement = self.statements.get(sql)?;
         let mut rows = statement.query([key])?;
         let Some(row) = rows.next()? else { return Ok(None) };
         let place = row.get(0)?;
@@ -126,13 +126,13 @@ impl Writer {
         Ok(Some((JobId::from_parts(place, row.get(1)?), row.get(2)?)))
     }
 
-    fn insert(&self, job: &Prepared, id: JobId, now: UnixMs) -> Outcome<()> {
+    fn insert(&mut self, job: &Prepared, id: JobId, now: UnixMs) -> Outcome<()> {
         let Prepared { spec, request_digest, retry, labels, payload_sum } = job;
         let sql = "INSERT INTO jobs (place, tail, plugin, downstream, content_type, priority, run_at_ms, created_ms, \
                    retry, deadline_ms, labels, traceparent, idempotency_key, limit_key, payload_sum, sum) \
                    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, \
                    row_sum('job', ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, NULL, NULL, ?14, ?15))";
-        self.conn.prepare_cached(sql)?.execute(params![
+        self.statements.get(sql)?.execute(params![
             id.place(),
             id.tail(),
             spec.plugin,
@@ -151,13 +151,13 @@ impl Writer {
         ])?;
         if !spec.payload.is_empty() {
             let sql = "INSERT INTO payloads (place, body) VALUES (?1, ?2)";
-            self.conn.prepare_cached(sql)?.execute(params![id.place(), &spec.payload[..]])?;
+            self.statements.get(sql)?.execute(params![id.place(), &spec.payload[..]])?;
         }
         if let Some(key) = &spec.idempotency_key {
             let sql = "INSERT INTO idempotency (key, place, tail, request_digest, created_ms, sum) \
                        VALUES (?1, ?2, ?3, ?4, ?5, row_sum('key', ?1, ?2, ?3, ?4, ?5))";
             let row = params![key, id.place(), id.tail(), &request_digest[..], now.0];
-            self.conn.prepare_cached(sql)?.execute(row)?;
+            self.statements.get(sql)?.execute(row)?;
         }
         Ok(())
     }

@@ -20,7 +20,7 @@ struct Verdict {
     held: bool,
 }
 
-impl Writer {
+impl Writer<'_> {
     pub(super) fn finish(&mut self, finishes: Vec<Finish>, group: &mut Group) -> Outcome<Vec<Finished>> {
         let standings: Vec<(Standing, Option<Entry>)> = {
             let memory = self.shared.memory();
@@ -70,7 +70,7 @@ impl Writer {
         let sql = "UPDATE jobs SET end_state = ?2, finished_ms = ?3, last_attempt = ?4, result_sum = ?5, \
                    end_sum = row_sum('end', place, ?2, ?3, ?4, ?5) WHERE place = ?1";
         let row = params![place, crate::job::State::from(end).name(), finish.finished_at.0, newest, result_sum];
-        self.conn.prepare_cached(sql)?.execute(row)?;
+        self.statements.get(sql)?.execute(row)?;
         group.effects.push(Effect::Ended { place, by_attempt: true, end });
         Ok(())
     }
@@ -116,7 +116,7 @@ impl Writer {
                    delay_ms, next_run_ms, revision, cpu_us, memory_peak_bytes, failed, held, evidence_sum, sum) \
                    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, \
                    row_sum('attempt', ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17))";
-        self.conn.prepare_cached(sql)?.execute(params![
+        self.statements.get(sql)?.execute(params![
             seq,
             finish.lease.job.place(),
             finish.attempt,
@@ -158,7 +158,7 @@ impl Writer {
     }
 
     /// Answers the sum of what it keeps.
-    fn keep_evidence(&self, seq: i64, evidence: &Evidence) -> Outcome<Option<i64>> {
+    fn keep_evidence(&mut self, seq: i64, evidence: &Evidence) -> Outcome<Option<i64>> {
         let dropped = [evidence.log_dropped_bytes, evidence.log_dropped_lines, evidence.exchanges_dropped];
         if evidence.log.is_empty() && evidence.exchanges.is_empty() && dropped == [0; 3] {
             return Ok(None);
@@ -170,20 +170,20 @@ impl Writer {
         let sql = "INSERT INTO attempt_evidence (seq, log, dropped_bytes, dropped_lines, exchanges, dropped_exchanges) \
                    VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
         let [bytes, lines, calls] = dropped.map(whole);
-        self.conn.prepare_cached(sql)?.execute(params![seq, log, bytes, lines, exchanges, calls])?;
+        self.statements.get(sql)?.execute(params![seq, log, bytes, lines, exchanges, calls])?;
         let [bytes, lines, calls] = [bytes, lines, calls].map(ValueRef::Integer);
         let values = [text(&log), bytes, text(&exchanges), lines, calls];
         Ok(Some(sums::of("evidence", values)))
     }
 
     /// Answers the sum of what it keeps.
-    fn keep_result(&self, place: i64, result: &Completion) -> Outcome<i64> {
+    fn keep_result(&mut self, place: i64, result: &Completion) -> Outcome<i64> {
         let json = "pairs of text always make JSON";
         let attributes =
             (!result.attributes.is_empty()).then(|| serde_json::to_string(&result.attributes).expect(json));
         let sql = "INSERT INTO results (place, content_type, body, attributes) VALUES (?1, ?2, ?3, ?4)";
         let row = params![place, result.content_type, &result.body[..], attributes];
-        self.conn.prepare_cached(sql)?.execute(row)?;
+        self.statements.get(sql)?.execute(row)?;
         let values = [ValueRef::Text(result.content_type.as_bytes()), ValueRef::Blob(&result.body), text(&attributes)];
         Ok(sums::of("result", values))
     }

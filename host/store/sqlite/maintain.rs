@@ -27,7 +27,7 @@ struct Past {
     last_attempt: Option<i64>,
 }
 
-impl Writer {
+impl Writer<'_> {
     pub(super) fn prune(
         &mut self,
         retention: Retention,
@@ -89,7 +89,7 @@ impl Writer {
         }
         let Some(key) = &job.key else { return Ok(()) };
         if job.created_at <= self.numbers.forward.cutoff(job.created_at, now.before(KEY_RETENTION)) {
-            return forget_key(&self.conn, key, job.place);
+            return forget_key(self.conn, key, job.place);
         }
         let sql = "INSERT INTO orphan_keys (place, key, created_ms, sum) \
                    VALUES (?1, ?2, ?3, row_sum('orphan', ?1, ?2, ?3))";
@@ -113,7 +113,7 @@ impl Writer {
         }
         drop(rows);
         for (place, key) in past {
-            forget_key(&self.conn, &key, place)?;
+            forget_key(self.conn, &key, place)?;
             self.conn.prepare_cached("DELETE FROM orphan_keys WHERE place = ?1")?.execute([place])?;
         }
         Ok(())
@@ -146,8 +146,8 @@ impl Writer {
         let floor = self.shared.memory().live.attempts_floor();
         // An attempt of this group may not be in memory yet; none of them is below the first that it could append.
         let floor = floor.unwrap_or(self.numbers.group_attempts_from).min(self.numbers.group_attempts_from);
-        set_meta(&self.conn, "attempts_floor", floor)?;
-        set_meta(&self.conn, "attempts_next", self.numbers.attempts_next)?;
+        set_meta(self.conn, "attempts_floor", floor)?;
+        set_meta(self.conn, "attempts_next", self.numbers.attempts_next)?;
         self.numbers.attempts_floor = floor;
         Ok(())
     }

@@ -39,7 +39,7 @@ fn downstream((plugin, downstream, health, sound): (String, String, String, bool
     Ok((Lane::new(&plugin, &downstream), kept))
 }
 
-impl Writer {
+impl Writer<'_> {
     pub(super) fn set_standing(&self, standing: Standing) -> Outcome<()> {
         match standing {
             Standing::Plugin { name, paused: true } => {

@@ -16,6 +16,7 @@ use super::fault::{Fault, Outcome};
 use super::intake::{self, Intake};
 use super::open;
 use super::recover::{self, Numbers};
+use super::statements::Statements;
 use crate::clock::{Chance, UnixMs};
 use crate::job::{IdSource, JobId};
 use crate::store::{Acted, Enqueued, Finish, Finished, Lease, Retention, Standing, StoreError};
@@ -123,10 +124,10 @@ impl Group {
 }
 
 /// The writer's own state.
-pub(super) struct Writer {
-    /// Before the connection: the last one that is closed puts the WAL away.
+pub(super) struct Writer<'c> {
     checkpoints: Checkpoints,
-    pub(super) conn: Connection,
+    pub(super) conn: &'c Connection,
+    pub(super) statements: Statements<'c>,
     pub(super) shared: Arc<Shared>,
     pub(super) ids: IdSource,
     pub(super) chance: Arc<Chance>,
@@ -140,9 +141,10 @@ pub(super) struct Writer {
     opening_place: i64,
 }
 
-impl Writer {
+impl<'c> Writer<'c> {
+    /// To end before its connection: the last one that is closed puts the WAL away.
     pub(super) fn new(
-        conn: Connection,
+        conn: &'c Connection,
         shared: Arc<Shared>,
         mut numbers: Numbers,
         chance: Arc<Chance>,
@@ -151,7 +153,20 @@ impl Writer {
         let starts_on_disk = std::mem::take(&mut numbers.starts);
         let (ids, opening_place) = (IdSource::after(numbers.last_place), numbers.last_place);
         let (revisions, edited) = (HashMap::new(), HashMap::new());
-        Self { conn, shared, ids, chance, numbers, starts_on_disk, revisions, edited, opening_place, checkpoints }
+        let statements = Statements::new(conn);
+        Self {
+            conn,
+            statements,
+            shared,
+            ids,
+            chance,
+            numbers,
+            starts_on_disk,
+            revisions,
+            edited,
+            opening_place,
+            checkpoints,
+        }
     }
 
     /// Serves until nobody can ask any more.
@@ -193,7 +208,7 @@ impl Writer {
 
     fn fill(&mut self, group: &mut Group, waiting: &mut Intake) -> Outcome<()> {
         self.numbers.group_attempts_from = self.numbers.attempts_next;
-        self.conn.prepare_cached("BEGIN IMMEDIATE")?.execute(())?;
+        self.statements.get("BEGIN IMMEDIATE")?.execute(())?;
         let mut has_large = false;
         while let Some(op) = waiting.next(has_large) {
             if op.places().any(|place| group.touched.contains(&place)) {
@@ -204,7 +219,7 @@ impl Writer {
             self.carry_out(op, group)?;
         }
         self.write_starts(group)?;
-        self.conn.prepare_cached("COMMIT")?.execute(())?;
+        self.statements.get("COMMIT")?.execute(())?;
         Ok(())
     }
 
@@ -251,10 +266,10 @@ impl Writer {
         }
     }
 
-    fn write_starts(&self, group: &Group) -> Outcome<()> {
+    fn write_starts(&mut self, group: &Group) -> Outcome<()> {
         let sql = "INSERT INTO starts (place, n, started_ms, sum) VALUES (?1, ?2, ?3, row_sum('start', ?1, ?2, ?3)) \
                    ON CONFLICT DO UPDATE SET n = excluded.n, started_ms = excluded.started_ms, sum = excluded.sum";
-        let mut insert = self.conn.prepare_cached(sql)?;
+        let insert = self.statements.get(sql)?;
         for begun in group.starts.values() {
             insert.execute((begun.place, begun.n, begun.started_at.0))?;
         }
@@ -262,9 +277,9 @@ impl Writer {
     }
 
     /// The start of this job's attempt is no longer wanted, written or not.
-    pub(super) fn drop_start(&self, place: i64, group: &mut Group) -> Outcome<()> {
+    pub(super) fn drop_start(&mut self, place: i64, group: &mut Group) -> Outcome<()> {
         if group.starts.remove(&place).is_none() && self.starts_on_disk.contains(&place) {
-            self.conn.prepare_cached("DELETE FROM starts WHERE place = ?1")?.execute([place])?;
+            self.statements.get("DELETE FROM starts WHERE place = ?1")?.execute([place])?;
             group.starts_deleted.push(place);
         }
         Ok(())
@@ -327,7 +342,7 @@ impl Writer {
             return;
         }
         // Where the disk is full, or someone else reads, the WAL keeps what could not be copied.
-        if let Err(fault) = self.checkpoints.after_group(&self.conn)
+        if let Err(fault) = self.checkpoints.after_group(self.conn)
             && fault.is_final()
         {
             self.shared.poison(&StoreError::from(&fault));
@@ -338,10 +353,10 @@ impl Writer {
         self.numbers.group_attempts_from = self.numbers.attempts_next;
         // The numbers only spare the next opening some reading.
         let settled = self.shared.health().is_ok()
-            && self.write_numbers().and_then(|()| Ok(recover::mark_open(&self.conn, false)?)).is_ok();
+            && self.write_numbers().and_then(|()| Ok(recover::mark_open(self.conn, false)?)).is_ok();
         // Otherwise nothing that failed is tried again: the next opening does all of it. The file says that there is a log.
         if settled {
-            _ = open::put_away(&self.conn);
+            _ = open::put_away(self.conn);
         }
     }
 }
