@@ -4,12 +4,13 @@
 pub use crate::api::fuzzing::{http, request};
 pub use crate::config::fuzzing::config;
 pub use crate::plugin::fuzzing::{address, component, guest, origin, retry_after, text};
+pub use crate::store::sqlite::fuzzing::store;
 
 /// What takes bytes and panics where a promise is broken.
 pub type Target = fn(&[u8]);
 
 /// Every target by its name.
-pub const TARGETS: [(&str, Target); 9] = [
+pub const TARGETS: [(&str, Target); 10] = [
     ("address", address),
     ("component", component),
     ("config", config),
@@ -18,6 +19,7 @@ pub const TARGETS: [(&str, Target); 9] = [
     ("origin", origin),
     ("request", request),
     ("retry_after", retry_after),
+    ("store", store),
     ("text", text),
 ];
 

@@ -54,6 +54,8 @@ mod writer;
 
 pub use backup::{BackedUp, backup};
 use cache::SpecCache;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use doctor::fuzzing;
 pub use doctor::{DoubtfulJob, IncompleteJob, JobCounts, LostJob, Report, Salvaged, examine, salvage};
 use open::Ownership;
 use readers::Readers;

@@ -12,6 +12,8 @@ use crate::config::disk::folder_of;
 use crate::store::StoreError;
 
 mod census;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod image;
 mod judge;
 mod pages;
@@ -125,7 +127,7 @@ impl Patient {
         }
         let number = roots.layout.or(told).filter(|number| (1..=layout::NEWEST).contains(number));
         let census = Census::take(&pages, number, &roots.sure, &roots.usual);
-        let judgement = Judgement::of(&census, &Unread::of(&pages, &census));
+        let judgement = Judgement::of(&census, &Unread::of(&pages, &census), census.has_one_clock(&pages));
         let mut report = Report::new(&self.store, self.in_use, number);
         report.structure = self.image.faults(FAULTS_MAX);
         if let (Some(told), Some(number)) = (told, number)

@@ -1,4 +1,4 @@
-//! Deleting what is past its retention, and keeping the opening short.
+//! Deleting what is past its retention, keeping the opening short, and closing in order.
 
 use std::time::Duration;
 
@@ -6,7 +6,8 @@ use rusqlite::{Connection, OptionalExtension as _};
 
 use super::effect::Effect;
 use super::fault::Outcome;
-use super::recover::set_meta;
+use super::open;
+use super::recover::{self, set_meta};
 use super::writer::{Group, Writer};
 use crate::clock::UnixMs;
 use crate::job::{EndState, State};
@@ -28,6 +29,18 @@ struct Past {
 }
 
 impl Writer<'_> {
+    /// Puts the log away, as the last thing.
+    pub(super) fn close(mut self) {
+        self.numbers.group_attempts_from = self.numbers.attempts_next;
+        // The numbers only spare the next opening some reading.
+        let settled = self.shared.health().is_ok()
+            && self.write_numbers().and_then(|()| Ok(recover::mark_open(self.conn, false)?)).is_ok();
+        // Otherwise nothing that failed is tried again: the next opening does all of it. The file says that there is a log.
+        if settled {
+            _ = open::put_away(self.conn);
+        }
+    }
+
     pub(super) fn prune(
         &mut self,
         retention: Retention,

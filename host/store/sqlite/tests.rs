@@ -8,6 +8,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::job::{Admit, Disposition, Evidence, JobSpec, Lane, OutcomeKind};
 
+mod acts;
 mod bounds;
 mod histories;
 mod intake;

@@ -77,7 +77,9 @@ struct Frame {
     page: u32,
     /// How many pages the file has after the transaction that this frame ends; 0: it ends none.
     pages_after: u32,
-    /// Whether it can be read.
+    /// Whether it can be read where it is. SQLite takes neither one that cannot, nor any behind it.
+    is_in_log: bool,
+    /// Whether its content is known, be it from the file alone.
     is_sound: bool,
     content: Vec<u8>,
 }
@@ -95,16 +97,15 @@ pub(super) fn inspect(store: &Path) -> io::Result<Wal> {
     let (mut sound, mut committed, mut behind, mut first_bad, mut slot) = (0, 0, 0, None, 0);
     log.each(store, |frame| {
         slot += 1;
-        if let Some(frame) = frame.filter(|frame| frame.is_sound) {
-            let commits = frame.pages_after > 0;
-            if first_bad.is_some() {
-                behind += usize::from(commits);
-            } else {
-                sound += 1;
-                committed = if commits { sound } else { committed };
-            }
-        } else {
+        let commits = frame.as_ref().is_some_and(|frame| frame.pages_after > 0);
+        if frame.as_ref().is_none_or(|frame| !frame.is_in_log) {
             first_bad.get_or_insert(slot);
+        }
+        if first_bad.is_none() {
+            sound += 1;
+            committed = if commits { sound } else { committed };
+        } else if frame.is_some_and(|frame| frame.is_sound) {
+            behind += usize::from(commits);
         }
         Ok(())
     })?;
@@ -141,10 +142,8 @@ fn frames(store: &Path, breaks_off: bool, mut take: impl FnMut(&Frame) -> io::Re
     let mut open: Vec<Frame> = Vec::new();
     let mut broken = false;
     log.each(store, |frame| {
-        let Some(frame) = frame.filter(|frame| frame.is_sound) else {
-            broken = true;
-            return Ok(());
-        };
+        broken |= frame.as_ref().is_none_or(|frame| !frame.is_in_log);
+        let Some(frame) = frame.filter(|frame| frame.is_sound) else { return Ok(()) };
         if broken && breaks_off {
             return Ok(());
         }
@@ -222,14 +221,15 @@ impl Log {
                 sum(self.is_big_endian, head, content)
             };
             let mut content = buffer[FRAME..].to_vec();
-            let mut is_sound = of(&buffer[..8], &content) == told;
+            let is_in_log = of(&buffer[..8], &content) == told;
+            let mut is_sound = is_in_log;
             if !is_sound && page > 0 {
                 // Was it copied into the file already, then the file has what the log has lost.
                 let from = u64::from(page - 1) * self.page_size as u64;
                 is_sound = database.read_exact_at(&mut content, from).is_ok() && of(&buffer[..8], &content) == told;
             }
             seed = told;
-            see(Some(Frame { page, pages_after, is_sound, content }))?;
+            see(Some(Frame { page, pages_after, is_in_log, is_sound, content }))?;
         }
         Ok(())
     }

@@ -14,7 +14,6 @@ use super::effect::Effect;
 use super::enqueue::{Prepared, Ticket};
 use super::fault::{Fault, Outcome};
 use super::intake::{self, Intake};
-use super::open;
 use super::recover::{self, Numbers};
 use super::statements::Statements;
 use crate::clock::{Chance, UnixMs};
@@ -346,17 +345,6 @@ impl<'c> Writer<'c> {
             && fault.is_final()
         {
             self.shared.poison(&StoreError::from(&fault));
-        }
-    }
-
-    fn close(mut self) {
-        self.numbers.group_attempts_from = self.numbers.attempts_next;
-        // The numbers only spare the next opening some reading.
-        let settled = self.shared.health().is_ok()
-            && self.write_numbers().and_then(|()| Ok(recover::mark_open(self.conn, false)?)).is_ok();
-        // Otherwise nothing that failed is tried again: the next opening does all of it. The file says that there is a log.
-        if settled {
-            _ = open::put_away(self.conn);
         }
     }
 }

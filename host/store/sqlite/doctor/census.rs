@@ -129,6 +129,12 @@ impl Census {
         })
     }
 
+    /// Whether all times are of one clock: it was not set while no host ran.
+    pub(super) fn has_one_clock(&self, pages: &Pages) -> bool {
+        let is_read = !self.damaged.contains_key(&Table::Meta) && self.number(pages, "boots").is_some();
+        is_read && self.number(pages, "forward_until_ms").is_none()
+    }
+
     /// Whether rows carry sums.
     pub(super) fn has_sums(&self) -> bool {
         self.layout >= SUMS_FROM

@@ -26,11 +26,11 @@ pub(super) struct Judgement {
 }
 
 impl Judgement {
-    /// `unread` are the attempts that can no longer be read.
-    pub(super) fn of(census: &Census, unread: &Unread) -> Self {
+    /// `unread` are the attempts that can no longer be read; with one clock all times can be compared.
+    pub(super) fn of(census: &Census, unread: &Unread, has_one_clock: bool) -> Self {
         let mut judgement = Self::default();
         for (place, job) in &census.jobs {
-            let missing = missing(census, *place, job);
+            let missing = missing(census, *place, job, has_one_clock);
             if !missing.is_empty() {
                 judgement.incomplete.insert(*place, missing);
                 continue;
@@ -95,7 +95,7 @@ impl Judgement {
     }
 }
 
-fn missing(census: &Census, place: i64, job: &JobFacts) -> Vec<String> {
+fn missing(census: &Census, place: i64, job: &JobFacts, has_one_clock: bool) -> Vec<String> {
     let mut missing = Vec::new();
     if census.doubtful.contains(&place) {
         missing.push("there are two versions of its row".to_owned());
@@ -115,7 +115,7 @@ fn missing(census: &Census, place: i64, job: &JobFacts) -> Vec<String> {
     let attempts = census.attempts.get(&place).map_or(&[][..], Vec::as_slice);
     missing.extend(gaps(attempts));
     missing.extend(ends(job, attempts));
-    missing.extend(acts(census, place, job, attempts));
+    missing.extend(acts(census, place, job, attempts, has_one_clock));
     missing
 }
 
@@ -157,16 +157,18 @@ fn ends(job: &JobFacts, attempts: &[AttemptFacts]) -> Option<String> {
 }
 
 /// What people did is told without a gap, and the row agrees with it.
-fn acts(census: &Census, place: i64, job: &JobFacts, attempts: &[AttemptFacts]) -> Option<String> {
+fn acts(census: &Census, place: i64, job: &JobFacts, attempts: &[AttemptFacts], has_one_clock: bool) -> Option<String> {
     let acts = census.acts.get(&place).map_or(&[][..], Vec::as_slice);
     let whole = acts.iter().zip(1..).all(|(act, seq)| act.seq == seq);
-    // Its time may have been moved since, with the wall clock.
-    let was_retried = acts.iter().any(|act| !act.is_cancel);
+    // The row has the time of the newest retry, which is moved along where the wall clock was set.
+    let retries_agree = match (acts.iter().rfind(|act| !act.is_cancel), job.retried) {
+        (Some(newest), Some((at_ms, _))) => !has_one_clock || newest.at_ms == at_ms,
+        (newest, retried) => newest.is_none() && retried.is_none(),
+    };
     let is_cancelled = job.end_state.as_deref() == Some("cancelled");
     let agrees = match acts.last() {
         Some(last) if last.is_cancel => is_cancelled && job.finished_ms == Some(last.at_ms),
         _ => !is_cancelled || attempts.last().is_some_and(|attempt| attempt.is_cancelled),
     };
-    let tells_all = whole && was_retried == job.retried.is_some() && agrees;
-    (!tells_all).then(|| "what people did to it does not agree with its row".to_owned())
+    (!(whole && retries_agree && agrees)).then(|| "what people did to it does not agree with its row".to_owned())
 }

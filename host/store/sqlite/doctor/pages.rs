@@ -80,7 +80,8 @@ impl Pages {
         while trunk != 0 {
             let bytes = self.read(trunk)?;
             let leaves = word(&bytes, 4) as usize;
-            if free.len() > count as usize || leaves > self.size / 4 - 2 {
+            // There are no more than pages: a damaged list may lead round in a ring.
+            if free.len() > count.min(self.count) as usize || leaves > self.size / 4 - 2 {
                 return None;
             }
             free.push(trunk);

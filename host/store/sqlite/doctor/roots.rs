@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use rusqlite::Connection;
 use rusqlite::types::Value;
+use rusqlite::{Connection, OptionalExtension as _};
 
 use super::pages::Pages;
 use super::tables::Table;
@@ -24,20 +24,26 @@ pub(super) struct Roots {
 
 pub(super) fn find(pages: &Pages) -> Outcome<Roots> {
     let told = schema(pages);
+    let layout = layout_of(&told);
+    let (told_of, untold): (Vec<_>, Vec<_>) = Table::ALL.into_iter().partition(|table| told.contains_key(table.name()));
+    let sure: Vec<_> = told_of.into_iter().map(|table| (table, told[table.name()].page)).collect();
+    let usual = if untold.is_empty() { Vec::new() } else { usual(untold, layout.unwrap_or(layout::NEWEST))? };
+    let foreign = sure.is_empty() && !told.is_empty();
+    Ok(Roots { sure, usual, foreign, layout })
+}
+
+/// Where these tables begin in a new store of that layout. One that the layout does not have begins nowhere.
+fn usual(tables: Vec<Table>, layout: u32) -> Outcome<Vec<(Table, u32)>> {
     let new = Connection::open_in_memory()?;
     sums::register(&new)?;
-    layout::bring(&new, 0, layout::NEWEST)?;
-    let (mut sure, mut usual) = (Vec::new(), Vec::new());
-    for table in Table::ALL {
-        if let Some(root) = told.get(table.name()) {
-            sure.push((table, root.page));
-        } else {
-            let sql = "SELECT rootpage FROM sqlite_schema WHERE name = ?1";
-            usual.push((table, new.query_row(sql, [table.name()], |row| row.get(0))?));
-        }
+    layout::bring(&new, 0, layout)?;
+    let mut roots = Vec::new();
+    for table in tables {
+        let sql = "SELECT rootpage FROM sqlite_schema WHERE name = ?1";
+        let root = new.query_row(sql, [table.name()], |row| row.get(0)).optional()?;
+        roots.extend(root.map(|root| (table, root)));
     }
-    let foreign = sure.is_empty() && !told.is_empty();
-    Ok(Roots { sure, usual, foreign, layout: layout_of(&told) })
+    Ok(roots)
 }
 
 /// A table as the file describes it.

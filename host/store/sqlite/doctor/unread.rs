@@ -7,7 +7,6 @@ use std::collections::BTreeMap;
 
 use super::census::{AttemptFacts, Census, JobFacts};
 use super::pages::Pages;
-use super::tables::Table;
 
 /// How much later than the end of an attempt it is written, at most: numbers are drawn when attempts are written, their
 /// times when they end.
@@ -27,7 +26,7 @@ impl Unread {
         }
         let known: BTreeMap<i64, i64> =
             census.attempts.values().flatten().map(|attempt| (attempt.seq, attempt.finished_ms)).collect();
-        Self::among(&known, &census.attempts_unread, has_one_clock(pages, census))
+        Self::among(&known, &census.attempts_unread, census.has_one_clock(pages))
     }
 
     /// `known` are the attempts that are there, with their ends.
@@ -79,12 +78,6 @@ fn not_before(job: &JobFacts, newest: Option<&AttemptFacts>) -> i64 {
         _ => 0,
     };
     due.max(job.created_ms)
-}
-
-/// Whether all times are of one clock: it was not set while no host ran.
-fn has_one_clock(pages: &Pages, census: &Census) -> bool {
-    let is_read = !census.damaged.contains_key(&Table::Meta) && census.number(pages, "boots").is_some();
-    is_read && census.number(pages, "forward_until_ms").is_none()
 }
 
 #[cfg(test)]

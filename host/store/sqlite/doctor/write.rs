@@ -1,14 +1,13 @@
 //! Writing what is whole into a new store.
 
-use rusqlite::types::Value;
-use rusqlite::{Connection, OpenFlags, params_from_iter};
+use rusqlite::{Connection, ErrorCode, OpenFlags, params_from_iter};
 
 use super::census::{self, Census, Spot};
 use super::judge::Judgement;
 use super::pages::Pages;
 use super::tables::Table;
 use crate::store::StoreError;
-use crate::store::sqlite::fault::Outcome;
+use crate::store::sqlite::fault::{Fault, Outcome, damaged};
 use crate::store::sqlite::new_file::NewFile;
 use crate::store::sqlite::{layout, open, recover, sums};
 
@@ -30,7 +29,7 @@ pub(super) fn fill(
     census: &Census,
     judgement: &Judgement,
 ) -> Result<Vec<(i64, String)>, StoreError> {
-    let refusal = |error: crate::store::sqlite::fault::Fault| open::failure(file.path(), error);
+    let refusal = |error: Fault| open::failure(file.path(), error);
     let refused = begin(file, census.layout)
         .and_then(|conn| {
             let transaction = conn.unchecked_transaction()?;
@@ -68,15 +67,15 @@ impl Salvage<'_> {
         }
         for (place, (spot, key)) in &self.census.orphan_keys {
             if let Some(known) = self.census.keys.get(place).filter(|known| known.key == *key) {
-                self.copy(Table::OrphanKeys, *spot)?;
-                self.copy(Table::Idempotency, known.spot)?;
+                self.spare(Table::OrphanKeys, *spot)?;
+                self.spare(Table::Idempotency, known.spot)?;
             }
         }
         for spot in self.census.revisions.values() {
-            self.copy(Table::Revisions, *spot)?;
+            self.spare(Table::Revisions, *spot)?;
         }
         for (table, spot) in self.census.others.iter().filter(|(table, _)| *table != Table::Meta) {
-            self.copy(*table, *spot)?;
+            self.spare(*table, *spot)?;
         }
         self.numbers()?;
         Ok(refused)
@@ -109,15 +108,27 @@ impl Salvage<'_> {
         Ok(())
     }
 
-    /// Takes over a row as it is, its sum included.
+    /// Takes over a row as it is, its sum included. Nothing is lost with a table that this layout does not have.
     fn copy(&self, table: Table, spot: Spot) -> Outcome<()> {
         let row = census::read(self.pages, table, spot);
-        let row = row.ok_or_else(|| crate::store::sqlite::fault::damaged(table.name(), 0, "it is gone"))?;
+        let row = row.ok_or_else(|| damaged(table.name(), 0, "it is gone"))?;
         let columns = self.columns(table)?;
+        if columns == 0 {
+            return Ok(());
+        }
         let places = vec!["?"; columns].join(", ");
         let sql = format!("INSERT INTO {} VALUES ({places})", table.name());
         self.conn.prepare_cached(&sql)?.execute(params_from_iter(row.iter().take(columns)))?;
         Ok(())
+    }
+
+    /// The same of a row that belongs to no job: one that makes no sense, or of which there is another, is left out. What
+    /// SQLite finds wrong with the structure names it.
+    fn spare(&self, table: Table, spot: Spot) -> Outcome<()> {
+        match self.copy(table, spot) {
+            Err(Fault::Sql(error)) if error.sqlite_error_code() == Some(ErrorCode::ConstraintViolation) => Ok(()),
+            copied => copied,
+        }
     }
 
     /// How many columns the table has in this layout.
@@ -127,18 +138,15 @@ impl Salvage<'_> {
         Ok(columns as usize)
     }
 
-    /// The numbers go on behind all that was ever seen, so that none is given twice.
+    /// The numbers go on behind all that was ever seen, so that none is given twice. What was moved along with the wall
+    /// clock stays known for it.
     fn numbers(&self) -> Outcome<()> {
-        let mut boots = 0;
-        for (_, spot) in self.census.others.iter().filter(|(table, _)| *table == Table::Meta) {
-            let row = census::read(self.pages, Table::Meta, *spot);
-            if let Some([Value::Text(name), Value::Integer(told)]) = row.as_deref()
-                && name == "boots"
-            {
-                boots = *told;
-            }
+        let told = |name| self.census.number(self.pages, name);
+        recover::set_meta(self.conn, "attempts_next", self.census.last_seq.saturating_add(1))?;
+        recover::set_meta(self.conn, "boots", told("boots").unwrap_or(0).clamp(0, BOOTS_MAX))?;
+        for name in ["forward_ms", "forward_until_ms"] {
+            told(name).map_or(Ok(()), |number| recover::set_meta(self.conn, name, number.max(0)))?;
         }
-        recover::set_meta(self.conn, "attempts_next", self.census.last_seq + 1)?;
-        recover::set_meta(self.conn, "boots", boots.clamp(0, BOOTS_MAX))
+        Ok(())
     }
 }

@@ -11,6 +11,11 @@ async fn broken(sync: SyncMode) -> TempDir {
     for _ in 0..JOBS {
         accept(&store, NOW).await;
     }
+    left_behind(&folder, |frames| frames[frames.len() / 2].fill(0))
+}
+
+/// The store as it lies there, with that done to the frames of its log.
+fn left_behind(folder: &TempDir, damage: impl FnOnce(&mut [&mut [u8]])) -> TempDir {
     let left = TempDir::new().unwrap();
     std::fs::create_dir(left.path().join("data")).unwrap();
     for name in ["data/windlass.db", "data/windlass.db-wal"] {
@@ -21,9 +26,7 @@ async fn broken(sync: SyncMode) -> TempDir {
     let (header, frames) = content.split_at_mut(32);
     // Behind them lie frames of an earlier log.
     let frames = frames.chunks_mut(24 + 4_096).take_while(|frame| frame[8..16] == header[16..24]);
-    let mut frames: Vec<_> = frames.collect();
-    let middle = frames.len() / 2;
-    frames[middle].fill(0);
+    damage(&mut frames.collect::<Vec<_>>());
     std::fs::write(log, content).unwrap();
     left
 }
@@ -47,4 +50,29 @@ async fn a_relaxed_store_goes_on_from_what_is_before_it() {
     let kept = open(&left).unwrap().counts().unfinished;
     assert!((1..JOBS).contains(&kept) && kept == copied.jobs && kept == report.jobs.whole, "{kept} jobs");
     assert!(examine(&store, left.path()).unwrap().whole);
+}
+
+#[tokio::test]
+async fn damage_where_the_file_has_what_is_lost_is_damage_too() {
+    let folder = TempDir::new().unwrap();
+    let store = open(&folder).unwrap();
+    let half = JOBS / 2;
+    for _ in 0..half {
+        accept(&store, NOW).await;
+    }
+    // The log is copied into the file up to here, and grows on for this reader's sake.
+    let file = folder.path().join("data/windlass.db");
+    let [reader, copier] = [(), ()].map(|()| Connection::open(&file).unwrap());
+    reader.execute_batch("BEGIN; SELECT count(*) FROM jobs").unwrap();
+    let copied: u32 = copier.query_row("PRAGMA wal_checkpoint(PASSIVE)", (), |row| row.get(2)).unwrap();
+    for _ in half..JOBS {
+        accept(&store, NOW).await;
+    }
+    let left = left_behind(&folder, |frames| frames[copied as usize - 1][24 + 7] ^= 1);
+    let refusal = open(&left).unwrap_err().to_string();
+    assert!(refusal.contains(&format!("log is damaged at frame {copied},")), "{refusal}");
+    let file = left.path().join("data/windlass.db");
+    assert!(examine(&file, left.path()).unwrap().log.is_some());
+    let (_, made) = salvage(&file, &left.path().join("new.db")).unwrap();
+    assert_eq!(made.jobs, JOBS, "nothing is lost with it");
 }
