@@ -11,7 +11,7 @@ use wasmtime::EngineWeak;
 const TICK: Duration = Duration::from_millis(10);
 /// The same where some do. The system's own turns are longer than that, and a thread that just worked for others waits
 /// for the end of one: on a machine with two processors that would be the whole delay of a job beside such guests.
-const QUICK_TICK: Duration = Duration::from_millis(1);
+const QUICK_TICK: Duration = Duration::from_micros(500);
 /// How many quick ticks without such a guest it takes to fall back.
 const QUICK_TICKS: u32 = 50;
 /// How many ticks without an attempt it takes to fall asleep, so that a steady trickle of jobs wakes nobody.
