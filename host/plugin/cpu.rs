@@ -17,6 +17,8 @@ const PRECISION: Duration = Duration::from_millis(1);
 
 thread_local! {
     static LAST_READING: Cell<Option<(Stopwatch, u64)>> = const { Cell::new(None) };
+    /// When the poll that is going on began.
+    static BEGAN: Cell<Option<Stopwatch>> = const { Cell::new(None) };
 }
 
 /// A sum of thread time, to a millisecond for each poll. Only the thread that polls the attempt writes to it.
@@ -35,7 +37,9 @@ impl CpuMeter {
     /// What is spent by now. Only meaningful on the thread that polls the attempt, while it does.
     pub(super) fn spent_within_poll(&self) -> Duration {
         let running_ns = thread_cpu_ns().saturating_sub(self.since_ns.load(Ordering::Relaxed));
-        self.spent() + Duration::from_nanos(running_ns)
+        // What was read before the poll began may count what the thread did for others.
+        let wall = BEGAN.get().map_or(Duration::MAX, |watch| watch.elapsed());
+        self.spent() + Duration::from_nanos(running_ns).min(wall)
     }
 }
 
@@ -59,6 +63,7 @@ impl<F: Future> Future for Metered<F> {
         let since_ns = recent_thread_cpu_ns();
         self.meter.since_ns.store(since_ns, Ordering::Relaxed);
         let watch = Stopwatch::start();
+        BEGAN.set(Some(watch));
         let polled = self.future.as_mut().poll(context);
         let wall_ns = u64::try_from(watch.elapsed().as_nanos()).unwrap_or(u64::MAX);
         let is_short = u128::from(wall_ns) < PRECISION.as_nanos();
@@ -83,4 +88,33 @@ fn recent_thread_cpu_ns() -> u64 {
 fn thread_cpu_ns() -> u64 {
     let time = clock_gettime(ClockId::ThreadCPUTime);
     u64::try_from(time.tv_sec).unwrap_or(0) * 1_000_000_000 + u64::try_from(time.tv_nsec).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+
+    use super::*;
+
+    #[test]
+    fn what_the_thread_did_for_others_is_not_counted() {
+        let meter = Arc::<CpuMeter>::default();
+        let poll = |within: &mut Duration| {
+            let (inner, meter) = (meter.clone(), meter.clone());
+            let mut metered = Metered::new(meter, async move { inner.spent_within_poll() });
+            let Poll::Ready(spent) = Pin::new(&mut metered).poll(&mut Context::from_waker(Waker::noop())) else {
+                unreachable!("it waits for nothing");
+            };
+            *within = spent;
+        };
+        let (mut first, mut second) = (Duration::ZERO, Duration::ZERO);
+        poll(&mut first);
+        let others_ns = thread_cpu_ns();
+        while thread_cpu_ns() - others_ns < 500_000 {
+            std::hint::black_box(0);
+        }
+        let outer = Stopwatch::start();
+        poll(&mut second);
+        assert!(second <= meter.spent() + outer.elapsed(), "{second:?}");
+    }
 }
