@@ -46,7 +46,8 @@ pub fn report() {
 /// Calls in the way that the environment names.
 pub async fn client() {
     let origin = std::env::var("DOWNSTREAM").expect("the downstream's origin");
-    let one = json!({"do": "wasi-fetch", "url": format!("{origin}/"), "method": "POST", "body": "x".repeat(BODY_BYTES)});
+    let one =
+        json!({"do": "wasi-fetch", "url": format!("{origin}/"), "method": "POST", "body": "x".repeat(BODY_BYTES)});
     match std::env::var("WAY").expect("said").as_str() {
         "native" => native(&origin).await,
         "wasi" => by_guest(guest::built("misbehave").expect("asked before"), &origin, &one, 1).await,

@@ -1,5 +1,6 @@
 //! The whole life of a job with its call over HTTP, beside the same pipeline with a native handler.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -14,14 +15,13 @@ use windlass::config::Config;
 use windlass::job::{Completion, Evidence, Exchange, Outcome, RetryOverride};
 use windlass::plugin::Call;
 use windlass::store::sqlite::{SqliteOptions, SqliteStore};
-use windlass::worker::{Handler, PluginNews};
+use windlass::worker::Handler;
 
-use crate::api;
-use crate::folder;
 use crate::jobs::{job, payload};
 use crate::pipeline::{Crew, NATIVE, Pipeline};
 use crate::role::{Player, alternate, answer_rounds};
 use crate::table::{CPU_US, RATE, Series, line, note, per_second, rounds, us};
+use crate::{api, folder, guest};
 
 /// How many jobs a round has.
 const JOBS: usize = 20_000;
@@ -52,30 +52,45 @@ pub fn report() {
 pub async fn host() {
     let way = std::env::var("WAY").expect("said");
     let (folder, origin) = (folder(), std::env::var("DOWNSTREAM").expect("the downstream's origin"));
-    let mut config = Config::default();
-    config.limits.concurrency = CONCURRENCY;
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
-    let chance = Arc::new(Chance::seeded(1));
-    let store = SqliteStore::open(&folder.path().join("bench.db"), SqliteOptions::default(), chance);
-    let store = Arc::new(store.expect("a store"));
-    let (name, pipeline) = if way == "native" {
-        let crew: Crew<PluginNews> = Crew::native(Arc::new(Native::new(clock.clone())));
-        (NATIVE, Pipeline::start(store, config, clock, crew).await)
-    } else {
-        // Apart from the store: whatever is written in the plugins' folder is looked at.
-        let plugins = folder.path().join("plugins");
-        std::fs::create_dir(&plugins).expect("a folder");
-        let file = format!("origins = [\"{origin}\"]\n{}", if way == "reuse" { REUSE } else { "" });
-        std::fs::write(plugins.join("http.toml"), file).expect("a file");
-        std::fs::copy("plugins/http.wasm", plugins.join("http.wasm")).expect("the shipped plugin");
-        let (loader, changes) = api::loader(&plugins, &config, &clock).await;
-        let crew = Crew { handlers: loader.registry.clone(), plugins: loader, changes };
-        ("http", Pipeline::start(store, config, clock, crew).await)
+    let (name, pipeline) = match way.as_str() {
+        "native" => (NATIVE, native(folder.path()).await),
+        "fresh" => ("http", with_plugin(folder.path(), &origin, "").await),
+        "reuse" => ("http", with_plugin(folder.path(), &origin, REUSE).await),
+        other => panic!("no way {other}"),
     };
     let payload = payload(&origin);
     let make = || job(name, &payload, pipeline.clock.now());
     answer_rounds(async || pipeline.pass(JOBS, CHUNK, 1, &make).await).await;
     pipeline.stop().await;
+}
+
+async fn native(folder: &Path) -> Pipeline {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
+    let crew = Crew::native(Arc::new(Native::new(clock.clone())));
+    Pipeline::start(store(folder), config(), clock, crew).await
+}
+
+async fn with_plugin(folder: &Path, origin: &str, more: &str) -> Pipeline {
+    // Apart from the store: whatever is written in the plugins' folder is looked at.
+    let plugins = folder.join("plugins");
+    std::fs::create_dir(&plugins).expect("a folder");
+    std::fs::write(plugins.join("http.toml"), format!("origins = [\"{origin}\"]\n{more}")).expect("a file");
+    std::fs::write(plugins.join("http.wasm"), guest::shipped()).expect("a file");
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
+    let (loader, changes) = api::loader(&plugins, &config(), &clock).await;
+    let crew = Crew { handlers: loader.registry.clone(), plugins: loader, changes };
+    Pipeline::start(store(folder), config(), clock, crew).await
+}
+
+fn config() -> Config {
+    let mut config = Config::default();
+    config.limits.concurrency = CONCURRENCY;
+    config
+}
+
+fn store(folder: &Path) -> Arc<SqliteStore> {
+    let store = SqliteStore::open(&folder.join("bench.db"), SqliteOptions::default(), Arc::new(Chance::seeded(1)));
+    Arc::new(store.expect("a store"))
 }
 
 /// The same call, made by Rust code in the host, which leaves the same evidence.

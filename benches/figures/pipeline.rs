@@ -74,7 +74,13 @@ impl Pipeline {
 
     /// Enqueues so many jobs, `chunk` a call and `streams` calls at once, and waits until as many have been completed.
     /// How many a second, and CPU microseconds of this process for each.
-    pub async fn pass(&self, jobs: usize, chunk: usize, streams: usize, make: &(impl Fn() -> NewJob + Sync)) -> Vec<f64> {
+    pub async fn pass(
+        &self,
+        jobs: usize,
+        chunk: usize,
+        streams: usize,
+        make: &(impl Fn() -> NewJob + Sync),
+    ) -> Vec<f64> {
         let target = self.completed() + jobs as u64;
         let (started, cpu_before) = (now(), own_cpu());
         let stream = |number: usize| {

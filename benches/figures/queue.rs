@@ -32,7 +32,13 @@ pub fn report() {
         let name = format!("queue alone, {batch} a batch, durable | bare SQLite");
         let (rate, limit) = (per_second(host.median(RATE)), per_second(bare.median(RATE)));
         line(&name, &rate, &limit, Some(host.ratio(&bare, RATE)), goal);
-        line("  CPU for one job", &us(host.median(CPU_US)), &us(bare.median(CPU_US)), Some(host.ratio(&bare, CPU_US)), "");
+        line(
+            "  CPU for one job",
+            &us(host.median(CPU_US)),
+            &us(bare.median(CPU_US)),
+            Some(host.ratio(&bare, CPU_US)),
+            "",
+        );
     }
 }
 
