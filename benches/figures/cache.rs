@@ -27,7 +27,7 @@ pub async fn report() {
     // As after a start of the host.
     let again = load_all(&api::plugin_host(&config, &cache, &clock), &components).await;
     let ms = |series: &Series| format!("{:.2} ms", series.median(0));
-    let name = "plugin seen to ready, its code in the cache | compiled";
+    let name = "plugin read to ready, its code in the cache | compiled";
     line(name, &ms(&again), &ms(&first), Some(again.ratio(&first, 0)), "<= 5 ms");
     line("  of it the trial start", &format!("{:.2} ms", again.median(1)), "", None, "");
 

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use windlass::job::Outcome;
 
 use crate::guest::{self, Alone};
-use crate::machine::{now, own_cpu};
+use crate::machine::{Meter, now};
 use crate::role::{Player, alternate, answer_rounds};
 use crate::table::{CPU_US, RATE, Series, line, per_second, rounds, us};
 
@@ -97,7 +97,7 @@ async fn hammer<Called>(call: impl Fn() -> Called + Clone + Send + 'static) -> V
 where
     Called: Future<Output = usize> + Send,
 {
-    let (started, cpu_before, mut tasks) = (now(), own_cpu(), JoinSet::new());
+    let (meter, started, mut tasks) = (Meter::start(), now(), JoinSet::new());
     for _ in 0..CONNECTIONS {
         let call = call.clone();
         tasks.spawn(async move {
@@ -108,7 +108,5 @@ where
             calls
         });
     }
-    let calls = tasks.join_all().await.iter().sum::<usize>() as f64;
-    let (seconds, cpu_used) = (started.elapsed().as_secs_f64(), own_cpu() - cpu_before);
-    vec![calls / seconds, cpu_used.as_secs_f64() * 1e6 / calls]
+    meter.numbers(tasks.join_all().await.iter().sum())
 }

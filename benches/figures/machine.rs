@@ -54,6 +54,30 @@ pub fn own_cpu() -> Duration {
     Duration::try_from(spent).expect("it grows from zero")
 }
 
+/// Measures how often this process does something, and what it costs.
+pub struct Meter {
+    started: Instant,
+    cpu_before: Duration,
+}
+
+impl Meter {
+    /// From now on.
+    pub fn start() -> Self {
+        Self { started: now(), cpu_before: own_cpu() }
+    }
+
+    /// How long it has been.
+    pub fn elapsed(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    /// Where it was done so often until now: how many a second, and CPU microseconds of this process for each.
+    pub fn numbers(&self, count: usize) -> Vec<f64> {
+        let cpu_used = own_cpu() - self.cpu_before;
+        vec![count as f64 / self.elapsed().as_secs_f64(), cpu_used.as_secs_f64() * 1e6 / count as f64]
+    }
+}
+
 /// The resident memory of a process, in KiB.
 pub fn resident_kib(pid: u32) -> f64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("the process lives");

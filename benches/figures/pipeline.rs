@@ -16,7 +16,7 @@ use windlass::store::{HealthKeeper, NewJob, Store};
 use windlass::telemetry::Metrics;
 use windlass::worker::{Handler, Handlers, Parts, PluginNews, PluginSource, Worker};
 
-use crate::machine::{now, own_cpu};
+use crate::machine::Meter;
 
 /// What jobs without a plugin name.
 pub const NATIVE: &str = "native";
@@ -82,7 +82,7 @@ impl Pipeline {
         make: &(impl Fn() -> NewJob + Sync),
     ) -> Vec<f64> {
         let target = self.completed() + jobs as u64;
-        let (started, cpu_before) = (now(), own_cpu());
+        let meter = Meter::start();
         let stream = |number: usize| {
             let share = jobs / streams + usize::from(number < jobs % streams);
             self.enqueue(share, chunk, make)
@@ -91,8 +91,7 @@ impl Pipeline {
         while self.completed() < target {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
-        let (seconds, cpu_used) = (started.elapsed().as_secs_f64(), own_cpu() - cpu_before);
-        vec![jobs as f64 / seconds, cpu_used.as_secs_f64() * 1e6 / jobs as f64]
+        meter.numbers(jobs)
     }
 
     async fn enqueue(&self, jobs: usize, chunk: usize, make: &impl Fn() -> NewJob) {

@@ -10,7 +10,7 @@ use windlass::store::sqlite::{SqliteOptions, SqliteStore};
 use crate::bare::Bare;
 use crate::folder;
 use crate::jobs::{job, payload};
-use crate::machine::{now, own_cpu};
+use crate::machine::Meter;
 use crate::pipeline::{Crew, NATIVE, Nothing, Pipeline};
 use crate::role::{Player, alternate, answer_rounds};
 use crate::table::{CPU_US, RATE, line, number, per_second, rounds, us};
@@ -29,7 +29,7 @@ pub fn report() {
     for (batch, goal) in BATCHES {
         let env = [("BATCH", batch.to_string())];
         let [host, bare] = alternate(rounds(), &mut [Player::ready("queue", &env), Player::ready("queue-bare", &env)]);
-        let name = format!("queue alone, {batch} a batch, durable | bare SQLite");
+        let name = format!("queue alone, {batch} at once, durable | bare SQLite");
         let (rate, limit) = (per_second(host.median(RATE)), per_second(bare.median(RATE)));
         line(&name, &rate, &limit, Some(host.ratio(&bare, RATE)), goal);
         line(
@@ -70,11 +70,9 @@ pub async fn bare() {
     let (payload, batch) = (payload("http://localhost"), batch());
     let transactions = JOBS.min(batch * 1_000) / batch;
     answer_rounds(async || {
-        let (started, cpu_before) = (now(), own_cpu());
+        let meter = Meter::start();
         (0..transactions).for_each(|_| bare.go_on(batch, &payload));
-        let (seconds, cpu_used) = (started.elapsed().as_secs_f64(), own_cpu() - cpu_before);
-        let jobs = (transactions * batch) as f64;
-        vec![jobs / seconds, cpu_used.as_secs_f64() * 1e6 / jobs]
+        meter.numbers(transactions * batch)
     })
     .await;
 }

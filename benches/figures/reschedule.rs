@@ -15,7 +15,7 @@ use windlass::store::{Claimed, Finish, Store as _};
 use crate::backlog::{self, Anybody, ended};
 use crate::bare::Bare;
 use crate::folder;
-use crate::machine::{now, own_cpu};
+use crate::machine::{Meter, now, own_cpu};
 use crate::pipeline::NATIVE;
 use crate::role::{Player, alternate, answer_rounds};
 use crate::table::{CPU_US, RATE, line, note, per_second, rounds, rows, us};
@@ -156,15 +156,13 @@ pub async fn bare() {
     let exchanges = has_exchange.then(|| serde_json::to_string(&[exchange()]).expect("it is JSON"));
     let span_ms = SPAN.as_secs_f64() * 1e3;
     answer_rounds(async || {
-        let (started, cpu_before) = (now(), own_cpu());
+        let meter = Meter::start();
         for _ in 0..BATCHES {
             let draw = || chance.unit();
             let failed = (0..BATCH).map(|_| ((draw() * 1e6) as i64, BEGIN.0 + (draw() * span_ms) as i64));
             bare.reschedule(failed, exchanges.as_deref());
         }
-        let (seconds, cpu_used) = (started.elapsed().as_secs_f64(), own_cpu() - cpu_before);
-        let jobs = (BATCH * BATCHES) as f64;
-        vec![jobs / seconds, cpu_used.as_secs_f64() * 1e6 / jobs]
+        meter.numbers(BATCH * BATCHES)
     })
     .await;
 }

@@ -28,8 +28,6 @@ connections = 1000
 /// How many jobs are enqueued meanwhile, and how far apart.
 const JOBS: usize = 300;
 const APART: Duration = Duration::from_millis(10);
-/// How long to wait for calls to arrive.
-const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Measures and prints.
 pub async fn report() {
@@ -39,57 +37,62 @@ pub async fn report() {
         if count < asked {
             println!("suspended: {count} instead of {asked}, as the system allows {files} open files a process");
         }
-        hold(usize::try_from(count).expect("it fits")).await;
+        hold(count).await;
     }
 }
 
-async fn hold(count: usize) {
-    let mut downstream = Player::start("downstream-silent", &[]);
+async fn hold(count: u64) {
+    let mut downstream = Player::start("downstream-silent", &[("COUNT", count.to_string())]);
     let origin = downstream.line();
     let http = guest::shipped();
     let file = format!("concurrency = 10000\norigins = [\"{origin}\"]");
     let mut host = Host::start(SETTINGS, &[Dropped { name: "http", component: &http, file }]);
     let client = reqwest::Client::builder().no_proxy().build().expect("a client");
     let base = host.ready(&client).await;
-    let (resident_before, maps_before) = (resident_kib(host.pid()), maps(host.pid()));
+    let before = Footprint::of(&host);
 
-    let job = as_json(&origin);
-    let jobs = vec![job.as_str(); count].join(",");
-    let batch = format!(r#"{{"jobs":[{jobs}]}}"#);
-    let request = client.post(format!("{base}/v1/jobs/batch")).header("content-type", "application/json").body(batch);
-    let (answer, started) = (request.send().await.expect("an answer"), now());
-    assert_eq!(answer.status(), 202);
-    let came = until_called(downstream, count).await;
-    let filled_ms = started.elapsed().as_secs_f64() * 1e3;
-    let Some(_downstream) = came else {
-        println!("suspended: {count} calls did not all arrive within {PATIENCE:?}");
+    let (job, asked) = (as_json(&origin), now());
+    enqueue(&client, &base, &job, usize::try_from(count).expect("it fits")).await;
+    let came = downstream.line();
+    let filled = asked.elapsed();
+    if came != count.to_string() {
+        println!("suspended: not measured, as {came} of {count} calls arrived");
         return;
-    };
-    // What is still allocated and freed on the way there.
+    }
+    // What was only needed on the way there is given back.
     tokio::time::sleep(Duration::from_secs(1)).await;
-    let resident = resident_kib(host.pid());
-    let each = (resident - resident_before) / count as f64;
-    note(&format!("memory of a suspended attempt, {count} at once"), &format!("{each:.1} KiB"), "<= 40");
-    let all_goal = if count == 10_000 { "<= 500" } else { "" };
-    note("  of the host in all", &format!("{:.0} MiB", resident / 1_024.0), all_goal);
-    note("  from the enqueue to the last call", &format!("{filled_ms:.0} ms"), "");
-    let own_maps = (maps(host.pid()) - maps_before) as f64 / count as f64;
-    note("  mappings each, and of all the system's most", &format!("{own_maps:.1}, {}", maps_of(&host)), "");
-    let latencies_ms = enqueue_meanwhile(&base, &job).await;
-    note("  enqueue meanwhile, p50/p99", &two(&latencies_ms), "p99 <= 20");
+    tell(count, &before, &Footprint::of(&host));
+    note("  from the enqueue to the last call", &format!("{:.0} ms", filled.as_secs_f64() * 1e3), "");
+    note("  enqueue meanwhile, p50/p99", &two(&enqueue_meanwhile(&base, &job).await), "p99 <= 20");
 }
 
-fn maps_of(host: &Host) -> String {
-    format!("{} of {}", maps(host.pid()), maps_max())
+/// What a process has of the system's memory.
+struct Footprint {
+    resident_kib: f64,
+    maps: usize,
 }
 
-/// Waits until so many calls have arrived; the downstream goes on holding them.
-async fn until_called(mut downstream: Player, count: usize) -> Option<Player> {
-    let waiting = tokio::task::spawn_blocking(move || {
-        while downstream.line().parse::<usize>().expect("a number") < count {}
-        downstream
-    });
-    tokio::time::timeout(PATIENCE, waiting).await.ok().map(|downstream| downstream.expect("it goes on"))
+impl Footprint {
+    fn of(host: &Host) -> Self {
+        Self { resident_kib: resident_kib(host.pid()), maps: maps(host.pid()) }
+    }
+}
+
+fn tell(count: u64, before: &Footprint, after: &Footprint) {
+    let each = |more: f64| more / count as f64;
+    let kib = each(after.resident_kib - before.resident_kib);
+    note(&format!("memory of a suspended attempt, {count} at once"), &format!("{kib:.1} KiB"), "<= 40");
+    let goal = if count >= 10_000 { "<= 500" } else { "" };
+    note("  of the host in all", &format!("{:.0} MiB", after.resident_kib / 1_024.0), goal);
+    let maps = each((after.maps - before.maps) as f64);
+    note("  mappings of memory, and before the first", &format!("{maps:.1}, {}", before.maps), "");
+    note("  in all, of vm.max_map_count", &format!("{} of {}", after.maps, maps_max()), "");
+}
+
+async fn enqueue(client: &reqwest::Client, base: &str, job: &str, count: usize) {
+    let batch = format!(r#"{{"jobs":[{}]}}"#, vec![job; count].join(","));
+    let request = client.post(format!("{base}/v1/jobs/batch")).header("content-type", "application/json").body(batch);
+    assert_eq!(request.send().await.expect("an answer").status(), 202);
 }
 
 async fn enqueue_meanwhile(base: &str, job: &str) -> Vec<f64> {

@@ -36,7 +36,7 @@ pub fn note(name: &str, measured: &str, goal: &str) {
 }
 
 fn print(name: &str, measured: &str, limit: &str, ratio: &str, goal: &str) {
-    println!("{name:<58} {measured:>20} {limit:>20} {ratio:>6} {goal:>10}");
+    println!("{name:<60} {measured:>20} {limit:>18} {ratio:>6} {goal:>14}");
 }
 
 /// Something a second.

@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use windlass::job::Outcome;
 
 use crate::guest::{self, Alone};
-use crate::machine::{now, own_cpu, processors};
+use crate::machine::{Meter, now, processors};
 use crate::role::{Player, alternate, answer_rounds};
 use crate::table::{CPU_US, RATE, line, number, per_second, rounds, us};
 
@@ -41,13 +41,12 @@ pub async fn guest() {
 }
 
 fn on_threads(alone: &Alone, threads: usize) -> Vec<f64> {
-    let (started, cpu_before) = (now(), own_cpu());
+    let meter = Meter::start();
     let calls: usize = std::thread::scope(|scope| {
         let calling: Vec<_> = (0..threads).map(|_| scope.spawn(|| call_again_and_again(alone))).collect();
         calling.into_iter().map(|thread| thread.join().expect("it ends")).sum()
     });
-    let (seconds, cpu_used) = (started.elapsed().as_secs_f64(), own_cpu() - cpu_before);
-    vec![calls as f64 / seconds, cpu_used.as_secs_f64() * 1e6 / calls as f64]
+    meter.numbers(calls)
 }
 
 fn call_again_and_again(alone: &Alone) -> usize {

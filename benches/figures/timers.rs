@@ -33,7 +33,7 @@ pub fn report() {
     let [late] = alternate(rounds().min(3), &mut [Player::ready("timers", &env)]);
     let two = |half: usize, most: usize| format!("{:.2}/{:.2} ms", late.median(half), late.median(most));
     let name = format!("retries start late, p50/p99, {} scheduled | sleep", rows());
-    line(&name, &two(0, 1), &two(2, 3), None, "");
+    line(&name, &two(0, 1), &two(2, 3), None, "<= 1 s");
 }
 
 /// The worker, over a store that is filled first.
