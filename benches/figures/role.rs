@@ -5,15 +5,20 @@ use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
 
+use rustix::process::Signal;
+
+use crate::folder;
+use crate::machine::Folder;
 use crate::table::Series;
 use crate::{api, downstream, enqueue_batch, flat, http, life, queue, reschedule, start, threads, timers};
 
 /// The environment variable that names the role.
 const ROLE: &str = "WINDLASS_BENCH_ROLE";
 
-/// Plays the role that the environment names, if it names one.
+/// Plays the role that the environment names, if it names one. Ends with who started it.
 pub fn play() -> bool {
     let Ok(role) = std::env::var(ROLE) else { return false };
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).expect("the system is Linux");
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
         match role.as_str() {
@@ -52,20 +57,23 @@ async fn asked() -> bool {
     tokio::task::spawn_blocking(read).await.unwrap_or(false)
 }
 
-/// A process in a role. Dropping it ends it.
+/// A process in a role. Dropping it ends it, and removes what it wrote.
 pub struct Player {
     child: Child,
     lines: std::io::Lines<BufReader<std::process::ChildStdout>>,
+    _folder: Folder,
 }
 
 impl Player {
     /// Starts one, with more variables of the environment.
     pub fn start(role: &str, env: &[(&str, String)]) -> Self {
+        let folder = folder();
         let mut command = Command::new(std::env::current_exe().expect("this program"));
-        command.env(ROLE, role).envs(env.iter().map(|(name, value)| (*name, value)));
+        // Its own temporary folders are in ours, as it never comes to remove them.
+        command.env(ROLE, role).env("TMPDIR", folder.path()).envs(env.iter().map(|(name, value)| (*name, value)));
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("this program starts");
         let lines = BufReader::new(child.stdout.take().expect("piped")).lines();
-        Self { child, lines }
+        Self { child, lines, _folder: folder }
     }
 
     /// Starts one that answers rounds, and waits until it is ready.
