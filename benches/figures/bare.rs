@@ -4,6 +4,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, params};
 use windlass::clock::Chance;
 use windlass::config::SyncMode;
@@ -101,6 +102,13 @@ impl Bare {
         self.unfinished_from = end;
         Ok(())
     }
+}
+
+/// A connection to look at a store's file beside the host, which leaves its WAL alone when it is closed.
+pub fn beside(path: &Path) -> Connection {
+    let conn = Connection::open(path).expect("it opens");
+    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).expect("a setting");
+    conn
 }
 
 /// What stands for the time.

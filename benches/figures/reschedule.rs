@@ -5,7 +5,6 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rusqlite::Connection;
 use windlass::clock::{Chance, UnixMs};
 use windlass::config::SyncMode;
 use windlass::job::{Disposition, Evidence, Exchange};
@@ -13,7 +12,7 @@ use windlass::store::sqlite::SqliteStore;
 use windlass::store::{Claimed, Finish, Store as _};
 
 use crate::backlog::{self, Anybody, ended};
-use crate::bare::Bare;
+use crate::bare::{Bare, beside};
 use crate::folder;
 use crate::machine::{Meter, now, own_cpu};
 use crate::pipeline::NATIVE;
@@ -54,7 +53,7 @@ fn compare(path: &Path, kept: &str) {
 
 /// How many bytes of WAL are written meanwhile. Somebody reads all the while, so that the WAL is not begun anew.
 fn wal_bytes(path: &Path, work: impl FnOnce()) -> f64 {
-    let (reader, asker) = (Connection::open(path).expect("it opens"), Connection::open(path).expect("it opens"));
+    let (reader, asker) = (beside(path), beside(path));
     reader.execute_batch("BEGIN; SELECT count(*) FROM meta;").expect("it reads");
     let frames = || -> f64 {
         let sql = "PRAGMA wal_checkpoint(NOOP)";

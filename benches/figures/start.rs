@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use rusqlite::Connection;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use windlass::clock::{Clock, SystemClock};
@@ -16,6 +15,7 @@ use windlass::plugin::Call;
 use windlass::worker::Handler;
 
 use crate::backlog;
+use crate::bare::beside;
 use crate::folder;
 use crate::machine::{now, resident_kib};
 use crate::pipeline::{Crew, NATIVE, Nothing, Pipeline};
@@ -48,7 +48,7 @@ pub async fn report() {
 
 fn scan_ms(path: &Path) -> f64 {
     let started = now();
-    let conn = Connection::open(path).expect("it opens");
+    let conn = beside(path);
     let sql = "SELECT place, tail, plugin, downstream, priority, run_at_ms FROM jobs WHERE end_state IS NULL";
     let mut statement = conn.prepare(sql).expect("SQL");
     let mut rows = statement.query(()).expect("rows");
