@@ -29,6 +29,7 @@ pub fn built(name: &str) -> Option<Bytes> {
 
 /// A plugin without a folder and without a queue, for so many attempts at once.
 pub struct Alone {
+    /// It itself.
     pub plugin: Arc<Plugin>,
     id: JobId,
     clock: Arc<dyn Clock>,

@@ -11,7 +11,9 @@ use crate::machine::Folder;
 
 /// A plugin in the host's folder.
 pub struct Dropped<'a> {
+    /// The name of its files.
     pub name: &'a str,
+    /// Its bytes.
     pub component: &'a [u8],
     /// What its file says.
     pub file: String,

@@ -15,7 +15,9 @@ use crate::machine::{cpu, now};
 /// What each client sends again and again.
 #[derive(Clone)]
 pub struct Sent {
+    /// Where to.
     pub path: &'static str,
+    /// JSON.
     pub body: Bytes,
 }
 

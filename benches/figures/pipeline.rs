@@ -23,8 +23,11 @@ pub const NATIVE: &str = "native";
 
 /// Who runs jobs, and where the plugins come from.
 pub struct Crew<Change> {
+    /// Finds who runs a job.
     pub handlers: Arc<dyn Handlers>,
+    /// Takes plugins up.
     pub plugins: Arc<dyn PluginSource>,
+    /// What it tells of them.
     pub changes: mpsc::UnboundedReceiver<Change>,
 }
 
@@ -40,7 +43,9 @@ impl Crew<PluginNews> {
 
 /// The loops at work.
 pub struct Pipeline {
+    /// Where its jobs are.
     pub store: Arc<dyn Store>,
+    /// Its time.
     pub clock: Arc<dyn Clock>,
     worker: Worker,
 }
