@@ -8,9 +8,10 @@ use axum::Router;
 use bytes::Bytes;
 use serde_json::{Value, json};
 
+use crate::host::{Dropped, Host};
 use crate::machine::now;
-use crate::serve::Host;
-use crate::{line, median};
+use crate::table::{line, median, percentile};
+use crate::{downstream, guest};
 
 /// How many jobs of the plugin that is watched, and how far apart.
 const JOBS: usize = 500;
@@ -34,8 +35,8 @@ struct Flood {
 
 /// Measures and prints.
 pub async fn report() {
-    let hanging = serve(Router::new().fallback(std::future::pending::<&str>)).await;
-    let Ok(spinner) = std::fs::read("target/guests/misbehave.wasm") else {
+    let hanging = downstream::here(Router::new().fallback(std::future::pending::<&str>)).await;
+    let Some(spinner) = guest::built("misbehave") else {
         println!("fairness: not measured; `plugins/build` makes the plugin that spins");
         return;
     };
@@ -58,7 +59,7 @@ pub async fn report() {
 async fn beside(flood: &Flood, spinner: &[u8], hanging: &str) {
     let arrivals = Arrivals::default();
     let ledger = arrivals.clone();
-    let quick = serve(Router::new().fallback(move |body: Bytes| {
+    let quick = downstream::here(Router::new().fallback(move |body: Bytes| {
         ledger.lock().expect("unpoisoned").insert(String::from_utf8_lossy(&body).into_owned(), now());
         async {
             tokio::time::sleep(SERVICE).await;
@@ -66,8 +67,10 @@ async fn beside(flood: &Flood, spinner: &[u8], hanging: &str) {
         }
     }))
     .await;
-    let http = std::fs::read("plugins/http.wasm").expect("the shipped plugin");
-    let mut host = Host::with(&[("b", &http, &quick), ("a", &http, hanging), ("c", spinner, "")]);
+    let http = guest::shipped();
+    let spins = Dropped { name: "c", component: spinner, file: String::new() };
+    let plugins = [Dropped::calling("b", &http, &quick), Dropped::calling("a", &http, hanging), spins];
+    let mut host = Host::start("", &plugins);
     let client = reqwest::Client::builder().no_proxy().build().expect("a client");
     let address = host.ready(&client).await;
 
@@ -97,13 +100,6 @@ async fn beside(flood: &Flood, spinner: &[u8], hanging: &str) {
     line("  the same in the median", &ms(median(beside.clone())), &ms(median(alone.clone())), None, "");
 }
 
-async fn serve(router: Router) -> String {
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
-    let origin = format!("http://{}", listener.local_addr().expect("bound"));
-    tokio::spawn(async move { axum::serve(listener, router).await });
-    origin
-}
-
 /// From the POST to the call's arrival, of each job in milliseconds.
 async fn watch(client: &reqwest::Client, address: &str, quick: &str, arrivals: &Arrivals, name: &str) -> Vec<f64> {
     let mut asked = Vec::new();
@@ -120,10 +116,4 @@ async fn watch(client: &reqwest::Client, address: &str, quick: &str, arrivals: &
     let never = Duration::from_secs(60);
     let wait = |(key, asked): &(String, Instant)| arrived.get(key).map_or(never, |at| *at - *asked);
     asked.iter().map(|job| wait(job).as_secs_f64() * 1e3).collect()
-}
-
-fn percentile(values: &[f64], share: f64) -> f64 {
-    let mut sorted = values.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    sorted[((sorted.len() - 1) as f64 * share) as usize]
 }

@@ -1,7 +1,7 @@
-//! The whole life of a job, beside the same pipeline with a native handler.
+//! The whole life of a job with its call over HTTP, beside the same pipeline with a native handler.
 
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::path::Path;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -9,146 +9,91 @@ use http_body_util::{BodyExt as _, Full};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
-use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
-use windlass::clock::{Chance, Clock, Stopwatch, SystemClock, UnixMs};
+use windlass::clock::{Chance, Clock, Stopwatch, SystemClock};
 use windlass::config::Config;
-use windlass::job::{Completion, Evidence, Exchange, Gates, JobSpec, Outcome, PluginStanding, RetryOverride};
+use windlass::job::{Completion, Evidence, Exchange, Outcome, RetryOverride};
 use windlass::plugin::Call;
 use windlass::store::sqlite::{SqliteOptions, SqliteStore};
-use windlass::store::{HealthKeeper, NewJob, Store};
-use windlass::telemetry::Metrics;
-use windlass::worker::{Handler, Handlers, Parts, Worker};
+use windlass::worker::Handler;
 
-use crate::machine::{cpu, now};
-use crate::role::Player;
-use crate::{ROUNDS, folder, line, median};
+use crate::jobs::{job, payload};
+use crate::pipeline::{Crew, NATIVE, Pipeline};
+use crate::role::{Player, alternate, answer_rounds};
+use crate::table::{CPU_US, RATE, Series, line, note, per_second, rounds, us};
+use crate::{api, folder, guest};
 
 /// How many jobs a round has.
-const JOBS: u64 = 20_000;
+const JOBS: usize = 20_000;
 /// How many jobs are enqueued at once.
 const CHUNK: usize = 64;
 /// How many attempts run at once.
 const CONCURRENCY: u32 = 64;
+/// What the plugin's file says where instances go on.
+const REUSE: &str = "[reuse]\nmax_jobs = 1000\n";
 
 /// Measures and prints.
-pub async fn report() {
-    let (mut ratios, mut rates, mut natives, mut cpus, mut more) =
-        (Vec::new(), Vec::new(), Vec::new(), Vec::new(), Vec::new());
-    for _ in 0..ROUNDS {
-        let (native, native_cpu) = one("life-native");
-        let (plugin, plugin_cpu) = one("life-plugin");
-        ratios.push(plugin / native);
-        rates.push(plugin);
-        natives.push(native);
-        cpus.push(plugin_cpu);
-        more.push(plugin_cpu - native_cpu);
-    }
-    let (rate, native) = (format!("{:.0}/s", median(rates)), format!("{:.0}/s", median(natives)));
-    line("whole life: fresh sandbox, pooled call, durable | native", &rate, &native, Some(median(ratios)), ">= 0.4");
-    line("  CPU of the host for one job", &format!("{:.1} us", median(cpus)), "", None, "");
-    line("  of it more than the native pipeline", &format!("{:.1} us", median(more)), "", None, "");
-}
-
-/// Jobs per second and CPU microseconds a job, of a process of its own beside a downstream of its own.
-fn one(role: &str) -> (f64, f64) {
+pub fn report() {
     let mut downstream = Player::start("downstream", &[]);
-    let mut host = Player::start(role, &[("DOWNSTREAM", downstream.line())]);
-    let result = host.line();
-    let numbers: Vec<f64> = result.split(' ').map(|number| number.parse().expect("a number")).collect();
-    (numbers[0], numbers[1])
+    let origin = downstream.line();
+    let player = |way: &str| Player::ready("life", &[("WAY", way.to_owned()), ("DOWNSTREAM", origin.clone())]);
+    let [native, fresh, reused] = alternate(rounds(), &mut [player("native"), player("fresh"), player("reuse")]);
+    let show = |name: &str, side: &Series, goal: &str| {
+        let (rate, limit) = (per_second(side.median(RATE)), per_second(native.median(RATE)));
+        line(&format!("{name} | native"), &rate, &limit, Some(side.ratio(&native, RATE)), goal);
+        line("  CPU of the host for one job", &us(side.median(CPU_US)), &us(native.median(CPU_US)), None, "");
+        note("  of it more than the native pipeline", &us(side.median(CPU_US) - native.median(CPU_US)), "");
+    };
+    show("whole life: fresh sandbox, pooled call, durable", &fresh, ">= 0.4");
+    show("whole life: the same with `reuse`", &reused, ">= 0.8");
 }
 
-/// A downstream that says yes.
-pub async fn serve_downstream() {
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
-    println!("http://{}", listener.local_addr().expect("bound"));
-    axum::serve(listener, axum::Router::new().fallback(|_: Bytes| async { "yes" })).await.expect("it serves");
-}
-
-/// Runs one round and prints jobs per second and CPU microseconds a job.
-pub async fn run(by_plugin: bool) {
+/// Runs jobs in the way that the environment names.
+pub async fn host() {
+    let way = std::env::var("WAY").expect("said");
     let (folder, origin) = (folder(), std::env::var("DOWNSTREAM").expect("the downstream's origin"));
+    let (name, pipeline) = match way.as_str() {
+        "native" => (NATIVE, native(folder.path()).await),
+        "fresh" => ("http", with_plugin(folder.path(), &origin, "").await),
+        "reuse" => ("http", with_plugin(folder.path(), &origin, REUSE).await),
+        other => panic!("no way {other}"),
+    };
+    let payload = payload(&origin);
+    let make = || job(name, &payload, pipeline.clock.now());
+    answer_rounds(async || pipeline.pass(JOBS, CHUNK, 1, &make).await).await;
+    pipeline.stop().await;
+}
+
+async fn native(folder: &Path) -> Pipeline {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
+    let crew = Crew::native(Arc::new(Native::new(clock.clone())));
+    Pipeline::start(store(folder), config(), clock, crew).await
+}
+
+async fn with_plugin(folder: &Path, origin: &str, more: &str) -> Pipeline {
     // Apart from the store: whatever is written in the plugins' folder is looked at.
-    let plugins = folder.path().join("plugins");
+    let plugins = folder.join("plugins");
     std::fs::create_dir(&plugins).expect("a folder");
-    std::fs::copy("plugins/http.wasm", plugins.join("http.wasm")).expect("the shipped plugin");
-    std::fs::write(plugins.join("http.toml"), format!("origins = [\"{origin}\"]")).expect("a file");
+    std::fs::write(plugins.join("http.toml"), format!("origins = [\"{origin}\"]\n{more}")).expect("a file");
+    std::fs::write(plugins.join("http.wasm"), guest::shipped()).expect("a file");
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
+    let (loader, changes) = api::loader(&plugins, &config(), &clock).await;
+    let crew = Crew { handlers: loader.registry.clone(), plugins: loader, changes };
+    Pipeline::start(store(folder), config(), clock, crew).await
+}
+
+fn config() -> Config {
     let mut config = Config::default();
     config.limits.concurrency = CONCURRENCY;
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
-    let (loader, changes) = crate::enqueue::loader(&plugins, &config, &clock).await;
-    let chance = Arc::new(Chance::seeded(1));
-    let store = SqliteStore::open(&folder.path().join("bench.db"), SqliteOptions::default(), chance.clone());
-    let store: Arc<dyn Store> = Arc::new(store.expect("a store"));
-    let mut gates = Gates::new(CONCURRENCY);
-    gates.set_standing("native", PluginStanding::Ready);
-    let handlers: Arc<dyn Handlers> =
-        if by_plugin { loader.registry.clone() } else { Arc::new(Native::new(clock.clone())) };
-    let gates = Arc::new(Mutex::new(gates));
-    let parts = Parts {
-        keeper: HealthKeeper::new(store.clone(), gates.clone()),
-        store: store.clone(),
-        plugins: loader,
-        handlers,
-        gates,
-        wake: Arc::new(Notify::new()),
-        config: Arc::new(config),
-        clock: clock.clone(),
-        chance,
-        metrics: Arc::new(Metrics::new()),
-    };
-    let worker = Worker::start(parts, changes).await.expect("a worker");
-    let name = if by_plugin { "http" } else { "native" };
-    // A tenth to warm up.
-    pass(&*store, &*clock, name, &origin, JOBS / 10).await;
-    let (started, cpu_before) = (now(), cpu(std::process::id()));
-    pass(&*store, &*clock, name, &origin, JOBS).await;
-    let (seconds, cpu_used) = (started.elapsed().as_secs_f64(), cpu(std::process::id()) - cpu_before);
-    println!("{} {}", JOBS as f64 / seconds, cpu_used.as_secs_f64() * 1e6 / JOBS as f64);
-    worker.stop(Duration::ZERO, std::future::ready(())).await;
+    config
 }
 
-/// Enqueues so many jobs and waits until all are completed.
-async fn pass(store: &dyn Store, clock: &dyn Clock, plugin: &str, origin: &str, jobs: u64) {
-    let before = completed(store);
-    let payload = Bytes::from(format!(r#"{{"url":"{origin}/","body":"{}"}}"#, "x".repeat(220)));
-    let mut left = jobs;
-    while left > 0 {
-        let chunk = left.min(CHUNK as u64);
-        let batch = (0..chunk).map(|_| job(plugin, &payload, clock.now())).collect();
-        store.enqueue(batch, clock.now()).await.expect("room");
-        left -= chunk;
-    }
-    while completed(store) < before + jobs {
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
-}
-
-fn completed(store: &dyn Store) -> u64 {
-    store.counts().ended.get("completed").copied().unwrap_or(0)
-}
-
-fn job(plugin: &str, payload: &Bytes, now: UnixMs) -> NewJob {
-    let spec = JobSpec {
-        limit_key: None,
-        plugin: plugin.to_owned(),
-        downstream: plugin.to_owned(),
-        content_type: windlass::job::spec::JSON.to_owned(),
-        payload: payload.clone(),
-        run_at: now,
-        priority: 0,
-        retry: RetryOverride::default(),
-        deadline: None,
-        labels: std::collections::BTreeMap::new(),
-        traceparent: None,
-        idempotency_key: None,
-    };
-    NewJob { spec, request_digest: [0; 32] }
+fn store(folder: &Path) -> Arc<SqliteStore> {
+    let store = SqliteStore::open(&folder.join("bench.db"), SqliteOptions::default(), Arc::new(Chance::seeded(1)));
+    Arc::new(store.expect("a store"))
 }
 
 /// The same call, made by Rust code in the host, which leaves the same evidence.
-#[derive(Clone)]
 struct Native {
     client: Client<HttpConnector, Full<Bytes>>,
     clock: Arc<dyn Clock>,
@@ -159,12 +104,6 @@ impl Native {
     fn new(clock: Arc<dyn Clock>) -> Self {
         let client = Client::builder(TokioExecutor::new()).build_http();
         Self { client, clock, retry: RetryOverride::default() }
-    }
-}
-
-impl Handlers for Native {
-    fn find(&self, _: &str) -> Option<Arc<dyn Handler>> {
-        Some(Arc::new(self.clone()))
     }
 }
 

@@ -1,17 +1,39 @@
 //! The figures that matter, each beside its limit, measured in the same run: `cargo bench`.
 //!
-//! `cargo bench --bench figures -- fairness` measures that part alone.
+//! `cargo bench --bench figures -- queue http` measures these parts alone; the first argument that is none names all.
+//! `BENCH_ROWS=10000000` asks for more jobs where there are many, `BENCH_ROUNDS` for more rounds.
 //!
 //! Ratios come from rounds that alternate between the two sides, and are medians. CPU time is the operating system's.
 //! Servers run as processes of their own: this program again, in another role.
 
+mod api;
+mod backlog;
+mod bare;
+mod cache;
+mod downstream;
 mod enqueue;
+mod enqueue_batch;
 mod fairness;
+mod flat;
+mod guest;
+mod host;
+mod http;
+mod jobs;
 mod life;
+mod load;
 mod machine;
 mod null_store;
+mod pick_up;
+mod pipeline;
+mod queue;
+mod reschedule;
+mod rest;
 mod role;
-mod serve;
+mod start;
+mod suspended;
+mod table;
+mod threads;
+mod timers;
 
 use machine::Folder;
 
@@ -19,45 +41,62 @@ use machine::Folder;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// How many rounds each comparison has.
-const ROUNDS: usize = 5;
+/// What can be measured alone, in the order in which it is measured.
+const PARTS: [&str; 14] = [
+    "enqueue",
+    "batch",
+    "queue",
+    "flat",
+    "reschedule",
+    "start",
+    "timers",
+    "http",
+    "threads",
+    "cache",
+    "life",
+    "serve",
+    "suspended",
+    "fairness",
+];
 
 fn main() {
     if role::play() {
         return;
     }
+    let only: Vec<_> = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
+    if let Some(unknown) = only.iter().find(|wanted| !PARTS.contains(&wanted.as_str())) {
+        eprintln!("there is no part {unknown}; the parts are {}", PARTS.join(", "));
+        std::process::exit(2);
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
-    runtime.block_on(async {
-        println!("{} processors; sync to disk in {}\n", machine::processors(), std::env::temp_dir().display());
-        println!("{:<58} {:>12} {:>12} {:>8} {:>8}", "figure", "measured", "limit", "ratio", "goal");
-        let only: Vec<_> = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
-        let is_wanted = |name: &str| only.is_empty() || only.iter().any(|wanted| wanted == name);
-        if is_wanted("enqueue") {
-            enqueue::report(64, None).await;
-            enqueue::report(256, Some(0.5)).await;
-        }
-        if is_wanted("life") {
-            life::report().await;
-        }
-        if is_wanted("serve") {
-            serve::report().await;
-        }
-        if is_wanted("fairness") {
-            fairness::report().await;
-        }
-    });
+    println!("{} processors; sync to disk in {}\n", machine::processors(), std::env::temp_dir().display());
+    table::head();
+    for part in PARTS.into_iter().filter(|part| only.is_empty() || only.iter().any(|wanted| wanted == part)) {
+        runtime.block_on(measure(part));
+    }
 }
 
-/// One line of the table.
-fn line(name: &str, measured: &str, limit: &str, ratio: Option<f64>, goal: &str) {
-    let ratio = ratio.map_or(String::new(), |ratio| format!("{ratio:.2}"));
-    println!("{name:<58} {measured:>12} {limit:>12} {ratio:>8} {goal:>8}");
-}
-
-/// The middle one.
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+async fn measure(part: &str) {
+    match part {
+        "enqueue" => enqueue::report().await,
+        "batch" => enqueue_batch::report().await,
+        "queue" => queue::report(),
+        "flat" => flat::report(),
+        "reschedule" => reschedule::report().await,
+        "start" => start::report().await,
+        "timers" => timers::report(),
+        "http" => http::report(),
+        "threads" => threads::report(),
+        "cache" => cache::report().await,
+        "life" => life::report(),
+        "serve" => {
+            pick_up::report().await;
+            rest::report().await;
+        }
+        "suspended" => suspended::report().await,
+        "fairness" => fairness::report().await,
+        other => unreachable!("{other} is in the list of parts and nowhere else"),
+    }
 }
 
 /// A new folder on the disk that is measured.

@@ -1,0 +1,81 @@
+//! Stores with many jobs in them, filled through the store itself in large batches.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use windlass::clock::{Chance, UnixMs};
+use windlass::config::SyncMode;
+use windlass::job::gates::Opened;
+use windlass::job::{Admission, Admit, Completion, Disposition, Evidence, Lane, OutcomeKind};
+use windlass::store::sqlite::{SqliteOptions, SqliteStore};
+use windlass::store::{Claimed, Finish, Store as _};
+
+use crate::jobs::{job, payload};
+
+/// How many jobs one call brings.
+const BATCH: usize = 5_000;
+
+/// A store that keeps as many jobs in memory as there may be.
+pub fn open(path: &Path, sync: SyncMode) -> Arc<SqliteStore> {
+    let options = SqliteOptions { sync, held_jobs_max: 100_000_000, ..SqliteOptions::default() };
+    Arc::new(SqliteStore::open(path, options, Arc::new(Chance::seeded(1))).expect("a store"))
+}
+
+/// Puts so many jobs of a plugin into a store, each due when `due` says; it is given draws from 0 to 1.
+pub async fn wait(path: &Path, jobs: usize, plugin: &str, due: impl Fn(f64) -> UnixMs) {
+    let (store, chance, payload) = (open(path, SyncMode::Normal), Chance::seeded(2), payload("http://localhost"));
+    for first in (0..jobs).step_by(BATCH) {
+        let batch = (first..jobs.min(first + BATCH)).map(|_| job(plugin, &payload, due(chance.unit())));
+        store.enqueue(batch.collect(), UnixMs(1_000_000_000_000)).await.expect("room");
+    }
+}
+
+/// Puts so many jobs into a store that have been completed.
+pub async fn end(path: &Path, jobs: usize, plugin: &str, now: UnixMs) {
+    let (store, payload) = (open(path, SyncMode::Normal), payload("http://localhost"));
+    for first in (0..jobs).step_by(BATCH) {
+        let count = jobs.min(first + BATCH) - first;
+        store.enqueue((0..count).map(|_| job(plugin, &payload, now)).collect(), now).await.expect("room");
+        let claimed = store.claim(count, now, &mut Anybody).await.expect("jobs");
+        let finishes = claimed.iter().map(|job| completed(job, now)).collect();
+        store.finish(finishes).await.expect("it is recorded");
+    }
+}
+
+fn completed(claimed: &Claimed, now: UnixMs) -> Finish {
+    Finish {
+        kind: OutcomeKind::Completed,
+        result: Some(Completion::default()),
+        ..ended(claimed, now, Disposition::Complete)
+    }
+}
+
+/// The end of an attempt of which there is nothing to tell.
+pub fn ended(claimed: &Claimed, now: UnixMs, disposition: Disposition) -> Finish {
+    Finish {
+        lease: claimed.lease,
+        attempt: claimed.attempt,
+        started_at: claimed.started_at,
+        finished_at: now,
+        kind: OutcomeKind::TryAgain,
+        error: None,
+        code: None,
+        delay_ms: None,
+        result: None,
+        evidence: Evidence::default(),
+        disposition,
+    }
+}
+
+/// Gates that let everybody in.
+pub struct Anybody;
+
+impl Admission for Anybody {
+    fn admit(&mut self, _: &Lane, _: UnixMs) -> Admit {
+        Admit::Yes
+    }
+
+    fn opened(&mut self) -> Opened {
+        Opened::Any
+    }
+}
