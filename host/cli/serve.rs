@@ -26,6 +26,7 @@ use crate::worker::{Parts, Worker};
 use super::{ExitCode, ServeArgs};
 
 mod files;
+mod maps;
 
 use files::Files;
 
@@ -121,6 +122,7 @@ impl Running {
         let host = PluginHost::start(host_settings(&config, files), clock.clone())?;
         let (loader, changes) = Loader::new(host, config.plugins.dir.clone(), clock.clone())?;
         let concurrency = config.limits.concurrency;
+        maps::check(concurrency);
         let gates = Gates::judging(concurrency, config.breaker.policy(concurrency)).shared(config.fairness.policy());
         let gates = Arc::new(Mutex::new(gates));
         let keeper = HealthKeeper::new(store.clone(), gates.clone());

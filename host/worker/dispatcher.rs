@@ -39,7 +39,7 @@ enum Round {
 }
 
 async fn round(parts: &Parts, executor: &Executor, attempts: &TaskTracker) -> Round {
-    let most = CLAIM_MAX.min(executor.room());
+    let most = CLAIM_MAX.min(executor.room().await);
     if most == 0 || parts.store.health().is_err() {
         return Round::Until(STORE_PAUSE);
     }

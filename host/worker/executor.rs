@@ -85,9 +85,9 @@ fn tell(lane: &Lane, change: &Change, sign: &Sign) {
 }
 
 impl Executor {
-    /// How many more attempts may begin before ended ones must have been recorded.
-    pub(super) fn room(&self) -> usize {
-        self.finishes.capacity()
+    /// How many more attempts may begin before ended ones must have been recorded; waits until it is one at least.
+    pub(super) async fn room(&self) -> usize {
+        room(&self.finishes).await
     }
 
     /// Runs one attempt to its end.
@@ -192,6 +192,18 @@ impl Executor {
     }
 }
 
+/// How much goes into the channel; waits until something does. None where nobody takes anything out any more.
+async fn room<T>(channel: &mpsc::Sender<T>) -> usize {
+    match channel.reserve().await {
+        Ok(permit) => {
+            drop(permit);
+            // Attempts that end meanwhile may have taken it again.
+            channel.capacity().max(1)
+        }
+        Err(_) => 0,
+    }
+}
+
 fn call(claimed: &Claimed, policy: &RetryPolicy) -> Call {
     let spec = &claimed.spec;
     let id = claimed.lease.job;
@@ -207,5 +219,27 @@ fn call(claimed: &Claimed, policy: &RetryPolicy) -> Call {
         enqueued_at: claimed.created_at,
         attributes: labels.chain(traceparent).collect(),
         deadline: spec.deadline.map(|deadline| deadline.0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::Poll;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn who_finds_no_room_hears_of_the_next() {
+        let (finishes, mut unrecorded) = mpsc::channel(2);
+        assert_eq!(room(&finishes).await, 2);
+        for n in 0..2 {
+            finishes.send(n).await.unwrap();
+        }
+        let mut waiting = std::pin::pin!(room(&finishes));
+        assert_eq!(futures_util::poll!(&mut waiting), Poll::Pending);
+        unrecorded.recv().await.unwrap();
+        assert_eq!(futures_util::poll!(&mut waiting), Poll::Ready(1));
+        drop(unrecorded);
+        assert_eq!(room(&finishes).await, 0);
     }
 }
