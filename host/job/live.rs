@@ -8,6 +8,8 @@ use std::collections::hash_map::Entry as Slot;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
+use rustc_hash::FxHashMap;
+
 use super::gates::{Admission, Admit, Lane, LaneRef, Opened};
 use super::id::JobId;
 use crate::clock::UnixMs;
@@ -19,6 +21,7 @@ mod counted;
 mod entry;
 #[cfg(test)]
 mod fairness;
+mod fill;
 mod horizon;
 mod lanes;
 mod tally;
@@ -36,9 +39,11 @@ pub type Key = (UnixMs, i64);
 /// The unfinished jobs in memory. See the module.
 #[derive(Debug)]
 pub struct LiveSet {
-    entries: HashMap<i64, Entry>,
+    entries: FxHashMap<i64, Entry>,
     lanes: Lanes,
     delayed: BTreeSet<Key>,
+    /// While many jobs are taken in: those to be put among the delayed ones, in one go.
+    gathered: Option<Vec<Key>>,
     interrupted: BTreeSet<i64>,
     /// Attempts that still run though their job was cancelled, with the token of their right, by place.
     ghosts: HashMap<i64, (i64, u32)>,
@@ -55,9 +60,10 @@ impl LiveSet {
     #[must_use]
     pub fn new(kept_max: usize, first_token: i64) -> Self {
         Self {
-            entries: HashMap::new(),
+            entries: FxHashMap::default(),
             lanes: Lanes::default(),
             delayed: BTreeSet::new(),
+            gathered: None,
             interrupted: BTreeSet::new(),
             ghosts: HashMap::new(),
             pinned: 0,
@@ -373,7 +379,10 @@ impl LiveSet {
             return;
         }
         match entry.phase {
-            Phase::Delayed => _ = self.delayed.insert((entry.due, place)),
+            Phase::Delayed => match &mut self.gathered {
+                Some(gathered) => gathered.push((entry.due, place)),
+                None => _ = self.delayed.insert((entry.due, place)),
+            },
             Phase::Interrupted { .. } => _ = self.interrupted.insert(place),
             Phase::Ready | Phase::Held | Phase::Barred | Phase::Running { .. } => {}
         }

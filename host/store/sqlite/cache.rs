@@ -1,7 +1,9 @@
 //! The specs of jobs that were just accepted and are due, so that a claim need not read them back.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
+
+use rustc_hash::FxHashMap;
 
 use crate::clock::UnixMs;
 use crate::job::JobSpec;
@@ -21,14 +23,14 @@ pub(super) struct Known {
 pub(super) struct SpecCache {
     bytes_max: usize,
     bytes: usize,
-    specs: HashMap<i64, Known>,
+    specs: FxHashMap<i64, Known>,
     /// In the order of arrival. Names places that were taken out already, until they are passed.
     order: VecDeque<i64>,
 }
 
 impl SpecCache {
     pub(super) fn new(bytes_max: usize) -> Self {
-        Self { bytes_max, bytes: 0, specs: HashMap::new(), order: VecDeque::new() }
+        Self { bytes_max, bytes: 0, specs: FxHashMap::default(), order: VecDeque::new() }
     }
 
     pub(super) fn put(&mut self, place: i64, known: Known) {

@@ -1,8 +1,9 @@
 //! Reading what is unfinished: all of it at the opening, the nearest of it when the memory has room again.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use rusqlite::{Connection, OptionalExtension as _, Row};
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::fault::{Outcome, damaged};
 use super::reckoning::{self, Forward};
@@ -29,7 +30,7 @@ pub(super) struct Numbers {
     /// The first attempt number of the group that is being written.
     pub(super) group_attempts_from: i64,
     /// The jobs with a row in `starts`.
-    pub(super) starts: HashSet<i64>,
+    pub(super) starts: FxHashSet<i64>,
     /// Earlier steps of the wall clock.
     pub(super) forward: Forward,
 }
@@ -76,10 +77,12 @@ pub(super) fn recover(conn: &Connection, kept_max: usize, here: Option<Reckoning
     // The wall clock may have been set back since.
     let seen = latest_moment(conn)?.min(here.map_or(LAST_MOMENT, |here| here.now));
     let starts = read_starts(conn)?;
-    scan(conn, i64::MAX, |mut job, lane| {
-        let interrupted = starts.get(&job.id.place()).filter(|(n, _)| *n > job.attempts);
-        job.interrupted = interrupted.map(|(_, started_at)| *started_at);
-        live.insert(&job, lane, seen);
+    live.fill(|live| {
+        scan(conn, i64::MAX, |mut job, lane| {
+            let interrupted = starts.get(&job.id.place()).filter(|(n, _)| *n > job.attempts);
+            job.interrupted = interrupted.map(|(_, started_at)| *started_at);
+            live.insert(&job, lane, seen);
+        })
     })?;
     let last_place = conn.query_row("SELECT coalesce(max(place), 0) FROM jobs", (), |row| row.get(0))?;
     let last_attempt: i64 = conn.query_row("SELECT coalesce(max(seq), 0) FROM attempts", (), |row| row.get(0))?;
@@ -184,11 +187,11 @@ impl Waiting {
 }
 
 /// The newest attempts, from the floor on, of the jobs that go on after them.
-pub(super) fn newest_attempts(conn: &Connection) -> Outcome<HashMap<i64, Newest>> {
+pub(super) fn newest_attempts(conn: &Connection) -> Outcome<FxHashMap<i64, Newest>> {
     let sql = format!("SELECT {NEWEST_COLUMNS}, place FROM attempts WHERE seq >= ?1 ORDER BY seq");
     let mut statement = conn.prepare(&sql)?;
     let mut rows = statement.query([meta(conn, "attempts_floor")?])?;
-    let mut newest = HashMap::new();
+    let mut newest = FxHashMap::default();
     while let Some(row) = rows.next()? {
         let (attempt, place) = (Newest::read(row)?, row.get(6)?);
         if attempt.due.is_some() {
@@ -245,10 +248,10 @@ fn unholds(conn: &Connection) -> Outcome<HashMap<String, i64>> {
     Ok(unholds)
 }
 
-fn read_starts(conn: &Connection) -> Outcome<HashMap<i64, (u32, UnixMs)>> {
+fn read_starts(conn: &Connection) -> Outcome<FxHashMap<i64, (u32, UnixMs)>> {
     let mut statement = conn.prepare("SELECT place, n, started_ms, sum FROM starts")?;
     let mut rows = statement.query(())?;
-    let mut starts = HashMap::new();
+    let mut starts = FxHashMap::default();
     while let Some(row) = rows.next()? {
         let place = row.get(0)?;
         if row.get::<_, i64>(3)? != sums::of("start", [row.get_ref(0)?, row.get_ref(1)?, row.get_ref(2)?]) {

@@ -1,11 +1,12 @@
 //! The one thread that writes: group by group, each a transaction, synced before anybody is answered.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
 use rusqlite::Connection;
+use rustc_hash::{FxHashMap, FxHashSet};
 use tokio::sync::oneshot;
 
 use super::Shared;
@@ -93,12 +94,12 @@ pub(super) enum Op {
 pub(super) struct Group {
     pub(super) effects: Vec<Effect>,
     /// Starts that are not written yet; an end in the same group spares them.
-    pub(super) starts: HashMap<i64, Begun>,
+    pub(super) starts: FxHashMap<i64, Begun>,
     /// Starts on disk that this group deletes.
     pub(super) starts_deleted: Vec<i64>,
     /// Jobs that this group changes. A further change of one waits for the next group, so that each is judged by what
     /// is in memory.
-    pub(super) touched: HashSet<i64>,
+    pub(super) touched: FxHashSet<i64>,
     answers: Vec<Answer>,
 }
 
@@ -131,7 +132,7 @@ pub(super) struct Writer<'c> {
     pub(super) ids: IdSource,
     pub(super) chance: Arc<Chance>,
     pub(super) numbers: Numbers,
-    pub(super) starts_on_disk: HashSet<i64>,
+    pub(super) starts_on_disk: FxHashSet<i64>,
     /// The numbers of the revisions that have been seen.
     pub(super) revisions: HashMap<String, i64>,
     /// The first token after each plugin's grants were edited last, in this process.

@@ -1,9 +1,9 @@
 //! A page of jobs, newest first.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use rusqlite::{Connection, Row};
+use rustc_hash::FxHashMap;
 
 use super::Standing;
 use crate::clock::UnixMs;
@@ -24,7 +24,7 @@ struct Search<'a> {
     filter: &'a ListFilter,
     now: UnixMs,
     /// The newest attempts of jobs that are on disk only; read once, when the first such job is met.
-    newest: Option<HashMap<i64, Newest>>,
+    newest: Option<FxHashMap<i64, Newest>>,
 }
 
 impl SqliteStore {
