@@ -69,6 +69,18 @@ impl FromRequestParts<State> for PluginPath {
     }
 }
 
+/// The key of a downstream, from the path.
+pub(super) struct DownstreamPath(pub(super) String);
+
+impl FromRequestParts<State> for DownstreamPath {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &State) -> Result<Self, Problem> {
+        let Path(key) = Path::from_request_parts(parts, state).await.map_err(unknown_path)?;
+        Ok(Self(key))
+    }
+}
+
 fn unknown_path(rejection: PathRejection) -> Problem {
     Problem::new(ProblemKind::RouteUnknown, format!("the path cannot be read: {}", rejection.body_text()))
 }

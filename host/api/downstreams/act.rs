@@ -2,14 +2,14 @@
 //! disk before it is answered, and holds over restarts.
 
 use axum::Json;
-use axum::extract::{Path, Request, State as Shared};
+use axum::extract::{Request, State as Shared};
 use axum::http::header::CONTENT_TYPE;
 use serde::Serialize;
 
 use super::super::State;
 use super::super::asked;
 use super::super::error::{Problem, ProblemDocument, ProblemKind};
-use super::super::request::{HeldBody, RawObject, json_body, object, read_body};
+use super::super::request::{DownstreamPath, HeldBody, RawObject, json_body, object, read_body};
 use super::document::DownstreamDocument;
 use super::parts;
 use crate::clock::UnixMs;
@@ -74,7 +74,7 @@ pub struct LimitRequest {
 )]
 pub(in super::super) async fn hold(
     Shared(state): Shared<State>,
-    Path(key): Path<String>,
+    DownstreamPath(key): DownstreamPath,
     request: Request,
 ) -> Result<Json<DownstreamDocument>, Problem> {
     let body = body(&state, request).await?;
@@ -109,7 +109,7 @@ pub(in super::super) async fn hold(
 )]
 pub(in super::super) async fn release(
     Shared(state): Shared<State>,
-    Path(key): Path<String>,
+    DownstreamPath(key): DownstreamPath,
     request: Request,
 ) -> Result<Json<DownstreamDocument>, Problem> {
     let body = body(&state, request).await?;
@@ -131,7 +131,7 @@ pub(in super::super) async fn release(
 )]
 pub(in super::super) async fn probe(
     Shared(state): Shared<State>,
-    Path(key): Path<String>,
+    DownstreamPath(key): DownstreamPath,
     request: Request,
 ) -> Result<Json<DownstreamDocument>, Problem> {
     let body = body(&state, request).await?;
@@ -155,7 +155,7 @@ pub(in super::super) async fn probe(
 )]
 pub(in super::super) async fn limit(
     Shared(state): Shared<State>,
-    Path(key): Path<String>,
+    DownstreamPath(key): DownstreamPath,
     request: Request,
 ) -> Result<Json<DownstreamDocument>, Problem> {
     let body = body(&state, request).await?;

@@ -1,10 +1,11 @@
 //! `GET /v1/downstreams/{key}`: one of them.
 
 use axum::Json;
-use axum::extract::{Path, State as Shared};
+use axum::extract::State as Shared;
 
 use super::super::State;
 use super::super::error::{Problem, ProblemDocument};
+use super::super::request::DownstreamPath;
 use super::document::DownstreamDocument;
 use super::parts;
 
@@ -19,7 +20,7 @@ use super::parts;
 )]
 pub(in super::super) async fn show(
     Shared(state): Shared<State>,
-    Path(key): Path<String>,
+    DownstreamPath(key): DownstreamPath,
 ) -> Result<Json<DownstreamDocument>, Problem> {
     parts::one(&state, &key).map(Json)
 }
@@ -36,5 +37,14 @@ mod tests {
         let told = api.get("/v1/downstreams/the%20erp").await.json();
         assert_eq!(told, api.get("/v1/downstreams").await.json()["downstreams"][0]);
         api.get("/v1/downstreams/nobody").await.problem(ProblemKind::DownstreamUnknown);
+    }
+
+    #[tokio::test]
+    async fn a_key_that_is_no_text_is_refused_as_everything_else_is() {
+        let api = Api::new().plugin("a");
+        api.get("/v1/downstreams/e%ee").await.problem(ProblemKind::RouteUnknown);
+        for act in ["hold", "release", "probe", "limit"] {
+            api.post(&format!("/v1/downstreams/e%ee/{act}"), json!({})).await.problem(ProblemKind::RouteUnknown);
+        }
     }
 }
