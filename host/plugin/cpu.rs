@@ -38,9 +38,13 @@ impl CpuMeter {
     pub(super) fn spent_within_poll(&self) -> Duration {
         let running_ns = thread_cpu_ns().saturating_sub(self.since_ns.load(Ordering::Relaxed));
         // What was read before the poll began may count what the thread did for others.
-        let wall = BEGAN.get().map_or(Duration::MAX, |watch| watch.elapsed());
-        self.spent() + Duration::from_nanos(running_ns).min(wall)
+        self.spent() + Duration::from_nanos(running_ns).min(turn())
     }
+}
+
+/// How long the poll that is going on has lasted. Costs no system call.
+pub(super) fn turn() -> Duration {
+    BEGAN.get().map_or(Duration::MAX, |watch| watch.elapsed())
 }
 
 /// A future whose polls are counted.
