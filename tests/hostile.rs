@@ -27,8 +27,8 @@ const GROWTH_KIB: u64 = 64 << 10;
 const GROWTH_THREADS: u64 = 12;
 /// The same for descriptors: kept connections, and those that read the store.
 const GROWTH_DESCRIPTORS: u64 = 24;
-/// What the host needs beside the guests' memory for an attempt at work, in KiB.
-const ATTEMPT_KIB: u64 = 4 << 10;
+/// What the host needs beside the guests' memory for an attempt at work, with what the allocator keeps for its threads, in KiB.
+const ATTEMPT_KIB: u64 = 8 << 10;
 
 fn repeats() -> usize {
     common::number("HOSTILE_REPEATS").unwrap_or(REPEATS)
