@@ -68,6 +68,7 @@ mod watch;
 
 pub use compile::{SUBCOMMAND as COMPILE_SUBCOMMAND, child::run as compile_component};
 pub use digest::of as component_digest;
+pub use engine::slots as instances_max;
 pub use grants::{DeniedGrant, Grant, GrantKind, GrantsMissing, side_by_side};
 pub use loading::{Ignored, IgnoredFile, InstallError, LoadStep, Loading};
 pub use registry::is_plugin_name;

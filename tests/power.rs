@@ -133,6 +133,11 @@ fn every_image_of_a_power_cut_holds_what_clients_were_told() {
     complain(recording, *seed, &wrong);
 }
 
+/// How many of these images lack jobs.
+fn lossy(wrong: &[(Cut, Vec<String>)]) -> usize {
+    wrong.iter().filter(|(_, what)| what.iter().any(|what| what.contains("lost"))).count()
+}
+
 fn complain(recording: &Recording, seed: u64, wrong: &[(Cut, Vec<String>)]) {
     let Some((cut, first)) = wrong.first() else { return };
     for (cut, what) in wrong.iter().take(10) {
@@ -188,7 +193,7 @@ fn a_store_that_does_not_sync_is_found_out() {
     let record = recording.record.without_syncs();
     let cuts = Moments::of(&record, &recording.facts).cuts(*seed, 70, record.entries.len() / 4);
     let wrong = check(&record, &recording.facts, &cuts);
-    let losses = wrong.iter().filter(|(_, what)| what.iter().any(|what| what.contains("lost"))).count();
+    let losses = lossy(&wrong);
     println!("without syncs {} of {} images are wrong, {losses} of them lack jobs", wrong.len(), cuts.len());
     assert!(losses > 0, "nothing was lost without syncs");
 }
@@ -202,7 +207,7 @@ fn a_relaxed_store_loses_its_newest_and_stays_sound() {
     let Recording { record, facts, .. } = &recording;
     let cuts = Moments::of(record, facts).cuts(seed, 140, record.entries.len() / 4);
     let mut wrong = check(record, facts, &cuts);
-    let losses = wrong.iter().filter(|(_, what)| what.iter().any(|what| what.contains("lost"))).count();
+    let losses = lossy(&wrong);
     println!("sync = normal: {} of {} images are wrong, {losses} of them lack jobs", wrong.len(), cuts.len());
     assert!(losses > 0, "nothing was lost with store.sync = \"normal\"");
     let is_unsound = |what: &String| what.contains("integrity") || what.contains("does not open");

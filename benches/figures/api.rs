@@ -7,17 +7,17 @@ use std::sync::{Arc, Mutex};
 use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 use windlass::api;
-use windlass::clock::{Chance, Clock, SystemClock};
+use windlass::clock::{Clock, SystemClock};
 use windlass::config::{Config, SyncMode};
 use windlass::job::Gates;
 use windlass::plugin::{HostSettings, Loader, PluginChange, PluginHost};
-use windlass::store::sqlite::{SqliteOptions, SqliteStore};
+use windlass::store::sqlite::SqliteOptions;
 use windlass::store::{HealthKeeper, Store};
 use windlass::telemetry::Metrics;
 
-use crate::folder;
 use crate::null_store::NullStore;
 use crate::role::Player;
+use crate::{folder, store};
 
 /// Whose store acknowledges what.
 #[derive(Clone, Copy)]
@@ -53,8 +53,7 @@ pub async fn serve_null() {
 pub async fn serve_durable() {
     let folder = folder();
     let options = SqliteOptions { sync: sync_mode(), ..SqliteOptions::default() };
-    let store = SqliteStore::open(&folder.path().join("bench.db"), options, Arc::new(Chance::seeded(1)));
-    serve(Arc::new(store.expect("a store"))).await;
+    serve(store(&folder.path().join("bench.db"), options)).await;
 }
 
 /// The API over that store, with the plugin `http` known.

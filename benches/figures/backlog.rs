@@ -11,6 +11,7 @@ use windlass::store::sqlite::{SqliteOptions, SqliteStore};
 use windlass::store::{Claimed, Finish, Store as _};
 
 use crate::jobs::{job, payload};
+use crate::store;
 
 /// How many jobs one call brings.
 const BATCH: usize = 5_000;
@@ -18,7 +19,7 @@ const BATCH: usize = 5_000;
 /// A store that keeps as many jobs in memory as there may be.
 pub fn open(path: &Path, sync: SyncMode) -> Arc<SqliteStore> {
     let options = SqliteOptions { sync, held_jobs_max: 100_000_000, ..SqliteOptions::default() };
-    Arc::new(SqliteStore::open(path, options, Arc::new(Chance::seeded(1))).expect("a store"))
+    store(path, options)
 }
 
 /// Puts so many jobs of a plugin into a store, each due when `due` says; it is given draws from 0 to 1.

@@ -2,13 +2,11 @@
 //! nothing around it.
 
 use std::path::Path;
-use std::sync::Arc;
 
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, params};
-use windlass::clock::Chance;
 use windlass::config::SyncMode;
-use windlass::store::sqlite::{SqliteOptions, SqliteStore};
+use windlass::store::sqlite::SqliteOptions;
 
 /// What the plugin and the downstream of its jobs are called.
 const NAME: &str = "native";
@@ -25,7 +23,7 @@ pub struct Bare {
 impl Bare {
     /// Over a new file in the host's layout.
     pub fn create(path: &Path, sync: SyncMode) -> Self {
-        drop(SqliteStore::open(path, SqliteOptions::default(), Arc::new(Chance::seeded(1))).expect("a store"));
+        drop(crate::store(path, SqliteOptions::default()));
         let conn = Connection::open(path).expect("it opens");
         let sync = if sync == SyncMode::Full { "FULL" } else { "NORMAL" };
         let settings = format!("PRAGMA synchronous = {sync}; PRAGMA cache_size = -16000; PRAGMA temp_store = MEMORY;");

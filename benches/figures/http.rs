@@ -12,7 +12,7 @@ use windlass::job::Outcome;
 use crate::guest::{self, Alone};
 use crate::machine::{Meter, now};
 use crate::role::{Player, alternate, answer_rounds};
-use crate::table::{CPU_US, RATE, Series, line, per_second, rounds, us};
+use crate::table::{Series, against, rounds};
 
 /// How many call at once.
 const CONNECTIONS: u32 = 64;
@@ -34,9 +34,7 @@ pub fn report() {
     let mut players = [player("native"), player("wasi"), player("wasi-more"), player("send")];
     let [native, wasi, wasi_more, send] = alternate(rounds(), &mut players);
     let show = |name: &str, side: &Series, goal: &str| {
-        let (rate, limit) = (per_second(side.median(RATE)), per_second(native.median(RATE)));
-        line(&format!("{name} | reqwest"), &rate, &limit, Some(side.ratio(&native, RATE)), goal);
-        line("  CPU for one call", &us(side.median(CPU_US)), &us(native.median(CPU_US)), None, "");
+        against(&format!("{name} | reqwest"), "  CPU for one call", side, &native, goal);
     };
     show(&format!("wasi:http, {CONNECTIONS} at once, a fresh instance a call"), &wasi, ">= 0.6");
     show(&format!("wasi:http, {CONNECTIONS} at once, {CALLS} calls an instance"), &wasi_more, "");

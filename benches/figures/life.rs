@@ -10,18 +10,18 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use tokio_util::sync::CancellationToken;
-use windlass::clock::{Chance, Clock, Stopwatch, SystemClock};
+use windlass::clock::{Clock, Stopwatch, SystemClock};
 use windlass::config::Config;
 use windlass::job::{Completion, Evidence, Exchange, Outcome, RetryOverride};
 use windlass::plugin::Call;
-use windlass::store::sqlite::{SqliteOptions, SqliteStore};
+use windlass::store::sqlite::SqliteOptions;
 use windlass::worker::Handler;
 
 use crate::jobs::{job, payload};
 use crate::pipeline::{Crew, NATIVE, Pipeline};
 use crate::role::{Player, alternate, answer_rounds};
-use crate::table::{CPU_US, RATE, Series, line, note, per_second, rounds, us};
-use crate::{api, folder, guest};
+use crate::table::{CPU_US, Series, against, note, rounds, us};
+use crate::{api, folder, guest, store};
 
 /// How many jobs a round has.
 const JOBS: usize = 20_000;
@@ -39,12 +39,10 @@ pub fn report() {
     let player = |way: &str| Player::ready("life", &[("WAY", way.to_owned()), ("DOWNSTREAM", origin.clone())]);
     let [native, fresh, reused] = alternate(rounds(), &mut [player("native"), player("fresh"), player("reuse")]);
     let show = |name: &str, side: &Series, goal: &str| {
-        let (rate, limit) = (per_second(side.median(RATE)), per_second(native.median(RATE)));
-        line(&format!("{name} | native"), &rate, &limit, Some(side.ratio(&native, RATE)), goal);
-        line("  CPU of the host for one job", &us(side.median(CPU_US)), &us(native.median(CPU_US)), None, "");
+        against(&format!("{name} | native"), "  CPU of the host for one job", side, &native, goal);
         note("  of it more than the native pipeline", &us(side.median(CPU_US) - native.median(CPU_US)), "");
     };
-    show("whole life: fresh sandbox, pooled call, durable", &fresh, ">= 0.4");
+    show("whole life: fresh sandbox, pooled call, durable", &fresh, ">= 0.55");
     show("whole life: the same with `reuse`", &reused, ">= 0.8");
 }
 
@@ -67,7 +65,7 @@ pub async fn host() {
 async fn native(folder: &Path) -> Pipeline {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
     let crew = Crew::native(Arc::new(Native::new(clock.clone())));
-    Pipeline::start(store(folder), config(), clock, crew).await
+    Pipeline::start(store(&folder.join("bench.db"), SqliteOptions::default()), config(), clock, crew).await
 }
 
 async fn with_plugin(folder: &Path, origin: &str, more: &str) -> Pipeline {
@@ -79,18 +77,13 @@ async fn with_plugin(folder: &Path, origin: &str, more: &str) -> Pipeline {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
     let (loader, changes) = api::loader(&plugins, &config(), &clock).await;
     let crew = Crew { handlers: loader.registry.clone(), plugins: loader, changes };
-    Pipeline::start(store(folder), config(), clock, crew).await
+    Pipeline::start(store(&folder.join("bench.db"), SqliteOptions::default()), config(), clock, crew).await
 }
 
 fn config() -> Config {
     let mut config = Config::default();
     config.limits.concurrency = CONCURRENCY;
     config
-}
-
-fn store(folder: &Path) -> Arc<SqliteStore> {
-    let store = SqliteStore::open(&folder.join("bench.db"), SqliteOptions::default(), Arc::new(Chance::seeded(1)));
-    Arc::new(store.expect("a store"))
 }
 
 /// The same call, made by Rust code in the host, which leaves the same evidence.

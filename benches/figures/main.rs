@@ -35,7 +35,12 @@ mod table;
 mod threads;
 mod timers;
 
+use std::path::Path;
+use std::sync::Arc;
+
 use machine::Folder;
+use windlass::clock::Chance;
+use windlass::store::sqlite::{SqliteOptions, SqliteStore};
 
 /// The same as the program's.
 #[global_allocator]
@@ -97,6 +102,11 @@ async fn measure(part: &str) {
         "fairness" => fairness::report().await,
         other => unreachable!("{other} is in the list of parts and nowhere else"),
     }
+}
+
+/// The store in that file.
+fn store(path: &Path, options: SqliteOptions) -> Arc<SqliteStore> {
+    Arc::new(SqliteStore::open(path, options, Arc::new(Chance::seeded(1))).expect("a store"))
 }
 
 /// A new folder on the disk that is measured.

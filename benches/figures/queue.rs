@@ -3,17 +3,17 @@
 
 use std::sync::Arc;
 
-use windlass::clock::{Chance, SystemClock};
+use windlass::clock::SystemClock;
 use windlass::config::{Config, SyncMode};
-use windlass::store::sqlite::{SqliteOptions, SqliteStore};
+use windlass::store::sqlite::SqliteOptions;
 
 use crate::bare::Bare;
-use crate::folder;
 use crate::jobs::{job, payload};
 use crate::machine::Meter;
 use crate::pipeline::{Crew, NATIVE, Nothing, Pipeline};
 use crate::role::{Player, alternate, answer_rounds};
-use crate::table::{CPU_US, RATE, line, number, per_second, rounds, us};
+use crate::table::{against, number, rounds};
+use crate::{folder, store};
 
 /// How many jobs a round has.
 const JOBS: usize = 50_000;
@@ -30,15 +30,7 @@ pub fn report() {
         let env = [("BATCH", batch.to_string())];
         let [host, bare] = alternate(rounds(), &mut [Player::ready("queue", &env), Player::ready("queue-bare", &env)]);
         let name = format!("queue alone, {batch} at once, durable | bare SQLite");
-        let (rate, limit) = (per_second(host.median(RATE)), per_second(bare.median(RATE)));
-        line(&name, &rate, &limit, Some(host.ratio(&bare, RATE)), goal);
-        line(
-            "  CPU for one job",
-            &us(host.median(CPU_US)),
-            &us(bare.median(CPU_US)),
-            Some(host.ratio(&bare, CPU_US)),
-            "",
-        );
+        against(&name, "  CPU for one job", &host, &bare, goal);
     }
 }
 
@@ -49,13 +41,12 @@ fn batch() -> usize {
 /// The host's loops.
 pub async fn host() {
     let folder = folder();
-    let store =
-        SqliteStore::open(&folder.path().join("bench.db"), SqliteOptions::default(), Arc::new(Chance::seeded(1)));
+    let store = store(&folder.path().join("bench.db"), SqliteOptions::default());
     let mut config = Config::default();
     config.limits.concurrency = CONCURRENCY;
     let crew = Crew::native(Arc::new(Nothing::default()));
     let clock = Arc::new(SystemClock::start());
-    let pipeline = Pipeline::start(Arc::new(store.expect("a store")), config, clock, crew).await;
+    let pipeline = Pipeline::start(store, config, clock, crew).await;
     let payload = payload("http://localhost");
     let make = || job(NATIVE, &payload, pipeline.clock.now());
     let chunk = batch().div_ceil(STREAMS);

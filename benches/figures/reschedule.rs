@@ -17,7 +17,7 @@ use crate::folder;
 use crate::machine::{Meter, now, own_cpu};
 use crate::pipeline::NATIVE;
 use crate::role::{Player, alternate, answer_rounds};
-use crate::table::{CPU_US, RATE, line, note, per_second, rounds, rows, us};
+use crate::table::{against, note, per_second, rounds, rows};
 
 /// How many attempts are recorded at once, and how often that is done in a round.
 const BATCH: usize = 512;
@@ -43,9 +43,7 @@ fn compare(path: &Path, kept: &str) {
     let [host, bare] = alternate(rounds(), &mut players);
     let with = if kept.is_empty() { "" } else { ", with its call" };
     let name = format!("failed attempts rescheduled{with}, {} wait | bare", rows());
-    let (rate, limit) = (per_second(host.median(RATE)), per_second(bare.median(RATE)));
-    line(&name, &rate, &limit, Some(host.ratio(&bare, RATE)), ">= 200000/s");
-    line("  CPU for one", &us(host.median(CPU_US)), &us(bare.median(CPU_US)), None, "");
+    against(&name, "  CPU for one", &host, &bare, ">= 200000/s");
     let bytes = wal_bytes(path, || drop(players[0].round())) / (BATCH * BATCHES) as f64;
     note("  bytes of WAL for one", &format!("{bytes:.0} B"), "<= 500");
     note("  handed out before that, their specs read from disk", &per_second(host.median(CLAIM_RATE)), "");

@@ -30,6 +30,15 @@ pub fn line(name: &str, measured: &str, limit: &str, ratio: Option<f64>, goal: &
     print(name, measured, limit, &ratio.map_or(String::new(), |ratio| format!("{ratio:.2}")), goal);
 }
 
+/// Two lines: how many a second, and what each of them costs, of a side beside its limit.
+pub fn against(name: &str, cost: &str, side: &Series, limit: &Series, goal: &str) {
+    let show = |name: &str, column, told: fn(f64) -> String, goal: &str| {
+        line(name, &told(side.median(column)), &told(limit.median(column)), Some(side.ratio(limit, column)), goal);
+    };
+    show(name, RATE, per_second, goal);
+    show(cost, CPU_US, us, "");
+}
+
 /// A line without a limit.
 pub fn note(name: &str, measured: &str, goal: &str) {
     print(name, measured, "", "", goal);

@@ -10,7 +10,7 @@ use windlass::job::Outcome;
 use crate::guest::{self, Alone};
 use crate::machine::{Meter, now, processors};
 use crate::role::{Player, alternate, answer_rounds};
-use crate::table::{CPU_US, RATE, line, number, per_second, rounds, us};
+use crate::table::{against, number, rounds};
 
 /// How long each side of a round calls.
 const ROUND: Duration = Duration::from_millis(1_000);
@@ -23,9 +23,7 @@ pub fn report() {
     }
     let player = |threads: usize| Player::ready("threads", &[("THREADS", threads.to_string())]);
     let [two, one] = alternate(rounds(), &mut [player(2), player(1)]);
-    let (rate, limit) = (per_second(two.median(RATE)), per_second(one.median(RATE)));
-    line("instance made, called, dropped: on 2 threads | on 1", &rate, &limit, Some(two.ratio(&one, RATE)), ">= 1.5");
-    line("  CPU for one call", &us(two.median(CPU_US)), &us(one.median(CPU_US)), Some(two.ratio(&one, CPU_US)), "");
+    against("instance made, called, dropped: on 2 threads | on 1", "  CPU for one call", &two, &one, ">= 1.5");
 }
 
 /// Calls on as many threads as the environment says.

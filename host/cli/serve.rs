@@ -122,7 +122,7 @@ impl Running {
         let host = PluginHost::start(host_settings(&config, files), clock.clone())?;
         let (loader, changes) = Loader::new(host, config.plugins.dir.clone(), clock.clone())?;
         let concurrency = config.limits.concurrency;
-        maps::check(concurrency);
+        maps::check(&config.limits);
         let gates = Gates::judging(concurrency, config.breaker.policy(concurrency)).shared(config.fairness.policy());
         let gates = Arc::new(Mutex::new(gates));
         let keeper = HealthKeeper::new(store.clone(), gates.clone());

@@ -105,7 +105,9 @@ fn pool(limits: &Limits) -> PoolingAllocationConfig {
     pool
 }
 
-fn slots(limits: &Limits) -> u32 {
+/// How many instances there can be at once.
+#[must_use]
+pub fn slots(limits: &Limits) -> u32 {
     limits.concurrency + warm::INSTANCES_MAX + SPARE_INSTANCES
 }
 

@@ -1,6 +1,7 @@
 //! Where a guest goes on that computes for long: threads of their own, of low priority, so that those which serve
 //! everybody are free at once whatever a guest does. There plugins take turns.
 
+use std::cell::Cell;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -14,13 +15,22 @@ use super::cpu::{CpuMeter, Metered};
 use super::turns::{InTurn, Turns};
 
 /// CPU time after which a guest counts as one that computes. Most calls take a tenth of that in all.
-const HEAVY_AFTER: Duration = Duration::from_millis(4);
+pub(super) const HEAVY_AFTER: Duration = Duration::from_millis(4);
 /// Where a plugin's attempts take so much on the average, they begin there.
 const HEAVY_HABIT: Duration = Duration::from_millis(1);
 /// The average is over so many attempts, about.
 const HABIT_ATTEMPTS: u64 = 8;
 /// How much such a guest gives way.
 const NICENESS: i32 = 10;
+
+thread_local! {
+    static IS_HERE: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether this is one of the threads for guests that compute.
+pub(super) fn is_here() -> bool {
+    IS_HERE.get()
+}
 
 /// The threads. They are made when the first guest needs them.
 #[derive(Debug, Default)]
@@ -39,6 +49,7 @@ impl HeavyThreads {
             let threads = std::thread::available_parallelism().map_or(1, usize::from);
             let mut builder = Builder::new_multi_thread();
             builder.worker_threads(threads).enable_all().thread_name("heavy-guests").on_thread_start(|| {
+                IS_HERE.set(true);
                 // On Linux this holds for the calling thread alone. Where it fails, guests are only less polite.
                 let _ = rustix::process::setpriority_process(None, NICENESS);
             });

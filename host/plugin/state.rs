@@ -12,6 +12,7 @@ use crate::job::LogLevel;
 
 use super::attempt::{Attempt, small_table};
 use super::cpu;
+use super::heavy;
 use super::host_calls::{Calls, HostCallsExceeded};
 use super::limits::MemoryLimiter;
 use super::machine::Machine;
@@ -21,12 +22,9 @@ use super::wasi_http::Hooks;
 /// What a guest can hand over in one call beside the largest body or result: headers, messages, attributes.
 const HANDED_OVER_BYTES: u64 = 1 << 20;
 
-/// A guest that a tick finds so soon after it was let on has not had its turn. Most have waited for an answer meanwhile, and
-/// need no more than such a moment.
-const TURN_MIN: Duration = Duration::from_micros(200);
-
-/// How long a guest may go on before others of its thread have a turn. A shorter one has many guests half done at once.
-const TURN: Duration = Duration::from_millis(4);
+/// How long a guest may go on before others of its thread have a turn: on a thread that serves, until it counts as one that
+/// computes. A shorter one has many guests half done at once.
+const TURN: Duration = heavy::HEAVY_AFTER;
 
 /// The CPU time of the attempt is used up.
 #[derive(Debug, thiserror::Error)]
@@ -61,18 +59,16 @@ pub(super) fn store(machine: &Machine, attempt: Arc<Attempt>) -> Store<State> {
     // Ticks come late on a busy machine, so that they only ask: what counts is the time that the thread took.
     store.epoch_deadline_callback(move |store| {
         let limit = limits.cpu.0;
-        if cpu::turn() < TURN_MIN && store.data().attempt.cpu.spent() < limit {
-            store.data().check_calls()?;
-            return Ok(UpdateDeadline::Continue(1));
-        }
-        met.one_at_work();
         if store.data().attempt.cpu.spent_within_poll() >= limit {
             return Err(CpuExceeded { limit }.into());
         }
         store.data().check_calls()?;
-        if cpu::turn() < TURN {
-            // Only the thread gives way: the system looks at who waits for the processor at its own ticks, which are rare.
+        if heavy::is_here() {
+            met.one_that_computes();
+            // The thread gives way: the system looks at who waits for the processor at its own ticks only, which are rare.
             std::thread::yield_now();
+        }
+        if cpu::turn() < TURN {
             return Ok(UpdateDeadline::Continue(1));
         }
         Ok(UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now())))

@@ -29,7 +29,7 @@ struct Shared {
     running: AtomicUsize,
     asleep: AtomicBool,
     ended: AtomicBool,
-    /// A guest was at work at the last tick.
+    /// The last tick met a guest that computes.
     computed: AtomicBool,
 }
 
@@ -51,9 +51,7 @@ impl Ticker {
         }
         Awake(self.shared.clone())
     }
-}
 
-impl Ticker {
     /// Where guests that are met by a tick say so.
     pub(super) fn met(&self) -> Met {
         Met(self.shared.clone())
@@ -122,12 +120,12 @@ impl Drop for Awake {
 }
 
 /// The ticker, as a guest sees it.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct Met(Arc<Shared>);
 
 impl Met {
-    /// A tick met a guest at work.
-    pub(super) fn one_at_work(&self) {
+    /// A tick met a guest on the threads of those that compute.
+    pub(super) fn one_that_computes(&self) {
         self.0.computed.store(true, Ordering::Relaxed);
     }
 }

@@ -133,12 +133,8 @@ impl<F: Future + Unpin> Future for InTurn<F> {
             return Poll::Pending;
         }
         this.number = None;
-        let turn = Turn(&this.turns, &this.plugin);
-        let polled = Pin::new(&mut this.future).poll(context);
-        drop(turn);
-        // The thread gives way too: the system looks at who waits for the processor at its own ticks only, which are rare.
-        std::thread::yield_now();
-        polled
+        let _turn = Turn(&this.turns, &this.plugin);
+        Pin::new(&mut this.future).poll(context)
     }
 }
 
