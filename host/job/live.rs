@@ -148,7 +148,7 @@ impl LiveSet {
             Opened::Any => self.lanes.open_all(),
             Opened::These { lanes, plugins } => {
                 lanes.iter().for_each(|lane| self.lanes.open_named(lane));
-                plugins.iter().for_each(|plugin| self.lanes.open_plugin(plugin));
+                plugins.iter().for_each(|plugin| self.lanes.open_plugin_named(plugin));
             }
         }
     }

@@ -24,6 +24,10 @@ pub(super) use mask::Mask;
 pub(super) use source::private_file;
 pub(super) use window::Window;
 
+/// How many times what a line may keep is looked at of a guest's text: much of it may be taken out, and whoever says more
+/// than that is not to cost the host more than others.
+const LINE_READ: usize = 4;
+
 /// What stands for the proxy's password.
 const PROXY: &str = "proxy_credentials";
 
@@ -103,9 +107,11 @@ impl Secrets {
     }
 
     /// One line of at most so many bytes: masked before it is cleaned and cut, so that no half of a secret is left, and
-    /// once more, as cleaning may have joined one.
+    /// once more, as cleaning may have joined one. Of a text that is far longer the rest is not looked at.
     pub(super) fn line(&self, text: &str, bytes_max: usize) -> String {
-        let line = text::line(&self.mask(text), bytes_max);
+        let read = &text[..text.floor_char_boundary(bytes_max.saturating_mul(LINE_READ))];
+        let masked = if read.len() < text.len() { Cow::Owned(self.beginning(read)) } else { self.mask(read) };
+        let line = text::line(&masked, bytes_max);
         match self.mask(&line) {
             Cow::Borrowed(_) => line,
             Cow::Owned(masked) => text::line(&masked, bytes_max),
@@ -117,6 +123,11 @@ impl Secrets {
         if let Some(mask) = &self.kept {
             lines::mask(mask, log, is_cut);
         }
+    }
+
+    /// The text, the beginning of something longer, with nothing at its end that may be a part of a secret.
+    fn beginning(&self, text: &str) -> String {
+        self.kept.as_ref().map_or_else(|| format!("{text}…"), |mask| mask.beginning(text))
     }
 
     /// The text, a piece of something longer, with nothing at its edges that may be a part of a secret.

@@ -12,12 +12,12 @@ use crate::common::{Downstream, Reply};
 
 /// The name that its plugin has.
 pub const PLUGIN: &str = "neighbour";
-/// How far apart its jobs are.
-const APART: Duration = Duration::from_millis(20);
 
 /// A downstream that is well, and whoever enqueues jobs that call it.
 pub struct Neighbour {
     downstream: Downstream,
+    /// How far apart its jobs are.
+    pub apart: Duration,
 }
 
 /// What is enqueued until somebody says that it is enough.
@@ -32,7 +32,8 @@ pub struct Load<'a> {
 impl Neighbour {
     /// Moves in.
     pub async fn new() -> Self {
-        Self { downstream: Downstream::start(|_, _| async { Reply::status(204) }).await }
+        let downstream = Downstream::start(|_, _| async { Reply::status(204) }).await;
+        Self { downstream, apart: Duration::from_millis(20) }
     }
 
     /// What its plugin calls.
@@ -44,7 +45,7 @@ impl Neighbour {
     pub fn begin(&self, client: &Client, base: &str) -> Load<'_> {
         let stop = Arc::<AtomicBool>::default();
         let url = self.downstream.url("/");
-        let task = tokio::spawn(enqueue(client.clone(), base.to_owned(), url, stop.clone()));
+        let task = tokio::spawn(enqueue(client.clone(), base.to_owned(), url, self.apart, stop.clone()));
         Load { neighbour: self, stop, task, client: client.clone(), base: base.to_owned() }
     }
 }
@@ -70,7 +71,13 @@ impl Load<'_> {
 }
 
 /// When each job was asked for.
-async fn enqueue(client: Client, base: String, url: String, stop: Arc<AtomicBool>) -> HashMap<String, Instant> {
+async fn enqueue(
+    client: Client,
+    base: String,
+    url: String,
+    apart: Duration,
+    stop: Arc<AtomicBool>,
+) -> HashMap<String, Instant> {
     let mut asked = HashMap::new();
     loop {
         let job = json!({"plugin": PLUGIN, "payload": {"url": url}});
@@ -82,7 +89,7 @@ async fn enqueue(client: Client, base: String, url: String, stop: Arc<AtomicBool
         if stop.load(Ordering::Relaxed) {
             return asked;
         }
-        tokio::time::sleep(APART).await;
+        tokio::time::sleep(apart).await;
     }
 }
 

@@ -16,7 +16,7 @@ pub struct Lane {
 }
 
 /// The parts of a [`Lane`], borrowed.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LaneRef<'a> {
     /// The plugin's name.
     pub plugin: &'a str,

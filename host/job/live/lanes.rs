@@ -8,6 +8,8 @@ use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
+use slab::Slab;
+
 use super::tally::{Downstreams, Tally};
 use super::{Lane, LaneRef, Phase};
 use crate::clock::UnixMs;
@@ -24,6 +26,8 @@ type PluginKey = (u64, u64, u32);
 #[derive(Debug)]
 struct LaneState {
     lane: Lane,
+    /// The number of its plugin.
+    plugin: u32,
     tally: Tally,
     /// The number of its downstream's counts.
     whole: u32,
@@ -36,8 +40,9 @@ struct LaneState {
 }
 
 /// The lanes of one plugin.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct PluginState {
+    name: Arc<str>,
     index: HashMap<Arc<str>, DownstreamState>,
     /// The lanes that may be asked for.
     ring: BTreeSet<RingKey>,
@@ -62,59 +67,68 @@ struct DownstreamState {
 /// All lanes that have an unfinished job in memory. What is closed costs nothing until it opens.
 #[derive(Debug, Default)]
 pub(super) struct Lanes {
-    states: Vec<LaneState>,
-    free: Vec<u32>,
-    plugins: HashMap<Arc<str>, PluginState>,
+    states: Slab<LaneState>,
+    /// The lane that was asked for last: many jobs of one come one after the other.
+    latest: Option<u32>,
+    plugins: Slab<PluginState>,
+    /// The numbers of the plugins with a lane.
+    plugin_numbers: HashMap<Arc<str>, u32>,
     downstreams: Downstreams,
     ring: BTreeSet<PluginKey>,
     /// When closed lanes open by themselves.
     lane_openings: BTreeSet<(UnixMs, u32)>,
     /// When closed plugins do.
-    plugin_openings: BTreeSet<(UnixMs, Arc<str>)>,
+    plugin_openings: BTreeSet<(UnixMs, u32)>,
     next_turn: u64,
 }
 
 impl Lanes {
     /// The number of that lane. A lane without jobs is forgotten, and its number given to another.
     pub(super) fn intern(&mut self, wanted: LaneRef<'_>) -> u32 {
-        if let Some(lane) = self.find(wanted) {
-            return lane;
-        }
-        let lane = self.new_name(wanted);
-        let known = self.plugins.get(&lane.plugin).and_then(|plugin| plugin.index.get(&lane.downstream));
-        let whole = match known {
-            Some(downstream) => downstream.whole,
-            None => self.downstreams.number(lane.downstream.clone(), lane.plugin.clone()),
+        let lane = match self.latest.filter(|lane| LaneRef::from(self.name(*lane)) == wanted) {
+            Some(lane) => lane,
+            None => self.find(wanted).unwrap_or_else(|| self.add(wanted)),
         };
-        let number = self
-            .free
-            .pop()
-            .unwrap_or_else(|| u32::try_from(self.states.len()).expect("fewer lanes than jobs, and those are bounded"));
-        let plugin = self.plugins.entry(lane.plugin.clone()).or_default();
-        let empty = || DownstreamState { by_limit_key: HashMap::new(), whole };
-        let downstream = plugin.index.entry(lane.downstream.clone()).or_insert_with(empty);
-        downstream.by_limit_key.insert(lane.limit_key.clone(), number);
-        let tally = Tally::default();
-        let state = LaneState { lane, tally, whole, ready: BTreeSet::new(), ring: None, turn: 0, closed: None };
-        match self.states.get_mut(number as usize) {
-            Some(freed) => *freed = state,
-            None => self.states.push(state),
-        }
-        number
+        self.latest = Some(lane);
+        lane
     }
 
     fn find(&self, wanted: LaneRef<'_>) -> Option<u32> {
-        let downstream = self.plugins.get(wanted.plugin)?.index.get(wanted.downstream)?;
+        let plugin = &self.plugins[self.plugin_number(wanted.plugin)? as usize];
+        let downstream = plugin.index.get(wanted.downstream)?;
         match wanted.limit_key {
             None => downstream.by_limit_key.get(&None).copied(),
             Some(key) => downstream.by_limit_key.get(&Some(key.into())).copied(),
         }
     }
 
-    /// Lanes of one plugin share its name.
-    fn new_name(&self, wanted: LaneRef<'_>) -> Lane {
-        let known = self.plugins.get_key_value(wanted.plugin);
-        Lane { plugin: known.map_or_else(|| wanted.plugin.into(), |(name, _)| Arc::clone(name)), ..wanted.to_lane() }
+    fn plugin_number(&self, name: &str) -> Option<u32> {
+        self.plugin_numbers.get(name).copied()
+    }
+
+    fn add(&mut self, wanted: LaneRef<'_>) -> u32 {
+        let plugin = self.plugin_number(wanted.plugin).unwrap_or_else(|| self.add_plugin(wanted.plugin.into()));
+        let of_plugin = &mut self.plugins[plugin as usize];
+        // Lanes of one plugin share its name.
+        let lane = Lane { plugin: of_plugin.name.clone(), ..wanted.to_lane() };
+        let downstream = of_plugin.index.entry(lane.downstream.clone()).or_insert_with(|| {
+            let whole = self.downstreams.number(lane.downstream.clone(), lane.plugin.clone());
+            DownstreamState { by_limit_key: HashMap::new(), whole }
+        });
+        let (limit_key, whole) = (lane.limit_key.clone(), downstream.whole);
+        let (tally, ready) = (Tally::default(), BTreeSet::new());
+        let state = LaneState { lane, plugin, tally, whole, ready, ring: None, turn: 0, closed: None };
+        let added = number(self.states.insert(state));
+        downstream.by_limit_key.insert(limit_key, added);
+        added
+    }
+
+    fn add_plugin(&mut self, name: Arc<str>) -> u32 {
+        let (index, ring, tally) = (HashMap::new(), BTreeSet::new(), Tally::default());
+        let state = PluginState { name: name.clone(), index, ring, place: None, tally, turn: 0, closed: None };
+        let added = number(self.plugins.insert(state));
+        self.plugin_numbers.insert(name, added);
+        added
     }
 
     pub(super) fn name(&self, lane: u32) -> &Lane {
@@ -127,20 +141,21 @@ impl Lanes {
         if state.tally.jobs() > 0 {
             return;
         }
-        let Lane { plugin, downstream, limit_key } = state.lane.clone();
+        let (plugin, Lane { downstream, limit_key, .. }) = (state.plugin, state.lane.clone());
         self.open(lane);
-        let Some(of_plugin) = self.plugins.get_mut(&plugin) else { return };
+        let of_plugin = &mut self.plugins[plugin as usize];
         let Some(of_downstream) = of_plugin.index.get_mut(&downstream) else { return };
-        if of_downstream.by_limit_key.remove(&limit_key).is_some() {
-            self.free.push(lane);
-        }
+        of_downstream.by_limit_key.remove(&limit_key);
+        self.states.remove(lane as usize);
+        self.latest = None;
         if of_downstream.by_limit_key.is_empty() {
             of_plugin.index.remove(&downstream);
-            self.downstreams.forget(&downstream, &plugin);
+            self.downstreams.forget(&downstream, &of_plugin.name);
         }
         if of_plugin.index.is_empty() {
-            self.open_plugin(&plugin);
-            self.plugins.remove(&plugin);
+            self.open_plugin(plugin);
+            let forgotten = self.plugins.remove(plugin as usize);
+            self.plugin_numbers.remove(&forgotten.name);
         }
     }
 
@@ -154,9 +169,7 @@ impl Lanes {
                 self.next_turn += 1;
                 let state = &mut self.states[lane as usize];
                 state.turn = self.next_turn;
-                if let Some(plugin) = self.plugins.get_mut(&state.lane.plugin) {
-                    plugin.turn = self.next_turn;
-                }
+                self.plugins[state.plugin as usize].turn = self.next_turn;
             }
             Phase::Delayed | Phase::Barred | Phase::Held => return,
         }
@@ -179,19 +192,17 @@ impl Lanes {
         let state = &mut self.states[lane as usize];
         by_one(state.tally.of(phase));
         by_one(self.downstreams.tally(state.whole).of(phase));
-        if let Some(plugin) = self.plugins.get_mut(&state.lane.plugin) {
-            by_one(plugin.tally.of(phase));
-        }
+        by_one(self.plugins[state.plugin as usize].tally.of(phase));
     }
 
     /// How many jobs a plugin has.
     pub(super) fn jobs_of(&self, plugin: &str) -> u64 {
-        self.plugins.get(plugin).map_or(0, |plugin| plugin.tally.jobs())
+        self.plugin_number(plugin).map_or(0, |plugin| self.plugins[plugin as usize].tally.jobs())
     }
 
     /// Where the jobs of each plugin with jobs stand.
     pub(super) fn by_plugin(&self) -> impl Iterator<Item = (&Arc<str>, Tally)> {
-        self.plugins.iter().map(|(name, plugin)| (name, plugin.tally))
+        self.plugin_numbers.iter().map(|(name, plugin)| (name, self.plugins[*plugin as usize].tally))
     }
 
     /// Where the jobs stand of each downstream and each plugin that calls it, from these on.
@@ -203,7 +214,7 @@ impl Lanes {
     /// and the plugin where that puts it.
     fn rejoin(&mut self, lane: u32) {
         let state = &mut self.states[lane as usize];
-        let Some(plugin) = self.plugins.get_mut(&state.lane.plugin) else { return };
+        let plugin = &mut self.plugins[state.plugin as usize];
         if state.ready.is_empty() {
             state.turn = 0;
         } else if state.turn == 0 {
@@ -242,12 +253,12 @@ impl Lanes {
 
     /// Takes a closed plugin with all its lanes out of the ring.
     pub(super) fn close_plugin_of(&mut self, lane: u32, until: Option<UnixMs>) {
-        let name = self.name(lane).plugin.clone();
-        self.open_plugin(&name);
-        let Some(plugin) = self.plugins.get_mut(&name) else { return };
+        let of = self.states[lane as usize].plugin;
+        self.open_plugin(of);
+        let plugin = &mut self.plugins[of as usize];
         plugin.closed = Some(until);
         place(&mut self.ring, plugin);
-        self.plugin_openings.extend(until.map(|until| (until, name)));
+        self.plugin_openings.extend(until.map(|until| (until, of)));
     }
 
     /// A lane may be asked for again.
@@ -266,26 +277,31 @@ impl Lanes {
         }
     }
 
-    /// The lanes of a plugin may be asked for again.
-    pub(super) fn open_plugin(&mut self, name: &Arc<str>) {
-        let Some(plugin) = self.plugins.get_mut(name) else { return };
+    /// The lanes of the plugin of that name may be asked for again.
+    pub(super) fn open_plugin_named(&mut self, name: &str) {
+        if let Some(plugin) = self.plugin_number(name) {
+            self.open_plugin(plugin);
+        }
+    }
+
+    fn open_plugin(&mut self, which: u32) {
+        let plugin = &mut self.plugins[which as usize];
         let Some(until) = plugin.closed.take() else { return };
         place(&mut self.ring, plugin);
         if let Some(until) = until {
-            self.plugin_openings.remove(&(until, name.clone()));
+            self.plugin_openings.remove(&(until, which));
         }
     }
 
     /// Everything may be asked for again.
     pub(super) fn open_all(&mut self) {
-        let closed = |(lane, state): (usize, &LaneState)| state.closed.is_some().then_some(lane as u32);
-        let lanes: Vec<_> = self.states.iter().enumerate().filter_map(closed).collect();
-        for lane in lanes {
+        let closed = self.states.iter().filter(|(_, state)| state.closed.is_some());
+        for lane in closed.map(|(lane, _)| number(lane)).collect::<Vec<_>>() {
             self.open(lane);
         }
         let closed = self.plugins.iter().filter(|(_, plugin)| plugin.closed.is_some());
-        for name in closed.map(|(name, _)| name.clone()).collect::<Vec<_>>() {
-            self.open_plugin(&name);
+        for plugin in closed.map(|(plugin, _)| number(plugin)).collect::<Vec<_>>() {
+            self.open_plugin(plugin);
         }
     }
 
@@ -294,8 +310,8 @@ impl Lanes {
         while let Some((_, lane)) = self.lane_openings.first().filter(|(moment, _)| *moment <= now) {
             self.open(*lane);
         }
-        while let Some((_, name)) = self.plugin_openings.first().filter(|(moment, _)| *moment <= now).cloned() {
-            self.open_plugin(&name);
+        while let Some((_, plugin)) = self.plugin_openings.first().filter(|(moment, _)| *moment <= now) {
+            self.open_plugin(*plugin);
         }
     }
 
@@ -308,10 +324,15 @@ impl Lanes {
     /// The counts of every lane with jobs, lane by lane: what the others must be the sums of.
     #[cfg(test)]
     pub(super) fn by_lane(&self) -> impl Iterator<Item = (&Lane, Tally)> {
-        let downstreams = self.plugins.values().flat_map(|plugin| plugin.index.values());
+        let plugins = self.plugin_numbers.values().map(|plugin| &self.plugins[*plugin as usize]);
+        let downstreams = plugins.flat_map(|plugin| plugin.index.values());
         let lanes = downstreams.flat_map(|downstream| downstream.by_limit_key.values());
         lanes.map(|lane| &self.states[*lane as usize]).map(|state| (&state.lane, state.tally))
     }
+}
+
+fn number(key: usize) -> u32 {
+    u32::try_from(key).expect("fewer lanes and plugins than jobs, and those are bounded")
 }
 
 /// Puts a plugin where it belongs among the plugins, or nowhere without a lane that is ready or while it is closed.

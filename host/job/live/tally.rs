@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use slab::Slab;
+
 use super::{LaneRef, Phase};
 use crate::job::ByDownstream;
 
@@ -39,25 +41,24 @@ impl Tally {
 /// The counts of each plugin's part in each downstream, whatever limit keys its jobs have.
 #[derive(Debug, Default)]
 pub(super) struct Downstreams {
-    tallies: Vec<Tally>,
-    free: Vec<u32>,
+    tallies: Slab<Tally>,
     numbers: ByDownstream<u32>,
 }
 
 impl Downstreams {
     /// The number of a part that has none yet.
     pub(super) fn number(&mut self, downstream: Arc<str>, plugin: Arc<str>) -> u32 {
-        let number = self.free.pop().unwrap_or_else(|| {
-            self.tallies.push(Tally::default());
-            u32::try_from(self.tallies.len() - 1).expect("fewer parts than jobs, and those are bounded")
-        });
+        let number = self.tallies.insert(Tally::default());
+        let number = u32::try_from(number).expect("fewer parts than jobs, and those are bounded");
         self.numbers.insert(downstream, plugin, number);
         number
     }
 
     /// Forgets a part without jobs.
     pub(super) fn forget(&mut self, downstream: &Arc<str>, plugin: &Arc<str>) {
-        self.free.extend(self.numbers.remove(downstream, plugin));
+        if let Some(number) = self.numbers.remove(downstream, plugin) {
+            self.tallies.remove(number as usize);
+        }
     }
 
     /// The counts of the part with that number.

@@ -119,20 +119,30 @@ impl Mask {
         (1..=most).rev().find(|length| self.begins_with(&bytes[bytes.len() - length..])).unwrap_or(0)
     }
 
+    /// The text, the beginning of something longer, with nothing at its end that may be a part of a secret.
+    pub(super) fn beginning(&self, text: &str) -> String {
+        let masked = self.text(text);
+        format!("{}…", &masked[..masked.floor_char_boundary(masked.len() - self.telling_end(&masked))])
+    }
+
     /// The text, a piece of something longer, with nothing at its edges that may be a part of a secret.
     pub(super) fn fragment(&self, text: &str) -> String {
         let masked = self.text(text);
-        let is_telling = |bytes: &usize| *bytes >= PART_BYTES_MIN;
         let most = masked.len().min(self.longest_bytes - 1);
         let ends = |length: &usize| {
             let start = &masked.as_bytes()[..*length];
             self.patterns.iter().any(|pattern| pattern.len() > *length && pattern.as_bytes().ends_with(start))
         };
         let closed = (PART_BYTES_MIN..=most).rev().find(ends).unwrap_or(0);
-        let open = Some(self.open_bytes(masked.as_bytes())).filter(is_telling).unwrap_or(0);
+        let open = self.telling_end(&masked);
         let (start, end) = (closed, masked.len() - open);
         let cut = |is_cut: bool| if is_cut { "…" } else { "" };
         format!("{}{}{}", cut(closed > 0), masked.get(start..end).unwrap_or_default(), cut(open > 0))
+    }
+
+    /// How much of the end may be the beginning of a spelling, where it would tell something of it.
+    fn telling_end(&self, masked: &str) -> usize {
+        Some(self.open_bytes(masked.as_bytes())).filter(|bytes| *bytes >= PART_BYTES_MIN).unwrap_or(0)
     }
 
     /// Whether a spelling goes on after these bytes.

@@ -54,6 +54,20 @@ fn no_half_of_a_secret_is_left_at_a_limit() {
 }
 
 #[test]
+fn of_a_far_longer_text_the_beginning_is_read_and_no_half_of_a_secret_is_left() {
+    let secrets = secrets(&[("token", "s3cret-of-the-test")]);
+    for before in 0..60 {
+        let text = format!("{}s3cret-of-the-test{}", "\0".repeat(before), "\0".repeat(99));
+        let line = secrets.line(&text, 10);
+        assert!(!line.contains("s3cr") && line.len() <= 10, "{before}: {line}");
+    }
+    let long = format!("{}end", "\0".repeat(1000));
+    assert_eq!(secrets.line(&long, 100), "…", "so much that is taken out hides the end");
+    assert_eq!(Secrets::default().line(&long, 100), "…");
+    assert_eq!(Secrets::default().line(&long, 1000), "end");
+}
+
+#[test]
 fn a_secret_in_pieces_is_masked_over_lines() {
     let secrets = secrets(&[("token", "s3cret-of-the-test")]);
     let line = |level, message: &str| LogLine { at_ms: 0, level, message: message.to_owned() };
