@@ -17,6 +17,7 @@ use crate::clock::{Clock, UnixMs};
 use crate::config::{AttemptLimits, PluginFile};
 use crate::job::{Evidence, HostFault, JobId, Outcome, PluginStanding, text};
 
+mod aside;
 mod attempt;
 mod bindings;
 mod cache;

@@ -17,6 +17,7 @@ use crate::job::{Evidence, HostFault, LogLevel, Outcome};
 
 use calls_out::CallsOut;
 
+use super::aside::{Aside, Beside};
 use super::bindings::windlass::plugin::types::{AttributeParam as Attribute, Job};
 use super::cpu::CpuMeter;
 use super::egress::{Egress, Grants};
@@ -50,6 +51,8 @@ pub(super) struct Attempt {
     pub(super) cpu: Arc<CpuMeter>,
     /// The most that it held.
     pub(super) memory_peak_bytes: Arc<AtomicU64>,
+    /// Where the guest puts what it waits for.
+    pub(super) aside: Arc<Aside>,
     /// The calls whose records are open.
     pub(super) calls_out: CallsOut,
     requests_made: AtomicU32,
@@ -77,6 +80,7 @@ impl Attempt {
             requests: Arc::new(Semaphore::new(usize::try_from(limits.requests).unwrap_or(Semaphore::MAX_PERMITS))),
             cpu: Arc::default(),
             memory_peak_bytes: Arc::default(),
+            aside: Arc::default(),
             calls_out: CallsOut::default(),
             requests_made: AtomicU32::new(0),
             call_bytes: AtomicU64::new(0),
@@ -158,7 +162,8 @@ pub(super) async fn run(
     cancelled: &CancellationToken,
 ) -> Outcome {
     let threads = revision.code.runtime.heavy.clone();
-    let guest = AssertUnwindSafe(guest(revision.clone(), attempt.clone(), call, warm)).catch_unwind();
+    let guest = Box::pin(guest(revision.clone(), attempt.clone(), call, warm));
+    let guest = AssertUnwindSafe(Beside::new(attempt.aside.clone(), guest)).catch_unwind();
     let guest = tokio::time::timeout(attempt.wall, Guest::new(attempt.cpu.clone(), threads, habit.clone(), guest));
     let outcome = tokio::select! {
         biased;

@@ -50,17 +50,17 @@ pub(super) fn turn() -> Duration {
 /// A future whose polls are counted.
 pub(super) struct Metered<F> {
     meter: Arc<CpuMeter>,
-    future: Pin<Box<F>>,
+    future: F,
 }
 
-impl<F: Future> Metered<F> {
+impl<F: Future + Unpin> Metered<F> {
     /// Counts the polls of that future.
     pub(super) fn new(meter: Arc<CpuMeter>, future: F) -> Self {
-        Self { meter, future: Box::pin(future) }
+        Self { meter, future }
     }
 }
 
-impl<F: Future> Future for Metered<F> {
+impl<F: Future + Unpin> Future for Metered<F> {
     type Output = F::Output;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
@@ -68,7 +68,7 @@ impl<F: Future> Future for Metered<F> {
         self.meter.since_ns.store(since_ns, Ordering::Relaxed);
         let watch = Stopwatch::start();
         BEGAN.set(Some(watch));
-        let polled = self.future.as_mut().poll(context);
+        let polled = Pin::new(&mut self.future).poll(context);
         let wall_ns = u64::try_from(watch.elapsed().as_nanos()).unwrap_or(u64::MAX);
         let is_short = u128::from(wall_ns) < PRECISION.as_nanos();
         let spent_ns = if is_short { wall_ns } else { wall_ns.min(thread_cpu_ns().saturating_sub(since_ns)) };
@@ -105,7 +105,7 @@ mod tests {
         let meter = Arc::<CpuMeter>::default();
         let poll = |within: &mut Duration| {
             let (inner, meter) = (meter.clone(), meter.clone());
-            let mut metered = Metered::new(meter, async move { inner.spent_within_poll() });
+            let mut metered = Metered::new(meter, Box::pin(async move { inner.spent_within_poll() }));
             let Poll::Ready(spent) = Pin::new(&mut metered).poll(&mut Context::from_waker(Waker::noop())) else {
                 unreachable!("it waits for nothing");
             };

@@ -108,7 +108,7 @@ pub(super) enum Guest<F: Future> {
 
 impl<F> Guest<F>
 where
-    F: Future + Send + 'static,
+    F: Future + Unpin + Send + 'static,
     F::Output: Send + 'static,
 {
     /// Begins here, unless its plugin is known to compute.
@@ -128,7 +128,7 @@ where
 
 impl<F> Future for Guest<F>
 where
-    F: Future + Send + 'static,
+    F: Future + Unpin + Send + 'static,
     F::Output: Send + 'static,
 {
     type Output = F::Output;
@@ -191,13 +191,13 @@ mod tests {
             let meter = Arc::<CpuMeter>::default();
             let spin = {
                 let meter = meter.clone();
-                async move {
+                Box::pin(async move {
                     while meter.spent_within_poll() < HEAVY_AFTER * 2 {
                         std::hint::black_box(0);
                     }
                     // It never ends: what it takes is known all the same.
                     std::future::pending::<()>().await;
-                }
+                })
             };
             let mut guest = Guest::new(meter, threads.clone(), habit.clone(), spin);
             assert!(Pin::new(&mut guest).poll(&mut Context::from_waker(Waker::noop())).is_pending());

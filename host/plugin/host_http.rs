@@ -28,7 +28,9 @@ impl Host for State {
         let attempt = self.attempt.clone();
         attempt.passed(size(&request.headers) + (request.url.len() + request.body.len()) as u64);
         self.called()?;
-        let answer = send(attempt.clone(), request).await;
+        // Beside the guest: how deep it goes is none of its stack's business.
+        let sender = attempt.clone();
+        let answer = attempt.aside.run(move || send(sender, request)).await;
         let told = |failure: SendFailure| told(failure.veiled(&attempt.grants.secrets));
         if let Ok(response) = &answer {
             attempt.passed(size(&response.headers));
@@ -40,8 +42,9 @@ impl Host for State {
 async fn send(attempt: Arc<Attempt>, request: wit::Request) -> Result<wit::Response, SendFailure> {
     let (shown, target) = attempt.grants.admit(&request.url);
     let mut recorder = Recorder::begin(attempt.clone(), &request.method, shown);
-    let answer = match target {
-        Ok(target) => exchange(&attempt, request, target, &mut recorder).await,
+    let begun = target.and_then(|target| begin(&attempt, request, target, &recorder));
+    let answer = match begun {
+        Ok(sending) => exchange(&attempt, sending, &mut recorder).await,
         Err(failure) => Err(failure),
     };
     match &answer {
@@ -54,16 +57,23 @@ async fn send(attempt: Arc<Attempt>, request: wit::Request) -> Result<wit::Respo
     answer
 }
 
-async fn exchange(
-    attempt: &Attempt,
+/// A request that was checked and handed over, while its answer is waited for.
+struct Sending<Sent> {
+    sent: Sent,
+    patience: Duration,
+    watch: Stopwatch,
+    _permit: OwnedSemaphorePermit,
+}
+
+fn begin<'a>(
+    attempt: &'a Attempt,
     request: wit::Request,
     target: Target,
-    recorder: &mut Recorder,
-) -> Result<wit::Response, SendFailure> {
+    recorder: &Recorder,
+) -> Result<Sending<impl Future<Output = Result<Answered, SendFailure>> + Send + use<'a>>, SendFailure> {
     let egress = way_out(attempt)?;
-    let _permit = permit(attempt)?;
-    let limits = &attempt.limits;
-    let (body_bytes, most) = (request.body.len() as u64, limits.request);
+    let permit = permit(attempt)?;
+    let (body_bytes, most) = (request.body.len() as u64, attempt.limits.request);
     if body_bytes > most.0 {
         return Err(SendFailure::Invalid(format!(
             "the body is {body_bytes} bytes, the limit is {most} (limits.request)"
@@ -72,9 +82,18 @@ async fn exchange(
     let patience = patience(attempt, request.timeout_ms.map(|ms| Duration::from_millis(u64::from(ms))));
     let watch = Stopwatch::start();
     let request = outgoing(attempt, request, target, recorder)?;
-    let Answered { response, in_use: _in_use } = egress.send(request, patience).await?;
+    Ok(Sending { sent: egress.send(request, patience), patience, watch, _permit: permit })
+}
+
+async fn exchange(
+    attempt: &Attempt,
+    sending: Sending<impl Future<Output = Result<Answered, SendFailure>>>,
+    recorder: &mut Recorder,
+) -> Result<wit::Response, SendFailure> {
+    let Sending { sent, patience, watch, _permit } = sending;
+    let Answered { response, in_use: _in_use } = sent.await?;
     recorder.head(response.status(), response.headers());
-    if let Some(why) = heads::too_large(response.headers(), limits) {
+    if let Some(why) = heads::too_large(response.headers(), &attempt.limits) {
         return Err(SendFailure::TooLarge(why));
     }
     let hidden = attempt.grants.secrets.hidden();

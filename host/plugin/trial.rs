@@ -56,7 +56,7 @@ pub(super) async fn start(
     let attempt = Attempt::start(limits, WALL, Arc::<Grants>::default(), None, runtime.clock.clone());
     let awake = machine.ticker.begin();
     let mut store = state::store(machine, attempt.clone());
-    let started = Metered::new(attempt.cpu.clone(), pre.instance_pre().instantiate_async(&mut store));
+    let started = Metered::new(attempt.cpu.clone(), Box::pin(pre.instance_pre().instantiate_async(&mut store)));
     let instance = match tokio::time::timeout(WALL, started).await {
         Ok(Ok(instance)) => instance,
         Ok(Err(error)) => {
@@ -76,7 +76,7 @@ impl Trial {
         let function = self.instance.get_export_index(&mut self.store, Some(&interface), "describe")?;
         let described = match self.instance.get_typed_func::<(), (String,)>(&mut self.store, &function) {
             Ok(describe) => {
-                let answer = Metered::new(self.attempt.cpu.clone(), describe.call_async(&mut self.store, ()));
+                let answer = Metered::new(self.attempt.cpu.clone(), Box::pin(describe.call_async(&mut self.store, ())));
                 match tokio::time::timeout(WALL, answer).await {
                     Ok(Ok((text,))) => read(text, self.describe).await,
                     Ok(Err(error)) => {

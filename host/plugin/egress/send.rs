@@ -21,25 +21,28 @@ pub(in crate::plugin) struct Answered {
 }
 
 impl Egress {
-    /// Sends a request and waits so long for the head of the answer.
-    pub(in crate::plugin) async fn send(
+    /// Sends a request and waits so long for the head of the answer. The request is the client's at once: who waits for
+    /// the answer holds no more of it.
+    pub(in crate::plugin) fn send(
         &self,
         mut request: Request<SendBody>,
         patience: Duration,
-    ) -> Result<Answered, SendFailure> {
+    ) -> impl Future<Output = Result<Answered, SendFailure>> + Send {
         let connection = capture_connection(&mut request);
-        let mut sent = std::pin::pin!(self.client().request(request));
-        match tokio::time::timeout(patience, &mut sent).await {
-            Ok(Ok(response)) => {
-                let (connected, age_max) = (connection.connection_metadata(), self.outside.age_max);
-                Ok(Answered { in_use: InUse::note(connected.as_ref(), response.extensions(), age_max), response })
+        let mut sent = self.client().request(request);
+        async move {
+            match tokio::time::timeout(patience, &mut sent).await {
+                Ok(Ok(response)) => {
+                    let (connected, age_max) = (connection.connection_metadata(), self.outside.age_max);
+                    Ok(Answered { in_use: InUse::note(connected.as_ref(), response.extensions(), age_max), response })
+                }
+                Ok(Err(error)) => Err(classify(&error)),
+                // Once it has a connection, the request may be on its way.
+                Err(_) if connection.connection_metadata().is_some() => {
+                    Err(SendFailure::Silent(format!("no answer within {patience:.1?}")))
+                }
+                Err(_) => Err(self.no_connection(patience)),
             }
-            Ok(Err(error)) => Err(classify(&error)),
-            // Once it has a connection, the request may be on its way.
-            Err(_) if connection.connection_metadata().is_some() => {
-                Err(SendFailure::Silent(format!("no answer within {patience:.1?}")))
-            }
-            Err(_) => Err(self.no_connection(patience)),
         }
     }
 
