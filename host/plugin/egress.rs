@@ -36,6 +36,7 @@ mod sockets;
 mod tests;
 mod tls;
 mod usage;
+mod wire;
 
 pub(super) use body::SendBody;
 pub(super) use failure::{SendFailure, Unreachable};

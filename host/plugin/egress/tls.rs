@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::Uri;
-use hyper_rustls::{DefaultServerNameResolver, HttpsConnector, MaybeHttpsStream};
+use hyper_rustls::{DefaultServerNameResolver, HttpsConnector};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore};
@@ -21,7 +21,7 @@ use crate::config::Tls;
 use super::super::secrets::private_file;
 use super::connect::{ConnectError, Connector, Dial};
 use super::failure::Unreachable;
-use super::link::Link;
+use super::wire::Wire;
 
 /// How long a connection may take in all. A call that is over may leave one behind that still comes about.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -112,9 +112,12 @@ fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
     }
 }
 
-/// Opens connections, with TLS where the URL asks for it, and gives up on those that do not come about.
+/// Opens connections, with TLS where the URL asks for it, and gives up on those that do not come about. It is cloned for
+/// each request, whether that needs a new connection or not.
 #[derive(Clone)]
-pub(super) struct Connections {
+pub(super) struct Connections(Arc<Making>);
+
+struct Making {
     connector: Connector,
     tls: Arc<ClientConfig>,
     names: Arc<DefaultServerNameResolver>,
@@ -126,23 +129,24 @@ impl Connections {
     /// Those that `connector` makes, on that runtime.
     pub(super) fn new(mut tls: ClientConfig, connector: Connector, serving: Handle) -> Self {
         tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        Self { connector, tls: Arc::new(tls), names: Arc::default(), serving }
+        Self(Arc::new(Making { connector, tls: Arc::new(tls), names: Arc::default(), serving }))
     }
 
     /// Waiting for a socket is bounded by whoever waits, and not by the time that a connection may take: nothing is slow.
-    async fn connect(self, uri: Uri) -> Result<MaybeHttpsStream<Link>, BoxError> {
-        let route = tokio::time::timeout(TIMEOUT, self.connector.route(&uri)).await??;
-        let socket = self.connector.socket().await;
-        let dial = Dial::new(self.connector, route, socket);
-        let mut made = HttpsConnector::new(dial, self.tls, false, self.names);
-        tokio::time::timeout(TIMEOUT, made.call(uri)).await?
+    async fn connect(self, uri: Uri) -> Result<Wire, BoxError> {
+        let Making { connector, tls, names, .. } = &*self.0;
+        let route = tokio::time::timeout(TIMEOUT, connector.route(&uri)).await??;
+        let socket = connector.socket().await;
+        let dial = Dial::new(connector.clone(), route, socket);
+        let mut made = HttpsConnector::new(dial, tls.clone(), false, names.clone());
+        Ok(tokio::time::timeout(TIMEOUT, made.call(uri)).await??.into())
     }
 }
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 impl Service<Uri> for Connections {
-    type Response = MaybeHttpsStream<Link>;
+    type Response = Wire;
     type Error = BoxError;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
 
@@ -151,7 +155,7 @@ impl Service<Uri> for Connections {
     }
 
     fn call(&mut self, uri: Uri) -> Self::Future {
-        let connecting = AbortOnDropHandle::new(self.serving.spawn(self.clone().connect(uri)));
+        let connecting = AbortOnDropHandle::new(self.0.serving.spawn(self.clone().connect(uri)));
         Box::pin(async move {
             let lost = |error| ConnectError::Unreachable(Unreachable::Refused, format!("cannot connect: {error}"));
             connecting.await.map_err(lost)?
