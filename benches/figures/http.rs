@@ -12,7 +12,7 @@ use windlass::job::Outcome;
 use crate::guest::{self, Alone};
 use crate::machine::{Meter, now};
 use crate::role::{Player, alternate, answer_rounds};
-use crate::table::{Series, against, rounds};
+use crate::table::{CPU_US, Series, against, note, rounds, us};
 
 /// How many call at once.
 const CONNECTIONS: u32 = 64;
@@ -31,14 +31,15 @@ pub fn report() {
         println!("http: not measured; `plugins/build` makes the plugin that calls by wasi:http");
         return;
     }
-    let mut players = [player("native"), player("wasi"), player("wasi-more"), player("send")];
-    let [native, wasi, wasi_more, send] = alternate(rounds(), &mut players);
+    let mut players = [player("native"), player("wasi"), player("wasi-more"), player("send"), player("echo")];
+    let [native, wasi, wasi_more, send, echo] = alternate(rounds(), &mut players);
     let show = |name: &str, side: &Series, goal: &str| {
         against(&format!("{name} | reqwest"), "  CPU for one call", side, &native, goal);
     };
     show(&format!("wasi:http, {CONNECTIONS} at once, a fresh instance a call"), &wasi, ">= 0.6");
     show(&format!("wasi:http, {CONNECTIONS} at once, {CALLS} calls an instance"), &wasi_more, "");
     show(&format!("windlass http.send, {CONNECTIONS} at once, a fresh instance"), &send, "");
+    note("  CPU for a fresh instance that calls nobody", &us(echo.median(CPU_US)), "");
 }
 
 /// Calls in the way that the environment names.
@@ -53,6 +54,7 @@ pub async fn client() {
             let steps = json!({"steps": vec![one; CALLS]});
             by_guest(guest::built("misbehave").expect("asked before"), &origin, &steps, CALLS).await;
         }
+        "echo" => by_guest(guest::built("echo").expect("asked before"), &origin, &json!({}), 1).await,
         "send" => {
             let payload = json!({"url": format!("{origin}/"), "body": "x".repeat(BODY_BYTES)});
             by_guest(guest::shipped(), &origin, &payload, 1).await;

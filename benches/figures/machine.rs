@@ -85,6 +85,13 @@ pub fn resident_kib(pid: u32) -> f64 {
     line.split_whitespace().nth(1).and_then(|kib| kib.parse().ok()).expect("KiB")
 }
 
+/// The same without what is there once and mapped often: the pages of a plugin's file, that each of its guests reads.
+pub fn held_kib(pid: u32) -> f64 {
+    let rollup = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).expect("the process lives");
+    let line = rollup.lines().find(|line| line.starts_with("Pss:")).expect("a line of Pss");
+    line.split_whitespace().nth(1).and_then(|kib| kib.parse().ok()).expect("KiB")
+}
+
 /// How many mappings of memory a process has. The system allows as many as `vm.max_map_count`.
 pub fn maps(pid: u32) -> usize {
     std::fs::read_to_string(format!("/proc/{pid}/maps")).expect("the process lives").lines().count()

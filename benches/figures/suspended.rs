@@ -7,7 +7,7 @@ use crate::guest;
 use crate::host::{Dropped, Host};
 use crate::jobs::as_json;
 use crate::load::{Sent, connect, post};
-use crate::machine::{maps, maps_max, now, raise_open_files, resident_kib};
+use crate::machine::{held_kib, maps, maps_max, now, raise_open_files, resident_kib};
 use crate::role::Player;
 use crate::table::{note, two};
 
@@ -69,12 +69,13 @@ async fn hold(count: u64) {
 /// What a process has of the system's memory.
 struct Footprint {
     resident_kib: f64,
+    held_kib: f64,
     maps: usize,
 }
 
 impl Footprint {
     fn of(host: &Host) -> Self {
-        Self { resident_kib: resident_kib(host.pid()), maps: maps(host.pid()) }
+        Self { resident_kib: resident_kib(host.pid()), held_kib: held_kib(host.pid()), maps: maps(host.pid()) }
     }
 }
 
@@ -84,6 +85,9 @@ fn tell(count: u64, before: &Footprint, after: &Footprint) {
     note(&format!("memory of a suspended attempt, {count} at once"), &format!("{kib:.1} KiB"), "<= 40");
     let goal = if count >= 10_000 { "<= 500" } else { "" };
     note("  of the host in all", &format!("{:.0} MiB", after.resident_kib / 1_024.0), goal);
+    let held = each(after.held_kib - before.held_kib);
+    let held = format!("{held:.1} KiB, {:.0} MiB", after.held_kib / 1_024.0);
+    note("  the same, with the pages counted once that all share", &held, "");
     let maps = each((after.maps - before.maps) as f64);
     note("  mappings of memory, and before the first", &format!("{maps:.1}, {}", before.maps), "");
     note("  in all, of vm.max_map_count", &format!("{} of {}", after.maps, maps_max()), "");
