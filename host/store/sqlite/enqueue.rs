@@ -12,6 +12,7 @@ use super::cache::Known;
 use super::effect::Effect;
 use super::fault::{Outcome, damaged};
 use super::intake;
+use super::statements::{maybe, text};
 use super::sums;
 use super::writer::{Group, Writer};
 use crate::clock::UnixMs;
@@ -128,36 +129,36 @@ impl Writer<'_> {
 
     fn insert(&mut self, job: &Prepared, id: JobId, now: UnixMs) -> Outcome<()> {
         let Prepared { spec, request_digest, retry, labels, payload_sum } = job;
-        let sql = "INSERT INTO jobs (place, tail, plugin, downstream, content_type, priority, run_at_ms, created_ms, \
-                   retry, deadline_ms, labels, traceparent, idempotency_key, limit_key, payload_sum, sum) \
-                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, \
-                   row_sum('job', ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, NULL, NULL, ?14, ?15))";
-        self.statements.get(sql)?.execute(params![
-            id.place(),
-            id.tail(),
-            spec.plugin,
-            spec.downstream,
-            (spec.content_type != JSON).then_some(&spec.content_type),
-            spec.priority,
-            spec.run_at.0,
-            now.0,
-            retry,
-            spec.deadline.map(|deadline| i64::try_from(deadline.as_ms()).unwrap_or(i64::MAX)),
-            labels,
-            spec.traceparent,
-            spec.idempotency_key,
-            spec.limit_key,
-            payload_sum,
-        ])?;
+        let (place, number) = (id.place(), ValueRef::Integer);
+        let deadline_ms = spec.deadline.map(|deadline| i64::try_from(deadline.as_ms()).unwrap_or(i64::MAX));
+        let facts = [
+            number(place),
+            number(id.tail()),
+            text(&spec.plugin),
+            text(&spec.downstream),
+            maybe(Some(&*spec.content_type).filter(|it| *it != JSON), text),
+            number(spec.priority.into()),
+            number(spec.run_at.0),
+            number(now.0),
+            maybe(retry.as_deref(), text),
+            maybe(deadline_ms, number),
+            maybe(labels.as_deref(), text),
+            maybe(spec.traceparent.as_deref(), text),
+            maybe(spec.idempotency_key.as_deref(), text),
+            ValueRef::Null,
+            ValueRef::Null,
+            maybe(spec.limit_key.as_deref(), text),
+            maybe(*payload_sum, number),
+        ];
+        self.statements.insert(&sums::JOB, &facts)?;
         if !spec.payload.is_empty() {
             let sql = "INSERT INTO payloads (place, body) VALUES (?1, ?2)";
-            self.statements.get(sql)?.execute(params![id.place(), &spec.payload[..]])?;
+            self.statements.get(sql)?.execute(params![place, &spec.payload[..]])?;
         }
         if let Some(key) = &spec.idempotency_key {
-            let sql = "INSERT INTO idempotency (key, place, tail, request_digest, created_ms, sum) \
-                       VALUES (?1, ?2, ?3, ?4, ?5, row_sum('key', ?1, ?2, ?3, ?4, ?5))";
-            let row = params![key, id.place(), id.tail(), &request_digest[..], now.0];
-            self.statements.get(sql)?.execute(row)?;
+            let digest = ValueRef::Blob(request_digest);
+            let facts = [text(key), number(place), number(id.tail()), digest, number(now.0)];
+            self.statements.insert(&sums::KEY, &facts)?;
         }
         Ok(())
     }

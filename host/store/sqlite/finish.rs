@@ -5,6 +5,7 @@ use rusqlite::{OptionalExtension as _, params};
 
 use super::effect::Effect;
 use super::fault::Outcome;
+use super::statements::{maybe, text};
 use super::sums;
 use super::writer::{Group, Writer};
 use crate::job::live::{Again, Entry, Standing};
@@ -67,10 +68,11 @@ impl Writer<'_> {
         };
         let result = finish.result.as_ref().filter(|_| end == EndState::Completed);
         let result_sum = result.map(|result| self.keep_result(place, result)).transpose()?;
-        let sql = "UPDATE jobs SET end_state = ?2, finished_ms = ?3, last_attempt = ?4, result_sum = ?5, \
-                   end_sum = row_sum('end', place, ?2, ?3, ?4, ?5) WHERE place = ?1";
-        let row = params![place, crate::job::State::from(end).name(), finish.finished_at.0, newest, result_sum];
-        self.statements.get(sql)?.execute(row)?;
+        let (state, finished_ms) = (crate::job::State::from(end).name(), finish.finished_at.0);
+        let end_sum = sums::of_end(place, state, finished_ms, newest, result_sum);
+        let sql = "UPDATE jobs SET end_state = ?2, finished_ms = ?3, last_attempt = ?4, result_sum = ?5, end_sum = ?6 \
+                   WHERE place = ?1";
+        self.statements.get(sql)?.execute((place, state, finished_ms, newest, result_sum, end_sum))?;
         group.effects.push(Effect::Ended { place, by_attempt: true, end });
         Ok(())
     }
@@ -112,29 +114,27 @@ impl Writer<'_> {
         let seq = self.numbers.attempts_next;
         let revision = finish.evidence.revision.as_deref().map(|digest| self.revision(digest)).transpose()?;
         let evidence_sum = self.keep_evidence(seq, &finish.evidence)?;
-        let sql = "INSERT INTO attempts (seq, place, n, previous, started_ms, finished_ms, kind, error, code, \
-                   delay_ms, next_run_ms, revision, cpu_us, memory_peak_bytes, failed, held, evidence_sum, sum) \
-                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, \
-                   row_sum('attempt', ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17))";
-        self.statements.get(sql)?.execute(params![
-            seq,
-            finish.lease.job.place(),
-            finish.attempt,
-            verdict.previous,
-            finish.started_at.0,
-            finish.finished_at.0,
-            finish.kind.name(),
-            finish.error,
-            finish.code,
-            finish.delay_ms,
-            verdict.next_run_ms,
-            revision,
-            whole(finish.evidence.cpu_us),
-            whole(finish.evidence.memory_peak_bytes),
-            verdict.failed,
-            verdict.held,
-            evidence_sum,
-        ])?;
+        let number = ValueRef::Integer;
+        let facts = [
+            number(seq),
+            number(finish.lease.job.place()),
+            number(finish.attempt.into()),
+            maybe(verdict.previous, number),
+            number(finish.started_at.0),
+            number(finish.finished_at.0),
+            text(finish.kind.name()),
+            maybe(finish.error.as_deref(), text),
+            maybe(finish.code.as_deref(), text),
+            maybe(finish.delay_ms, |ms| number(ms.into())),
+            maybe(verdict.next_run_ms, number),
+            maybe(revision, number),
+            number(whole(finish.evidence.cpu_us)),
+            number(whole(finish.evidence.memory_peak_bytes)),
+            number(verdict.failed.into()),
+            number(verdict.held.into()),
+            maybe(evidence_sum, number),
+        ];
+        self.statements.insert(&sums::ATTEMPT, &facts)?;
         self.numbers.attempts_next = seq + 1;
         Ok(seq)
     }
@@ -172,7 +172,7 @@ impl Writer<'_> {
         let [bytes, lines, calls] = dropped.map(whole);
         self.statements.get(sql)?.execute(params![seq, log, bytes, lines, exchanges, calls])?;
         let [bytes, lines, calls] = [bytes, lines, calls].map(ValueRef::Integer);
-        let values = [text(&log), bytes, text(&exchanges), lines, calls];
+        let values = [maybe(log.as_deref(), text), bytes, maybe(exchanges.as_deref(), text), lines, calls];
         Ok(Some(sums::of("evidence", values)))
     }
 
@@ -184,7 +184,7 @@ impl Writer<'_> {
         let sql = "INSERT INTO results (place, content_type, body, attributes) VALUES (?1, ?2, ?3, ?4)";
         let row = params![place, result.content_type, &result.body[..], attributes];
         self.statements.get(sql)?.execute(row)?;
-        let values = [ValueRef::Text(result.content_type.as_bytes()), ValueRef::Blob(&result.body), text(&attributes)];
+        let values = [text(&result.content_type), ValueRef::Blob(&result.body), maybe(attributes.as_deref(), text)];
         Ok(sums::of("result", values))
     }
 }
@@ -200,10 +200,6 @@ impl Verdict {
         let previous = Some(entry.newest).filter(|newest| *newest > 0);
         Self { previous, next_run_ms, failed: entry.failed + u32::from(counted), held }
     }
-}
-
-fn text(text: &Option<String>) -> ValueRef<'_> {
-    text.as_deref().map_or(ValueRef::Null, |text| ValueRef::Text(text.as_bytes()))
 }
 
 /// A number that SQLite can hold.

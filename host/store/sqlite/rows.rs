@@ -200,7 +200,7 @@ pub(super) fn attempt(conn: &Connection, seq: i64) -> Outcome<AttemptRow> {
         "SELECT previous, n, started_ms, finished_ms, kind, error, code, delay_ms, next_run_ms, digest, cpu_us, \
   memory_peak_bytes, failed, held, evidence_sum, attempts.sum = row_sum('attempt', {}) \
          FROM attempts LEFT JOIN revisions ON revisions.id = revision WHERE seq = ?1",
-        sums::ATTEMPT
+        sums::ATTEMPT.columns
     );
     let mut statement = conn.prepare_cached(&sql)?;
     let mut rows = statement.query([seq])?;

@@ -3,18 +3,26 @@
 //! rusqlite's own cache would copy and hash the whole text of a statement at each use, which costs a good part of what
 //! carrying it out does.
 
-use rusqlite::{Connection, Statement};
+use rusqlite::types::{ToSqlOutput, ValueRef};
+use rusqlite::{Connection, Statement, params_from_iter};
+
+use super::sums::{self, Kind};
+
+/// How many statements are kept for rows that differ in what is NULL in them; further ones name all columns.
+const INSERTS_MAX: usize = 64;
 
 /// Prepared statements, by the place of their text in the program.
 pub(super) struct Statements<'c> {
     conn: &'c Connection,
     kept: Vec<(&'static str, Statement<'c>)>,
+    /// With which of the columns each names, bit by bit.
+    inserts: Vec<(&'static Kind, u32, Statement<'c>)>,
 }
 
 impl<'c> Statements<'c> {
     /// None yet.
     pub(super) fn new(conn: &'c Connection) -> Self {
-        Self { conn, kept: Vec::new() }
+        Self { conn, kept: Vec::new(), inserts: Vec::new() }
     }
 
     /// That statement, ready to be carried out.
@@ -32,4 +40,59 @@ impl<'c> Statements<'c> {
         };
         Ok(&mut self.kept[at].1)
     }
+
+    /// Writes a new row of that kind, with its sum. A column that is NULL is not named, and so costs nothing: most are.
+    ///
+    /// # Errors
+    /// Where SQLite cannot write it.
+    pub(super) fn insert<const N: usize>(
+        &mut self,
+        kind: &'static Kind,
+        row: &[ValueRef<'_>; N],
+    ) -> rusqlite::Result<()> {
+        let sum = ValueRef::Integer(sums::of(kind.word, row.iter().copied()));
+        let bits = |named: u32, (at, value): (usize, &ValueRef<'_>)| named | u32::from(!is_null(value)) << at;
+        let named = row.iter().enumerate().fold(0, bits);
+        let (named, statement) = self.inserting(kind, named, u32::MAX >> (32 - N))?;
+        let values = row.iter().enumerate().filter(|(at, _)| named >> at & 1 == 1).map(|(_, value)| *value);
+        statement.execute(params_from_iter(values.chain([sum]).map(ToSqlOutput::Borrowed))).map(drop)
+    }
+
+    /// The statement that names these columns, or one that names all, and which it names.
+    fn inserting(&mut self, kind: &'static Kind, named: u32, all: u32) -> rusqlite::Result<(u32, &mut Statement<'c>)> {
+        let named = if self.inserts.len() < INSERTS_MAX || self.position(kind, named).is_some() { named } else { all };
+        let at = match self.position(kind, named) {
+            Some(at) => at,
+            None => {
+                let statement = self.conn.prepare(&inserting(kind, named))?;
+                self.inserts.push((kind, named, statement));
+                self.inserts.len() - 1
+            }
+        };
+        Ok((named, &mut self.inserts[at].2))
+    }
+
+    fn position(&self, kind: &'static Kind, named: u32) -> Option<usize> {
+        self.inserts.iter().position(|(known, columns, _)| std::ptr::eq(*known, kind) && *columns == named)
+    }
+}
+
+fn inserting(Kind { table, columns, .. }: &Kind, named: u32) -> String {
+    let names = columns.split(", ").enumerate().filter(|(at, _)| named >> at & 1 == 1).map(|(_, name)| name);
+    let names: Vec<_> = names.chain(["sum"]).collect();
+    format!("INSERT INTO {table} ({}) VALUES ({})", names.join(", "), vec!["?"; names.len()].join(", "))
+}
+
+fn is_null(value: &ValueRef<'_>) -> bool {
+    matches!(value, ValueRef::Null)
+}
+
+/// A value that may not be there.
+pub(super) fn maybe<'a, T>(value: Option<T>, made: impl FnOnce(T) -> ValueRef<'a>) -> ValueRef<'a> {
+    value.map_or(ValueRef::Null, made)
+}
+
+/// A text as a value.
+pub(super) fn text(text: &str) -> ValueRef<'_> {
+    ValueRef::Text(text.as_bytes())
 }
