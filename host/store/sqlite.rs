@@ -25,6 +25,7 @@ use crate::store::{
 
 mod acts;
 mod backup;
+mod begun;
 mod cache;
 mod checkpoint;
 mod claim;
@@ -53,6 +54,7 @@ mod wal;
 mod writer;
 
 pub use backup::{BackedUp, backup};
+use begun::Begun;
 use cache::SpecCache;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use doctor::fuzzing;
@@ -60,7 +62,7 @@ pub use doctor::{DoubtfulJob, IncompleteJob, JobCounts, LostJob, Report, Salvage
 use open::Ownership;
 use readers::Readers;
 use waiters::Waiters;
-use writer::{Begun, Op};
+use writer::Op;
 
 /// What bounds the store.
 #[derive(Clone, Copy, Debug)]

@@ -30,7 +30,12 @@ const SENSELESS: [(&str, &str); 7] = [
       AND b.n < a.n)",
     ),
     ("an attempt is of no job", "SELECT count(*) FROM attempts WHERE place NOT IN (SELECT place FROM jobs)"),
-    ("a start is of no job", "SELECT count(*) FROM starts WHERE place NOT IN (SELECT place FROM jobs)"),
+    (
+        "an attempt began of no job",
+        "WITH RECURSIVE began(attempts, at) AS (SELECT attempts, 1 FROM begun UNION ALL \
+      SELECT attempts, at + 20 FROM began WHERE at + 20 < length(attempts)) SELECT count(*) FROM began WHERE \
+      hex(substr(attempts, at, 8)) NOT IN (SELECT printf('%016X', place) FROM jobs)",
+    ),
     ("a job has no payload", "SELECT count(*) FROM jobs WHERE place NOT IN (SELECT place FROM payloads)"),
     (
         "a result is of a job that is not completed",

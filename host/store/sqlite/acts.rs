@@ -33,7 +33,7 @@ impl Writer<'_> {
                    end_sum = row_sum('end', place, 'cancelled', ?2, ?3, NULL) WHERE place = ?1";
         self.conn.prepare_cached(sql)?.execute(params![place, now.0, newest])?;
         if found.entry.is_some_and(|entry| matches!(entry.phase, Phase::Interrupted { .. })) {
-            self.drop_start(place, group)?;
+            self.begun.withdraw(place, &mut group.begun);
         }
         self.write_act(place, now, ActKind::Cancel)?;
         group.touched.insert(place);

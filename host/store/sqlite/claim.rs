@@ -3,11 +3,12 @@
 use rusqlite::Connection;
 use tokio::sync::oneshot;
 
+use super::begun::Begun;
 use super::cache::Known;
 use super::effect::Effect;
 use super::fault::{Outcome, damaged};
 use super::rows;
-use super::writer::{Begun, Group, Op, Writer};
+use super::writer::{Group, Op, Writer};
 use super::{Shared, SqliteStore};
 use crate::clock::UnixMs;
 use crate::job::live::Handed;
@@ -158,7 +159,7 @@ impl Writer<'_> {
         for lease in leases {
             let place = lease.job.place();
             if group.touched.insert(place) && self.shared.memory().live.holds(place, lease.token) {
-                self.drop_start(place, group)?;
+                self.begun.withdraw(place, &mut group.begun);
                 group.effects.push(Effect::Released(lease));
             }
         }

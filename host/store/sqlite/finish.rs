@@ -54,7 +54,7 @@ impl Writer<'_> {
         let disposition = self.unless_edited(finish)?;
         let verdict = Verdict::of(disposition, entry);
         let newest = self.append(finish, &verdict)?;
-        self.drop_start(place, group)?;
+        self.begun.end(place, &mut group.begun);
         let end = match disposition {
             Disposition::Complete => EndState::Completed,
             Disposition::Discard => EndState::Discarded,
@@ -93,7 +93,7 @@ impl Writer<'_> {
         let place = finish.lease.job.place();
         let sql = "SELECT coalesce(last_attempt, 0) FROM jobs WHERE place = ?1";
         let on_row: Option<i64> = self.conn.prepare_cached(sql)?.query_row([place], |row| row.get(0)).optional()?;
-        self.drop_start(place, group)?;
+        self.begun.end(place, &mut group.begun);
         let Some(on_row) = on_row else {
             group.effects.push(Effect::GhostLaid(place, None));
             return Ok(());

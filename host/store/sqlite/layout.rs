@@ -6,11 +6,12 @@ use super::fault::Fault;
 use super::recover;
 
 /// The layouts, in order. The file's `user_version` says how many of them it has.
-pub(super) const MIGRATIONS: [&str; 4] = [
+pub(super) const MIGRATIONS: [&str; 5] = [
     include_str!("../migrations/0001_jobs.sql"),
     include_str!("../migrations/0002_downstreams.sql"),
     include_str!("../migrations/0003_limits.sql"),
     include_str!("../migrations/0004_sums.sql"),
+    include_str!("../migrations/0005_begun.sql"),
 ];
 /// The newest.
 pub(super) const NEWEST: u32 = MIGRATIONS.len() as u32;

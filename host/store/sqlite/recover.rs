@@ -3,8 +3,9 @@
 use std::collections::HashMap;
 
 use rusqlite::{Connection, OptionalExtension as _, Row};
-use rustc_hash::{FxHashMap, FxHashSet};
+use rustc_hash::FxHashMap;
 
+use super::begun::{self, OnDisk};
 use super::fault::{Outcome, damaged};
 use super::reckoning::{self, Forward};
 use super::rows::{Retried, retried};
@@ -29,8 +30,8 @@ pub(super) struct Numbers {
     pub(super) attempts_floor: i64,
     /// The first attempt number of the group that is being written.
     pub(super) group_attempts_from: i64,
-    /// The jobs with a row in `starts`.
-    pub(super) starts: FxHashSet<i64>,
+    /// Attempts that an earlier life left behind.
+    pub(super) begun: OnDisk,
     /// Earlier steps of the wall clock.
     pub(super) forward: Forward,
 }
@@ -65,22 +66,20 @@ pub(super) fn recover(conn: &Connection, kept_max: usize, here: Option<Reckoning
     let boots = meta(conn, "boots")? + 1;
     set_meta(conn, "boots", boots)?;
     mark_open(conn, true)?;
-    // A start of a job that is final or gone: it was cancelled while it ran, and then the host died.
-    conn.execute(
-        "DELETE FROM starts WHERE NOT EXISTS \
-         (SELECT 1 FROM jobs WHERE jobs.place = starts.place AND end_state IS NULL)",
-        (),
-    )?;
     let mut live = LiveSet::new(kept_max, boots * TOKENS_PER_BOOT);
     let sql = "SELECT count(*) FROM jobs WHERE end_state IS NULL";
     live.reserve(conn.query_row(sql, (), |row| row.get(0).map(i64::unsigned_abs))?);
     // The wall clock may have been set back since.
     let seen = latest_moment(conn)?.min(here.map_or(LAST_MOMENT, |here| here.now));
-    let starts = read_starts(conn)?;
+    // What has been recorded since is past, and so is what began of a job that is final or gone: it was cancelled, and
+    // then the host died.
+    let begun = begun::read(conn)?;
+    let mut left_behind = Vec::new();
     live.fill(|live| {
         scan(conn, i64::MAX, |mut job, lane| {
-            let interrupted = starts.get(&job.id.place()).filter(|(n, _)| *n > job.attempts);
-            job.interrupted = interrupted.map(|(_, started_at)| *started_at);
+            let interrupted = begun.get(&job.id.place()).filter(|begun| begun.n > job.attempts);
+            job.interrupted = interrupted.map(|begun| begun.started_at);
+            left_behind.extend(interrupted);
             live.insert(&job, lane, seen);
         })
     })?;
@@ -92,7 +91,7 @@ pub(super) fn recover(conn: &Connection, kept_max: usize, here: Option<Reckoning
         attempts_next,
         group_attempts_from: attempts_next,
         attempts_floor: meta(conn, "attempts_floor")?,
-        starts: starts.into_keys().collect(),
+        begun: begun::write_anew(conn, left_behind)?,
         forward: reckoning::forward(conn)?,
     };
     Ok(Recovered { live, numbers, seen })
@@ -246,20 +245,6 @@ fn unholds(conn: &Connection) -> Outcome<HashMap<String, i64>> {
         unholds.insert(row.get(0)?, seq);
     }
     Ok(unholds)
-}
-
-fn read_starts(conn: &Connection) -> Outcome<FxHashMap<i64, (u32, UnixMs)>> {
-    let mut statement = conn.prepare("SELECT place, n, started_ms, sum FROM starts")?;
-    let mut rows = statement.query(())?;
-    let mut starts = FxHashMap::default();
-    while let Some(row) = rows.next()? {
-        let place = row.get(0)?;
-        if row.get::<_, i64>(3)? != sums::of("start", [row.get_ref(0)?, row.get_ref(1)?, row.get_ref(2)?]) {
-            return Err(damaged("start", place, "it does not fit its sum"));
-        }
-        starts.insert(place, (row.get(1)?, UnixMs(row.get(2)?)));
-    }
-    Ok(starts)
 }
 
 /// When the newest thing on disk happened.

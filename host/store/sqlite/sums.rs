@@ -37,6 +37,8 @@ pub(super) static ATTEMPT: Kind = Kind {
 pub(super) static KEY: Kind =
     Kind { word: "key", table: "idempotency", columns: "key, place, tail, request_digest, created_ms" };
 
+pub(super) static BEGUN: Kind = Kind { word: "begun", table: "begun", columns: "seq, attempts" };
+
 /// Makes `row_sum` known to a connection.
 pub(super) fn register(conn: &Connection) -> rusqlite::Result<()> {
     let flags = FunctionFlags::SQLITE_UTF8 | FunctionFlags::SQLITE_DETERMINISTIC | FunctionFlags::SQLITE_INNOCUOUS;

@@ -6,10 +6,11 @@ use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
 use rusqlite::Connection;
-use rustc_hash::{FxHashMap, FxHashSet};
+use rustc_hash::FxHashSet;
 use tokio::sync::oneshot;
 
 use super::Shared;
+use super::begun::{self, Begun};
 use super::checkpoint::Checkpoints;
 use super::effect::Effect;
 use super::enqueue::{Prepared, Ticket};
@@ -30,14 +31,6 @@ const RIDE_MAX: Duration = Duration::from_millis(10);
 /// Where an answer goes.
 pub(super) type To<T> = oneshot::Sender<Result<T, StoreError>>;
 type Answer = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
-
-/// The beginning of an attempt.
-#[derive(Debug)]
-pub(super) struct Begun {
-    pub(super) place: i64,
-    pub(super) n: u32,
-    pub(super) started_at: UnixMs,
-}
 
 /// What the writer is asked for.
 #[derive(Debug)]
@@ -93,10 +86,8 @@ pub(super) enum Op {
 #[derive(Default)]
 pub(super) struct Group {
     pub(super) effects: Vec<Effect>,
-    /// Starts that are not written yet; an end in the same group spares them.
-    pub(super) starts: FxHashMap<i64, Begun>,
-    /// Starts on disk that this group deletes.
-    pub(super) starts_deleted: Vec<i64>,
+    /// Attempts that begin, and that are no longer under way.
+    pub(super) begun: begun::Changes,
     /// Jobs that this group changes. A further change of one waits for the next group, so that each is judged by what
     /// is in memory.
     pub(super) touched: FxHashSet<i64>,
@@ -104,10 +95,6 @@ pub(super) struct Group {
 }
 
 impl Group {
-    fn begin(&mut self, begun: Vec<Begun>) {
-        self.starts.extend(begun.into_iter().map(|begun| (begun.place, begun)));
-    }
-
     /// Keeps an answer until the group's fate is known, and passes on whether the work went well. Who met a damaged row
     /// has written nothing yet: that is looked at first. So it is told to that caller, and the others of the group are
     /// served.
@@ -132,7 +119,7 @@ pub(super) struct Writer<'c> {
     pub(super) ids: IdSource,
     pub(super) chance: Arc<Chance>,
     pub(super) numbers: Numbers,
-    pub(super) starts_on_disk: FxHashSet<i64>,
+    pub(super) begun: begun::OnDisk,
     /// The numbers of the revisions that have been seen.
     pub(super) revisions: HashMap<String, i64>,
     /// The first token after each plugin's grants were edited last, in this process.
@@ -150,23 +137,11 @@ impl<'c> Writer<'c> {
         chance: Arc<Chance>,
         checkpoints: Checkpoints,
     ) -> Self {
-        let starts_on_disk = std::mem::take(&mut numbers.starts);
+        let begun = std::mem::take(&mut numbers.begun);
         let (ids, opening_place) = (IdSource::after(numbers.last_place), numbers.last_place);
         let (revisions, edited) = (HashMap::new(), HashMap::new());
         let statements = Statements::new(conn);
-        Self {
-            conn,
-            statements,
-            shared,
-            ids,
-            chance,
-            numbers,
-            starts_on_disk,
-            revisions,
-            edited,
-            opening_place,
-            checkpoints,
-        }
+        Self { conn, statements, shared, ids, chance, numbers, begun, revisions, edited, opening_place, checkpoints }
     }
 
     /// Serves until nobody can ask any more.
@@ -191,7 +166,7 @@ impl<'c> Writer<'c> {
     /// batch at most.
     fn write(&mut self, waiting: &mut Intake, begun: Vec<Begun>) {
         let mut group = Group::default();
-        group.begin(begun);
+        group.begun.begin(begun);
         let written =
             self.shared.health().and_then(|()| self.fill(&mut group, waiting).map_err(|fault| self.roll_back(&fault)));
         match written {
@@ -218,7 +193,7 @@ impl<'c> Writer<'c> {
             has_large |= intake::is_large(&op);
             self.carry_out(op, group)?;
         }
-        self.write_starts(group)?;
+        self.begun.write(&mut group.begun, &mut self.statements)?;
         self.statements.get("COMMIT")?.execute(())?;
         Ok(())
     }
@@ -231,7 +206,7 @@ impl<'c> Writer<'c> {
                 group.answer(to, answer)
             }
             Op::Start { begun, to } => {
-                group.begin(begun);
+                group.begun.begin(begun);
                 group.answer(to, Ok(()))
             }
             Op::Begun => Ok(()),
@@ -266,25 +241,6 @@ impl<'c> Writer<'c> {
         }
     }
 
-    fn write_starts(&mut self, group: &Group) -> Outcome<()> {
-        let sql = "INSERT INTO starts (place, n, started_ms, sum) VALUES (?1, ?2, ?3, row_sum('start', ?1, ?2, ?3)) \
-                   ON CONFLICT DO UPDATE SET n = excluded.n, started_ms = excluded.started_ms, sum = excluded.sum";
-        let insert = self.statements.get(sql)?;
-        for begun in group.starts.values() {
-            insert.execute((begun.place, begun.n, begun.started_at.0))?;
-        }
-        Ok(())
-    }
-
-    /// The start of this job's attempt is no longer wanted, written or not.
-    pub(super) fn drop_start(&mut self, place: i64, group: &mut Group) -> Outcome<()> {
-        if group.starts.remove(&place).is_none() && self.starts_on_disk.contains(&place) {
-            self.statements.get("DELETE FROM starts WHERE place = ?1")?.execute([place])?;
-            group.starts_deleted.push(place);
-        }
-        Ok(())
-    }
-
     /// Undoes the group. What is not the disk's fullness, a foreign lock or a senseless value is final: a sync that
     /// failed once is not tried again as if it could succeed.
     fn roll_back(&mut self, fault: &Fault) -> StoreError {
@@ -300,10 +256,7 @@ impl<'c> Writer<'c> {
 
     /// What was committed takes place in memory; then everybody is answered.
     fn apply(&mut self, group: Group) {
-        for place in &group.starts_deleted {
-            self.starts_on_disk.remove(place);
-        }
-        self.starts_on_disk.extend(group.starts.keys());
+        self.begun.apply(group.begun);
         let claimable = group.effects.iter().any(Effect::is_claimable);
         let ended: Vec<i64> = group.effects.iter().filter_map(Effect::ended).collect();
         self.shared.apply(group.effects);

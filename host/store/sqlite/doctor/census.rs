@@ -7,6 +7,8 @@ use rusqlite::types::Value;
 use super::pages::Pages;
 use super::tables::{self, SUMS_FROM, Table};
 use super::walk;
+use crate::clock::UnixMs;
+use crate::store::sqlite::begun::{self, Begun};
 
 /// Where a row lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,7 +80,8 @@ pub(super) struct Census {
     bodies: HashMap<(Table, i64), Vec<(Spot, i64)>>,
     pub(super) attempts: BTreeMap<i64, Vec<AttemptFacts>>,
     pub(super) acts: BTreeMap<i64, Vec<ActFacts>>,
-    pub(super) starts: HashMap<i64, Spot>,
+    /// The newest attempt of each job that began, with the row that it is in: a later one overrules it.
+    pub(super) begun: HashMap<i64, (i64, Begun)>,
     pub(super) keys: BTreeMap<i64, KeyFacts>,
     pub(super) orphan_keys: BTreeMap<i64, (Spot, String)>,
     pub(super) revisions: BTreeMap<i64, Spot>,
@@ -159,6 +162,13 @@ impl Census {
         self.bodies.keys().filter(|(table, _)| *table == Table::Payloads).map(|(_, place)| *place)
     }
 
+    fn note_begun(&mut self, row: i64, begun: Begun) {
+        let known = self.begun.entry(begun.place).or_insert((row, begun));
+        if known.0 < row {
+            *known = (row, begun);
+        }
+    }
+
     pub(super) fn take_in(&mut self, table: Table, spot: Spot, row: &[Value]) {
         let number = |at: usize| if let Value::Integer(number) = row[at] { Some(number) } else { None };
         let text = |at: usize| if let Value::Text(text) = &row[at] { Some(text.clone()) } else { None };
@@ -209,7 +219,15 @@ impl Census {
                 let (seq, at_ms) = (number(1).unwrap_or(0), number(2).unwrap_or(0));
                 self.acts.entry(key).or_default().push(ActFacts { spot, seq, at_ms, is_cancel });
             }
-            Table::Starts => _ = self.starts.insert(key, spot),
+            Table::Starts => {
+                let n = number(1).and_then(|n| u32::try_from(n).ok()).unwrap_or(0);
+                self.note_begun(0, Begun { place: key, n, started_at: UnixMs(number(2).unwrap_or(0)) });
+            }
+            Table::Begun => {
+                if let Value::Blob(bytes) = &row[1] {
+                    begun::of_bytes(bytes).for_each(|begun| self.note_begun(key, begun));
+                }
+            }
             Table::Idempotency => {
                 let (place, tail) = (number(1).unwrap_or(0), number(2).unwrap_or(0));
                 self.keys.insert(place, KeyFacts { spot, key: text(0).unwrap_or_default(), tail });

@@ -9,11 +9,12 @@ use super::{JobCounts, examine, salvage};
 use crate::store::sqlite::sums;
 
 /// A store with rows of every kind, of each layout.
-const FIXTURES: [&str; 4] = [
+const FIXTURES: [&str; 5] = [
     include_str!("../../../../tests/fixtures/store/v1.sql"),
     include_str!("../../../../tests/fixtures/store/v2.sql"),
     include_str!("../../../../tests/fixtures/store/v3.sql"),
     include_str!("../../../../tests/fixtures/store/v4.sql"),
+    include_str!("../../../../tests/fixtures/store/v5.sql"),
 ];
 const FILES: [&str; 3] = ["windlass.db", "windlass.db-wal", "windlass.db-shm"];
 /// Small, so that there are inner pages and rows of several pages.
@@ -27,7 +28,7 @@ type Files = [Option<Vec<u8>>; 3];
 /// What the calls of one process share: one at a time has the folder.
 struct Bed {
     folder: PathBuf,
-    /// The fixtures, and the newest of them as a host leaves it that was killed.
+    /// The first four fixtures, the newest one as a host leaves it that was killed, and that one as it is.
     stores: Vec<Files>,
 }
 
@@ -36,7 +37,7 @@ static BED: LazyLock<Mutex<Bed>> = LazyLock::new(|| {
     let place = if memory.is_dir() { memory.to_path_buf() } else { std::env::temp_dir() };
     let folder = place.join(format!("windlass-fuzzing-store-{}", std::process::id()));
     let mut stores: Vec<Files> = FIXTURES.iter().map(|sql| closed(&folder, sql)).collect();
-    stores.push(killed(&folder));
+    stores.insert(4, killed(&folder));
     Mutex::new(Bed { folder, stores })
 });
 
@@ -47,13 +48,14 @@ static BED: LazyLock<Mutex<Bed>> = LazyLock::new(|| {
 pub fn store(input: &[u8]) {
     let Some((which, wounds)) = input.split_first() else { return };
     let bed = BED.lock().unwrap_or_else(PoisonError::into_inner);
-    let mut files = match bed.stores.get(usize::from(which % 8)) {
-        Some(store) => store.clone(),
+    let which_of_all = which % 8;
+    let mut files = match which_of_all {
         // The bytes are the file, or the log, themselves.
-        None if which % 8 == 5 => [Some(wounds.to_vec()), None, None],
-        None => [bed.stores[3][0].clone(), Some(wounds.to_vec()), None],
+        5 => [Some(wounds.to_vec()), None, None],
+        6 => [bed.stores[3][0].clone(), Some(wounds.to_vec()), None],
+        store => bed.stores[usize::from(store.min(5))].clone(),
     };
-    if which % 8 < 5 {
+    if !matches!(which_of_all, 5 | 6) {
         wound(&mut files, wounds);
     }
     put(&bed.folder, &files);
@@ -140,7 +142,7 @@ fn made(folder: &Path, sql: &str) -> Connection {
 /// With a log of several transactions, and its index.
 fn killed(folder: &Path) -> Files {
     put(folder, &Files::default());
-    let conn = made(folder, FIXTURES[3]);
+    let conn = made(folder, FIXTURES[FIXTURES.len() - 1]);
     conn.execute_batch("PRAGMA journal_mode = WAL; PRAGMA wal_autocheckpoint = 0;").expect("a log");
     let paused = "INSERT INTO paused_plugins (name, sum) VALUES (?1, row_sum('paused', ?1))";
     for n in 0..8 {

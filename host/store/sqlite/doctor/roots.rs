@@ -56,8 +56,15 @@ struct Told {
 fn layout_of(told: &BTreeMap<String, Told>) -> Option<u32> {
     let has = |table: &str, column: &str| told.get(table).is_some_and(|told| told.sql.contains(column));
     // The columns that each layout brought, the newest first; the first layout has none of them.
-    let brought = [("jobs", "payload_sum", 4), ("attempt_evidence", "dropped_lines", 3), ("jobs", "limit_key", 2)];
-    let is_readable = ["jobs", "attempt_evidence"].iter().all(|table| told.contains_key(*table));
+    let brought = [
+        ("begun", "attempts", 5),
+        ("jobs", "payload_sum", 4),
+        ("attempt_evidence", "dropped_lines", 3),
+        ("jobs", "limit_key", 2),
+    ];
+    // The fifth took a table away for the one that it brought.
+    let is_readable = ["jobs", "attempt_evidence"].iter().all(|table| told.contains_key(*table))
+        && ["starts", "begun"].iter().any(|table| told.contains_key(*table));
     let newest = brought.into_iter().find(|(table, column, _)| has(table, column)).map_or(1, |(_, _, layout)| layout);
     is_readable.then_some(newest)
 }

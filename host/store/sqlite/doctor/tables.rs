@@ -14,7 +14,10 @@ pub(super) enum Table {
     Revisions,
     Attempts,
     Evidence,
+    /// Up to layout 4.
     Starts,
+    /// From layout 5 on.
+    Begun,
     Idempotency,
     OrphanKeys,
     Acts,
@@ -41,7 +44,7 @@ const META_NAMES: [&str; 9] = [
 pub(super) const SUMS_FROM: u32 = 4;
 
 impl Table {
-    pub(super) const ALL: [Self; 15] = [
+    pub(super) const ALL: [Self; 16] = [
         Self::Meta,
         Self::Jobs,
         Self::Payloads,
@@ -50,6 +53,7 @@ impl Table {
         Self::Attempts,
         Self::Evidence,
         Self::Starts,
+        Self::Begun,
         Self::Idempotency,
         Self::OrphanKeys,
         Self::Acts,
@@ -70,6 +74,7 @@ impl Table {
             Self::Attempts => "attempts",
             Self::Evidence => "attempt_evidence",
             Self::Starts => "starts",
+            Self::Begun => "begun",
             Self::Idempotency => "idempotency",
             Self::OrphanKeys => "orphan_keys",
             Self::Acts => "acts",
@@ -86,7 +91,7 @@ impl Table {
         !matches!(self, Meta | Idempotency | Acts | PausedPlugins | Unholds | Downstreams | ByEnd)
     }
 
-    /// How many columns a row has in the newest layout.
+    /// How many columns a row has in the newest layout that has such rows.
     pub(super) fn columns(self) -> usize {
         match self {
             Self::Jobs => 23,
@@ -94,7 +99,7 @@ impl Table {
             Self::Evidence | Self::Idempotency => 6,
             Self::Acts => 5,
             Self::Results | Self::Starts | Self::OrphanKeys | Self::Downstreams => 4,
-            Self::Revisions | Self::Unholds | Self::ByEnd => 3,
+            Self::Begun | Self::Revisions | Self::Unholds | Self::ByEnd => 3,
             Self::Meta | Self::Payloads | Self::PausedPlugins => 2,
         }
     }
@@ -105,6 +110,7 @@ impl Table {
             Self::Jobs => "job",
             Self::Attempts => "attempt",
             Self::Starts => "start",
+            Self::Begun => sums::BEGUN.word,
             Self::Idempotency => "key",
             Self::OrphanKeys => "orphan",
             Self::Acts => "act",

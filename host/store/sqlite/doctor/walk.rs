@@ -132,7 +132,7 @@ impl Walk<'_> {
             // What stands where another page should be may be a free one that took its place, with rows that changed
             // since. Only those of jobs ever do.
             let may_be_old = !free.is_empty() && self.misplaced.contains(&number);
-            let table = |table: &Table| !(may_be_old && matches!(table, Table::Jobs | Table::Starts));
+            let table = |table: &Table| !(may_be_old && matches!(table, Table::Jobs | Table::Starts | Table::Begun));
             if let Some(node) = self.pages.node(number) {
                 self.rows(number, &node, ALL, |row| of_shape(node.is_table, row).filter(table), census);
             }

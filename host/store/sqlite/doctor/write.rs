@@ -9,7 +9,7 @@ use super::tables::Table;
 use crate::store::StoreError;
 use crate::store::sqlite::fault::{Fault, Outcome, damaged};
 use crate::store::sqlite::new_file::NewFile;
-use crate::store::sqlite::{layout, open, recover, sums};
+use crate::store::sqlite::{begun, layout, open, recover, sums};
 
 /// More openings than this are a damaged number.
 const BOOTS_MAX: i64 = 1 << 20;
@@ -40,8 +40,16 @@ pub(super) fn fill(
         .map_err(refusal)?;
     // Brings an older layout to the newest, which gives rows without sums theirs.
     let conn = open::writer(file.path())?;
+    begin_anew(&conn, census, judgement, &refused).map_err(refusal)?;
     layout::settle(&conn).map_err(|error| refusal(error.into()))?;
     Ok(refused)
+}
+
+/// Takes over which attempts had begun, in the newest layout whatever it was. What is past the opening passes over.
+fn begin_anew(conn: &Connection, census: &Census, judgement: &Judgement, refused: &[(i64, String)]) -> Outcome<()> {
+    let taken = judgement.taken().filter(|place| refused.iter().all(|(other, _)| other != place));
+    let left_behind = taken.filter_map(|place| census.begun.get(&place)).map(|(_, begun)| *begun).collect();
+    begun::write_anew(conn, left_behind).map(drop)
 }
 
 /// An empty store of that layout, written without care: it has no name yet.
@@ -98,9 +106,6 @@ impl Salvage<'_> {
         }
         for act in census.acts.get(&place).into_iter().flatten() {
             self.copy(Table::Acts, act.spot)?;
-        }
-        if let Some(start) = census.starts.get(&place) {
-            self.copy(Table::Starts, *start)?;
         }
         if job.key.is_some() && !judgement.forgotten_keys.contains(&place) {
             census.keys.get(&place).map_or(Ok(()), |key| self.copy(Table::Idempotency, key.spot))?;

@@ -93,7 +93,9 @@ async fn nonsense_rows_are_refused() {
         "INSERT INTO idempotency VALUES ('k', 1, 2, x'00', 3, 4)".to_owned(),
         "INSERT INTO acts VALUES (1, 1, 2, 'praise', 3)".to_owned(),
         "INSERT INTO attempt_evidence VALUES (1, 'no json', 0, NULL, 0, 0)".to_owned(),
-        "INSERT INTO starts VALUES (1, 0, 2, 3)".to_owned(),
+        "INSERT INTO begun VALUES (1, x'', 3)".to_owned(),
+        "INSERT INTO begun VALUES (1, zeroblob(21), 3)".to_owned(),
+        "INSERT INTO begun VALUES (0, zeroblob(20), 3)".to_owned(),
     ];
     for sql in bad {
         let error = conn.execute(&sql, ()).expect_err(&sql);
