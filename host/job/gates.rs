@@ -9,6 +9,8 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
+use rustc_hash::FxHashMap;
+
 use super::health::{Act, Bounds, Change, Ended, Health, HealthPolicy, Kept};
 use super::share::Share;
 use crate::clock::UnixMs;
@@ -62,7 +64,8 @@ pub struct Judged {
 pub struct Gates {
     places: Places,
     lanes: Known,
-    plugins: HashMap<Arc<str>, PluginGate>,
+    /// By their names, which are the operator's: nobody outside can choose them so that a plain hash is slow.
+    plugins: FxHashMap<Arc<str>, PluginGate>,
     keys: KeyGates,
     health: HealthPolicy,
     stopped: bool,
@@ -94,7 +97,7 @@ impl Gates {
         Self {
             places: Places::new(concurrency),
             lanes: Known::default(),
-            plugins: HashMap::new(),
+            plugins: FxHashMap::default(),
             keys: KeyGates::default(),
             health,
             stopped: false,

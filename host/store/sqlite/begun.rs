@@ -182,7 +182,7 @@ pub(super) fn write_anew(conn: &Connection, left: Vec<Begun>) -> Outcome<OnDisk>
 pub(super) fn of_bytes(bytes: &[u8]) -> impl Iterator<Item = Begun> {
     bytes.chunks_exact(BYTES).map(|bytes| {
         let part =
-            |from: usize, to: usize| bytes[from..to].iter().fold(0, |all: u64, byte| all << 8 | u64::from(*byte));
+            |from: usize, to: usize| bytes[from..to].iter().fold(0, |all: u64, byte| (all << 8) | u64::from(*byte));
         let n = u32::try_from(part(8, 12)).expect("four bytes are a number of 32 bits");
         Begun { place: part(0, 8).cast_signed(), n, started_at: UnixMs(part(12, 20).cast_signed()) }
     })

@@ -54,7 +54,7 @@ impl<'c> Statements<'c> {
         let bits = |named: u32, (at, value): (usize, &ValueRef<'_>)| named | u32::from(!is_null(value)) << at;
         let named = row.iter().enumerate().fold(0, bits);
         let (named, statement) = self.inserting(kind, named, u32::MAX >> (32 - N))?;
-        let values = row.iter().enumerate().filter(|(at, _)| named >> at & 1 == 1).map(|(_, value)| *value);
+        let values = row.iter().enumerate().filter(|(at, _)| (named >> at) & 1 == 1).map(|(_, value)| *value);
         statement.execute(params_from_iter(values.chain([sum]).map(ToSqlOutput::Borrowed))).map(drop)
     }
 
@@ -78,7 +78,7 @@ impl<'c> Statements<'c> {
 }
 
 fn inserting(Kind { table, columns, .. }: &Kind, named: u32) -> String {
-    let names = columns.split(", ").enumerate().filter(|(at, _)| named >> at & 1 == 1).map(|(_, name)| name);
+    let names = columns.split(", ").enumerate().filter(|(at, _)| (named >> at) & 1 == 1).map(|(_, name)| name);
     let names: Vec<_> = names.chain(["sum"]).collect();
     format!("INSERT INTO {table} ({}) VALUES ({})", names.join(", "), vec!["?"; names.len()].join(", "))
 }
@@ -95,4 +95,79 @@ pub(super) fn maybe<'a, T>(value: Option<T>, made: impl FnOnce(T) -> ValueRef<'a
 /// A text as a value.
 pub(super) fn text(text: &str) -> ValueRef<'_> {
     ValueRef::Text(text.as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::sqlite::layout;
+
+    fn store() -> Connection {
+        let conn = Connection::open_in_memory().unwrap();
+        sums::register(&conn).unwrap();
+        layout::bring(&conn, 0, layout::NEWEST).unwrap();
+        conn
+    }
+
+    fn number(number: i64) -> ValueRef<'static> {
+        ValueRef::Integer(number)
+    }
+
+    /// A job of which those of its columns are NULL that this number says.
+    fn job(place: i64, bits: i64) -> [ValueRef<'static>; 17] {
+        let mut bit = 0;
+        let mut some = |value| {
+            bit += 1;
+            maybe(((bits >> (bit - 1)) & 1 == 1).then_some(value), |value| value)
+        };
+        let (retry, deadline, labels) = (some(text("{}")), some(number(5)), some(text("{\"a\":\"b\"}")));
+        let (trace, key, limit_key, payload) = (some(text("t")), some(text("k")), some(text("l")), some(number(6)));
+        let content_type = some(text("text/plain"));
+        let (retried, nothing) = (number(1), ValueRef::Null);
+        let retried = if bits & 1 == 0 { [retried, number(0)] } else { [nothing, nothing] };
+        let [at, after] = retried;
+        let (plugin, downstream, priority, run_at) = (text("p"), text("d"), number(-3), number(4));
+        [
+            number(place),
+            number(2),
+            plugin,
+            downstream,
+            content_type,
+            priority,
+            run_at,
+            number(7),
+            retry,
+            deadline,
+            labels,
+            trace,
+            key,
+            at,
+            after,
+            limit_key,
+            payload,
+        ]
+    }
+
+    #[test]
+    fn a_row_is_written_as_it_is_whatever_is_null_in_it() {
+        let conn = store();
+        let mut statements = Statements::new(&conn);
+        // More kinds than statements are kept for.
+        let rows: Vec<_> = (0..256).map(|bits| job(bits + 1, bits)).collect();
+        for row in &rows {
+            statements.insert(&sums::JOB, row).unwrap();
+        }
+        assert!(statements.inserts.len() <= INSERTS_MAX + 1);
+        let sql = format!("SELECT {0}, sum, sum = row_sum('job', {0}) FROM jobs WHERE place = ?1", sums::JOB.columns);
+        let mut statement = conn.prepare(&sql).unwrap();
+        for row in &rows {
+            let ValueRef::Integer(place) = row[0] else { panic!("{row:?}") };
+            let mut found = statement.query([place]).unwrap();
+            let found = found.next().unwrap().unwrap();
+            let values: Vec<_> = (0..17).map(|at| found.get_ref(at).unwrap()).collect();
+            assert_eq!(values, row);
+            assert!(found.get::<_, bool>(18).unwrap(), "its sum fits");
+        }
+        statements.insert(&sums::JOB, &job(1, 0)).expect_err("that place is taken");
+    }
 }

@@ -108,9 +108,14 @@ impl Sum {
     }
 
     fn put_number(&mut self, kind: u8, number: [u8; 8]) {
-        let mut bytes = [kind; 9];
-        bytes[1..].copy_from_slice(&number);
-        self.put(&bytes);
+        if self.length + 9 > HELD_BYTES {
+            self.pass_on();
+        }
+        // Of a length that is known here, so that it costs no call: most values are numbers.
+        let [first, rest @ ..] = &mut self.held[self.length..self.length + 9] else { return };
+        *first = kind;
+        rest.copy_from_slice(&number);
+        self.length += 9;
     }
 
     fn put_long(&mut self, kind: u8, bytes: &[u8]) {
