@@ -126,8 +126,8 @@ fn each_attack_of_the_threat_model_names_tests_that_are_there() {
 fn each_promise_names_tests_that_are_there() {
     let page = std::fs::read_to_string(root().join("docs/guarantees.md")).unwrap();
     let table = page.split_once("| promise | what would fail | run it alone |").expect("the table").1;
-    let tests: String =
-        rust_files(&root().join("tests")).iter().map(|path| std::fs::read_to_string(path).unwrap()).collect();
+    let files = ["tests", "host"].map(|folder| rust_files(&root().join(folder)));
+    let tests: String = files.iter().flatten().map(|path| std::fs::read_to_string(path).unwrap()).collect();
     let mut named = 0;
     for row in table.lines().skip(2).take_while(|row| row.starts_with("| ")) {
         let cells: Vec<_> = row.split('|').collect();
