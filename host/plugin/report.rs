@@ -217,7 +217,10 @@ pub(super) fn compiler_broke(how: &str, words: &str) -> LoadError {
 
 /// The host could not do its part.
 pub(super) fn host_failed(why: &str) -> LoadError {
-    error(&format!("the host could not load the component: {why}"), "")
+    error(
+        &format!("the host could not load the component: {why}"),
+        "touch the file, or put it in again, to have it loaded once more",
+    )
 }
 
 /// Another component than the one that the operator named.

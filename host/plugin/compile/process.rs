@@ -24,6 +24,10 @@ use super::{Answer, Compiled, Order, SUBCOMMAND, anonymous, host_failed, request
 
 /// What is read of the compiler's words: the end, where the answer stands. All names of a component take less.
 const WORDS_BYTES_MAX: u64 = 4 << 20;
+/// How often the code is tried to be sealed, and how long is waited in between. The system says that it is busy while it is
+/// at one of the pages itself, to move it or to look at it.
+const SEAL_TRIES: usize = 40;
+const SEAL_PAUSE: Duration = Duration::from_millis(50);
 /// What the process is called in lists of processes.
 const SHOWN_NAME: &str = "windlass-compile";
 
@@ -54,7 +58,8 @@ fn supervise(program: PathBuf, order: &Order, component: &[u8], abandoned: &Pipe
     let words = last_of(&words).map_err(failed("cannot read the compiler's answer"))?;
     match verdict::verdict(&end, &words, &order.bounds)? {
         Answer::Compiled { shape, engine } => {
-            seal(&code).map_err(failed("cannot seal the code"))?;
+            let sealed = unless_busy(|| seal(&code), || is_abandoned(abandoned, SEAL_PAUSE));
+            sealed.map_err(failed("cannot seal the code"))?;
             Ok(Compiled { shape, engine, code })
         }
         Answer::Refused(error) => Err(error),
@@ -135,10 +140,77 @@ impl Drop for Process {
     }
 }
 
+/// Tries it again while the system is busy, and not for ever: `gives_up` waits a little, and says whether nobody wants it
+/// any more.
+fn unless_busy(
+    mut attempt: impl FnMut() -> io::Result<()>,
+    mut gives_up: impl FnMut() -> io::Result<bool>,
+) -> io::Result<()> {
+    for _ in 1..SEAL_TRIES {
+        match attempt() {
+            Err(error) if error.kind() == io::ErrorKind::ResourceBusy && !gives_up()? => {}
+            other => return other,
+        }
+    }
+    attempt()
+}
+
+fn is_abandoned(abandoned: &PipeReader, wait: Duration) -> io::Result<bool> {
+    let timeout = Timespec { tv_sec: 0, tv_nsec: wait.subsec_nanos().into() };
+    let mut waited = [PollFd::from_borrowed_fd(abandoned.as_fd(), PollFlags::IN)];
+    match poll(&mut waited, Some(&timeout)) {
+        Err(rustix::io::Errno::INTR) => Ok(false),
+        other => Ok(other? > 0),
+    }
+}
+
 fn last_of(words: &File) -> io::Result<String> {
     let length = words.metadata()?.len();
     let start = length.saturating_sub(WORDS_BYTES_MAX);
     let mut bytes = vec![0; usize::try_from(length - start).unwrap_or(0)];
     words.read_exact_at(&mut bytes, start)?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn busy() -> io::Result<()> {
+        Err(rustix::io::Errno::BUSY.into())
+    }
+
+    #[test]
+    fn what_is_busy_is_tried_again_while_it_is_wanted() {
+        let mut tries = 0;
+        let mut after = |busy_tries: usize| {
+            tries += 1;
+            if tries <= busy_tries { busy() } else { Ok(()) }
+        };
+        unless_busy(|| after(3), || Ok(false)).unwrap();
+        assert_eq!(tries, 4);
+        let mut pauses = 0;
+        let pause = || {
+            pauses += 1;
+            Ok(pauses == 2)
+        };
+        assert_eq!(unless_busy(busy, pause).unwrap_err().kind(), io::ErrorKind::ResourceBusy);
+        assert_eq!(pauses, 2, "nobody wants it any more");
+        assert_eq!(unless_busy(busy, || Ok(false)).unwrap_err().kind(), io::ErrorKind::ResourceBusy, "not for ever");
+        let mut tries = 0;
+        let denied = || {
+            tries += 1;
+            Err(rustix::io::Errno::PERM.into())
+        };
+        assert_eq!(unless_busy(denied, || Ok(false)).unwrap_err().kind(), io::ErrorKind::PermissionDenied);
+        assert_eq!(tries, 1);
+    }
+
+    #[test]
+    fn who_drops_the_future_is_noticed() {
+        let (abandoned, wanted) = io::pipe().unwrap();
+        assert!(!is_abandoned(&abandoned, Duration::from_millis(1)).unwrap());
+        drop(wanted);
+        assert!(is_abandoned(&abandoned, Duration::from_millis(1)).unwrap());
+    }
 }
