@@ -72,7 +72,9 @@ async fn line(world: &World, kind: &Kind, repeats: usize) {
     }
     let (mut waits_ms, mut alone_ms, mut overrun_ms, mut tries) = (Vec::new(), Vec::new(), None, 0);
     while waits_ms.len().min(alone_ms.len()) < JOBS && !(is_rare && tries > 0) {
-        alone_ms.extend(alone(world).await);
+        if alone_ms.len() <= waits_ms.len() {
+            alone_ms.extend(alone(world).await);
+        }
         let report = world.run(kind, repeats).await;
         waits_ms.extend(report.waits_ms);
         overrun_ms = overrun_ms.max(report.worst_overrun_ms);
