@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use slab::Slab;
 
-use super::tally::{Downstreams, Tally};
+use super::tally::{Downstreams, Tally, number};
 use super::{Lane, LaneRef, Phase};
 use crate::clock::UnixMs;
 
@@ -329,10 +329,6 @@ impl Lanes {
         let lanes = downstreams.flat_map(|downstream| downstream.by_limit_key.values());
         lanes.map(|lane| &self.states[*lane as usize]).map(|state| (&state.lane, state.tally))
     }
-}
-
-fn number(key: usize) -> u32 {
-    u32::try_from(key).expect("fewer lanes and plugins than jobs, and those are bounded")
 }
 
 /// Puts a plugin where it belongs among the plugins, or nowhere without a lane that is ready or while it is closed.

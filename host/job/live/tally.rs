@@ -38,6 +38,11 @@ impl Tally {
     }
 }
 
+/// The number under which a lane, a plugin or a part is kept.
+pub(super) fn number(key: usize) -> u32 {
+    u32::try_from(key).expect("there are fewer than jobs, and those are bounded")
+}
+
 /// The counts of each plugin's part in each downstream, whatever limit keys its jobs have.
 #[derive(Debug, Default)]
 pub(super) struct Downstreams {
@@ -48,10 +53,9 @@ pub(super) struct Downstreams {
 impl Downstreams {
     /// The number of a part that has none yet.
     pub(super) fn number(&mut self, downstream: Arc<str>, plugin: Arc<str>) -> u32 {
-        let number = self.tallies.insert(Tally::default());
-        let number = u32::try_from(number).expect("fewer parts than jobs, and those are bounded");
-        self.numbers.insert(downstream, plugin, number);
-        number
+        let added = number(self.tallies.insert(Tally::default()));
+        self.numbers.insert(downstream, plugin, added);
+        added
     }
 
     /// Forgets a part without jobs.

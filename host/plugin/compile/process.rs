@@ -103,18 +103,11 @@ impl Process {
 
     /// Waits until it has ended, nobody wants it any more, or its time is up.
     fn end(mut self, abandoned: &PipeReader, wall: Duration) -> io::Result<End> {
-        let timeout = Timespec { tv_sec: wall.as_secs().try_into().unwrap_or(i64::MAX), tv_nsec: 0 };
         let mut waited = [
             PollFd::from_borrowed_fd(self.pidfd.as_fd(), PollFlags::IN),
             PollFd::from_borrowed_fd(abandoned.as_fd(), PollFlags::IN),
         ];
-        // No signal is handled on this thread that would cut the wait short, and a second wait would only be longer.
-        let ready = loop {
-            match poll(&mut waited, Some(&timeout)) {
-                Err(rustix::io::Errno::INTR) => {}
-                other => break other?,
-            }
-        };
+        let ready = wait(&mut waited, wall)?;
         let has_ended = !waited[0].revents().is_empty();
         let status = self.finish()?;
         Ok(match (has_ended, ready) {
@@ -155,12 +148,19 @@ fn unless_busy(
     attempt()
 }
 
-fn is_abandoned(abandoned: &PipeReader, wait: Duration) -> io::Result<bool> {
-    let timeout = Timespec { tv_sec: 0, tv_nsec: wait.subsec_nanos().into() };
-    let mut waited = [PollFd::from_borrowed_fd(abandoned.as_fd(), PollFlags::IN)];
-    match poll(&mut waited, Some(&timeout)) {
-        Err(rustix::io::Errno::INTR) => Ok(false),
-        other => Ok(other? > 0),
+fn is_abandoned(abandoned: &PipeReader, within: Duration) -> io::Result<bool> {
+    Ok(wait(&mut [PollFd::from_borrowed_fd(abandoned.as_fd(), PollFlags::IN)], within)? > 0)
+}
+
+/// Waits for any of these, at most so long; how many of them are ready.
+fn wait(waited: &mut [PollFd<'_>], most: Duration) -> io::Result<usize> {
+    let timeout = Timespec::try_from(most).unwrap_or(Timespec { tv_sec: i64::MAX, tv_nsec: 0 });
+    // No signal is handled on this thread that would cut the wait short, and a second wait would only be longer.
+    loop {
+        match poll(waited, Some(&timeout)) {
+            Err(rustix::io::Errno::INTR) => {}
+            other => return Ok(other?),
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use rusqlite::Connection;
 
 use super::fault::Fault;
-use super::recover;
+use super::{recover, sums};
 
 /// The layouts, in order. The file's `user_version` says how many of them it has.
 pub(super) const MIGRATIONS: [&str; 5] = [
@@ -47,6 +47,14 @@ pub(super) fn bring(conn: &Connection, from: u32, to: u32) -> rusqlite::Result<(
         step.commit()?;
     }
     Ok(())
+}
+
+/// A new store of that layout, in memory alone.
+pub(super) fn in_memory(layout: u32) -> rusqlite::Result<Connection> {
+    let conn = Connection::open_in_memory()?;
+    sums::register(&conn)?;
+    bring(&conn, 0, layout)?;
+    Ok(conn)
 }
 
 /// Makes a file of it that needs no log beside it, and says so in it.

@@ -102,13 +102,6 @@ mod tests {
     use super::*;
     use crate::store::sqlite::layout;
 
-    fn store() -> Connection {
-        let conn = Connection::open_in_memory().unwrap();
-        sums::register(&conn).unwrap();
-        layout::bring(&conn, 0, layout::NEWEST).unwrap();
-        conn
-    }
-
     fn number(number: i64) -> ValueRef<'static> {
         ValueRef::Integer(number)
     }
@@ -150,7 +143,7 @@ mod tests {
 
     #[test]
     fn a_row_is_written_as_it_is_whatever_is_null_in_it() {
-        let conn = store();
+        let conn = layout::in_memory(layout::NEWEST).unwrap();
         let mut statements = Statements::new(&conn);
         // More kinds than statements are kept for.
         let rows: Vec<_> = (0..256).map(|bits| job(bits + 1, bits)).collect();

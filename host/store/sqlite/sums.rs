@@ -36,7 +36,6 @@ pub(super) static ATTEMPT: Kind = Kind {
 };
 pub(super) static KEY: Kind =
     Kind { word: "key", table: "idempotency", columns: "key, place, tail, request_digest, created_ms" };
-
 pub(super) static BEGUN: Kind = Kind { word: "begun", table: "begun", columns: "seq, attempts" };
 
 /// Makes `row_sum` known to a connection.
@@ -173,6 +172,7 @@ mod tests {
         let values = [ValueRef::Integer(7), ValueRef::Null, ValueRef::Text(b"a"), ValueRef::Blob(&[0, 255])];
         assert_eq!(sum, of("job", values));
     }
+
     #[test]
     fn what_is_put_together_first_has_the_same_sum() {
         let plain = |bytes: &[u8]| {

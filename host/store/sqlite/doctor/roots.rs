@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use rusqlite::OptionalExtension as _;
 use rusqlite::types::Value;
-use rusqlite::{Connection, OptionalExtension as _};
 
 use super::pages::Pages;
 use super::tables::Table;
 use crate::store::sqlite::fault::Outcome;
-use crate::store::sqlite::{layout, sums};
+use crate::store::sqlite::layout;
 
 /// The first pages of the tables.
 pub(super) struct Roots {
@@ -34,9 +34,7 @@ pub(super) fn find(pages: &Pages) -> Outcome<Roots> {
 
 /// Where these tables begin in a new store of that layout. One that the layout does not have begins nowhere.
 fn usual(tables: Vec<Table>, layout: u32) -> Outcome<Vec<(Table, u32)>> {
-    let new = Connection::open_in_memory()?;
-    sums::register(&new)?;
-    layout::bring(&new, 0, layout)?;
+    let new = layout::in_memory(layout)?;
     let mut roots = Vec::new();
     for table in tables {
         let sql = "SELECT rootpage FROM sqlite_schema WHERE name = ?1";
