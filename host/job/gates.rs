@@ -77,6 +77,8 @@ pub struct Gates {
     opened_plugins: Vec<Arc<str>>,
     /// When the lanes were last looked through for those with nothing to remember.
     swept_at: UnixMs,
+    /// When the last attempt ended.
+    ended_at: UnixMs,
 }
 
 /// How often that is done.
@@ -107,6 +109,7 @@ impl Gates {
             opened_lanes: Vec::new(),
             opened_plugins: Vec::new(),
             swept_at: UnixMs(0),
+            ended_at: UnixMs(0),
         }
     }
 
@@ -161,9 +164,10 @@ impl Gates {
         self.stopped = true;
     }
 
-    /// An attempt ended. `draw`, from 0 to 1, spreads the next probe.
+    /// An attempt ended. `draw`, from 0 to 1, spreads the next probe. Whoever asks for leave is to be woken after it.
     pub fn end(&mut self, lane: &Lane, ended: &Ended, now: UnixMs, draw: f64) -> Judged {
         self.leave(lane);
+        self.ended_at = self.ended_at.max(now);
         let bounds = self.bounds(&lane.plugin);
         let whole = lane.whole();
         let policy = &self.health;
@@ -346,7 +350,9 @@ impl Gates {
 
 impl Admission for Gates {
     fn admit(&mut self, lane: &Lane, now: UnixMs) -> Admit {
-        if self.stopped || self.places.are_full() {
+        // Who asks at a moment before the last end would seem to have run beside whom it follows. It asks again: an end
+        // wakes it.
+        if self.stopped || self.places.are_full() || now < self.ended_at {
             return Admit::HostFull;
         }
         if let Some(waiting) = self.plugin_waits(&lane.plugin, now) {

@@ -48,6 +48,16 @@ fn a_full_host_admits_no_lane() {
 }
 
 #[test]
+fn who_takes_the_room_of_another_does_not_begin_before_its_end() {
+    let (mut gates, lane) = gates(1);
+    assert_eq!(gates.admit(&lane, UnixMs(1)), Admit::Yes);
+    let ended = Ended { started_at: UnixMs(1), sign: Sign::Well, latency: None };
+    gates.end(&lane, &ended, UnixMs(8), 0.0);
+    assert_eq!(gates.admit(&lane, UnixMs(7)), Admit::HostFull, "asked before that end, answered after it");
+    assert_eq!(gates.admit(&lane, UnixMs(8)), Admit::Yes);
+}
+
+#[test]
 fn a_storm_of_traps_stops_the_plugin_and_a_new_revision_starts_it_again() {
     let (mut gates, lane) = gates(100);
     let ended = |started: i64, sign| Ended { started_at: UnixMs(started), sign, latency: None };
