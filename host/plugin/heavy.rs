@@ -3,13 +3,14 @@
 
 use std::cell::Cell;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::JoinHandle;
+
+use crate::clock::Stopwatch;
 
 use super::cpu::{CpuMeter, Metered};
 use super::turns::{InTurn, Turns};
@@ -18,8 +19,17 @@ use super::turns::{InTurn, Turns};
 pub(super) const HEAVY_AFTER: Duration = Duration::from_millis(4);
 /// Where a plugin's attempts take so much on the average, they begin there.
 const HEAVY_HABIT: Duration = Duration::from_millis(1);
+/// Where they take so much, they do if there are many of them.
+const NOTABLE_HABIT: Duration = Duration::from_micros(64);
 /// The average is over so many attempts, about.
-const HABIT_ATTEMPTS: u64 = 8;
+const HABIT_ATTEMPTS: u32 = 8;
+/// Attempts of a plugin that take more than this part of one processor are many: a hundred of a quarter of a millisecond
+/// at once would be in the way of whoever comes after them.
+const SHARE: u32 = 4;
+/// So much at once is not yet many, ...
+const BURST: Duration = Duration::from_millis(2);
+/// ... and more than this is forgotten, so that a plugin that was busy is soon one as all others.
+const BURST_MAX: Duration = Duration::from_millis(20);
 /// How much such a guest gives way.
 const NICENESS: i32 = 10;
 
@@ -75,26 +85,51 @@ impl Drop for HeavyThreads {
 #[derive(Debug)]
 pub(super) struct Habit {
     plugin: Arc<str>,
-    average_ns: AtomicU64,
+    known: Stopwatch,
+    lately: Mutex<Lately>,
+}
+
+#[derive(Debug, Default)]
+struct Lately {
+    average: Duration,
+    /// What they took beyond their share of the time, by then.
+    beyond: Duration,
+    at: Duration,
 }
 
 impl Habit {
     /// Of a plugin that nothing is known of.
     pub(super) fn new(plugin: &str) -> Arc<Self> {
-        Arc::new(Self { plugin: plugin.into(), average_ns: AtomicU64::new(0) })
+        Arc::new(Self { plugin: plugin.into(), known: Stopwatch::start(), lately: Mutex::default() })
     }
 
     /// One more attempt took so much.
     pub(super) fn note(&self, spent: Duration) {
-        let spent_ns = u64::try_from(spent.as_nanos()).unwrap_or(u64::MAX);
-        let average_ns = self.average_ns.load(Ordering::Relaxed);
-        // Where two attempts end at once, one of them may be missed.
-        let next_ns = average_ns - average_ns / HABIT_ATTEMPTS + spent_ns / HABIT_ATTEMPTS;
-        self.average_ns.store(next_ns, Ordering::Relaxed);
+        self.lately().note(spent, self.known.elapsed());
     }
 
     fn is_heavy(&self) -> bool {
-        u128::from(self.average_ns.load(Ordering::Relaxed)) >= HEAVY_HABIT.as_nanos()
+        self.lately().is_heavy(self.known.elapsed())
+    }
+
+    fn lately(&self) -> MutexGuard<'_, Lately> {
+        self.lately.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Lately {
+    fn note(&mut self, spent: Duration, now: Duration) {
+        self.average = self.average - self.average / HABIT_ATTEMPTS + spent / HABIT_ATTEMPTS;
+        self.beyond = (self.beyond_at(now) + spent).min(BURST_MAX);
+        self.at = now;
+    }
+
+    fn beyond_at(&self, now: Duration) -> Duration {
+        self.beyond.saturating_sub(now.saturating_sub(self.at) / SHARE)
+    }
+
+    fn is_heavy(&self, now: Duration) -> bool {
+        self.average >= HEAVY_HABIT || self.average >= NOTABLE_HABIT && self.beyond_at(now) > BURST
     }
 }
 
@@ -174,14 +209,40 @@ mod tests {
 
     use super::*;
 
+    const SPENT: Duration = Duration::from_micros(250);
+
+    /// A plugin of which an attempt ends so often.
+    fn busy(lately: &mut Lately, spent: Duration, every: Duration, times: u32) -> Duration {
+        let began = lately.at;
+        (1..=times).for_each(|n| lately.note(spent, began + every * n));
+        lately.at
+    }
+
     #[test]
     fn a_plugin_whose_guests_leave_is_soon_known_to_compute_and_can_mend() {
-        let habit = Habit::new("spinner");
-        assert!(!habit.is_heavy());
-        (0..3).for_each(|_| habit.note(HEAVY_AFTER));
-        assert!(habit.is_heavy());
-        (0..20).for_each(|_| habit.note(Duration::from_micros(100)));
-        assert!(!habit.is_heavy());
+        let mut lately = Lately::default();
+        assert!(!lately.is_heavy(Duration::ZERO));
+        (0..3).for_each(|_| lately.note(HEAVY_AFTER, Duration::ZERO));
+        assert!(lately.is_heavy(Duration::ZERO));
+        let now = busy(&mut lately, Duration::from_micros(100), Duration::from_secs(1), 20);
+        assert!(!lately.is_heavy(now));
+    }
+
+    #[test]
+    fn notable_attempts_leave_where_there_are_many_of_them_and_come_back_soon() {
+        let mut lately = Lately::default();
+        let now = busy(&mut lately, SPENT, SPENT * SHARE, 1_000);
+        assert!(!lately.is_heavy(now), "no more than its share: {lately:?}");
+        let now = busy(&mut lately, SPENT, SPENT, 1_000);
+        assert!(lately.is_heavy(now), "a whole processor: {lately:?}");
+        assert!(!lately.is_heavy(now + BURST_MAX * SHARE), "it did nothing for a while: {lately:?}");
+    }
+
+    #[test]
+    fn brief_attempts_stay_however_many_there_are() {
+        let mut lately = Lately::default();
+        let now = busy(&mut lately, NOTABLE_HABIT / 2, NOTABLE_HABIT / 8, 10_000);
+        assert!(!lately.is_heavy(now));
     }
 
     #[test]
