@@ -51,12 +51,19 @@ pub(super) fn turn() -> Duration {
 pub(super) struct Metered<F> {
     meter: Arc<CpuMeter>,
     future: F,
+    is_exact: bool,
 }
 
 impl<F: Future + Unpin> Metered<F> {
     /// Counts the polls of that future.
     pub(super) fn new(meter: Arc<CpuMeter>, future: F) -> Self {
-        Self { meter, future }
+        Self { meter, future, is_exact: false }
+    }
+
+    /// From now on the thread's clock is read at both ends of each poll, however short: for threads that others often take
+    /// the processor from, where the wall time of a poll tells nothing.
+    pub(super) fn exactly(self) -> Self {
+        Self { is_exact: true, ..self }
     }
 }
 
@@ -64,13 +71,13 @@ impl<F: Future + Unpin> Future for Metered<F> {
     type Output = F::Output;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
-        let since_ns = recent_thread_cpu_ns();
+        let since_ns = if self.is_exact { thread_cpu_ns() } else { recent_thread_cpu_ns() };
         self.meter.since_ns.store(since_ns, Ordering::Relaxed);
         let watch = Stopwatch::start();
         BEGAN.set(Some(watch));
         let polled = Pin::new(&mut self.future).poll(context);
         let wall_ns = u64::try_from(watch.elapsed().as_nanos()).unwrap_or(u64::MAX);
-        let is_short = u128::from(wall_ns) < PRECISION.as_nanos();
+        let is_short = !self.is_exact && u128::from(wall_ns) < PRECISION.as_nanos();
         let spent_ns = if is_short { wall_ns } else { wall_ns.min(thread_cpu_ns().saturating_sub(since_ns)) };
         self.meter.spent_ns.fetch_add(spent_ns, Ordering::Relaxed);
         polled
@@ -120,5 +127,14 @@ mod tests {
         let outer = Stopwatch::start();
         poll(&mut second);
         assert!(second <= meter.spent() + outer.elapsed(), "{second:?}");
+    }
+
+    #[test]
+    fn where_it_is_exact_the_time_without_the_processor_is_not_counted() {
+        let meter = Arc::<CpuMeter>::default();
+        let idle = Duration::from_micros(500);
+        let mut metered = Metered::new(meter.clone(), Box::pin(async move { std::thread::sleep(idle) })).exactly();
+        assert!(Pin::new(&mut metered).poll(&mut Context::from_waker(Waker::noop())).is_ready());
+        assert!(meter.spent() < idle / 2, "{:?}", meter.spent());
     }
 }
