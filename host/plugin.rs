@@ -38,11 +38,14 @@ mod host_config;
 mod host_http;
 mod host_log;
 mod inspect;
+mod lack;
 mod last_words;
 mod ledger;
 mod limits;
+mod load_error;
 mod loader;
 mod loading;
+mod lock;
 mod machine;
 mod metadata;
 mod outcome;
@@ -71,6 +74,7 @@ pub use compile::{SUBCOMMAND as COMPILE_SUBCOMMAND, child::run as compile_compon
 pub use digest::of as component_digest;
 pub use engine::slots as instances_max;
 pub use grants::{DeniedGrant, Grant, GrantKind, GrantsMissing, side_by_side};
+pub use load_error::{LoadCause, LoadError};
 pub use loading::{Ignored, IgnoredFile, InstallError, LoadStep, Loading};
 pub use registry::is_plugin_name;
 pub use settings::{Descriptors, HostSettings, LOOKUPS_MAX};
@@ -98,9 +102,7 @@ impl PluginHost {
     /// Says, to the plugin's author, what is missing and what to do.
     pub async fn load(&self, component: Bytes) -> Result<Revision, LoadError> {
         let source = revision::Source::Held(component);
-        let looked_at = source.clone();
-        let known = self.runtime.read_aside(move || looked_at.known()).await?;
-        revision::Prepared::new(&self.runtime, source, known).await?.load().await
+        revision::load(&self.runtime, source).await.map_err(report::handed_over)
     }
 
     /// A plugin of that revision without a folder, for whoever tries one by itself. `grants_file` is where a denied
@@ -116,7 +118,7 @@ impl PluginHost {
         file: PluginFile,
     ) -> Result<Plugin, String> {
         let runtime = self.runtime.clone();
-        let granted = granted::Granted::read(grants_file, &file, &runtime.outside)?;
+        let granted = granted::Granted::read(grants_file, &file, &runtime.outside).map_err(|unusable| unusable.why)?;
         let asked = revision.description.as_ref().map(|asked| asked.secrets.clone()).unwrap_or_default();
         Ok(Plugin {
             name: name.to_owned(),
@@ -137,17 +139,6 @@ impl PluginHost {
             file,
         })
     }
-}
-
-/// Why a component is no plugin, in a plugin author's words.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize, utoipa::ToSchema)]
-#[error("{summary}")]
-pub struct LoadError {
-    /// What is wrong, one line.
-    pub summary: String,
-    /// What to do about it.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub help: Option<String>,
 }
 
 /// What a plugin says of itself.
@@ -281,7 +272,7 @@ impl Plugin {
         match (&self.revision, &self.load_error) {
             (Some(_), _) => PluginStanding::Ready,
             (None, _) if self.loading.is_some() => PluginStanding::Loading,
-            (None, Some(error)) => PluginStanding::Broken(error.to_string()),
+            (None, Some(error)) => PluginStanding::Broken(error.in_short()),
             (None, None) => PluginStanding::Missing,
         }
     }

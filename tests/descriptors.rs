@@ -2,8 +2,11 @@
 
 mod common;
 
+use std::collections::BTreeSet;
+
 use common::{Downstream, Host, Reply, Setup, json, until};
 use reqwest::{Method, StatusCode};
+use rustix::process::{Resource, Rlimit};
 
 /// So many open files the system allows the host in these tests. 96 of them are for connections to downstreams, and one
 /// plugin has 87 of those at most.
@@ -117,4 +120,51 @@ async fn connections_that_are_kept_make_room_for_calls_elsewhere() {
     }
     assert!(downstreams.iter().all(|downstream| downstream.seen().len() == 2));
     no_descriptor_was_missing(&host);
+}
+
+/// Lets the host have no more open files than it has, and `free` for a moment each. Answers what to give back.
+fn take_descriptors(host: &Host, free: u64) -> Rlimit {
+    let pid = host.pid();
+    let open = std::fs::read_dir(format!("/proc/{}/fd", pid.as_raw_nonzero())).unwrap().flatten();
+    let open: BTreeSet<u64> = open.map(|entry| entry.file_name().to_str().unwrap().parse().unwrap()).collect();
+    let nth_free = (0..).filter(|number| !open.contains(number)).nth(usize::try_from(free).unwrap()).unwrap();
+    let before = rustix::process::getrlimit(Resource::Nofile);
+    let given = Rlimit { current: Some(nth_free), maximum: before.maximum };
+    rustix::process::prlimit(Some(pid), Resource::Nofile, given).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plugin_for_which_no_descriptor_was_left_is_ready_by_itself_once_there_are_some() {
+    let host = Setup::default().config("[plugins]\nscan = \"200ms\"").guest("echo", "").start().await;
+    let before = take_descriptors(&host, 3);
+    let component = common::guests::component("misbehave");
+    // What is handed over is not kept: who did it hears that it may be sent again.
+    let put = host.client.put(format!("{}/v1/plugins/put", host.base)).body(component.clone()).send().await.unwrap();
+    assert_eq!((put.status(), put.headers()["retry-after"].to_str().unwrap()), (StatusCode::SERVICE_UNAVAILABLE, "5"));
+    let problem = put.text().await.unwrap();
+    assert!(problem.contains("problem:load-failed") && problem.contains("Too many open files"), "{problem}");
+    // What lies in the folder stays there, and its jobs wait.
+    std::fs::write(host.plugins().join("misbehave.wasm"), component).unwrap();
+    let plugin = async |state: &str| {
+        until(&format!("the plugin is {state}"), || async {
+            let (_, plugin) = host.ask_json(Method::GET, "/v1/plugins/misbehave", None).await;
+            (plugin["state"] == state).then_some(plugin)
+        })
+        .await
+    };
+    let broken = plugin("broken").await;
+    let error = &broken["load_error"];
+    assert_eq!(error["cause"], "host", "{broken:#}");
+    assert!(error["summary"].as_str().unwrap().contains("Too many open files"), "{broken:#}");
+    assert!(error["help"].as_str().unwrap().contains("the host tries it again by itself"), "{broken:#}");
+    let job = host.misbehave(json!({"do": "echo", "value": 7})).await;
+    let waiting = host.waiting(&job, "plugin-broken").await;
+    assert!(waiting["waiting"]["detail"].as_str().unwrap().contains("tries it again by itself"), "{waiting:#}");
+    let well = host.ended(&host.enqueue(json!({"plugin": "echo", "payload": 7})).await).await;
+    assert_eq!(well["state"], "completed", "{well:#}");
+    rustix::process::prlimit(Some(host.pid()), Resource::Nofile, before).unwrap();
+    let ready = plugin("ready").await;
+    assert!(ready["load_error"].is_null(), "{ready:#}");
+    let job = host.ended(&job).await;
+    assert_eq!((&job["state"], &job["attempt"]), (&json!("completed"), &json!(1)), "{job:#}");
 }

@@ -5,7 +5,7 @@ use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 
-use crate::plugin::LoadError;
+use crate::plugin::{LoadCause, LoadError};
 use crate::store::StoreError;
 
 /// What the `type` of every problem begins with.
@@ -124,6 +124,8 @@ problem_kinds! {
     StoreFull = "store-full", SERVICE_UNAVAILABLE, "The store is full";
     /// A write or a sync failed: nothing is accepted until the host is started anew.
     StoreFailed = "store-failed", SERVICE_UNAVAILABLE, "The store failed";
+    /// The host lacked something as it was to load the component.
+    LoadFailed = "load-failed", SERVICE_UNAVAILABLE, "The host could not load the component";
     /// The host is starting or stopping.
     NotReady = "not-ready", SERVICE_UNAVAILABLE, "The host is not ready";
 }
@@ -138,7 +140,7 @@ impl ProblemKind {
     const fn retry_after_secs(self) -> Option<u32> {
         match self {
             Self::StoreBusy | Self::NotReady | Self::Overloaded => Some(1),
-            Self::HighWater | Self::TokensUnreadable => Some(5),
+            Self::HighWater | Self::TokensUnreadable | Self::LoadFailed => Some(5),
             Self::StoreFull => Some(10),
             Self::StoreFailed => Some(60),
             _ => None,
@@ -232,7 +234,11 @@ impl From<StoreError> for Problem {
 
 impl From<LoadError> for Problem {
     fn from(error: LoadError) -> Self {
-        Self { help: error.help, ..Self::new(ProblemKind::ComponentRefused, error.summary) }
+        let kind = match error.cause {
+            LoadCause::Files => ProblemKind::ComponentRefused,
+            LoadCause::Host => ProblemKind::LoadFailed,
+        };
+        Self { help: error.help, ..Self::new(kind, error.summary) }
     }
 }
 

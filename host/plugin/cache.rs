@@ -17,7 +17,7 @@ use wasmtime::component::Component;
 use crate::config::disk;
 
 use super::inspect::Shape;
-use super::{LoadError, engine, report};
+use super::{LoadError, engine, lack, report};
 
 mod key;
 mod seal;
@@ -65,7 +65,7 @@ impl Cache {
     /// The code for the component of that digest, and the component's shape, where they are here, whole and ours.
     ///
     /// # Errors
-    /// Where it asks for more than this host gives by now.
+    /// Where it asks for more than this host gives by now, or the machine lacks something for it.
     pub(super) fn load(&self, engine: &Engine, digest: &str) -> Result<Option<(Component, Shape)>, LoadError> {
         let path = self.path(digest);
         let told = match self.checked(&path, digest) {
@@ -74,9 +74,16 @@ impl Cache {
                     touch(&path);
                     return Ok(Some((component, shape)));
                 }
-                Err(why) if report::is_demanding(&why) => return Err(report::too_demanding(&why)),
-                Err(why) => why,
+                Err(error) => match (unmapped(&error), error.root_cause().to_string()) {
+                    (Some(lacking), _) => return Err(lacking),
+                    (None, why) if report::is_demanding(&why) => return Err(report::too_demanding(&why)),
+                    (None, why) => why,
+                },
             },
+            // It is there, and is no less to be trusted for that.
+            Err(error) if lack::of_machine(&error) => {
+                return Err(report::host_failed(&format!("cannot read its compiled code: {error}")));
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound && !path.exists() => return Ok(None),
             Err(error) => error.to_string(),
         };
@@ -96,7 +103,7 @@ impl Cache {
     /// Keeps compiled code and loads it. Where it cannot be kept the next start compiles again: no more is lost.
     ///
     /// # Errors
-    /// Where it asks for more than this host gives.
+    /// Where it asks for more than this host gives, or the machine lacks something for it.
     pub(super) fn keep(
         &self,
         engine: &Engine,
@@ -106,10 +113,13 @@ impl Cache {
     ) -> Result<Component, LoadError> {
         let path = self.path(digest);
         // What does not fit is not kept.
-        let component = deserialize(engine, code).map_err(|why| report::refusal(&why))?;
+        let component = deserialize(engine, code)
+            .map_err(|error| unmapped(&error).unwrap_or_else(|| report::refusal(&error.root_cause().to_string())))?;
         match self.write(&path, digest, shape, code) {
             // A file can leave memory and come back; what has no name cannot.
-            Ok(kept) => deserialize(engine, &kept).map_err(|why| report::host_failed(&why)),
+            Ok(kept) => {
+                deserialize(engine, &kept).map_err(|error| report::host_failed(&error.root_cause().to_string()))
+            }
             Err(error) => {
                 tracing::warn!(file = %path.display(), %error, "cannot keep compiled code");
                 Ok(component)
@@ -198,14 +208,19 @@ fn is_abandoned(name: &str) -> bool {
     !Path::new("/proc").join(process).exists()
 }
 
-/// Maps code that is known to be ours. The error is wasmtime's own.
-fn deserialize(engine: &Engine, code: &File) -> Result<Component, String> {
+/// What keeps code from being mapped, where that is what the machine lacks and not what the code is.
+fn unmapped(error: &wasmtime::Error) -> Option<LoadError> {
+    lack::of_wasmtime(error).then(|| report::host_failed(&format!("cannot map its compiled code: {error:#}")))
+}
+
+/// Maps code that is known to be ours.
+fn deserialize(engine: &Engine, code: &File) -> wasmtime::Result<Component> {
     // The open file itself, whatever lies at its name by now.
     let path = format!("/proc/self/fd/{}", code.as_raw_fd());
     // SAFETY: the file is what our own compiler wrote for this engine: either it is sealed and was never out of our
     // hands, or its seal was checked. It lies in a folder that only this user can write to, and is only ever replaced by
     // renaming, never changed.
-    unsafe { Component::deserialize_file(engine, path) }.map_err(|error| error.root_cause().to_string())
+    unsafe { Component::deserialize_file(engine, path) }
 }
 
 /// Opens a plain file of our own, and nothing else.

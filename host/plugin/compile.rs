@@ -76,8 +76,10 @@ pub(super) enum Answer {
     Refused(LoadError),
     /// It ran out of memory, and noticed.
     Starved,
-    /// It could not do its part.
+    /// It could not do its part, whatever the component is.
     Failed(String),
+    /// It panicked over the component.
+    Panicked,
 }
 
 impl Compiler {
@@ -113,8 +115,9 @@ fn seal(file: &File) -> std::io::Result<()> {
     Ok(rustix::fs::fcntl_add_seals(file, all)?)
 }
 
-/// Lays out what the compiler reads: the length of the order, who gives it, the order, the component.
-fn request(order: &Order, component: &[u8]) -> std::io::Result<File> {
+/// Lays out what the compiler reads: the length of the order, who gives it, the order, the component. Answers where the
+/// component begins.
+fn request(order: &Order, component: &[u8]) -> std::io::Result<(File, u64)> {
     use std::io::Seek as _;
 
     let order = serde_json::to_vec(order)?;
@@ -123,9 +126,10 @@ fn request(order: &Order, component: &[u8]) -> std::io::Result<File> {
     file.write_all(&length.to_le_bytes())?;
     file.write_all(&std::process::id().to_le_bytes())?;
     file.write_all(&order)?;
+    let begin = file.stream_position()?;
     file.write_all(component)?;
     file.rewind()?;
-    Ok(file)
+    Ok((file, begin))
 }
 
 fn host_failed(what: &str, error: &std::io::Error) -> LoadError {

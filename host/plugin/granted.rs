@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::config::PluginFile;
 
 use super::egress::{Grants, Outside, Way};
+use super::load_error::Unusable;
 use super::secrets::Secrets;
 
 /// What a file grants.
@@ -21,7 +22,7 @@ impl Granted {
     ///
     /// # Errors
     /// Names the key and what is wrong there.
-    pub(super) fn read(name: &str, file: &PluginFile, outside: &Outside) -> Result<Self, String> {
+    pub(super) fn read(name: &str, file: &PluginFile, outside: &Outside) -> Result<Self, Unusable> {
         let secrets = Arc::new(Secrets::read(file, outside.proxy_credentials(file))?);
         let way = Way::read(name.to_owned(), file, &secrets, outside)?;
         Ok(Self { grants: Arc::new(Grants::new(name.to_owned(), file, secrets)?), way })

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
@@ -12,6 +12,7 @@ use tokio::task::JoinHandle;
 use crate::clock::Stopwatch;
 
 use super::folder::{Found, Kind, Scan, Stamp};
+use super::lock::lock;
 use super::report;
 use super::slot::{self, Place, Slot};
 use super::sources::Sources;
@@ -149,7 +150,8 @@ impl Folder {
                 let slot = slot.clone();
                 tasks.push(tokio::spawn(async move { slot.tell_unrest(unrest).await }));
             }
-            let is_stale = slot.is_due();
+            // What is about to be another file is not tried again as it was.
+            let is_stale = slot.is_due() || due == found && slot.is_retry_due();
             let is_other = due != accepted;
             if is_other && !slot.accept(&accepted, due) {
                 // Something else was accepted meanwhile: the next look sees what that leaves to do.
@@ -273,15 +275,13 @@ impl Folder {
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 fn report_panic(ended: Result<(), tokio::task::JoinError>) {
     if let Err(error) = ended {
         tracing::error!(%error, "taking up a plugin failed: please report this");
     }
 }
 
+#[cfg(test)]
+mod again;
 #[cfg(test)]
 mod tests;

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 
 use crate::clock::UnixMs;
 
-use super::LoadError;
+use super::{LoadError, report};
 
 /// A component that is being compiled. Shared with whoever shows it.
 #[derive(Debug)]
@@ -77,4 +77,14 @@ pub enum InstallError {
     /// The folder cannot be written.
     #[error("cannot write the plugins folder: {0}")]
     Folder(#[from] std::io::Error),
+}
+
+impl InstallError {
+    /// The same, told to who handed the component over.
+    pub(super) fn handed_over(self) -> Self {
+        match self {
+            Self::Refused(error) => Self::Refused(report::handed_over(error)),
+            other => other,
+        }
+    }
 }

@@ -3,6 +3,7 @@
 
 use crate::config::{PluginFile, PublicKey, Signers};
 
+use super::load_error::Unusable;
 use super::signature::Signature;
 use super::{LoadError, report};
 
@@ -25,7 +26,7 @@ impl Policy<'_> {
 
     /// Lets the component of that digest in or says why not. `signatures` are those that came with it; the error says
     /// why they cannot be read.
-    pub(super) fn admit(&self, digest: &str, signatures: Result<&[Signature], String>) -> Result<(), LoadError> {
+    pub(super) fn admit(&self, digest: &str, signatures: Result<&[Signature], Unusable>) -> Result<(), LoadError> {
         if let Some(pinned) = self.file.sha256.as_ref().filter(|pinned| pinned.as_str() != digest) {
             return Err(report::not_pinned(self.name, digest, pinned.as_str()));
         }
@@ -80,7 +81,7 @@ mod tests {
             (Some(&"cd".repeat(32)), None, None, Ok(by(&host_key)), "sha256"),
             (None, None, host(), none(), "no signature"),
             (None, own(), None, none(), "no signature"),
-            (None, None, host(), Err("a pipe".to_owned()), "a pipe"),
+            (None, None, host(), Err("a pipe".to_owned().into()), "a pipe"),
             (None, None, host(), Ok(by(&host_key)), ""),
             (None, None, host(), Ok(vec![old, host_key.sign("erp", &digest)]), ""),
             (None, None, host(), Ok(vec![old]), "none of the keys"),
@@ -95,7 +96,7 @@ mod tests {
             let sha256 = pin.map(|pin| pin.parse().unwrap());
             let file = PluginFile { sha256, signed_by: own, ..PluginFile::default() };
             let policy = Policy { name: "erp", file: &file, host: host.as_ref() };
-            let signatures: Result<Vec<Signature>, String> = signatures;
+            let signatures: Result<Vec<Signature>, Unusable> = signatures;
             let admitted = policy.admit(&digest, signatures.as_deref().map_err(Clone::clone));
             match told {
                 "" => assert_eq!(admitted, Ok(())),

@@ -2,10 +2,10 @@
 
 use crate::config::{Compile, PublicKey};
 
-use super::LoadError;
 use super::bindings::{HANDLER, PACKAGE, VERSION};
 use super::folder::ReadError;
-use super::text;
+use super::load_error::Unusable;
+use super::{LoadCause, LoadError, lack, text};
 
 /// The longest summary.
 const SUMMARY_BYTES_MAX: usize = 1 << 10;
@@ -13,9 +13,35 @@ const SUMMARY_BYTES_MAX: usize = 1 << 10;
 const BUILD: &str = "build a component: in Rust `cargo build --target wasm32-wasip2`, in other languages with the \
                      component tool of that language";
 
+/// What is the matter of the component, or of a file beside it.
 fn error(summary: &str, help: &str) -> LoadError {
     let help = (!help.is_empty()).then(|| help.to_owned());
-    LoadError { summary: text::line(summary, SUMMARY_BYTES_MAX), help }
+    LoadError { summary: text::line(summary, SUMMARY_BYTES_MAX), help, cause: LoadCause::Files }
+}
+
+/// What is the host's own matter. What to do depends on who asked for it: see below.
+fn hosts_own(summary: &str) -> LoadError {
+    LoadError { cause: LoadCause::Host, ..error(summary, "") }
+}
+
+/// The same error, of a file in the folder: where it is the host's own, nobody has to do anything.
+pub(super) fn in_folder(error: LoadError) -> LoadError {
+    let help = "nothing has to be done to the file: the host tries it again by itself as it looks through the folder, \
+                after a second at first, at last every few minutes";
+    where_hosts_own(error, help)
+}
+
+/// The same error, of what somebody handed over: where it is the host's own, nobody but them tries it again.
+pub(super) fn handed_over(error: LoadError) -> LoadError {
+    where_hosts_own(error, "this says nothing against the component: try it again")
+}
+
+fn where_hosts_own(error: LoadError, what_to_do: &str) -> LoadError {
+    if !error.is_hosts_own() {
+        return error;
+    }
+    let help = error.help.into_iter().chain([what_to_do.to_owned()]);
+    LoadError { help: Some(help.collect::<Vec<_>>().join("; ")), ..error }
 }
 
 /// The file is something else altogether.
@@ -199,12 +225,18 @@ pub(super) fn compile_depth() -> LoadError {
     error("the component's code is nested too deeply to be compiled", "split its deepest functions or types")
 }
 
-/// Somebody killed the compiler: a person, or a system that is short of memory.
+/// Compiling took longer than is given, of which the machine had not half for it.
+pub(super) fn compile_starved(bounds: &Compile) -> LoadError {
+    hosts_own(&format!(
+        "the component was not compiled within {} of wall time: the machine had too little time for it to use up its {} \
+         of CPU time",
+        bounds.wall, bounds.cpu
+    ))
+}
+
+/// Somebody ended the compiler: a person, or a system that is short of memory.
 pub(super) fn compile_killed() -> LoadError {
-    error(
-        "the component was not compiled: its compiler was killed, by hand or by a system that is short of memory",
-        "touch the file, or put it in again, to have it compiled once more",
-    )
+    hosts_own("the component was not compiled: its compiler was killed, by hand or by a system that is short of memory")
 }
 
 /// The compiler crashed over the component.
@@ -215,12 +247,22 @@ pub(super) fn compiler_broke(how: &str, words: &str) -> LoadError {
     )
 }
 
+/// The compiler is not of the host's own build. A restart mends that, and no other try.
+pub(super) fn other_compiler() -> LoadError {
+    error("the compiler's settings are not those of the host", "start the host anew")
+}
+
+/// The host broke off over the component, and would again.
+pub(super) fn host_broke(what: &str) -> LoadError {
+    error(
+        &format!("the host could not load the component: {what} panicked; the log says where"),
+        "please report this with the component; touch the file, or put it in again, to have it loaded once more",
+    )
+}
+
 /// The host could not do its part.
 pub(super) fn host_failed(why: &str) -> LoadError {
-    error(
-        &format!("the host could not load the component: {why}"),
-        "touch the file, or put it in again, to have it loaded once more",
-    )
+    hosts_own(&format!("the host could not load the component: {why}"))
 }
 
 /// Another component than the one that the operator named.
@@ -240,8 +282,12 @@ pub(super) fn unsigned(name: &str) -> LoadError {
 }
 
 /// What should be signatures cannot be read.
-pub(super) fn bad_signature(name: &str, why: &str) -> LoadError {
-    error(&format!("the component's signature, {name}.wasm.sig, cannot be read: {why}"), &sign(name))
+pub(super) fn bad_signature(name: &str, unusable: &Unusable) -> LoadError {
+    let summary = format!("the component's signature, {name}.wasm.sig, cannot be read: {}", unusable.why);
+    match unusable.cause {
+        LoadCause::Files => error(&summary, &sign(name)),
+        LoadCause::Host => hosts_own(&summary),
+    }
 }
 
 /// No signature is by a key that may sign.
@@ -285,6 +331,7 @@ pub(super) fn restless(file_name: &str, secs: u64) -> LoadError {
 /// The file was found and not read.
 pub(super) fn not_read(why: &ReadError) -> LoadError {
     match why {
+        ReadError::Io(error) if lack::may_pass(error) => hosts_own(&format!("the file cannot be read: {error}")),
         ReadError::Io(error) => unreadable(error),
         other => refused_file(&other.to_string()),
     }
@@ -295,19 +342,19 @@ pub(super) fn refused_file(why: &str) -> LoadError {
     error(&format!("the file is not loaded: {why}"), "put a plain file into the plugins folder")
 }
 
-/// The file cannot be read.
-pub(super) fn unreadable(why: &std::io::Error) -> LoadError {
+/// The system does not let us read the file.
+fn unreadable(why: &std::io::Error) -> LoadError {
     error(&format!("the file cannot be read: {why}"), "let the user that runs the host read it")
 }
 
-/// The file of grants does not hold what it should.
-pub(super) fn bad_grants(why: &str, has_older: bool) -> LoadError {
+/// The file of grants does not hold what it should, or what it names cannot be had.
+pub(super) fn bad_grants(unusable: &Unusable, has_older: bool) -> LoadError {
     let help = if has_older {
         "what the file last said goes on"
     } else {
         "its jobs wait until the file is right: without it nothing would bound them"
     };
-    error(why, help)
+    LoadError { cause: unusable.cause, ..error(&unusable.why, help) }
 }
 
 /// The name is none of a plugin.

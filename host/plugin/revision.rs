@@ -1,7 +1,7 @@
 //! From the bytes of a component to a revision: compiled or taken from the cache, and tried once.
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -20,6 +20,7 @@ use super::engine::Concurrency;
 use super::folder::Seen;
 use super::heavy::HeavyThreads;
 use super::inspect::{self, Shape};
+use super::lock::lock;
 use super::machine::Machine;
 use super::metadata::PayloadSchema;
 use super::state::State;
@@ -98,7 +99,7 @@ impl Runtime {
         if !is_async {
             return Ok(self.machine.clone());
         }
-        let mut concurrent = self.concurrent.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut concurrent = lock(&self.concurrent);
         if let Some(machine) = &*concurrent {
             return Ok(machine.clone());
         }
@@ -212,6 +213,13 @@ impl Known {
     }
 }
 
+/// From beginning to end.
+pub(super) async fn load(runtime: &Arc<Runtime>, source: Source) -> Result<Revision, LoadError> {
+    let looked_at = source.clone();
+    let known = runtime.read_aside(move || looked_at.known()).await?;
+    Prepared::new(runtime, source, known).await?.load().await
+}
+
 /// A component that is to be loaded, and its compiled code where an earlier run left it.
 pub(super) struct Prepared {
     runtime: Arc<Runtime>,
@@ -278,7 +286,7 @@ impl Prepared {
         aside(move || {
             let machine = runtime.machine_for(compiled.shape.is_async)?;
             if machine.cache.engine_identity != compiled.engine {
-                return Err(report::host_failed("the compiler's settings are not those of the host"));
+                return Err(report::other_compiler());
             }
             let component = machine.cache.keep(&machine.engine, &digest, &compiled.shape, &compiled.code)?;
             Code::link(machine, &component, compiled.shape)
@@ -337,7 +345,7 @@ async fn aside<T: Send + 'static>(
         let _ = sender.send(work());
     });
     started.map_err(|error| report::host_failed(&format!("there is no thread to load on: {error}")))?;
-    receiver.await.unwrap_or_else(|_| Err(report::host_failed("loading panicked; the log says where")))
+    receiver.await.unwrap_or_else(|_| Err(report::host_broke("loading")))
 }
 
 /// Whether an instance is a plugin, by the types of its exports: the trial's check.

@@ -11,6 +11,7 @@ use zeroize::Zeroizing;
 use crate::config::{PluginFile, Secret};
 use crate::job::LogLine;
 
+use super::load_error::Unusable;
 use super::text;
 
 mod command;
@@ -53,15 +54,15 @@ impl Secrets {
     ///
     /// # Errors
     /// Names the secret and what is wrong, not what it holds.
-    pub(super) fn read(file: &PluginFile, proxy_credentials: Option<&Secret>) -> Result<Self, String> {
+    pub(super) fn read(file: &PluginFile, proxy_credentials: Option<&Secret>) -> Result<Self, Unusable> {
         let injected: BTreeSet<String> = file.inject.iter().flat_map(|inject| inject.names()).collect();
         let mut values = BTreeMap::new();
         for (name, secret) in &file.secrets {
-            let text = source::value(secret).map_err(|why| format!("secrets.{name}: {why}"))?;
+            let text = source::value(secret).map_err(|why| why.at(&format!("secrets.{name}")))?;
             let is_readable = secret.readable.unwrap_or(!injected.contains(name));
             values.insert(name.clone(), Value { text, is_readable });
         }
-        let proxy = proxy_credentials.map(source::value).transpose().map_err(|why| format!("{PROXY}: {why}"))?;
+        let proxy = proxy_credentials.map(source::value).transpose().map_err(|why| why.at(PROXY))?;
         Ok(Self::of(values, proxy))
     }
 

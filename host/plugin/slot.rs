@@ -1,7 +1,7 @@
 //! One plugin's place: what serves, what was last seen of its files, and taking up what is new.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -23,9 +23,13 @@ use super::revision::{Known, Prepared, Runtime, Source};
 use super::signature::Signature;
 use super::{LoadError, Loading, Plugin, Revision, report};
 
+mod blocking;
 mod files;
+mod retry;
 mod shown;
 
+pub(super) use blocking::scan;
+use retry::{Again, Retry};
 use shown::Shown;
 
 /// What all slots share.
@@ -73,6 +77,10 @@ pub(super) struct Standing {
     component_error: Option<LoadError>,
     /// Whether `file` asks for another pin or other signers than when the component was last looked at.
     is_policy_new: bool,
+    /// When what failed for the host's own reasons is tried again.
+    retry: Option<Retry>,
+    /// What of it is being tried now.
+    again: Again,
     /// A file that keeps changing.
     unrest: Option<LoadError>,
     /// The component that will serve next, while it is being compiled.
@@ -96,6 +104,8 @@ impl Slot {
             revision: None,
             component_error: None,
             is_policy_new: false,
+            retry: None,
+            again: Again::default(),
             unrest: None,
             loading: None,
             egress,
@@ -154,10 +164,12 @@ impl Slot {
     pub(super) async fn take_up(&self) {
         let mut standing = self.state.lock().await;
         let found = self.accepted();
-        let mut is_changed = found.grants != standing.taken.grants;
+        let began = self.place.clock.now();
+        standing.begin(&found, began);
+        let mut is_changed = found.grants != standing.taken.grants || found.sources != standing.taken.sources;
         let mut grants_edited = false;
         let is_stale = self.is_stale.swap(false, Ordering::AcqRel);
-        is_changed |= found.sources != standing.taken.sources || is_stale;
+        is_changed |= is_stale || standing.again.file;
         if is_changed {
             grants_edited = self.take_grants(&mut standing, found.grants.as_ref()).await;
         }
@@ -175,6 +187,7 @@ impl Slot {
         if is_changed {
             self.publish(&standing, grants_edited);
         }
+        standing.end(is_changed, began, self.place.clock.now());
     }
 
     /// Whether the component is to be looked at. It is not before its own file is right: that may let nobody in. What
@@ -184,7 +197,10 @@ impl Slot {
         let is_other = found.component != taken.component || found.signature != taken.signature;
         match &found.component {
             None => is_other,
-            Some(_) => (is_other || standing.is_policy_new) && standing.file_error.is_none(),
+            Some(_) => {
+                let is_due = is_other || standing.is_policy_new || standing.again.component;
+                is_due && standing.file_error.is_none()
+            }
         }
     }
 
@@ -199,7 +215,7 @@ impl Slot {
             // The plugin's file may have been read for it, and ask something of what lies in the folder.
             self.take_up().await;
         }
-        installed
+        installed.map_err(super::InstallError::handed_over)
     }
 
     async fn put(&self, bytes: Bytes, signature: Option<Signature>) -> Result<Arc<Plugin>, super::InstallError> {
@@ -253,7 +269,9 @@ impl Slot {
             Ok(Some(revision)) => self.serve(standing, Arc::new(revision)),
             Ok(None) => standing.component_error = None,
             Err(error) => {
-                tracing::warn!(plugin.name = self.name, error = error.summary, "a component was not taken up");
+                if retry::is_news(standing.again.component, standing.component_error.as_ref(), &error) {
+                    tracing::warn!(plugin.name = self.name, error = error.summary, "a component was not taken up");
+                }
                 standing.component_error = Some(error);
             }
         }
@@ -369,18 +387,4 @@ impl Slot {
             file: standing.file.clone(),
         }
     }
-}
-
-/// Files are read and written off the threads that serve.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(done) => done,
-        Err(error) => std::panic::resume_unwind(error.into_panic()),
-    }
-}
-
-/// Looks through a folder, off the threads that serve.
-pub(super) async fn scan(dir: &Path) -> std::io::Result<folder::Scan> {
-    let dir = dir.to_path_buf();
-    blocking(move || folder::scan(&dir)).await
 }

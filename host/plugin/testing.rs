@@ -1,5 +1,7 @@
 //! What the tests of this module share: a host in a temporary folder, and components made from text.
 
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -170,6 +172,16 @@ impl Bench {
     pub(super) async fn run(&self, component: Bytes, payload: &[u8]) -> (Outcome, Evidence) {
         self.plugin(component, &[]).await.run(call(payload), &CancellationToken::new()).await
     }
+}
+
+/// A program that is that script. Another process writes it: one that is open for writing cannot be run, and a test beside
+/// this one may be starting a process that would hold it open.
+pub(super) fn program(dir: &Path, script: &str) -> PathBuf {
+    let path = dir.join("program");
+    let write = r#"printf '#!/bin/sh\n%s\n' "$1" > "$2" && chmod 700 "$2""#;
+    let written = Command::new("/bin/sh").args(["-c", write, "sh", script]).arg(&path).status().unwrap();
+    assert!(written.success());
+    path
 }
 
 /// A job's first attempt.

@@ -18,7 +18,7 @@ use super::outcome::{self, Phase};
 use super::revision::{Runtime, is_plugin};
 use super::state::{self, State};
 use super::ticker::Awake;
-use super::{LoadError, report};
+use super::{LoadError, lack, report};
 
 /// The CPU time of the start, and of the description.
 const CPU: TimeSpan = TimeSpan::from_secs(1);
@@ -59,6 +59,9 @@ pub(super) async fn start(
     let started = Metered::new(attempt.cpu.clone(), Box::pin(pre.instance_pre().instantiate_async(&mut store)));
     let instance = match tokio::time::timeout(WALL, started).await {
         Ok(Ok(instance)) => instance,
+        Ok(Err(error)) if lack::of_wasmtime(&error) => {
+            return Err(report::host_failed(&format!("there is no room to start it: {error:#}")));
+        }
         Ok(Err(error)) => {
             let outcome = outcome::of_error(&error, Phase::Start, &attempt);
             return Err(report::no_start(outcome.message().unwrap_or_default()));

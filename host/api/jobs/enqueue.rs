@@ -125,7 +125,7 @@ mod tests {
     use crate::api::testing::{Api, FakePlugin, json};
     use crate::config::Config;
     use crate::job::units::ByteSize;
-    use crate::plugin::LoadError;
+    use crate::plugin::{LoadCause, LoadError};
 
     #[tokio::test]
     async fn a_job_is_accepted_with_its_place() {
@@ -226,7 +226,7 @@ mod tests {
     async fn a_job_of_a_plugin_that_cannot_run_is_accepted_and_waits() {
         let api = Api::new();
         api.plugins.put(FakePlugin { revision: None, ..FakePlugin::named("gone") });
-        let error = LoadError { summary: "no export".into(), help: None };
+        let error = LoadError { summary: "no export".into(), help: None, cause: LoadCause::Files };
         api.plugins.put(FakePlugin { revision: None, load_error: Some(error), ..FakePlugin::named("bad") });
         for name in ["gone", "bad"] {
             assert_eq!(api.post("/v1/jobs", json!({"plugin": name, "payload": 1})).await.status, 202);

@@ -13,7 +13,7 @@ use super::super::error::{Problem, ProblemDocument, ProblemKind};
 use super::super::request::{PluginPath, read_body};
 use super::{PluginDocument, find};
 use crate::job::units::ByteSize;
-use crate::plugin::{InstallError, LoadError, Signature, SignatureError};
+use crate::plugin::{InstallError, LoadCause, LoadError, Signature, SignatureError};
 
 /// The largest component.
 const COMPONENT_MAX: ByteSize = ByteSize(64 << 20);
@@ -46,6 +46,8 @@ struct Component(Bytes);
         (status = 413, description = "Too large", body = ProblemDocument, content_type = "application/problem+json"),
         (status = 422, description = "It is no plugin, or may not come in; says what is missing", body = ProblemDocument, content_type = "application/problem+json"),
         (status = 500, description = "The plugins folder cannot be written", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 503, description = "The host lacked something as it was to load it, or there is no room for the request: send it again", body = ProblemDocument, content_type = "application/problem+json", headers(
+            ("Retry-After" = u32, description = "Seconds"))),
     ),
 )]
 pub(in super::super) async fn put(
@@ -80,7 +82,8 @@ fn signature(headers: &HeaderMap) -> Result<Option<Signature>, Problem> {
     let text = String::from_utf8_lossy(value.as_bytes());
     let refusal = |summary: String| {
         let help = Some("`windlass plugin sign` prints what belongs there".to_owned());
-        Problem::from(LoadError { summary: format!("the header Windlass-Signature: {summary}"), help })
+        let (summary, cause) = (format!("the header Windlass-Signature: {summary}"), LoadCause::Files);
+        Problem::from(LoadError { summary, help, cause })
     };
     match (text.parse(), values.next()) {
         (Ok(signature), None) => Ok(Some(signature)),
@@ -130,6 +133,14 @@ mod tests {
         assert_eq!(problem.detail, "it does not export a handler");
         assert_eq!(problem.help.as_deref(), Some("export windlass:plugin/handler"));
         assert_eq!(api.get("/v1/plugins/echo").await.json()["state"], "ready");
+    }
+
+    #[tokio::test]
+    async fn what_the_host_could_not_load_for_now_may_be_sent_again() {
+        let api = Api::new().plugin("echo");
+        let answer = api.put("/v1/plugins/echo", b"no room").await;
+        assert_eq!(answer.header("retry-after"), Some("5"));
+        assert!(answer.problem(ProblemKind::LoadFailed).detail.contains("too many open files"));
     }
 
     #[tokio::test]

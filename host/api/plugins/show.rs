@@ -30,7 +30,7 @@ mod tests {
     use super::super::super::error::ProblemKind;
     use crate::api::testing::{Api, FakePlugin, json};
     use crate::config::PluginFile;
-    use crate::plugin::LoadError;
+    use crate::plugin::{LoadCause, LoadError};
 
     #[tokio::test]
     async fn a_plugin_tells_what_it_asked_for_and_what_it_was_granted() {
@@ -63,12 +63,13 @@ mod tests {
     #[tokio::test]
     async fn a_load_error_is_told_in_full() {
         let api = Api::new();
-        let error = LoadError { summary: "no export".into(), help: Some("export handler".into()) };
+        let (summary, help) = ("no export".into(), Some("export handler".into()));
+        let error = LoadError { summary, help, cause: LoadCause::Files };
         let mut plugin = FakePlugin { load_error: Some(error), ..FakePlugin::named("echo") };
         api.plugins.put(plugin.clone());
         let told = api.get("/v1/plugins/echo").await.json();
         assert_eq!(told["state"], "ready", "the older revision goes on");
-        assert_eq!(told["load_error"], json!({"summary": "no export", "help": "export handler"}));
+        assert_eq!(told["load_error"], json!({"summary": "no export", "help": "export handler", "cause": "files"}));
         plugin.revision = None;
         api.plugins.put(plugin);
         assert_eq!(api.get("/v1/plugins/echo").await.json()["state"], "broken");

@@ -12,7 +12,8 @@ use crate::api::plugins::{PluginFolder, RevisionFacts, ServedPlugin};
 use crate::clock::UnixMs;
 use crate::config::{AttemptLimits, Limits, PluginFile};
 use crate::plugin::{
-    DeniedGrant, Description, GrantsMissing, Ignored, IgnoredFile, InstallError, LoadError, Loading, Signature,
+    DeniedGrant, Description, GrantsMissing, Ignored, IgnoredFile, InstallError, LoadCause, LoadError, Loading,
+    Signature,
 };
 
 /// A plugin with what the API can see of one.
@@ -144,6 +145,12 @@ impl PluginFolder for FakePlugins {
             b"refuse me" => Err(InstallError::Refused(LoadError {
                 summary: "it does not export a handler".to_owned(),
                 help: Some("export windlass:plugin/handler".to_owned()),
+                cause: LoadCause::Files,
+            })),
+            b"no room" => Err(InstallError::Refused(LoadError {
+                summary: "too many open files".to_owned(),
+                help: None,
+                cause: LoadCause::Host,
             })),
             b"disk" => Err(InstallError::Folder(io::Error::other("no space"))),
             _ => {

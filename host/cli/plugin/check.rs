@@ -131,10 +131,12 @@ fn next_step(file: &Path, said: &Description) -> String {
     text
 }
 
-/// Says why a file is no plugin.
+/// Says why a file is no plugin, or why that is not known.
 pub(super) fn tell_error(file: &Path, error: &LoadError, as_json: bool) {
     if as_json {
-        return print::document(&json!({"plugin": false, "summary": error.summary, "help": error.help}));
+        let is_plugin = (!error.is_hosts_own()).then_some(false);
+        let (summary, help, cause) = (&error.summary, &error.help, error.cause);
+        return print::document(&json!({"plugin": is_plugin, "summary": summary, "help": help, "cause": cause}));
     }
     print::complain(&format!("windlass: {}: {}", file.display(), error.summary));
     if let Some(help) = &error.help {

@@ -70,9 +70,7 @@ fn work(order: Order, mut input: File) -> Answer {
         match done.recv_timeout(LOOK) {
             Ok(answer) => return answer,
             Err(mpsc::RecvTimeoutError::Timeout) => confine::sink_if_long(),
-            Err(mpsc::RecvTimeoutError::Disconnected) => {
-                return Answer::Failed("the compiler panicked over it; please report this".to_owned());
-            }
+            Err(mpsc::RecvTimeoutError::Disconnected) => return Answer::Panicked,
         }
     }
 }

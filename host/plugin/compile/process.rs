@@ -4,7 +4,7 @@
 //! started a process ends, a process that asked to die with its parent is killed.
 
 use std::fs::File;
-use std::io::{self, PipeReader};
+use std::io::{self, PipeReader, Seek as _};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::fs::FileExt as _;
 use std::os::unix::process::CommandExt as _;
@@ -18,7 +18,7 @@ use rustix::process::{Pid, PidfdFlags, Signal};
 use rustix::time::Timespec;
 use tokio::sync::oneshot;
 
-use super::super::{LoadError, report};
+use super::super::{LoadCause, LoadError, report};
 use super::verdict::{self, End};
 use super::{Answer, Compiled, Order, SUBCOMMAND, anonymous, host_failed, request, seal};
 
@@ -44,27 +44,32 @@ pub(super) async fn compile(program: PathBuf, order: Order, component: Bytes) ->
     started.map_err(|error| host_failed("there is no thread to compile from", &error))?;
     let answer = answer.await;
     drop(wanted);
-    answer.unwrap_or_else(|_| Err(report::host_failed("the thread that compiles panicked; the log says where")))
+    answer.unwrap_or_else(|_| Err(report::host_broke("the thread that compiles")))
 }
 
 fn supervise(program: PathBuf, order: &Order, component: &[u8], abandoned: &PipeReader) -> Result<Compiled, LoadError> {
     let failed = |what: &'static str| move |error: io::Error| host_failed(what, &error);
-    let input = request(order, component).map_err(failed("cannot hand the component to the compiler"))?;
+    let handed = request(order, component).and_then(|(input, begin)| Ok((input.try_clone()?, input, begin)));
+    let (mut read, input, begin) = handed.map_err(failed("cannot hand the component to the compiler"))?;
     let (code, words) = (anonymous("code"), anonymous("words"));
     let code = code.map_err(failed("cannot make a file for the code"))?;
     let words = words.map_err(failed("cannot make a file for the answer"))?;
     let process = Process::start(program, input, &code, &words).map_err(failed("cannot start the compiler"))?;
     let end = process.end(abandoned, order.bounds.wall.0).map_err(failed("cannot wait for the compiler"))?;
     let words = last_of(&words).map_err(failed("cannot read the compiler's answer"))?;
-    match verdict::verdict(&end, &words, &order.bounds)? {
+    // The two share one place in the file. One that cannot be told may have been any.
+    let has_begun = read.stream_position().map_or(true, |position| position > begin);
+    match verdict::verdict(&end, has_begun, &words, &order.bounds)? {
         Answer::Compiled { shape, engine } => {
             let sealed = unless_busy(|| seal(&code), || is_abandoned(abandoned, SEAL_PAUSE));
             sealed.map_err(failed("cannot seal the code"))?;
             Ok(Compiled { shape, engine, code })
         }
-        Answer::Refused(error) => Err(error),
+        // Whatever it may have been made to say: it refuses nothing but the component.
+        Answer::Refused(error) => Err(LoadError { cause: LoadCause::Files, ..error }),
         Answer::Starved => Err(report::compile_memory(&order.bounds)),
         Answer::Failed(why) => Err(report::host_failed(&why)),
+        Answer::Panicked => Err(verdict::panicked(&words)),
     }
 }
 
@@ -174,7 +179,9 @@ fn last_of(words: &File) -> io::Result<String> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::super::testing::{program, small_limits};
     use super::*;
+    use crate::config::Compile;
 
     fn busy() -> io::Result<()> {
         Err(rustix::io::Errno::BUSY.into())
@@ -211,6 +218,36 @@ mod tests {
         let (abandoned, wanted) = io::pipe().unwrap();
         assert!(!is_abandoned(&abandoned, Duration::from_millis(1)).unwrap());
         drop(wanted);
-        assert!(is_abandoned(&abandoned, Duration::from_millis(1)).unwrap());
+        // A process that another thread is just starting may hold it for a moment.
+        assert!(is_abandoned(&abandoned, Duration::from_secs(60)).unwrap());
+    }
+
+    #[tokio::test]
+    async fn what_the_compiler_does_over_the_component_stays_and_all_else_is_tried_again() {
+        for (script, is_hosts_own) in [
+            ("exit 3", true),
+            ("kill -s SEGV $$", true),
+            ("head -c 4 > /dev/null; exit 3", true),
+            ("cat > /dev/null; exit 3", false),
+            ("cat > /dev/null; kill -s SEGV $$", false),
+            ("cat > /dev/null; kill -s XCPU $$", false),
+            ("cat > /dev/null; kill -s KILL $$", true),
+            ("cat > /dev/null; kill -s TERM $$", true),
+            (r#"echo '"starved"' >&2"#, false),
+            (r#"echo '"panicked"' >&2"#, false),
+            (r#"echo '{"failed": "there is no thread"}' >&2"#, true),
+            (r#"echo '{"refused": {"summary": "no plugin", "cause": "host"}}' >&2"#, false),
+        ] {
+            let dir = tempfile::tempdir().unwrap();
+            let program = program(dir.path(), &format!("PATH=/usr/bin:/bin; ulimit -c 0; {script}"));
+            let error = compile(program, order(), Bytes::from_static(b"\0asm")).await.unwrap_err();
+            assert_eq!(error.is_hosts_own(), is_hosts_own, "{script} gave {error:?}");
+        }
+        let nowhere = PathBuf::from("/nonexistent/windlass");
+        assert!(compile(nowhere, order(), Bytes::new()).await.unwrap_err().is_hosts_own());
+    }
+
+    fn order() -> Order {
+        Order { limits: small_limits(), bounds: Compile::default() }
     }
 }

@@ -11,6 +11,7 @@ use tokio::sync::Semaphore;
 
 use crate::config::{Inject, Network, Origin, PluginFile, Proxy, Secret};
 
+use super::super::load_error::Unusable;
 use super::super::secrets::Secrets;
 use super::super::settings::Descriptors;
 use super::link::AGE_MAX;
@@ -103,7 +104,7 @@ impl Way {
         file: &PluginFile,
         secrets: &Arc<Secrets>,
         outside: &Outside,
-    ) -> Result<Self, String> {
+    ) -> Result<Self, Unusable> {
         let material = Material::read(&file.tls)?;
         let tls = (!material.is_usual()).then(|| material.config(outside.roots())).transpose()?;
         let is_guarded = |origin: &&Origin| {

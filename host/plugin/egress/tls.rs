@@ -18,6 +18,7 @@ use zeroize::Zeroizing;
 
 use crate::config::Tls;
 
+use super::super::load_error::Unusable;
 use super::super::secrets::private_file;
 use super::connect::{ConnectError, Connector, Dial};
 use super::failure::Unreachable;
@@ -47,13 +48,13 @@ struct Shown {
 
 impl Material {
     /// Reads the files.
-    pub(super) fn read(tls: &Tls) -> Result<Self, String> {
+    pub(super) fn read(tls: &Tls) -> Result<Self, Unusable> {
         let ca = tls.ca.as_ref().map(|path| public_file(path).map(|bytes| (shown(path), bytes)));
-        let ca = ca.transpose().map_err(|why| format!("tls.ca: {why}"))?;
+        let ca = ca.transpose().map_err(|why| why.at("tls.ca"))?;
         let client = match (&tls.cert, &tls.key) {
             (Some(cert), Some(key)) => {
-                let chain = public_file(cert).map_err(|why| format!("tls.cert: {why}"))?;
-                let secret = private_file(key, FILE_BYTES_MAX).map_err(|why| format!("tls.key: {why}"))?;
+                let chain = public_file(cert).map_err(|why| why.at("tls.cert"))?;
+                let secret = private_file(key, FILE_BYTES_MAX).map_err(|why| why.at("tls.key"))?;
                 Some(Shown { cert: shown(cert), chain, key: shown(key), secret })
             }
             _ => None,
@@ -94,11 +95,12 @@ fn shown(path: &Path) -> String {
     path.display().to_string()
 }
 
-fn public_file(path: &Path) -> Result<Vec<u8>, String> {
-    let unreadable = |error| format!("cannot read {}: {error}", path.display());
+fn public_file(path: &Path) -> Result<Vec<u8>, Unusable> {
+    let unreadable =
+        |error: std::io::Error| Unusable::of_system(&error, |error| format!("cannot read {}: {error}", path.display()));
     let metadata = std::fs::metadata(path).map_err(unreadable)?;
     if !metadata.is_file() || metadata.len() > FILE_BYTES_MAX {
-        return Err(format!("{} is not a file of at most {FILE_BYTES_MAX} bytes", path.display()));
+        return Err(format!("{} is not a file of at most {FILE_BYTES_MAX} bytes", path.display()).into());
     }
     std::fs::read(path).map_err(unreadable)
 }

@@ -1,7 +1,7 @@
 //! A secret that a program prints. It runs by itself, without a shell, for a bounded time, and ends with all that it
 //! started.
 
-use std::io::Read;
+use std::io::{self, Read};
 use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, Receiver};
@@ -10,6 +10,7 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
 use zeroize::Zeroizing;
 
+use super::super::load_error::Unusable;
 use super::super::text;
 use super::source::SECRET_BYTES_MAX;
 use crate::clock::Stopwatch;
@@ -20,15 +21,16 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 const TOLD_BYTES_MAX: usize = 512;
 
 /// What it printed. Blocks until it has ended.
-pub(super) fn output(words: &[String]) -> Result<Zeroizing<Vec<u8>>, String> {
+pub(super) fn output(words: &[String]) -> Result<Zeroizing<Vec<u8>>, Unusable> {
     within(words, TIMEOUT)
 }
 
-fn within(words: &[String], timeout: Duration) -> Result<Zeroizing<Vec<u8>>, String> {
-    let (program, arguments) = words.split_first().ok_or("command names no program")?;
+fn within(words: &[String], timeout: Duration) -> Result<Zeroizing<Vec<u8>>, Unusable> {
+    let (program, arguments) = words.split_first().ok_or_else(|| "command names no program".to_owned())?;
     let mut command = Command::new(program);
     command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
-    let mut child = command.spawn().map_err(|error| format!("cannot run {program}: {error}"))?;
+    let of_system = |error: &io::Error| Unusable::of_system(error, |error| format!("cannot run {program}: {error}"));
+    let mut child = command.spawn().map_err(|error| of_system(&error))?;
     let ended = watch(&mut child, timeout);
     if ended.is_err() {
         // Not waited for yet, so that the number is still this group's.
@@ -38,8 +40,8 @@ fn within(words: &[String], timeout: Duration) -> Result<Zeroizing<Vec<u8>>, Str
         }
     }
     let status = child.wait().map_err(|error| format!("cannot wait for {program}: {error}"))?;
-    let (printed, said) = ended.map_err(|why| format!("{program} {why}"))?;
-    judge(program, status, printed, &said)
+    let (printed, said) = ended.map_err(|unusable| unusable.told(|why| format!("{program} {why}")))?;
+    Ok(judge(program, status, printed, &said)?)
 }
 
 fn judge(
@@ -62,11 +64,12 @@ fn judge(
 type Printed = (Zeroizing<Vec<u8>>, Zeroizing<Vec<u8>>);
 
 /// Reads both its streams to their ends and waits until it has ended, without taking its number away.
-fn watch(child: &mut Child, timeout: Duration) -> Result<Printed, String> {
+fn watch(child: &mut Child, timeout: Duration) -> Result<Printed, Unusable> {
     let watch = Stopwatch::start();
-    let printed = read(child.stdout.take());
-    let said = read(child.stderr.take());
-    let ended = ended(child.id());
+    let unwatched = |error| Unusable::hosts_own(format!("cannot be waited for: there is no thread: {error}"));
+    let printed = read(child.stdout.take()).map_err(unwatched)?;
+    let said = read(child.stderr.take()).map_err(unwatched)?;
+    let ended = ended(child.id()).map_err(unwatched)?;
     let late = |_| format!("did not end within {timeout:?}");
     let left = || timeout.saturating_sub(watch.elapsed());
     let printed = printed.recv_timeout(left()).map_err(late)?;
@@ -76,9 +79,9 @@ fn watch(child: &mut Child, timeout: Duration) -> Result<Printed, String> {
 }
 
 /// Reads a stream on a thread of its own: as much as is wanted, and the rest to throw it away.
-fn read(stream: Option<impl Read + Send + 'static>) -> Receiver<Zeroizing<Vec<u8>>> {
+fn read(stream: Option<impl Read + Send + 'static>) -> io::Result<Receiver<Zeroizing<Vec<u8>>>> {
     let (sender, receiver) = mpsc::channel();
-    std::thread::spawn(move || {
+    std::thread::Builder::new().spawn(move || {
         let Some(mut stream) = stream else { return };
         let mut bytes = Zeroizing::new(Vec::with_capacity(4 << 10));
         // A stream that breaks has ended.
@@ -86,20 +89,20 @@ fn read(stream: Option<impl Read + Send + 'static>) -> Receiver<Zeroizing<Vec<u8
         let _ = std::io::copy(&mut stream, &mut std::io::sink());
         // Nobody waits any more where it took too long.
         let _ = sender.send(bytes);
-    });
-    receiver
+    })?;
+    Ok(receiver)
 }
 
-fn ended(id: u32) -> Receiver<()> {
+fn ended(id: u32) -> io::Result<Receiver<()>> {
     let (sender, receiver) = mpsc::channel();
-    std::thread::spawn(move || {
+    std::thread::Builder::new().spawn(move || {
         if let Some(id) = Pid::from_raw(i32::try_from(id).unwrap_or(0)) {
             // Fails only where it was waited for already.
             let _ = rustix::process::waitid(WaitId::Pid(id), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT);
         }
         let _ = sender.send(());
-    });
-    receiver
+    })?;
+    Ok(receiver)
 }
 
 #[cfg(test)]
@@ -108,7 +111,7 @@ mod tests {
 
     fn run(words: &[&str], timeout: Duration) -> Result<Vec<u8>, String> {
         let words: Vec<_> = words.iter().map(|word| (*word).to_owned()).collect();
-        within(&words, timeout).map(|bytes| bytes.to_vec())
+        within(&words, timeout).map(|bytes| bytes.to_vec()).map_err(|unusable| unusable.why)
     }
 
     const LONG: Duration = Duration::from_secs(60);

@@ -10,6 +10,7 @@ use zeroize::Zeroizing;
 
 use crate::config::{Secret, SecretSource};
 
+use super::super::load_error::Unusable;
 use super::command;
 
 /// The largest secret.
@@ -18,7 +19,7 @@ pub(super) const SECRET_BYTES_MAX: u64 = 64 << 10;
 const FORBIDDEN_MODE: u32 = 0o026;
 
 /// The value. The line break at the end of a file or of an output is not part of it.
-pub(super) fn value(secret: &Secret) -> Result<Zeroizing<String>, String> {
+pub(super) fn value(secret: &Secret) -> Result<Zeroizing<String>, Unusable> {
     let text = match &secret.source {
         SecretSource::Env(variable) => variable_of(variable)?,
         SecretSource::Given(value) => Zeroizing::new(value.clone()),
@@ -31,11 +32,11 @@ pub(super) fn value(secret: &Secret) -> Result<Zeroizing<String>, String> {
             text_of(&bytes).ok_or_else(|| format!("what {} printed is not UTF-8", words[0]))?
         }
     };
-    if text.is_empty() { Err("it is empty".to_owned()) } else { Ok(text) }
+    if text.is_empty() { Err("it is empty".to_owned().into()) } else { Ok(text) }
 }
 
 /// Reads a file that only the host may read and write.
-pub(in crate::plugin) fn private_file(path: &Path, bytes_max: u64) -> Result<Zeroizing<Vec<u8>>, String> {
+pub(in crate::plugin) fn private_file(path: &Path, bytes_max: u64) -> Result<Zeroizing<Vec<u8>>, Unusable> {
     read(path, false, bytes_max)
 }
 
@@ -54,15 +55,16 @@ fn text_of(bytes: &[u8]) -> Option<Zeroizing<String>> {
 }
 
 /// Judges the file that was opened, not the one that its name meant a moment ago.
-fn read(path: &Path, is_any_mode: bool, bytes_max: u64) -> Result<Zeroizing<Vec<u8>>, String> {
+fn read(path: &Path, is_any_mode: bool, bytes_max: u64) -> Result<Zeroizing<Vec<u8>>, Unusable> {
     let shown = path.display();
-    let unreadable = |error: std::io::Error| format!("cannot read {shown}: {error}");
+    let unreadable =
+        |error: std::io::Error| Unusable::of_system(&error, |error| format!("cannot read {shown}: {error}"));
     // Opening a pipe must not wait for its other end.
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
     let file = File::from(rustix::fs::open(path, flags, Mode::empty()).map_err(|error| unreadable(error.into()))?);
     let metadata = file.metadata().map_err(unreadable)?;
     if !metadata.is_file() || metadata.len() > bytes_max {
-        return Err(format!("{shown} is not a file of at most {bytes_max} bytes"));
+        return Err(format!("{shown} is not a file of at most {bytes_max} bytes").into());
     }
     if !is_any_mode {
         let own = rustix::process::geteuid().as_raw();
@@ -71,7 +73,7 @@ fn read(path: &Path, is_any_mode: bool, bytes_max: u64) -> Result<Zeroizing<Vec<
     let mut bytes = Zeroizing::new(Vec::with_capacity(usize::try_from(metadata.len()).unwrap_or(0) + 1));
     file.take(bytes_max + 1).read_to_end(&mut bytes).map_err(unreadable)?;
     if bytes.len() as u64 > bytes_max {
-        return Err(format!("{shown} is not a file of at most {bytes_max} bytes"));
+        return Err(format!("{shown} is not a file of at most {bytes_max} bytes").into());
     }
     Ok(bytes)
 }

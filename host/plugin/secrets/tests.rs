@@ -14,7 +14,7 @@ fn secrets(pairs: &[(&str, &str)]) -> Secrets {
 
 fn read(source: impl Into<Secret>) -> Result<Secrets, String> {
     let file = PluginFile { secrets: BTreeMap::from([("key".to_owned(), source.into())]), ..PluginFile::default() };
-    Secrets::read(&file, None)
+    Secrets::read(&file, None).map_err(|unusable| unusable.why)
 }
 
 #[test]

@@ -13,10 +13,13 @@ use crate::config::PluginFile;
 use super::super::egress::Egress;
 use super::super::folder::{self, Kind, ReadError, Stamp};
 use super::super::granted::Granted;
+use super::super::load_error::Unusable;
 use super::super::report;
 use super::super::signature::Signature;
 use super::super::sources::Sources;
-use super::{Slot, Standing, blocking};
+use super::blocking::blocking;
+use super::retry::is_news;
+use super::{Slot, Standing};
 
 impl Slot {
     /// The files that its grants are made of, as they lie there now.
@@ -76,7 +79,9 @@ impl Slot {
                 // A plugin that never had a file goes on without, until it is given one.
                 standing.is_file_known &= had_file || standing.revision.is_some();
                 let error = report::bad_grants(&why, standing.is_file_known);
-                tracing::warn!(plugin.name = self.name, error = error.summary, "a plugin's file is not right");
+                if is_news(standing.again.file, standing.file_error.as_ref(), &error) {
+                    tracing::warn!(plugin.name = self.name, error = error.summary, "a plugin's file is not right");
+                }
                 standing.file_error = Some(error);
                 false
             }
@@ -98,12 +103,12 @@ impl Slot {
         Ok(())
     }
 
-    async fn read_grants(&self, stamp: &Stamp) -> Result<PluginFile, String> {
+    async fn read_grants(&self, stamp: &Stamp) -> Result<PluginFile, Unusable> {
         let path = self.path(Kind::Grants);
         let shown = path.display().to_string();
-        let bytes = self.read(Kind::Grants, stamp).await.map_err(|error| format!("{shown}: {error}"))?;
+        let bytes = self.read(Kind::Grants, stamp).await.map_err(|unusable| unusable.at(&shown))?;
         let text = String::from_utf8(bytes).map_err(|_| format!("{shown}: the file is not UTF-8"))?;
-        PluginFile::parse(&path, &text, &self.place.runtime.limits).map_err(|error| error.to_string())
+        Ok(PluginFile::parse(&path, &text, &self.place.runtime.limits).map_err(|error| error.to_string())?)
     }
 
     /// Remembers what the file is made of, before it is read: what changes from here on is taken up again.
@@ -119,19 +124,19 @@ impl Slot {
     }
 
     /// Commands may take a while: they run where nobody else waits.
-    async fn granted(&self, file: &PluginFile) -> Result<Granted, String> {
+    async fn granted(&self, file: &PluginFile) -> Result<Granted, Unusable> {
         let shown = self.path(Kind::Grants).display().to_string();
         let (name, file, runtime) = (shown.clone(), file.clone(), self.place.runtime.clone());
         let granted = blocking(move || Granted::read(&name, &file, &runtime.outside)).await;
-        granted.map_err(|why| format!("{shown}: {why}"))
+        granted.map_err(|unusable| unusable.at(&shown))
     }
 
     /// The signatures beside the component; none where there is no file of them.
-    pub(super) async fn signatures(&self, stamp: Option<&Stamp>) -> Result<Vec<Signature>, String> {
+    pub(super) async fn signatures(&self, stamp: Option<&Stamp>) -> Result<Vec<Signature>, Unusable> {
         let Some(stamp) = stamp else { return Ok(Vec::new()) };
-        let bytes = self.read(Kind::Signature, stamp).await.map_err(|error| error.to_string())?;
+        let bytes = self.read(Kind::Signature, stamp).await?;
         let text = String::from_utf8(bytes).map_err(|_| "it is not text".to_owned())?;
-        Signature::read_all(&text).map_err(|error| error.to_string())
+        Ok(Signature::read_all(&text).map_err(|error| error.to_string())?)
     }
 
     /// Puts a component and its signature into the folder. At no moment does a file of signatures lie there that does
@@ -201,9 +206,13 @@ impl Slot {
     }
 
     /// A file that changes while it is read is seen as changed by the next look.
-    async fn read(&self, kind: Kind, stamp: &Stamp) -> Result<Vec<u8>, ReadError> {
+    async fn read(&self, kind: Kind, stamp: &Stamp) -> Result<Vec<u8>, Unusable> {
         let (dir, name, stamp) = (self.place.dir.clone(), self.name.clone(), stamp.clone());
-        blocking(move || folder::read(&dir, &name, kind, &stamp)).await
+        let read = blocking(move || folder::read(&dir, &name, kind, &stamp)).await;
+        read.map_err(|error| match error {
+            ReadError::Io(error) => Unusable::of_system(&error, ToString::to_string),
+            other => other.to_string().into(),
+        })
     }
 
     /// Where a file of this plugin lies.
