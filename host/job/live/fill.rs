@@ -1,22 +1,48 @@
 //! Taking in many jobs at once, as an opening does.
 
-use std::collections::BTreeSet;
+use std::cmp::Reverse;
 
-use super::{Key, LiveSet, Phase};
+use rustc_hash::FxHashMap;
+
+use super::lanes::ReadyKey;
+use super::{LiveSet, Phase};
 
 impl LiveSet {
-    /// Has `fill` take in many jobs: the same as one by one, with the order of those that are not due made once. Nothing is
-    /// to be asked of the set before that.
+    /// Has `fill` take in many jobs: the same as one by one, but that each order is made once, of all that belong there.
+    /// Nothing is to be asked of the set before that.
     pub fn fill<T>(&mut self, fill: impl FnOnce(&mut Self) -> T) -> T {
-        self.gathered = Some(Vec::new());
+        self.is_filling = true;
         let filled = fill(self);
-        let mut gathered = self.gathered.take().unwrap_or_default();
-        // Some were dropped again, for want of room.
-        gathered.retain(|(due, place)| {
-            self.entries.get(place).is_some_and(|entry| entry.phase == Phase::Delayed && entry.due == *due)
-        });
-        self.delayed.append(&mut gathered.into_iter().collect::<BTreeSet<Key>>());
+        self.is_filling = false;
+        self.make_orders();
         filled
+    }
+
+    fn make_orders(&mut self) {
+        let mut delayed = Vec::with_capacity(self.entries.len());
+        // Of each lane its ready jobs, and the first of them to arrive.
+        let mut lanes: FxHashMap<u32, (i64, Vec<ReadyKey>)> = FxHashMap::default();
+        for (place, entry) in self.entries.iter() {
+            match entry.phase {
+                Phase::Delayed => delayed.push((entry.due, place)),
+                Phase::Ready => {
+                    let (first, ready) = lanes.entry(entry.lane).or_insert((place, Vec::new()));
+                    *first = place.min(*first);
+                    ready.push((Reverse(entry.priority), entry.due, place));
+                }
+                Phase::Held | Phase::Barred | Phase::Interrupted { .. } | Phase::Running { .. } => {}
+            }
+        }
+        // A set sorts what it is made of, too, in a way that is slower where that is in disorder.
+        delayed.sort_unstable();
+        self.delayed = delayed.into_iter().collect();
+        // Lanes queue up as their jobs arrived.
+        let mut lanes: Vec<_> = lanes.into_iter().map(|(lane, (first, ready))| (first, lane, ready)).collect();
+        lanes.sort_unstable_by_key(|(first, ..)| *first);
+        for (_, lane, mut ready) in lanes {
+            ready.sort_unstable();
+            self.lanes.fill(lane, ready);
+        }
     }
 }
 
