@@ -96,8 +96,12 @@ impl LiveSet {
             (None, false) if self.ghosts.contains_key(&place) => Phase::Barred,
             (None, false) => Phase::Ready,
         };
-        self.entries.insert(place, Entry::of(job, phase, lane));
-        self.settle(place, phase, now);
+        if self.is_filling && !phase.is_pinned() {
+            self.gather(place, Entry::of(job, phase_at(phase, job.due, now), lane));
+        } else {
+            self.entries.insert(place, Entry::of(job, phase, lane));
+            self.settle(place, phase, now);
+        }
         self.shrink();
     }
 
@@ -360,16 +364,13 @@ impl LiveSet {
     /// leaves the memory.
     fn settle(&mut self, place: i64, phase: Phase, now: UnixMs) {
         let Some(entry) = self.entries.get_mut(place) else { return };
-        entry.phase = if phase == Phase::Ready && entry.due > now { Phase::Delayed } else { phase };
+        entry.phase = phase_at(phase, entry.due, now);
         let entry = *entry;
         if !entry.phase.is_pinned() && self.horizon.is_beyond((entry.due, place)) {
             self.entries.remove(place);
             self.horizon.note_drop(&entry);
             self.lanes.free_if_idle(entry.lane);
             return;
-        }
-        if self.is_filling && matches!(entry.phase, Phase::Delayed | Phase::Ready) {
-            return self.lanes.count_in(entry.lane, entry.phase);
         }
         match entry.phase {
             Phase::Delayed => _ = self.delayed.insert((entry.due, place)),
@@ -379,4 +380,9 @@ impl LiveSet {
         self.pinned += usize::from(entry.phase.is_pinned());
         self.lanes.join(entry.lane, entry.phase, (entry.priority, entry.due, place));
     }
+}
+
+/// Where a job stands that is ready once it is due.
+fn phase_at(phase: Phase, due: UnixMs, now: UnixMs) -> Phase {
+    if phase == Phase::Ready && due > now { Phase::Delayed } else { phase }
 }

@@ -34,7 +34,7 @@ pub(super) fn recount(live: &LiveSet) -> Tally {
 }
 
 /// Lets in everybody.
-struct Open;
+pub(super) struct Open;
 
 impl Admission for Open {
     fn admit(&mut self, _: &Lane, _: UnixMs) -> Admit {
