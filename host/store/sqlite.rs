@@ -38,6 +38,7 @@ mod intake;
 mod layout;
 mod maintain;
 mod new_file;
+mod newest;
 mod open;
 mod query;
 mod readers;

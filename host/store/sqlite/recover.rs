@@ -2,11 +2,11 @@
 
 use std::path::Path;
 
-use rusqlite::{Connection, OptionalExtension as _, Row};
-use rustc_hash::FxHashMap;
+use rusqlite::{Connection, OptionalExtension as _};
 
 use super::begun::{self, OnDisk};
 use super::fault::Outcome;
+use super::newest::Newest;
 use super::reckoning::{self, Forward};
 use super::rows::Retried;
 use super::unfinished::{self, Context, Stretches};
@@ -46,17 +46,6 @@ pub(super) struct Recovered {
 /// A waiting job, and the line that it waits in.
 pub(super) type Found = (Unfinished, Lane);
 
-/// What the newest attempt says of a job.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Newest {
-    pub(super) seq: i64,
-    n: u32,
-    failed: u32,
-    /// When the next one is due; of a held job: when it was held.
-    due: Option<UnixMs>,
-    held: bool,
-}
-
 /// Reads everything that is unfinished, by the connection that writes to the file at that path.
 pub(super) fn recover(conn: &Connection, path: &Path, kept_max: usize, here: Option<Reckoning>) -> Outcome<Recovered> {
     if let Some(here) = here {
@@ -74,7 +63,7 @@ pub(super) fn recover(conn: &Connection, path: &Path, kept_max: usize, here: Opt
     // then the host died.
     let begun = begun::read(conn)?;
     let mut left_behind = Vec::new();
-    let context = Context::read(conn, i64::MAX)?;
+    let context = Context::read_on_two(conn, path, i64::MAX)?;
     live.fill(|live| {
         context.scan_all(conn, path, &stretches, |mut job, lane| {
             let interrupted = begun.get(&job.id.place()).filter(|begun| begun.n > job.attempts);
@@ -151,48 +140,6 @@ impl Waiting {
             ..blank
         }
     }
-}
-
-/// The newest attempts, from the floor on, of the jobs that go on after them.
-pub(super) fn newest_attempts(conn: &Connection) -> Outcome<FxHashMap<i64, Newest>> {
-    let sql = format!("SELECT {NEWEST_COLUMNS}, place FROM attempts WHERE seq >= ?1 ORDER BY seq");
-    let mut statement = conn.prepare(&sql)?;
-    let mut rows = statement.query([meta(conn, "attempts_floor")?])?;
-    let mut newest = FxHashMap::default();
-    while let Some(row) = rows.next()? {
-        let (attempt, place) = (Newest::read(row)?, row.get(6)?);
-        if attempt.due.is_some() {
-            newest.insert(place, attempt);
-        } else {
-            // It ended the job, or was void. Where the job goes on all the same, its row names the attempt.
-            newest.remove(&place);
-        }
-    }
-    Ok(newest)
-}
-
-const NEWEST_COLUMNS: &str = "seq, n, failed, next_run_ms, held, finished_ms";
-
-impl Newest {
-    fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
-        let (next_run, held): (Option<i64>, bool) = (row.get(3)?, row.get(4)?);
-        let due = if held { Some(row.get(5)?) } else { next_run };
-        Ok(Self { seq: row.get(0)?, n: row.get(1)?, failed: row.get(2)?, due: due.map(UnixMs), held })
-    }
-}
-
-/// The attempt of that number, which must exist.
-pub(super) fn newest_at(conn: &Connection, seq: i64) -> Outcome<Newest> {
-    let sql = format!("SELECT {NEWEST_COLUMNS} FROM attempts WHERE seq = ?1");
-    Ok(conn.prepare_cached(&sql)?.query_row([seq], Newest::read)?)
-}
-
-/// The newest attempt of an unfinished job that is not in memory: from its row, or by looking over the newest attempts.
-pub(super) fn newest_of(conn: &Connection, place: i64, on_row: Option<i64>) -> Outcome<Option<Newest>> {
-    let sql = "SELECT max(seq) FROM attempts WHERE seq >= ?1 AND place = ?2";
-    let floor = meta(conn, "attempts_floor")?;
-    let seen: Option<i64> = conn.prepare_cached(sql)?.query_row([floor, place], |row| row.get(0))?;
-    seen.max(on_row).map(|seq| newest_at(conn, seq)).transpose()
 }
 
 /// Up to which attempt a plugin's jobs are no longer held.

@@ -8,11 +8,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender, SyncSender};
 
 use rusqlite::{Connection, OptionalExtension as _};
-use rustc_hash::FxHashMap;
 
 use super::fault::{Outcome, damaged};
+use super::newest::{NewestAttempts, newest_at};
 use super::open;
-use super::recover::{Newest, Waiting, newest_at, newest_attempts};
+use super::recover::Waiting;
 use super::rows::retried;
 use super::sums;
 use crate::clock::UnixMs;
@@ -31,7 +31,7 @@ pub(super) const ALL: RangeInclusive<i64> = 0..=i64::MAX;
 /// What has to be known beside the row of a job to tell how it waits.
 #[derive(Debug)]
 pub(super) struct Context {
-    newest: FxHashMap<i64, Newest>,
+    newest: NewestAttempts,
     unholds: HashMap<String, i64>,
     suspects_to: i64,
 }
@@ -39,7 +39,12 @@ pub(super) struct Context {
 impl Context {
     /// Reads it. A host may have died of the jobs up to that place.
     pub(super) fn read(conn: &Connection, suspects_to: i64) -> Outcome<Self> {
-        Ok(Self { newest: newest_attempts(conn)?, unholds: unholds(conn)?, suspects_to })
+        Ok(Self { newest: NewestAttempts::read(conn)?, unholds: unholds(conn)?, suspects_to })
+    }
+
+    /// The same of the store at that path, on two threads where there is much.
+    pub(super) fn read_on_two(conn: &Connection, path: &Path, suspects_to: i64) -> Outcome<Self> {
+        Ok(Self { newest: NewestAttempts::read_on_two(conn, path)?, unholds: unholds(conn)?, suspects_to })
     }
 
     /// Goes over the unfinished jobs at these places, in the order of their arrival.
@@ -54,12 +59,13 @@ impl Context {
              retried_after FROM jobs WHERE end_state IS NULL AND place BETWEEN ?1 AND ?2 ORDER BY place",
         )?;
         let mut rows = statement.query((places.start(), places.end()))?;
+        let mut newest = self.newest.ahead(*places.start());
         while let Some(row) = rows.next()? {
             let place: i64 = row.get(0)?;
             let text = |column| row.get_ref(column)?.as_str().map_err(rusqlite::Error::from);
             let (plugin, downstream) = (text(2)?, text(3)?);
             let on_row: Option<i64> = row.get(6)?;
-            let (newest, anchored) = match self.newest.get(&place).copied() {
+            let (newest, anchored) = match newest.of(place) {
                 Some(newest) if on_row.is_none_or(|seq| seq < newest.seq) => (Some(newest), false),
                 _ => (on_row.map(|seq| newest_at(conn, seq)).transpose()?, true),
             };
