@@ -33,13 +33,23 @@ pub async fn wait(path: &Path, jobs: usize, plugin: &str, due: impl Fn(f64) -> U
 
 /// Puts so many jobs into a store that have been completed.
 pub async fn end(path: &Path, jobs: usize, plugin: &str, now: UnixMs) {
+    tried(path, jobs, plugin, now, |job| completed(job, now)).await;
+}
+
+/// Puts so many jobs of a plugin into a store that were tried once, each due again when `due` says.
+pub async fn fail(path: &Path, jobs: usize, plugin: &str, now: UnixMs, due: impl Fn(f64) -> UnixMs) {
+    let chance = Chance::seeded(3);
+    tried(path, jobs, plugin, now, |job| ended(job, now, Disposition::Retry { at: due(chance.unit()), counted: true }))
+        .await;
+}
+
+async fn tried(path: &Path, jobs: usize, plugin: &str, now: UnixMs, end: impl Fn(&Claimed) -> Finish) {
     let (store, payload) = (open(path, SyncMode::Normal), payload("http://localhost"));
     for first in (0..jobs).step_by(BATCH) {
         let count = jobs.min(first + BATCH) - first;
         store.enqueue((0..count).map(|_| job(plugin, &payload, now)).collect(), now).await.expect("room");
         let claimed = store.claim(count, now, &mut Anybody).await.expect("jobs");
-        let finishes = claimed.iter().map(|job| completed(job, now)).collect();
-        store.finish(finishes).await.expect("it is recorded");
+        store.finish(claimed.iter().map(&end).collect()).await.expect("it is recorded");
     }
 }
 

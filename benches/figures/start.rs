@@ -1,5 +1,6 @@
-//! A store in which very many jobs wait is opened: how long that takes, to the first attempt too, and what a waiting job
-//! holds of the memory. Beside it a bare loop over SQLite that reads the same rows.
+//! A store in which very many jobs wait is opened: how long that takes, how long it is from the start of the process to
+//! the first attempt, and what a waiting job holds of the memory. Beside it a bare loop over SQLite that reads the same
+//! rows.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -27,22 +28,31 @@ const SPAN: Duration = Duration::from_secs(36_000);
 
 /// Measures and prints.
 pub async fn report() {
-    let folder = folder();
-    let path = folder.path().join("bench.db");
     let begin = SystemClock::start().now();
-    backlog::wait(&path, rows(), NATIVE, |draw| begin.after(SPAN.mul_f64(draw))).await;
+    let due = |draw| begin.after(SPAN.mul_f64(draw));
+    let folder = folder();
+    let (new, tried) = (folder.path().join("new.db"), folder.path().join("tried.db"));
+    backlog::wait(&new, rows(), NATIVE, due).await;
+    measure(&new, &format!("start, {} jobs wait: store opened | rows read", rows()), "<= 500 ms");
+    backlog::fail(&tried, rows(), NATIVE, begin, due).await;
+    measure(&tried, "start, each of them was tried once: store opened | rows read", "");
+}
+
+fn measure(path: &Path, name: &str, goal: &str) {
     let (mut opened, mut scanned) = (Series::default(), Series::default());
     for _ in 0..rounds() {
+        let started = now();
         let mut host = Player::start("start", &[("STORE", path.display().to_string())]);
-        opened.push(host.line().split(' ').map(|number| number.parse().expect("a number")).collect());
+        let mut numbers: Vec<f64> = host.line().split(' ').map(|number| number.parse().expect("a number")).collect();
+        numbers.push(started.elapsed().as_secs_f64() * 1e3);
+        opened.push(numbers);
         drop(host);
-        scanned.push(vec![scan_ms(&path)]);
+        scanned.push(vec![scan_ms(path)]);
     }
     let ms = |ms: f64| format!("{ms:.0} ms");
-    let name = format!("start, {} jobs wait: store opened | rows read", rows());
-    line(&name, &ms(opened.median(0)), &ms(scanned.median(0)), Some(opened.ratio(&scanned, 0)), "");
-    note("  to the first attempt", &ms(opened.median(1)), "<= 500 ms");
-    let bytes = opened.median(2) * 1_024.0 / rows() as f64;
+    line(name, &ms(opened.median(0)), &ms(scanned.median(0)), Some(opened.ratio(&scanned, 0)), "");
+    note("  from the start of the process to the first attempt", &ms(opened.median(2)), goal);
+    let bytes = opened.median(1) * 1_024.0 / rows() as f64;
     note("  memory of a waiting job", &format!("{bytes:.0} B"), "");
 }
 
@@ -59,7 +69,7 @@ fn scan_ms(path: &Path) -> f64 {
     started.elapsed().as_secs_f64() * 1e3
 }
 
-/// Opens the store, and prints: milliseconds to that, milliseconds to the first attempt, KiB of memory.
+/// Opens the store, and prints at the first attempt: milliseconds to the opening, KiB of memory.
 pub async fn host() {
     let path = std::env::var("STORE").expect("the store's path");
     let clock = Arc::new(SystemClock::start());
@@ -70,7 +80,7 @@ pub async fn host() {
     let first = Arc::new(First::default());
     let pipeline = Pipeline::start(store, Config::default(), clock, Crew::native(first.clone())).await;
     first.came.notified().await;
-    println!("{opened_ms} {} {resident}", started.elapsed().as_secs_f64() * 1e3);
+    println!("{opened_ms} {resident}");
     pipeline.stop().await;
 }
 

@@ -10,6 +10,7 @@ use anyhow::Context as _;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Notify;
+use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -17,17 +18,19 @@ use crate::api::{self, Door};
 use crate::clock::{Chance, Clock, SystemClock};
 use crate::config::{self, Config, SyncMode};
 use crate::job::Gates;
-use crate::plugin::{HostSettings, Loader, PluginHost};
-use crate::store::sqlite::{SqliteOptions, SqliteStore};
+use crate::plugin::{HostSettings, Loader, PluginChange, PluginHost};
+use crate::store::sqlite::{Ownership, SqliteOptions, SqliteStore};
 use crate::store::{HealthKeeper, Store, StoreError};
 use crate::telemetry::{self, Metrics};
 use crate::worker::{Parts, Worker};
 
 use super::{ExitCode, ServeArgs};
 
+mod early_look;
 mod files;
 mod maps;
 
+use early_look::EarlyLook;
 use files::Files;
 
 /// Runs the server until it is told to stop.
@@ -115,12 +118,16 @@ impl Running {
         if sync == SyncMode::Normal {
             tracing::warn!("store.sync is normal: a power cut can take the last jobs that were acknowledged");
         }
-        let store = Arc::new(SqliteStore::open(&config.store.file(), options, chance.clone())?);
+        // Nobody else's files are touched, nor compiled for, before the store is known to be ours.
+        let owned = Ownership::take(&config.store.file())?;
+        let of_store = chance.clone();
+        let opening = tokio::task::spawn_blocking(move || SqliteStore::open_owned(owned, options, of_store));
+        let plugins = start_plugins(&config, files, &clock);
+        let store = Arc::new(opening.await.context("the opening of the store broke off")??);
+        let (loader, changes, early_look) = plugins?;
         door.tell(&config, clock.now());
         let listener = listen(config.server.listen).await?;
         let address = listener.local_addr()?;
-        let host = PluginHost::start(host_settings(&config, files), clock.clone())?;
-        let (loader, changes) = Loader::new(host, config.plugins.dir.clone(), clock.clone())?;
         let concurrency = config.limits.concurrency;
         maps::check(&config.limits);
         let gates = Gates::judging(concurrency, config.breaker.policy(concurrency)).shared(config.fairness.policy());
@@ -149,7 +156,7 @@ impl Running {
         let handlers = loader.registry.clone();
         let parts = Parts {
             store: store.clone(),
-            plugins: loader,
+            plugins: Arc::new(early_look),
             handlers,
             gates,
             keeper,
@@ -179,6 +186,18 @@ impl Running {
         tracing::info!("windlass has stopped");
         Ok(())
     }
+}
+
+/// The sandbox, and the plugins in it as soon as they are loaded.
+fn start_plugins(
+    config: &Config,
+    files: Files,
+    clock: &Arc<dyn Clock>,
+) -> anyhow::Result<(Arc<Loader>, UnboundedReceiver<PluginChange>, EarlyLook)> {
+    let host = PluginHost::start(host_settings(config, files), clock.clone())?;
+    let (loader, changes) = Loader::new(host, config.plugins.dir.clone(), clock.clone())?;
+    let early_look = EarlyLook::begin(&loader);
+    Ok((loader, changes, early_look))
 }
 
 /// Says which store it is, and whom to ask, where it turns out to be damaged after it was opened.

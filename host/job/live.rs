@@ -4,11 +4,8 @@
 //! from disk what it does not keep: at most a fixed number of jobs are in memory, those due soonest. Where they end lies
 //! the *horizon*: a waiting job whose (due, place) is below it is here, any other is on disk only.
 
-use std::collections::hash_map::Entry as Slot;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
-
-use rustc_hash::FxHashMap;
 
 use super::gates::{Admission, Admit, Lane, LaneRef, Opened};
 use super::id::JobId;
@@ -18,6 +15,7 @@ use crate::clock::UnixMs;
 mod closed;
 #[cfg(test)]
 mod counted;
+mod entries;
 mod entry;
 #[cfg(test)]
 mod fairness;
@@ -28,6 +26,7 @@ mod tally;
 #[cfg(test)]
 mod tests;
 
+use entries::Entries;
 pub use entry::{Again, Entry, Handed, Phase, Standing, Unfinished, waiting_state};
 pub use horizon::Reload;
 use lanes::Lanes;
@@ -39,11 +38,11 @@ pub type Key = (UnixMs, i64);
 /// The unfinished jobs in memory. See the module.
 #[derive(Debug)]
 pub struct LiveSet {
-    entries: FxHashMap<i64, Entry>,
+    entries: Entries,
     lanes: Lanes,
     delayed: BTreeSet<Key>,
-    /// While many jobs are taken in: those to be put among the delayed ones, in one go.
-    gathered: Option<Vec<Key>>,
+    /// While many jobs are taken in, which are put in order at the end.
+    is_filling: bool,
     interrupted: BTreeSet<i64>,
     /// Attempts that still run though their job was cancelled, with the token of their right, by place.
     ghosts: HashMap<i64, (i64, u32)>,
@@ -60,10 +59,10 @@ impl LiveSet {
     #[must_use]
     pub fn new(kept_max: usize, first_token: i64) -> Self {
         Self {
-            entries: FxHashMap::default(),
+            entries: Entries::default(),
             lanes: Lanes::default(),
             delayed: BTreeSet::new(),
-            gathered: None,
+            is_filling: false,
             interrupted: BTreeSet::new(),
             ghosts: HashMap::new(),
             pinned: 0,
@@ -87,7 +86,9 @@ impl LiveSet {
     /// Takes into memory a job that was unfinished before, and was on disk only. One that is here stays as it is.
     pub fn bring<'a>(&mut self, job: &Unfinished, lane: impl Into<LaneRef<'a>>, now: UnixMs) {
         let place = job.id.place();
-        let Slot::Vacant(slot) = self.entries.entry(place) else { return };
+        if self.entries.contains(place) {
+            return;
+        }
         let lane = self.lanes.intern(lane.into());
         let phase = match (job.interrupted, job.held) {
             (Some(started_at), _) => Phase::Interrupted { started_at },
@@ -95,19 +96,12 @@ impl LiveSet {
             (None, false) if self.ghosts.contains_key(&place) => Phase::Barred,
             (None, false) => Phase::Ready,
         };
-        slot.insert(Entry {
-            tail: job.id.tail(),
-            due: job.due,
-            newest: job.newest,
-            phase,
-            lane,
-            attempts: job.attempts,
-            failed: job.failed,
-            priority: job.priority,
-            suspect: job.suspect,
-            anchored: job.anchored,
-        });
-        self.settle(place, phase, now);
+        if self.is_filling && !phase.is_pinned() {
+            self.gather(place, Entry::of(job, phase_at(phase, job.due, now), lane));
+        } else {
+            self.entries.insert(place, Entry::of(job, phase, lane));
+            self.settle(place, phase, now);
+        }
         self.shrink();
     }
 
@@ -158,7 +152,7 @@ impl LiveSet {
         let left_behind = std::mem::take(&mut self.interrupted);
         let mut rescued = Vec::with_capacity(left_behind.len());
         for place in left_behind {
-            let Some(Phase::Interrupted { started_at }) = self.entries.get(&place).map(|entry| entry.phase) else {
+            let Some(Phase::Interrupted { started_at }) = self.entries.get(place).map(|entry| entry.phase) else {
                 continue;
             };
             rescued.push(self.start(place, started_at));
@@ -187,14 +181,14 @@ impl LiveSet {
         }
         self.unsettle(place);
         self.settle(place, Phase::Barred, UnixMs(0));
-        Some(self.lanes.name(self.entries.get(&place)?.lane).clone())
+        Some(self.lanes.name(self.entries.get(place)?.lane).clone())
     }
 
     /// What a result for this job under this token is worth.
     #[must_use]
     pub fn standing(&self, place: i64, token: i64) -> Standing {
         let runs = |entry: &Entry| matches!(entry.phase, Phase::Running { token: held, .. } if held == token);
-        if self.entries.get(&place).is_some_and(runs) {
+        if self.entries.get(place).is_some_and(runs) {
             Standing::Holds
         } else if self.ghosts.get(&place).is_some_and(|(held, _)| *held == token) {
             Standing::Ghost
@@ -211,11 +205,11 @@ impl LiveSet {
 
     /// A job goes on after its attempt was recorded.
     pub fn go_on(&mut self, place: i64, again: Again, now: UnixMs) {
-        if !self.entries.contains_key(&place) {
+        if !self.entries.contains(place) {
             return;
         }
         self.unsettle(place);
-        if let Some(entry) = self.entries.get_mut(&place) {
+        if let Some(entry) = self.entries.get_mut(place) {
             (entry.due, entry.attempts) = (again.due, again.attempts);
             (entry.failed, entry.newest) = (again.failed, again.newest);
             // It has not killed the host.
@@ -229,19 +223,19 @@ impl LiveSet {
     pub fn end(&mut self, place: i64, ended_by_attempt: bool) {
         self.unfinished = self.unfinished.saturating_sub(1);
         self.horizon.note_end(place);
-        let Some(entry) = self.entries.get(&place).copied() else { return };
+        let Some(entry) = self.entries.get(place).copied() else { return };
         if let (Phase::Running { token, .. }, false) = (entry.phase, ended_by_attempt) {
             self.ghosts.insert(place, (token, entry.attempts + 1));
         }
         self.unsettle(place);
-        self.entries.remove(&place);
+        self.entries.remove(place);
         self.lanes.free_if_idle(entry.lane);
     }
 
     /// The attempt of a cancelled job ended; its row, if it was kept, has the number `newest`.
     pub fn lay_ghost(&mut self, place: i64, newest: Option<i64>, now: UnixMs) {
         let Some((_, attempt)) = self.ghosts.remove(&place) else { return };
-        let Some(entry) = self.entries.get_mut(&place) else { return };
+        let Some(entry) = self.entries.get_mut(place) else { return };
         if let Some(newest) = newest {
             (entry.newest, entry.anchored) = (newest, true);
             entry.attempts = entry.attempts.max(attempt);
@@ -255,12 +249,12 @@ impl LiveSet {
 
     /// Makes a waiting job due now; a running one stays as it is.
     pub fn hasten(&mut self, place: i64, now: UnixMs) {
-        let Some(entry) = self.entries.get_mut(&place) else { return };
+        let Some(entry) = self.entries.get_mut(place) else { return };
         if !matches!(entry.phase, Phase::Delayed | Phase::Ready | Phase::Held) {
             return;
         }
         self.unsettle(place);
-        if let Some(entry) = self.entries.get_mut(&place) {
+        if let Some(entry) = self.entries.get_mut(place) {
             entry.due = now;
         }
         self.settle(place, Phase::Ready, now);
@@ -272,7 +266,7 @@ impl LiveSet {
         let lanes = &self.lanes;
         let of_plugin = |entry: &Entry| entry.phase == Phase::Held && &*lanes.name(entry.lane).plugin == plugin;
         let mut held: Vec<i64> =
-            self.entries.iter().filter(|(_, entry)| of_plugin(entry)).map(|(place, _)| *place).collect();
+            self.entries.iter().filter(|(_, entry)| of_plugin(entry)).map(|(place, _)| place).collect();
         // Lanes queue up as they come: in the order of arrival, and not in that of a hash.
         held.sort_unstable();
         for place in held {
@@ -293,7 +287,7 @@ impl LiveSet {
     /// The job, where it is in memory.
     #[must_use]
     pub fn get(&self, id: JobId) -> Option<&Entry> {
-        self.entries.get(&id.place()).filter(|entry| entry.tail == id.tail())
+        self.entries.get(id.place()).filter(|entry| entry.tail == id.tail())
     }
 
     /// The moment at which the next job of the future comes due, or a closed lane opens by itself.
@@ -330,7 +324,7 @@ impl LiveSet {
     fn promote(&mut self, now: UnixMs) {
         while self.delayed.first().is_some_and(|(due, _)| *due <= now) {
             let Some((due, place)) = self.delayed.pop_first() else { return };
-            let Some(entry) = self.entries.get_mut(&place) else { continue };
+            let Some(entry) = self.entries.get_mut(place) else { continue };
             entry.phase = Phase::Ready;
             let (lane, key) = (entry.lane, (entry.priority, due, place));
             self.lanes.leave(lane, Phase::Delayed, key);
@@ -343,7 +337,7 @@ impl LiveSet {
         self.next_token += 1;
         self.unsettle(place);
         self.settle(place, Phase::Running { token, started_at }, started_at);
-        let entry = &self.entries[&place];
+        let entry = self.entries.get(place).expect("it was settled");
         Handed {
             id: JobId::from_parts(place, entry.tail),
             token,
@@ -356,7 +350,7 @@ impl LiveSet {
 
     /// Takes an entry out of every order that it stands in.
     fn unsettle(&mut self, place: i64) {
-        let Some(entry) = self.entries.get(&place) else { return };
+        let Some(entry) = self.entries.get(place) else { return };
         match entry.phase {
             Phase::Delayed => _ = self.delayed.remove(&(entry.due, place)),
             Phase::Interrupted { .. } => _ = self.interrupted.remove(&place),
@@ -369,24 +363,26 @@ impl LiveSet {
     /// Puts an entry into the orders of its phase. Ready means: ready once it is due. What lies beyond the horizon
     /// leaves the memory.
     fn settle(&mut self, place: i64, phase: Phase, now: UnixMs) {
-        let Some(entry) = self.entries.get_mut(&place) else { return };
-        entry.phase = if phase == Phase::Ready && entry.due > now { Phase::Delayed } else { phase };
+        let Some(entry) = self.entries.get_mut(place) else { return };
+        entry.phase = phase_at(phase, entry.due, now);
         let entry = *entry;
         if !entry.phase.is_pinned() && self.horizon.is_beyond((entry.due, place)) {
-            self.entries.remove(&place);
+            self.entries.remove(place);
             self.horizon.note_drop(&entry);
             self.lanes.free_if_idle(entry.lane);
             return;
         }
         match entry.phase {
-            Phase::Delayed => match &mut self.gathered {
-                Some(gathered) => gathered.push((entry.due, place)),
-                None => _ = self.delayed.insert((entry.due, place)),
-            },
+            Phase::Delayed => _ = self.delayed.insert((entry.due, place)),
             Phase::Interrupted { .. } => _ = self.interrupted.insert(place),
             Phase::Ready | Phase::Held | Phase::Barred | Phase::Running { .. } => {}
         }
         self.pinned += usize::from(entry.phase.is_pinned());
         self.lanes.join(entry.lane, entry.phase, (entry.priority, entry.due, place));
     }
+}
+
+/// Where a job stands that is ready once it is due.
+fn phase_at(phase: Phase, due: UnixMs, now: UnixMs) -> Phase {
+    if phase == Phase::Ready && due > now { Phase::Delayed } else { phase }
 }

@@ -12,7 +12,7 @@ use crate::job::IdSource;
 pub(super) fn recount(live: &LiveSet) -> Tally {
     let mut all = Tally::default();
     let (mut plugins, mut downstreams, mut lanes) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-    for entry in live.entries.values() {
+    for (_, entry) in live.entries.iter() {
         let lane = live.lanes.name(entry.lane);
         let part = (lane.downstream.clone(), lane.plugin.clone());
         *all.of(entry.phase) += 1;
@@ -34,7 +34,7 @@ pub(super) fn recount(live: &LiveSet) -> Tally {
 }
 
 /// Lets in everybody.
-struct Open;
+pub(super) struct Open;
 
 impl Admission for Open {
     fn admit(&mut self, _: &Lane, _: UnixMs) -> Admit {

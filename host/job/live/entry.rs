@@ -137,6 +137,22 @@ impl Phase {
 }
 
 impl Entry {
+    /// What is kept of a job in that phase and that lane.
+    pub(super) fn of(job: &Unfinished, phase: Phase, lane: u32) -> Self {
+        Self {
+            tail: job.id.tail(),
+            due: job.due,
+            newest: job.newest,
+            phase,
+            lane,
+            attempts: job.attempts,
+            failed: job.failed,
+            priority: job.priority,
+            suspect: job.suspect,
+            anchored: job.anchored,
+        }
+    }
+
     /// The job's state, as people see it.
     #[must_use]
     pub fn state(&self, now: UnixMs) -> State {

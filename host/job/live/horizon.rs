@@ -115,7 +115,7 @@ impl LiveSet {
         }
         // Chosen before any is taken in: taking in can drop a job that changed meanwhile, and what the reload read of
         // that one is out of date.
-        let is_news = |id: JobId| !ended.contains(&id.place()) && !self.entries.contains_key(&id.place());
+        let is_news = |id: JobId| !ended.contains(&id.place()) && !self.entries.contains(id.place());
         let news: Vec<_> = jobs.iter().filter(|(job, ..)| is_news(job.id)).collect();
         for (job, lane) in news {
             self.bring(job, lane, now);
@@ -144,8 +144,8 @@ impl LiveSet {
     /// none where there is no such attempt.
     #[must_use]
     pub fn attempts_floor(&self) -> Option<i64> {
-        let in_memory = self.entries.values().filter(|entry| entry.newest > 0 && !entry.anchored);
-        in_memory.map(|entry| entry.newest).chain(self.horizon.floor).min()
+        let in_memory = self.entries.iter().filter(|(_, entry)| entry.newest > 0 && !entry.anchored);
+        in_memory.map(|(_, entry)| entry.newest).chain(self.horizon.floor).min()
     }
 
     /// At most `most` jobs, with their newest attempts, that hold the floor below `below`, the lowest first.
@@ -153,7 +153,7 @@ impl LiveSet {
     pub fn laggards(&self, below: i64, most: usize) -> Vec<(i64, i64)> {
         let lags = |entry: &Entry| entry.newest > 0 && !entry.anchored && entry.newest < below;
         let lagging = self.entries.iter().filter(|(_, entry)| lags(entry));
-        let mut laggards: Vec<_> = lagging.map(|(place, entry)| (*place, entry.newest)).collect();
+        let mut laggards: Vec<_> = lagging.map(|(place, entry)| (place, entry.newest)).collect();
         laggards.sort_unstable_by_key(|(_, newest)| *newest);
         laggards.truncate(most);
         laggards
@@ -161,22 +161,22 @@ impl LiveSet {
 
     /// The store wrote on the job's own row that its newest attempt is this one.
     pub fn anchor(&mut self, place: i64, newest: i64) {
-        if let Some(entry) = self.entries.get_mut(&place).filter(|entry| entry.newest == newest) {
+        if let Some(entry) = self.entries.get_mut(place).filter(|entry| entry.newest == newest) {
             entry.anchored = true;
         }
     }
 
     fn waiting_keys(&self) -> Vec<Key> {
         let waiting = self.entries.iter().filter(|(_, entry)| !entry.phase.is_pinned());
-        waiting.map(|(place, entry)| (entry.due, *place)).collect()
+        waiting.map(|(place, entry)| (entry.due, place)).collect()
     }
 
     fn drop_beyond(&mut self, keys: Vec<Key>) {
         let beyond = keys.into_iter().filter(|key| self.horizon.at.is_some_and(|horizon| *key >= horizon));
         for (_, place) in beyond.collect::<Vec<_>>() {
-            let Some(entry) = self.entries.get(&place).copied() else { continue };
+            let Some(entry) = self.entries.get(place).copied() else { continue };
             self.unsettle(place);
-            self.entries.remove(&place);
+            self.entries.remove(place);
             self.horizon.note_drop(&entry);
             self.lanes.free_if_idle(entry.lane);
         }

@@ -15,7 +15,7 @@ use super::{Lane, LaneRef, Phase};
 use crate::clock::UnixMs;
 
 /// A ready job's place in its lane: the highest priority first, then the longest due, then the first to arrive.
-type ReadyKey = (Reverse<i16>, UnixMs, i64);
+pub(super) type ReadyKey = (Reverse<i16>, UnixMs, i64);
 /// A lane's place among those of its plugin: the most urgent head first, then the one that runs least, then the one that
 /// waits longest for its turn.
 type RingKey = (Reverse<i16>, u64, u64, u32);
@@ -173,6 +173,17 @@ impl Lanes {
             }
             Phase::Delayed | Phase::Barred | Phase::Held => return,
         }
+        self.rejoin(lane);
+    }
+
+    /// Counts a job in that is put in order later: see [`Self::fill`].
+    pub(super) fn count_in(&mut self, lane: u32, phase: Phase) {
+        self.count(lane, phase, |count| *count += 1);
+    }
+
+    /// Makes a lane's order of ready jobs, all of which were counted in.
+    pub(super) fn fill(&mut self, lane: u32, ready: Vec<ReadyKey>) {
+        self.states[lane as usize].ready = ready.into_iter().collect();
         self.rejoin(lane);
     }
 

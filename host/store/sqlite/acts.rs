@@ -4,6 +4,7 @@ use rusqlite::params;
 
 use super::effect::Effect;
 use super::fault::Outcome;
+use super::newest::{newest_at, newest_of};
 use super::recover::{self, Waiting};
 use super::rows::{self, JobRow};
 use super::writer::{Group, Writer};
@@ -83,8 +84,8 @@ impl Writer<'_> {
 
     fn waiting_on_disk(&self, row: &JobRow) -> Outcome<Unfinished> {
         let newest = match row.end {
-            Some(_) => row.last_attempt.map(|seq| recover::newest_at(self.conn, seq)).transpose()?,
-            None => recover::newest_of(self.conn, row.id.place(), row.last_attempt)?,
+            Some(_) => row.last_attempt.map(|seq| newest_at(self.conn, seq)).transpose()?,
+            None => newest_of(self.conn, row.id.place(), row.last_attempt)?,
         };
         let anchored = newest.map(|newest| newest.seq) == row.last_attempt;
         let unheld_to = recover::unheld_to(self.conn, &row.plugin)?;

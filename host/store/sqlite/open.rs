@@ -26,8 +26,28 @@ const BUSY_TIMEOUT_MS: u32 = 5_000;
 
 /// The right of one process to a store's file, until it is dropped.
 #[derive(Debug)]
-pub(super) struct Ownership {
+pub struct Ownership {
+    pub(super) path: PathBuf,
     _lock: File,
+}
+
+impl Ownership {
+    /// Takes the file for this process. Creates the folder.
+    ///
+    /// # Errors
+    /// [`StoreError::Open`] at once where another process has it, or the folder cannot be made.
+    pub fn take(path: &Path) -> Result<Self, StoreError> {
+        make_folder(disk::folder_of(path)).map_err(|error| refusal(path, error))?;
+        let lock_path = beside(path, ".lock");
+        let lock = disk::open_private(&lock_path).map_err(|error| refusal(&lock_path, error))?;
+        match lock.try_lock() {
+            Ok(()) => Ok(Self { path: path.to_path_buf(), _lock: lock }),
+            Err(TryLockError::WouldBlock) => {
+                Err(refusal(path, "another windlass is using it; stop that one, or give this one its own data folder"))
+            }
+            Err(TryLockError::Error(error)) => Err(refusal(&lock_path, error)),
+        }
+    }
 }
 
 /// Makes a [`StoreError::Open`] for a path.
@@ -59,20 +79,6 @@ pub(super) fn in_use(path: &Path) -> std::io::Result<(bool, Option<File>)> {
         Ok(()) => Ok((false, Some(file))),
         Err(TryLockError::WouldBlock) => Ok((true, None)),
         Err(TryLockError::Error(error)) => Err(error),
-    }
-}
-
-/// Takes the file for this process; refuses at once where another one has it. Creates the folder.
-pub(super) fn own(path: &Path) -> Result<Ownership, StoreError> {
-    make_folder(disk::folder_of(path)).map_err(|error| refusal(path, error))?;
-    let lock_path = beside(path, ".lock");
-    let lock = disk::open_private(&lock_path).map_err(|error| refusal(&lock_path, error))?;
-    match lock.try_lock() {
-        Ok(()) => Ok(Ownership { _lock: lock }),
-        Err(TryLockError::WouldBlock) => {
-            Err(refusal(path, "another windlass is using it; stop that one, or give this one its own data folder"))
-        }
-        Err(TryLockError::Error(error)) => Err(refusal(&lock_path, error)),
     }
 }
 

@@ -8,7 +8,8 @@ use std::pin::pin;
 use rusqlite::Connection;
 
 use super::fault::Outcome;
-use super::recover::{self, Newest, Waiting};
+use super::newest::{self, Newest};
+use super::recover::{self, Waiting};
 use super::rows::{self, AttemptRow, JobRow};
 use super::{Shared, SqliteStore};
 use crate::clock::UnixMs;
@@ -193,7 +194,7 @@ fn last_due(row: &JobRow, newest: Option<&AttemptRow>, before: Option<&AttemptRo
 }
 
 fn newest_of(conn: &Connection, row: &JobRow) -> Outcome<Option<Newest>> {
-    recover::newest_of(conn, row.id.place(), row.last_attempt)
+    newest::newest_of(conn, row.id.place(), row.last_attempt)
 }
 
 /// One attempt with its evidence, of a job whose standing is known.

@@ -1,19 +1,18 @@
 //! Reading what is unfinished: all of it at the opening, the nearest of it when the memory has room again.
 
-use std::collections::HashMap;
+use std::path::Path;
 
-use rusqlite::{Connection, OptionalExtension as _, Row};
-use rustc_hash::FxHashMap;
+use rusqlite::{Connection, OptionalExtension as _};
 
 use super::begun::{self, OnDisk};
-use super::fault::{Outcome, damaged};
+use super::fault::Outcome;
+use super::newest::Newest;
 use super::reckoning::{self, Forward};
-use super::rows::{Retried, retried};
-use super::sums;
+use super::rows::Retried;
+use super::unfinished::{self, Context, Stretches};
 use crate::clock::{LAST_MOMENT, Reckoning, UnixMs};
 use crate::job::JobId;
 use crate::job::Lane;
-use crate::job::gates::LaneRef;
 use crate::job::live::{Key, LiveSet, Reload, Unfinished};
 
 /// The tokens of one opening: no lease of an earlier one is mistaken for a present one.
@@ -47,19 +46,8 @@ pub(super) struct Recovered {
 /// A waiting job, and the line that it waits in.
 pub(super) type Found = (Unfinished, Lane);
 
-/// What the newest attempt says of a job.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Newest {
-    pub(super) seq: i64,
-    n: u32,
-    failed: u32,
-    /// When the next one is due; of a held job: when it was held.
-    due: Option<UnixMs>,
-    held: bool,
-}
-
-/// Reads everything that is unfinished.
-pub(super) fn recover(conn: &Connection, kept_max: usize, here: Option<Reckoning>) -> Outcome<Recovered> {
+/// Reads everything that is unfinished, by the connection that writes to the file at that path.
+pub(super) fn recover(conn: &Connection, path: &Path, kept_max: usize, here: Option<Reckoning>) -> Outcome<Recovered> {
     if let Some(here) = here {
         reckoning::settle(conn, here)?;
     }
@@ -67,16 +55,17 @@ pub(super) fn recover(conn: &Connection, kept_max: usize, here: Option<Reckoning
     set_meta(conn, "boots", boots)?;
     mark_open(conn, true)?;
     let mut live = LiveSet::new(kept_max, boots * TOKENS_PER_BOOT);
-    let sql = "SELECT count(*) FROM jobs WHERE end_state IS NULL";
-    live.reserve(conn.query_row(sql, (), |row| row.get(0).map(i64::unsigned_abs))?);
+    let stretches = Stretches::cut(conn)?;
+    live.reserve(stretches.jobs_max());
     // The wall clock may have been set back since.
     let seen = latest_moment(conn)?.min(here.map_or(LAST_MOMENT, |here| here.now));
     // What has been recorded since is past, and so is what began of a job that is final or gone: it was cancelled, and
     // then the host died.
     let begun = begun::read(conn)?;
     let mut left_behind = Vec::new();
+    let context = Context::read_on_two(conn, path, i64::MAX)?;
     live.fill(|live| {
-        scan(conn, i64::MAX, |mut job, lane| {
+        context.scan_all(conn, path, &stretches, |mut job, lane| {
             let interrupted = begun.get(&job.id.place()).filter(|begun| begun.n > job.attempts);
             job.interrupted = interrupted.map(|begun| begun.started_at);
             left_behind.extend(interrupted);
@@ -110,7 +99,7 @@ pub(super) fn nearest(conn: &Connection, reload: Reload, suspects_to: i64) -> Ou
             nearest.truncate(reload.most);
         }
     };
-    scan(conn, suspects_to, |job, lane| {
+    Context::read(conn, suspects_to)?.scan(conn, &unfinished::ALL, |job, lane| {
         if (job.due, job.id.place()) >= reload.from {
             nearest.push((job, lane.to_lane()));
             if nearest.len() >= 2 * reload.most {
@@ -120,38 +109,6 @@ pub(super) fn nearest(conn: &Connection, reload: Reload, suspects_to: i64) -> Ou
     })?;
     trim(&mut nearest);
     Ok((nearest, rest_from))
-}
-
-/// Goes over the unfinished jobs in the order of their arrival.
-fn scan(conn: &Connection, suspects_to: i64, mut found: impl FnMut(Unfinished, LaneRef<'_>)) -> Outcome<()> {
-    let newest = newest_attempts(conn)?;
-    let unholds = unholds(conn)?;
-    let mut statement = conn.prepare(
-        "SELECT place, tail, plugin, downstream, priority, run_at_ms, retried_ms, retried_after, last_attempt, limit_key \
-         FROM jobs WHERE end_state IS NULL ORDER BY place",
-    )?;
-    let mut rows = statement.query(())?;
-    while let Some(row) = rows.next()? {
-        let place: i64 = row.get(0)?;
-        let text = |column| row.get_ref(column)?.as_str().map_err(rusqlite::Error::from);
-        let (plugin, downstream) = (text(2)?, text(3)?);
-        let on_row: Option<i64> = row.get(8)?;
-        let (newest, anchored) = match newest.get(&place).copied() {
-            Some(newest) if on_row.is_none_or(|seq| seq < newest.seq) => (Some(newest), false),
-            _ => (on_row.map(|seq| newest_at(conn, seq)).transpose()?, true),
-        };
-        let waiting = Waiting {
-            id: JobId::from_parts(place, row.get(1)?),
-            priority: row.get(4)?,
-            run_at: UnixMs(row.get(5)?),
-            retried: retried(row.get(6)?, row.get(7)?),
-            unheld_to: unholds.get(plugin).copied().unwrap_or(0),
-        };
-        let job = Unfinished { suspect: place <= suspects_to, anchored, ..waiting.after(newest) };
-        let limit_key = row.get_ref(9)?.as_str_or_null().map_err(rusqlite::Error::from)?;
-        found(job, LaneRef { plugin, downstream, limit_key });
-    }
-    Ok(())
 }
 
 /// What decides when an unfinished job is due.
@@ -185,66 +142,10 @@ impl Waiting {
     }
 }
 
-/// The newest attempts, from the floor on, of the jobs that go on after them.
-pub(super) fn newest_attempts(conn: &Connection) -> Outcome<FxHashMap<i64, Newest>> {
-    let sql = format!("SELECT {NEWEST_COLUMNS}, place FROM attempts WHERE seq >= ?1 ORDER BY seq");
-    let mut statement = conn.prepare(&sql)?;
-    let mut rows = statement.query([meta(conn, "attempts_floor")?])?;
-    let mut newest = FxHashMap::default();
-    while let Some(row) = rows.next()? {
-        let (attempt, place) = (Newest::read(row)?, row.get(6)?);
-        if attempt.due.is_some() {
-            newest.insert(place, attempt);
-        } else {
-            // It ended the job, or was void. Where the job goes on all the same, its row names the attempt.
-            newest.remove(&place);
-        }
-    }
-    Ok(newest)
-}
-
-const NEWEST_COLUMNS: &str = "seq, n, failed, next_run_ms, held, finished_ms";
-
-impl Newest {
-    fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
-        let (next_run, held): (Option<i64>, bool) = (row.get(3)?, row.get(4)?);
-        let due = if held { Some(row.get(5)?) } else { next_run };
-        Ok(Self { seq: row.get(0)?, n: row.get(1)?, failed: row.get(2)?, due: due.map(UnixMs), held })
-    }
-}
-
-/// The attempt of that number, which must exist.
-pub(super) fn newest_at(conn: &Connection, seq: i64) -> Outcome<Newest> {
-    let sql = format!("SELECT {NEWEST_COLUMNS} FROM attempts WHERE seq = ?1");
-    Ok(conn.prepare_cached(&sql)?.query_row([seq], Newest::read)?)
-}
-
-/// The newest attempt of an unfinished job that is not in memory: from its row, or by looking over the newest attempts.
-pub(super) fn newest_of(conn: &Connection, place: i64, on_row: Option<i64>) -> Outcome<Option<Newest>> {
-    let sql = "SELECT max(seq) FROM attempts WHERE seq >= ?1 AND place = ?2";
-    let floor = meta(conn, "attempts_floor")?;
-    let seen: Option<i64> = conn.prepare_cached(sql)?.query_row([floor, place], |row| row.get(0))?;
-    seen.max(on_row).map(|seq| newest_at(conn, seq)).transpose()
-}
-
 /// Up to which attempt a plugin's jobs are no longer held.
 pub(super) fn unheld_to(conn: &Connection, plugin: &str) -> Outcome<i64> {
     let mut statement = conn.prepare_cached("SELECT seq FROM unholds WHERE plugin = ?1")?;
     Ok(statement.query_row([plugin], |row| row.get(0)).optional()?.unwrap_or(0))
-}
-
-fn unholds(conn: &Connection) -> Outcome<HashMap<String, i64>> {
-    let mut statement = conn.prepare("SELECT plugin, seq, sum FROM unholds")?;
-    let mut rows = statement.query(())?;
-    let mut unholds = HashMap::new();
-    while let Some(row) = rows.next()? {
-        let seq = row.get(1)?;
-        if row.get::<_, i64>(2)? != sums::of("unhold", [row.get_ref(0)?, row.get_ref(1)?]) {
-            return Err(damaged("edit of grants", seq, "it does not fit its sum"));
-        }
-        unholds.insert(row.get(0)?, seq);
-    }
-    Ok(unholds)
 }
 
 /// When the newest thing on disk happened.

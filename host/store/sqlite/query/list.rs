@@ -3,13 +3,12 @@
 use std::sync::Arc;
 
 use rusqlite::{Connection, Row};
-use rustc_hash::FxHashMap;
 
 use super::Standing;
 use crate::clock::UnixMs;
 use crate::job::JobId;
 use crate::store::sqlite::fault::Outcome;
-use crate::store::sqlite::recover::{self, Newest};
+use crate::store::sqlite::newest::{NewestAttempts, newest_at};
 use crate::store::sqlite::rows::{self, JOB_COLUMNS, JobRow};
 use crate::store::sqlite::{Shared, SqliteStore};
 use crate::store::{JobView, ListFilter, ListPage, StoreError};
@@ -24,7 +23,7 @@ struct Search<'a> {
     filter: &'a ListFilter,
     now: UnixMs,
     /// The newest attempts of jobs that are on disk only; read once, when the first such job is met.
-    newest: Option<FxHashMap<i64, Newest>>,
+    newest: Option<NewestAttempts>,
 }
 
 impl SqliteStore {
@@ -99,12 +98,12 @@ impl Search<'_> {
         let (conn, newest) = (self.conn, &mut self.newest);
         Standing::find(conn, row, entry.as_ref(), self.now, || {
             if newest.is_none() {
-                *newest = Some(recover::newest_attempts(conn)?);
+                *newest = Some(NewestAttempts::read(conn)?);
             }
-            let seen = newest.as_ref().and_then(|newest| newest.get(&row.id.place())).copied();
+            let seen = newest.as_ref().and_then(|newest| newest.get(row.id.place()));
             match seen {
                 Some(seen) => Ok(Some(seen)),
-                None => row.last_attempt.map(|seq| recover::newest_at(conn, seq)).transpose(),
+                None => row.last_attempt.map(|seq| newest_at(conn, seq)).transpose(),
             }
         })
     }

@@ -109,8 +109,9 @@ impl History {
             let path = self.store.shared.readers.path().with_file_name(name);
             std::fs::copy(path, copy.path().join(name)).unwrap();
         }
-        let conn = Connection::open(copy.path().join("windlass.db")).unwrap();
-        let found = recover::recover(&conn, 10_000, None).unwrap().live;
+        let path = copy.path().join("windlass.db");
+        let conn = Connection::open(&path).unwrap();
+        let found = recover::recover(&conn, &path, 10_000, None).unwrap().live;
         let entry = |id: &JobId| found.get(*id).map(|entry| (*id, comparable(entry.waiting(*id), entry.phase)));
         let memory = self.store.shared.memory();
         self.ids.iter().filter(|id| !self.is_barred(&memory, **id)).filter_map(entry).collect()

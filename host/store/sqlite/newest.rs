@@ -1,0 +1,178 @@
+//! The newest attempts of the unfinished jobs: they say when these are due, and how often they were tried.
+
+use std::path::Path;
+use std::{iter, slice};
+
+use rusqlite::{Connection, Row};
+
+use super::fault::Outcome;
+use super::open;
+use super::recover::meta;
+use crate::clock::UnixMs;
+
+/// From how many numbers of attempts on two threads read them. Few in the tests, so that it comes by.
+const MANY: i64 = if cfg!(test) { 4 } else { 8_192 };
+
+/// What the newest attempt says of a job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Newest {
+    pub(super) seq: i64,
+    pub(super) n: u32,
+    pub(super) failed: u32,
+    /// When the next one is due; of a held job: when it was held.
+    pub(super) due: Option<UnixMs>,
+    pub(super) held: bool,
+}
+
+const COLUMNS: &str = "seq, n, failed, next_run_ms, held, finished_ms";
+
+impl Newest {
+    fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
+        let held = row.get(4)?;
+        let due: Option<i64> = row.get(if held { 5 } else { 3 })?;
+        Ok(Self { seq: row.get(0)?, n: row.get(1)?, failed: row.get(2)?, due: due.map(UnixMs), held })
+    }
+}
+
+/// The attempt of that number, which must exist.
+pub(super) fn newest_at(conn: &Connection, seq: i64) -> Outcome<Newest> {
+    let sql = format!("SELECT {COLUMNS} FROM attempts WHERE seq = ?1");
+    Ok(conn.prepare_cached(&sql)?.query_row([seq], Newest::read)?)
+}
+
+/// The newest attempt of an unfinished job that is not in memory: from its row, or by looking over the newest attempts.
+pub(super) fn newest_of(conn: &Connection, place: i64, on_row: Option<i64>) -> Outcome<Option<Newest>> {
+    let sql = "SELECT max(seq) FROM attempts WHERE seq >= ?1 AND place = ?2";
+    let floor = meta(conn, "attempts_floor")?;
+    let seen: Option<i64> = conn.prepare_cached(sql)?.query_row([floor, place], |row| row.get(0))?;
+    seen.max(on_row).map(|seq| newest_at(conn, seq)).transpose()
+}
+
+/// The newest attempts, from the floor on, of the jobs that go on after them: each with its job's place, in that order.
+#[derive(Debug, Default)]
+pub(super) struct NewestAttempts(Vec<(i64, Newest)>);
+
+impl NewestAttempts {
+    /// Reads them on this thread.
+    pub(super) fn read(conn: &Connection) -> Outcome<Self> {
+        Ok(Self::of(between(conn, meta(conn, "attempts_floor")?, i64::MAX)?))
+    }
+
+    /// Reads those of the store at that path, where they are many on one more thread.
+    pub(super) fn read_on_two(conn: &Connection, path: &Path) -> Outcome<Self> {
+        let floor = meta(conn, "attempts_floor")?;
+        let last: i64 = conn.query_row("SELECT coalesce(max(seq), 0) FROM attempts", (), |row| row.get(0))?;
+        let first_of_other = floor.midpoint(last);
+        if last - floor < MANY {
+            return Self::read(conn);
+        }
+        std::thread::scope(|scope| {
+            let read = move || between(&open::reader(path)?, first_of_other, i64::MAX);
+            let thread = std::thread::Builder::new().name("windlass-opening".to_owned());
+            let other = thread.spawn_scoped(scope, read);
+            let mut attempts = between(conn, floor, first_of_other - 1)?;
+            attempts.append(&mut match other {
+                Ok(other) => other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?,
+                // Where there can be no more threads, this one reads them all.
+                Err(_) => between(conn, first_of_other, i64::MAX)?,
+            });
+            Ok(Self::of(attempts))
+        })
+    }
+
+    fn of(mut attempts: Vec<(i64, Newest)>) -> Self {
+        attempts.sort_unstable_by_key(|(place, attempt)| (*place, attempt.seq));
+        attempts.dedup_by(|newer, kept| {
+            let is_of_same = newer.0 == kept.0;
+            if is_of_same {
+                *kept = *newer;
+            }
+            is_of_same
+        });
+        // What says of no next one ended its job, or was void. Where the job goes on all the same, its row names the attempt.
+        attempts.retain(|(_, attempt)| attempt.due.is_some());
+        Self(attempts)
+    }
+
+    /// The one of the job at that place.
+    pub(super) fn get(&self, place: i64) -> Option<Newest> {
+        self.0.binary_search_by_key(&place, |(place, _)| *place).ok().map(|at| self.0[at].1)
+    }
+
+    /// To go over them from that place on.
+    pub(super) fn ahead(&self, from: i64) -> Ahead<'_> {
+        let at = self.0.partition_point(|(place, _)| *place < from);
+        Ahead(self.0[at..].iter().peekable())
+    }
+}
+
+/// The newest attempts of jobs that are gone over in the order of their arrival: nothing is searched for.
+pub(super) struct Ahead<'a>(iter::Peekable<slice::Iter<'a, (i64, Newest)>>);
+
+impl Ahead<'_> {
+    /// The one of the job at that place, which lies behind those that were asked for before.
+    pub(super) fn of(&mut self, place: i64) -> Option<Newest> {
+        while self.0.next_if(|(passed, _)| *passed < place).is_some() {}
+        self.0.next_if(|(this, _)| *this == place).map(|(_, newest)| *newest)
+    }
+}
+
+/// The attempts of these numbers, in their order, each with its job's place.
+fn between(conn: &Connection, first: i64, last: i64) -> Outcome<Vec<(i64, Newest)>> {
+    let sql = format!("SELECT {COLUMNS}, place FROM attempts WHERE seq BETWEEN ?1 AND ?2 ORDER BY seq");
+    let mut statement = conn.prepare(&sql)?;
+    let mut rows = statement.query((first, last))?;
+    let mut attempts = Vec::new();
+    while let Some(row) = rows.next()? {
+        attempts.push((row.get(6)?, Newest::read(row)?));
+    }
+    Ok(attempts)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        /// Of each job the last attempt counts, whoever reads it, and only where it says of a next one.
+        #[test]
+        fn the_last_attempt_of_each_job_is_found(
+            floor in 0..20_i64,
+            attempts in prop::collection::vec((1..3_i64, 1..12_i64, 0..3_u8), 0..60),
+        ) {
+            let folder = tempfile::TempDir::new().unwrap();
+            let path = folder.path().join("x.db");
+            let conn = open::writer(&path).unwrap();
+            let (mut seq, mut last) = (0, BTreeMap::new());
+            conn.execute_batch("BEGIN").unwrap();
+            for (step, place, what) in attempts {
+                seq += step;
+                let (next_run, held) = ((what == 0).then_some(seq + 100), what == 1);
+                let sql = "INSERT INTO attempts (seq, place, n, started_ms, finished_ms, kind, next_run_ms, cpu_us, \
+                           memory_peak_bytes, failed, held) VALUES (?1, ?2, 1, 0, ?1, 'try-again', ?3, 0, 0, 0, ?4)";
+                conn.execute(sql, (seq, place, next_run, held)).unwrap();
+                if seq >= floor {
+                    last.insert(place, (seq, next_run.or(held.then_some(seq)), held));
+                }
+            }
+            conn.execute("INSERT INTO meta VALUES ('attempts_floor', ?1)", [floor]).unwrap();
+            conn.execute_batch("COMMIT").unwrap();
+            last.retain(|_, (_, due, _)| due.is_some());
+            let found = |newest: Option<Newest>| newest.map(|it| (it.seq, it.due.map(|due| due.0), it.held));
+            for read in [NewestAttempts::read(&conn), NewestAttempts::read_on_two(&conn, &path)] {
+                let newest = read.unwrap();
+                let mut ahead = newest.ahead(3);
+                for place in 0..14 {
+                    prop_assert_eq!(found(newest.get(place)), last.get(&place).copied());
+                    if place >= 3 {
+                        prop_assert_eq!(found(ahead.of(place)), last.get(&place).copied());
+                    }
+                }
+            }
+        }
+    }
+}
