@@ -130,6 +130,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::disallowed_methods, reason = "a poll that has the processor taken from it")]
     fn where_it_is_exact_the_time_without_the_processor_is_not_counted() {
         let meter = Arc::<CpuMeter>::default();
         let idle = Duration::from_micros(500);
