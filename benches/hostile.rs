@@ -1,8 +1,10 @@
 //! The times of the hostile set, each beside its limit: `cargo bench --bench hostile`.
 //!
 //! For each kind: by how much an attempt overran what it may take, and how long the neighbour's jobs waited for their
-//! call beside it, against how long they waited alone: by turns, as a machine is not the same for long. The first line
-//! is no attack: as many jobs that do no harm, which is what the load by itself makes of the neighbour's wait.
+//! call beside it, against how long they waited alone: by turns, as a machine is not the same for long. The first lines
+//! are no attack: as many jobs that do no harm, which is what the load by itself makes of the neighbour's wait, and the same
+//! while threads outside of the host, as low in priority as its own for guests that compute, keep each processor busy,
+//! which is what the system's scheduling makes of it.
 //! `HOSTILE_REPEATS` and `HOSTILE_KIND` choose.
 
 #[path = "../tests/common/mod.rs"]
@@ -10,6 +12,8 @@ mod common;
 #[path = "../tests/hostile/set.rs"]
 mod set;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use set::kinds::{Attack, Expect, Kind};
@@ -32,6 +36,10 @@ const HARMLESS: Kind = Kind {
     limit: "",
     repeats_max: usize::MAX,
 };
+/// The same, with each processor busy.
+const BUSY: &str = "(busy, no attack)";
+/// As low as the host's own threads for guests that compute.
+const NICENESS: i32 = 10;
 /// An attempt ends so soon after its time is up.
 const OVERRUN_MS: i64 = 100;
 /// The neighbour waits at most so many times as long as alone.
@@ -57,7 +65,7 @@ async fn report(kinds: &[Kind], repeats: usize) {
         "{:<20} {:>8} {:>9} {:>7} {:>10} {:>10} {:>6} {:>6}",
         "kind", "repeats", "overrun", "limit", "p99 beside", "p99 alone", "ratio", "limit"
     );
-    for kind in std::iter::once(&HARMLESS).chain(kinds) {
+    for kind in [&HARMLESS, &Kind { name: BUSY, ..HARMLESS }].into_iter().chain(kinds) {
         line(&world, kind, repeats).await;
     }
 }
@@ -75,7 +83,9 @@ async fn line(world: &World, kind: &Kind, repeats: usize) {
         if alone_ms.len() <= waits_ms.len() {
             alone_ms.extend(alone(world).await);
         }
+        let busy = (kind.name == BUSY).then(Busy::begin);
         let report = world.run(kind, repeats).await;
+        drop(busy);
         waits_ms.extend(report.waits_ms);
         overrun_ms = overrun_ms.max(report.worst_overrun_ms);
         tries += report.repeats;
@@ -96,6 +106,32 @@ async fn alone(world: &World) -> Vec<f64> {
     let load = world.neighbour.begin(&world.host.client, &world.host.base);
     tokio::time::sleep(ALONE).await;
     load.end().await
+}
+
+/// Threads that compute, one a processor, until this is dropped.
+struct Busy(Arc<AtomicBool>);
+
+impl Busy {
+    fn begin() -> Self {
+        let is_over = Arc::<AtomicBool>::default();
+        for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
+            let is_over = is_over.clone();
+            std::thread::spawn(move || {
+                // On Linux this holds for the calling thread alone.
+                rustix::process::setpriority_process(None, NICENESS).expect("a lower priority");
+                while !is_over.load(Ordering::Relaxed) {
+                    std::hint::black_box(0);
+                }
+            });
+        }
+        Self(is_over)
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 fn percentile(values: &[f64], share: f64) -> f64 {
