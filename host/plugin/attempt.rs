@@ -2,7 +2,7 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
@@ -23,6 +23,7 @@ use super::cpu::CpuMeter;
 use super::egress::{Egress, Grants};
 use super::heavy::{Guest, Habit};
 use super::ledger::Ledger;
+use super::lock::lock;
 use super::outcome::{self, Phase};
 use super::state::{self, State};
 use super::warm::{Instance, WarmPool};
@@ -123,7 +124,7 @@ impl Attempt {
 
     /// What is written down.
     pub(super) fn ledger(&self) -> MutexGuard<'_, Ledger> {
-        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.ledger)
     }
 
     /// Keeps what the guest said, without its secrets.

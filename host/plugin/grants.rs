@@ -1,13 +1,14 @@
 //! What a plugin asks for beside what its operator gives, and what it asked for in vain.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use serde::Serialize;
 
 use crate::clock::UnixMs;
 use crate::config::{Origin, PluginFile};
 
+use super::lock::lock;
 use super::{Description, Plugin};
 
 /// How many denials of one plugin are remembered. Origins can come from payloads, so that there is no end of them.
@@ -214,7 +215,7 @@ impl Denials {
     }
 
     fn kept(&self) -> std::sync::MutexGuard<'_, Kept> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 }
 

@@ -3,7 +3,7 @@
 
 use std::cell::Cell;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -13,6 +13,7 @@ use tokio::task::JoinHandle;
 use crate::clock::Stopwatch;
 
 use super::cpu::{CpuMeter, Metered};
+use super::lock::lock;
 use super::turns::{InTurn, Turns};
 
 /// CPU time after which a guest counts as one that computes. Most calls take a tenth of that in all.
@@ -116,7 +117,7 @@ impl Habit {
     }
 
     fn lately(&self) -> MutexGuard<'_, Lately> {
-        self.lately.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.lately)
     }
 }
 

@@ -15,6 +15,7 @@ use crate::job::LogLevel;
 
 use super::attempt::Attempt;
 use super::ledger::LINE_BYTES_MAX;
+use super::lock::lock;
 
 /// How many bytes a guest may hand over at once.
 const WRITE_BYTES_MAX: usize = 64 << 10;
@@ -40,7 +41,7 @@ impl Output {
 
     /// Ends a line that has begun.
     pub(super) fn end(&self) {
-        let mut line = self.line.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut line = lock(&self.line);
         if !line.is_empty() {
             self.end_line(&mut line);
         }
@@ -48,7 +49,7 @@ impl Output {
 
     fn accept(&self, bytes: &[u8]) {
         self.attempt.load().passed(bytes.len() as u64);
-        let mut line = self.line.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut line = lock(&self.line);
         for part in bytes.split_inclusive(|byte| *byte == b'\n') {
             line.extend_from_slice(part);
             if part.ends_with(b"\n") {

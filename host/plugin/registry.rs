@@ -1,11 +1,12 @@
 //! The plugins by name. Reading takes no lock; a change is one step.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use arc_swap::ArcSwap;
 use tokio::sync::mpsc::UnboundedSender;
 
+use super::lock::lock;
 use super::{Plugin, PluginChange, Registry};
 
 /// The plugins as they stand.
@@ -38,7 +39,7 @@ impl Publisher {
     }
 
     fn change(&self, edit: impl FnOnce(&mut BTreeMap<String, Arc<Plugin>>), change: PluginChange) {
-        let changes = self.changes.lock().unwrap_or_else(PoisonError::into_inner);
+        let changes = lock(&self.changes);
         let mut plugins = BTreeMap::clone(&self.registry.plugins.load());
         edit(&mut plugins);
         self.registry.plugins.store(Arc::new(plugins));

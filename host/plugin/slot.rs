@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -17,6 +17,7 @@ use super::folder::{self, COMPONENT_BYTES_MAX, Found, Kind, Seen, Stamp};
 use super::granted::Granted;
 use super::grants::{self, Denials};
 use super::heavy::Habit;
+use super::lock::lock;
 use super::policy::Policy;
 use super::registry::Publisher;
 use super::revision::{Known, Prepared, Runtime, Source};
@@ -141,7 +142,7 @@ impl Slot {
     }
 
     fn lock_accepted(&self) -> MutexGuard<'_, Found> {
-        self.accepted.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.accepted)
     }
 
     /// Whether nothing stands here, nor comes or goes.

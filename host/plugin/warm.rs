@@ -4,7 +4,7 @@
 //! `reuse` an instance that answered goes on to the next job of the same plugin, under the same grants. One that
 //! trapped, met a limit or was cancelled never does: its future, which owns it, was dropped.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -15,6 +15,7 @@ use crate::job::Share;
 
 use super::attempt::{Attempt, GuestStore};
 use super::bindings::Plugin;
+use super::lock::lock;
 
 /// Instances that are kept in one host, over all plugins. The engine's pool has room for so many beside the attempts.
 pub(super) const INSTANCES_MAX: u32 = 64;
@@ -96,7 +97,7 @@ impl WarmPool {
     }
 
     fn idle(&self) -> MutexGuard<'_, Idle> {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.idle)
     }
 
     /// Drops those that have waited for too long. When to look again; none where nobody waits.

@@ -3,12 +3,13 @@
 use std::collections::BTreeSet;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use notify::event::{AccessKind, AccessMode};
 use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
 use tokio::sync::Notify;
 
+use super::lock::lock;
 use super::sources;
 
 /// Watches one folder. Where the system has no watches left, only looking helps.
@@ -44,7 +45,7 @@ impl Watch {
     /// Makes sure that the folder at that path is watched. Call it before looking through it.
     pub(super) fn renew(&self, dir: &Path) {
         let folder = std::fs::metadata(dir).ok().map(|metadata| (metadata.dev(), metadata.ino()));
-        let mut watching = self.watching.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut watching = lock(&self.watching);
         if watching.watcher.is_some() && watching.folder == folder {
             return;
         }
@@ -65,8 +66,8 @@ impl Watch {
 impl Watch {
     /// Watches these files too, and no others any more. What cannot be watched now is tried again the next time.
     pub(super) fn beside(&self, files: BTreeSet<PathBuf>, dir: &Path) {
-        let mut watching = self.watching.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut known = self.files.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut watching = lock(&self.watching);
+        let mut known = lock(&self.files);
         if files.is_empty() && known.is_empty() {
             return;
         }
@@ -94,7 +95,7 @@ fn watch(changed: Arc<Notify>, files: Arc<Mutex<BTreeSet<PathBuf>>>, dir: &Path)
         // Mounts of containers change by a link whose name begins with two dots.
         let is_mount = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b".."));
         let is_own = path.starts_with(&own);
-        is_own || is_mount || files.lock().unwrap_or_else(PoisonError::into_inner).contains(path)
+        is_own || is_mount || lock(&files).contains(path)
     };
     let mut watcher = notify::recommended_watcher(move |event: notify::Result<Event>| {
         // An error is a lost event: look to be sure.

@@ -6,7 +6,7 @@
 //! for it. A call over a connection that is there already comes nowhere near this.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
@@ -14,6 +14,7 @@ use tokio::sync::oneshot;
 
 use crate::job::Share;
 
+use super::super::lock::lock;
 use super::usage::Usage;
 
 /// How often connections are looked through for those that can be closed, while anybody waits.
@@ -141,7 +142,7 @@ impl Sockets {
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.inner)
     }
 }
 

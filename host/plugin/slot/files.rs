@@ -2,8 +2,8 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError};
 
 use bytes::Bytes;
 
@@ -14,6 +14,7 @@ use super::super::egress::Egress;
 use super::super::folder::{self, Kind, ReadError, Stamp};
 use super::super::granted::Granted;
 use super::super::load_error::Unusable;
+use super::super::lock::lock;
 use super::super::report;
 use super::super::signature::Signature;
 use super::super::sources::Sources;
@@ -30,7 +31,7 @@ impl Slot {
 
     /// True once when what commands print is to be read again.
     pub(in super::super) fn is_due(&self) -> bool {
-        let mut refresh = self.refresh.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut refresh = lock(&self.refresh);
         let Some((read, holds)) = &mut *refresh else { return false };
         let is_due = read.elapsed() >= *holds;
         if is_due {
@@ -119,8 +120,7 @@ impl Slot {
         standing.taken.sources = sources;
         let secrets = file.secrets.values().chain(self.place.runtime.outside.proxy_credentials(file));
         let refresh = secrets.filter_map(|secret| secret.refresh).min();
-        *self.refresh.lock().unwrap_or_else(PoisonError::into_inner) =
-            refresh.map(|refresh| (Stopwatch::start(), refresh.0));
+        *lock(&self.refresh) = refresh.map(|refresh| (Stopwatch::start(), refresh.0));
     }
 
     /// Commands may take a while: they run where nobody else waits.
