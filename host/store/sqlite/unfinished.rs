@@ -69,16 +69,11 @@ impl Context {
                 Some(newest) if on_row.is_none_or(|seq| seq < newest.seq) => (Some(newest), false),
                 _ => (on_row.map(|seq| newest_at(conn, seq)).transpose()?, true),
             };
-            let retried_at: Option<i64> = row.get(8)?;
-            let retried = match retried_at {
-                Some(at) => retried(Some(at), row.get(9)?),
-                None => None,
-            };
             let waiting = Waiting {
                 id: JobId::from_parts(place, row.get(1)?),
                 priority: row.get(4)?,
                 run_at: UnixMs(row.get(5)?),
-                retried,
+                retried: retried(row.get(8)?, row.get(9)?),
                 unheld_to: self.unholds.get(plugin).copied().unwrap_or(0),
             };
             let job = Unfinished { suspect: place <= self.suspects_to, anchored, ..waiting.after(newest) };
