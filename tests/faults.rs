@@ -10,6 +10,8 @@ mod clock;
 mod common;
 #[path = "faults/disk.rs"]
 mod disk;
+#[path = "faults/folder.rs"]
+mod folder;
 #[path = "faults/process.rs"]
 mod process;
 #[path = "faults/relaxed.rs"]

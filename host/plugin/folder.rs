@@ -110,6 +110,8 @@ pub(super) struct Scan {
     pub(super) ignored: BTreeMap<String, &'static str>,
     /// How many more there are of them.
     pub(super) more_ignored: usize,
+    /// Plugins of which the system did not say how a file stands, with its word: nothing is known of those.
+    pub(super) unclear: BTreeMap<String, io::Error>,
 }
 
 /// Why a file was not read.
@@ -136,8 +138,14 @@ pub(super) fn scan(dir: &Path) -> io::Result<Scan> {
             Belongs::Nobody => {}
             Belongs::Ignored(why) => scan.ignore(&file_name.to_string_lossy(), why),
             Belongs::To(name, kind) => {
-                let stamp = stamp(&root, &root.join(&file_name), kind);
-                let found = scan.found.entry(name).or_default();
+                let found = scan.found.entry(name.clone()).or_default();
+                let stamp = match stamp(&root, &root.join(&file_name), kind) {
+                    Ok(stamp) => stamp,
+                    Err(error) => {
+                        scan.unclear.insert(name, error);
+                        continue;
+                    }
+                };
                 match kind {
                     Kind::Component => found.component = stamp,
                     Kind::Grants => found.grants = stamp,
@@ -183,15 +191,24 @@ fn belongs(file_name: &str, is_text: bool) -> Belongs {
     }
 }
 
-/// The stamp of a file, of what it leads to where it is a link. None where there is nothing (any more).
-pub(super) fn stamp(root: &Path, path: &Path, kind: Kind) -> Option<Stamp> {
-    let itself = fs::symlink_metadata(path).ok()?;
+/// The stamp of a file, of what it leads to where it is a link. None where there is nothing (any more); what the system does
+/// not say is not nothing.
+pub(super) fn stamp(root: &Path, path: &Path, kind: Kind) -> io::Result<Option<Stamp>> {
+    let Some(itself) = metadata(path)? else { return Ok(None) };
     if !itself.is_symlink() {
-        return Some(Stamp::judged(&itself, kind));
+        return Ok(Some(Stamp::judged(&itself, kind)));
     }
     match inside(root, path) {
-        Ok(target) => Some(Stamp::judged(&fs::symlink_metadata(target).ok()?, kind)),
-        Err(why) => Some(Stamp::of(&itself, Some(why))),
+        Ok(target) => Ok(metadata(&target)?.map(|target| Stamp::judged(&target, kind))),
+        Err(why) => Ok(Some(Stamp::of(&itself, Some(why)))),
+    }
+}
+
+fn metadata(path: &Path) -> io::Result<Option<Metadata>> {
+    match fs::symlink_metadata(path) {
+        Ok(metadata) => Ok(Some(metadata)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
     }
 }
 

@@ -73,6 +73,7 @@ struct Told {
     ignored: Vec<(String, &'static str)>,
     more_ignored: usize,
     restless: BTreeSet<String>,
+    unclear: BTreeSet<String>,
     is_full: bool,
     is_unreadable: bool,
 }
@@ -140,6 +141,10 @@ impl Folder {
         let Some(scan) = self.scan().await else { return false };
         let mut is_restless = false;
         for name in self.names(&scan) {
+            // What serves goes on until the system says more: the next look asks again.
+            if scan.unclear.contains_key(&name) {
+                continue;
+            }
             let slot = self.slot(&name);
             let sources = slot.sources().await;
             let accepted = slot.accepted();
@@ -263,6 +268,12 @@ impl Folder {
                 }
                 told.ignored = scan.ignored.iter().map(|(file, reason)| (file.clone(), *reason)).collect();
                 told.more_ignored = scan.more_ignored;
+                for (name, error) in &scan.unclear {
+                    if !told.unclear.contains(name) {
+                        tracing::warn!(plugin.name = name, %error, "a plugin's files cannot be looked at: it stays as it is");
+                    }
+                }
+                told.unclear = scan.unclear.keys().cloned().collect();
                 Some(scan)
             }
             Err(error) => {

@@ -12,7 +12,7 @@ fn folder() -> (tempfile::TempDir, PathBuf) {
 }
 
 fn stamp_of(root: &Path, name: &str) -> Stamp {
-    stamp(root, &root.join(format!("{name}.wasm")), Kind::Component).unwrap()
+    stamp(root, &root.join(format!("{name}.wasm")), Kind::Component).unwrap().unwrap()
 }
 
 fn read_named(root: &Path, name: &str) -> Result<Vec<u8>, ReadError> {
@@ -94,6 +94,15 @@ fn what_is_no_plain_file_of_its_own_is_refused() {
         let error = read_named(&root, name).unwrap_err();
         assert!(error.to_string().contains(told), "{name}: {error}");
     }
+}
+
+#[test]
+fn what_the_system_does_not_say_is_not_nothing() {
+    let (_dir, root) = folder();
+    let stamp = |file_name: &str| stamp(&root, &root.join(file_name), Kind::Component);
+    assert_eq!(stamp("a.wasm").unwrap(), None);
+    // No system call takes that name, so that none says whether the file is there.
+    assert!(stamp("a\0.wasm").is_err());
 }
 
 #[test]

@@ -235,7 +235,7 @@ async fn a_pin_that_comes_while_its_component_is_compiled_keeps_it_out() {
     fixture.write("a.toml", "");
     // As if a look had found the component alone, and the file a moment later.
     let root = fixture.dir.canonicalize().unwrap();
-    let stamp = |name: &str, kind| super::super::folder::stamp(&root, &root.join(name), kind);
+    let stamp = |name: &str, kind| super::super::folder::stamp(&root, &root.join(name), kind).unwrap();
     let alone = Found { component: stamp("a.wasm", Kind::Component), ..Found::default() };
     assert!(slot.accept(&Found::default(), alone.clone()));
     let both = Found { grants: stamp("a.toml", Kind::Grants), ..alone.clone() };

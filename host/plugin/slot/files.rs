@@ -91,9 +91,7 @@ impl Slot {
 
     /// Takes up the file of grants as it lies there now: it may ask something of the component that is about to come.
     pub(super) async fn refresh_grants(&self, standing: &mut Standing) -> Result<(), io::Error> {
-        let (dir, path) = (self.place.dir.clone(), self.path(Kind::Grants));
-        let now =
-            blocking(move || Ok::<_, io::Error>(folder::stamp(&dir.canonicalize()?, &path, Kind::Grants))).await?;
+        let now = self.stamp(Kind::Grants).await?;
         if now != standing.taken.grants {
             // Whoever asked may be gone before it is read: then it still counts as new, and the next look takes it up.
             let grants_edited = self.take_grants(standing, now.as_ref()).await;
@@ -164,15 +162,14 @@ impl Slot {
             }
             let root = dir.canonicalize()?;
             let stamp = |name: &str, kind| folder::stamp(&root, &root.join(name), kind);
-            Ok((stamp(&component_name, Kind::Component), stamp(&signature_name, Kind::Signature)))
+            Ok((stamp(&component_name, Kind::Component)?, stamp(&signature_name, Kind::Signature)?))
         })
         .await
     }
 
     /// The first signature that lies in the folder now: the only one, unless somebody else wrote the file.
     async fn older_signature(&self) -> Option<Signature> {
-        let (dir, path) = (self.place.dir.clone(), self.path(Kind::Signature));
-        let stamp = blocking(move || folder::stamp(&dir.canonicalize().ok()?, &path, Kind::Signature)).await?;
+        let stamp = self.stamp(Kind::Signature).await.ok()??;
         self.signatures(Some(&stamp)).await.ok()?.into_iter().next()
     }
 
@@ -213,6 +210,12 @@ impl Slot {
             ReadError::Io(error) => Unusable::of_system(&error, ToString::to_string),
             other => other.to_string().into(),
         })
+    }
+
+    /// How a file of this plugin stands now.
+    async fn stamp(&self, kind: Kind) -> io::Result<Option<Stamp>> {
+        let (dir, path) = (self.place.dir.clone(), self.path(kind));
+        blocking(move || folder::stamp(&dir.canonicalize()?, &path, kind)).await
     }
 
     /// Where a file of this plugin lies.

@@ -10,6 +10,7 @@ mod clocks;
 mod control;
 mod entry;
 mod files;
+mod looks;
 mod names;
 mod real;
 mod record;
