@@ -134,6 +134,8 @@ pub(super) fn put_away(conn: &Connection) -> rusqlite::Result<()> {
 fn connect(path: &Path) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let conn = Connection::open_with_flags(path, flags)?;
+    // Otherwise SQLite prepares some statements anew for each of their values, in case another plan were better for it.
+    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     sums::register(&conn)?;
     Ok(conn)
 }

@@ -86,3 +86,16 @@ fn ending(claimed: &Claimed, now: UnixMs, disposition: Disposition) -> Finish {
         disposition,
     }
 }
+
+#[tokio::test]
+async fn what_is_read_with_another_value_is_not_prepared_anew() {
+    let folder = TempDir::new().unwrap();
+    let _store = open(&folder).unwrap();
+    let conn = open::reader(&folder.path().join("data/windlass.db")).unwrap();
+    let sql = "SELECT sum = row_sum('act', place, seq, at_ms, what) FROM acts WHERE place = ?1 ORDER BY seq";
+    let mut statement = conn.prepare(sql).unwrap();
+    for place in [1, 2] {
+        assert!(statement.query([place]).unwrap().next().unwrap().is_none());
+    }
+    assert_eq!(statement.get_status(rusqlite::StatementStatus::RePrepare), 0);
+}
