@@ -4,7 +4,8 @@
 //! call beside it, against how long they waited alone: by turns, as a machine is not the same for long. The first lines
 //! are no attack: as many jobs that do no harm, which is what the load by itself makes of the neighbour's wait, and the same
 //! while threads outside of the host, as low in priority as its own for guests that compute, keep each processor busy,
-//! which is what the system's scheduling makes of it.
+//! which is what the system's scheduling makes of it. What enqueues the others' jobs, judges their ends and plays their
+//! downstream is of the lowest priority: on a machine of its own it would not be in the neighbour's way either.
 //! `HOSTILE_REPEATS` and `HOSTILE_KIND` choose.
 
 #[path = "../tests/common/mod.rs"]
@@ -17,7 +18,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use set::kinds::{Attack, Expect, Kind};
-use set::world::World;
+use set::world::{Report, World};
 
 /// How often each kind is tried at once.
 const REPEATS: usize = 100;
@@ -40,6 +41,8 @@ const HARMLESS: Kind = Kind {
 const BESIDE_BUSY: Kind = Kind { name: "(busy, no attack)", ..HARMLESS };
 /// As low as the host's own threads for guests that compute.
 const NICENESS: i32 = 10;
+/// As low as there is.
+const NICENESS_MAX: i32 = 19;
 /// An attempt ends so soon after its time is up.
 const OVERRUN_MS: i64 = 100;
 /// The neighbour waits at most so many times as long as alone.
@@ -52,13 +55,16 @@ fn main() {
     let only = std::env::var("HOSTILE_KIND").ok();
     let kinds = set::kinds::all().into_iter().flat_map(|(_, kinds)| kinds);
     let kinds: Vec<Kind> = kinds.filter(|kind| only.as_deref().is_none_or(|only| only == kind.name)).collect();
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    let runtime = builder.enable_all().on_thread_start(|| give_way(NICENESS_MAX)).build().expect("a runtime");
     runtime.block_on(report(&kinds, repeats));
 }
 
 async fn report(kinds: &[Kind], repeats: usize) {
+    // Here, as the host has the priority of whoever starts it.
     let mut world = World::start(kinds).await;
     world.neighbour.apart = APART;
+    let world = Arc::new(world);
     // Not counted: pages are touched, connections made.
     alone(&world).await;
     println!(
@@ -72,13 +78,13 @@ async fn report(kinds: &[Kind], repeats: usize) {
     }
 }
 
-async fn line(world: &World, kind: &Kind, repeats: usize, is_busy: bool) {
+async fn line(world: &Arc<World>, kind: &Kind, repeats: usize, is_busy: bool) {
     let is_loaded = matches!(kind.attack, Attack::Load(_) | Attack::File(_));
     let repeats = if is_loaded { repeats.min(LOADS) } else { repeats };
     // More of what is tried a few times only would stop its plugin.
     let is_rare = kind.repeats_max < repeats;
     if !is_rare {
-        world.run(kind, 1).await;
+        run(world, kind, 1).await;
     }
     let (mut waits_ms, mut alone_ms, mut overrun_ms, mut tries) = (Vec::new(), Vec::new(), None, 0);
     while waits_ms.len().min(alone_ms.len()) < JOBS && !(is_rare && tries > 0) {
@@ -86,7 +92,7 @@ async fn line(world: &World, kind: &Kind, repeats: usize, is_busy: bool) {
             alone_ms.extend(alone(world).await);
         }
         let busy = is_busy.then(Busy::begin);
-        let report = world.run(kind, repeats).await;
+        let report = run(world, kind, repeats).await;
         drop(busy);
         waits_ms.extend(report.waits_ms);
         overrun_ms = overrun_ms.max(report.worst_overrun_ms);
@@ -104,6 +110,12 @@ async fn line(world: &World, kind: &Kind, repeats: usize, is_busy: bool) {
     );
 }
 
+/// On one of the runtime's threads, which give way.
+async fn run(world: &Arc<World>, kind: &Kind, repeats: usize) -> Report {
+    let (world, kind) = (world.clone(), kind.clone());
+    tokio::spawn(async move { world.run(&kind, repeats).await }).await.expect("it ends as it must")
+}
+
 async fn alone(world: &World) -> Vec<f64> {
     let load = world.neighbour.begin(&world.host.client, &world.host.base);
     tokio::time::sleep(ALONE).await;
@@ -119,8 +131,7 @@ impl Busy {
         for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
             let is_over = is_over.clone();
             std::thread::spawn(move || {
-                // On Linux this holds for the calling thread alone.
-                rustix::process::setpriority_process(None, NICENESS).expect("a lower priority");
+                give_way(NICENESS);
                 while !is_over.load(Ordering::Relaxed) {
                     std::hint::black_box(0);
                 }
@@ -128,6 +139,11 @@ impl Busy {
         }
         Self(is_over)
     }
+}
+
+/// From here on this thread has that priority. On Linux it is a thread's.
+fn give_way(niceness: i32) {
+    rustix::process::setpriority_process(None, niceness).expect("a lower priority");
 }
 
 impl Drop for Busy {

@@ -12,6 +12,7 @@ mod loading;
 mod network;
 
 /// One way to be hostile.
+#[derive(Clone)]
 pub struct Kind {
     /// Its name, also that of its plugin.
     pub name: &'static str,
@@ -28,6 +29,7 @@ pub struct Kind {
 }
 
 /// How it is done.
+#[derive(Clone)]
 pub enum Attack {
     /// The guest `misbehave` is given that payload, as JSON; `{downstream}` is where the trap listens.
     Verb(&'static str),

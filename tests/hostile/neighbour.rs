@@ -1,23 +1,33 @@
 //! The plugin that behaves, under load beside all the others.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use axum::Router;
+use axum::http::{HeaderMap, StatusCode};
 use reqwest::Client;
 use serde_json::{Value, json};
-
-use crate::common::{Downstream, Reply};
+use tokio::runtime::{Builder, Runtime};
 
 /// The name that its plugin has.
 pub const PLUGIN: &str = "neighbour";
 
-/// A downstream that is well, and whoever enqueues jobs that call it.
+/// When each job's call came, by its idempotency key.
+type Calls = Arc<Mutex<HashMap<String, Instant>>>;
+
+/// A downstream that is well, and whoever enqueues jobs that call it: on a thread of their own, so that what is done with
+/// the others' jobs is not in their way.
 pub struct Neighbour {
-    downstream: Downstream,
+    address: SocketAddr,
+    calls: Calls,
+    client: Client,
     /// How far apart its jobs are.
     pub apart: Duration,
+    /// There while this lives.
+    thread: Option<Runtime>,
 }
 
 /// What is enqueued until somebody says that it is enough.
@@ -32,20 +42,31 @@ pub struct Load<'a> {
 impl Neighbour {
     /// Moves in.
     pub async fn new() -> Self {
-        let downstream = Downstream::start(|_, _| async { Reply::status(204) }).await;
-        Self { downstream, apart: Duration::from_millis(20) }
+        let thread = Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a thread");
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("bound");
+        let calls = Calls::default();
+        let ledger = calls.clone();
+        let router = Router::new().fallback(async move |headers: HeaderMap| {
+            let key = headers["idempotency-key"].to_str().expect("an id").to_owned();
+            ledger.lock().expect("nobody panicked").insert(key, now());
+            StatusCode::NO_CONTENT
+        });
+        thread.spawn(async move { axum::serve(listener, router).await.expect("the downstream serves") });
+        let client = Client::builder().no_proxy().build().expect("a client");
+        Self { address, calls, client, apart: Duration::from_millis(20), thread: Some(thread) }
     }
 
     /// What its plugin calls.
     pub fn origin(&self) -> String {
-        self.downstream.origin()
+        format!("http://{}", self.address)
     }
 
     /// Begins to enqueue.
     pub fn begin(&self, client: &Client, base: &str) -> Load<'_> {
         let stop = Arc::<AtomicBool>::default();
-        let url = self.downstream.url("/");
-        let task = tokio::spawn(enqueue(client.clone(), base.to_owned(), url, self.apart, stop.clone()));
+        let thread = self.thread.as_ref().expect("it is taken at the end alone");
+        let task = thread.spawn(enqueue(self.client.clone(), base.to_owned(), self.origin(), self.apart, stop.clone()));
         Load { neighbour: self, stop, task, client: client.clone(), base: base.to_owned() }
     }
 }
@@ -62,11 +83,19 @@ impl Load<'_> {
             let job: Value = answer.json().await.expect("a job");
             assert_eq!(job["state"], "completed", "the neighbour's job was harmed: {job:#}");
         }
-        let calls = self.neighbour.downstream.seen();
+        let calls = std::mem::take(&mut *self.neighbour.calls.lock().expect("nobody panicked"));
         let waited = |at: Instant, asked: Instant| at.saturating_duration_since(asked).as_secs_f64() * 1e3;
-        let waits: Vec<_> = calls.iter().filter_map(|call| Some(waited(call.at, asked.remove(call.key())?))).collect();
+        let waits: Vec<_> = calls.iter().filter_map(|(id, at)| Some(waited(*at, asked.remove(id)?))).collect();
         assert!(asked.is_empty(), "completed, and never called: {asked:?}");
         waits
+    }
+}
+
+impl Drop for Neighbour {
+    fn drop(&mut self) {
+        if let Some(thread) = self.thread.take() {
+            thread.shutdown_background();
+        }
     }
 }
 
