@@ -44,12 +44,22 @@ pub fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
     };
     let door = Door::open(&config, &args.place.file())?;
     telemetry::subscribe(args.log_format);
-    runtime()?.block_on(async {
-        let running = Running::start(config, door).await?;
+    let runtime = runtime()?;
+    let has_started = runtime.block_on(async {
+        // First: who sees that it listens may tell it to stop.
         let mut signals = Signals::new()?;
+        let running = tokio::select! {
+            biased;
+            () = signals.next() => return anyhow::Ok(false),
+            running = Running::start(config, door) => running?,
+        };
         signals.next().await;
-        running.stop(async { signals.next().await }).await
+        running.stop(async { signals.next().await }).await.map(|()| true)
     })?;
+    if !has_started {
+        // What its start has begun is left as by a crash, and nobody waits for it.
+        runtime.shutdown_background();
+    }
     Ok(ExitCode::Done)
 }
 

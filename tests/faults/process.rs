@@ -37,6 +37,20 @@ async fn sigterm_under_load_ends_in_order_and_loses_nothing() {
     println!("{} accepted over 3 stops, {attempts} attempts", accepted.len());
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn sigterm_as_soon_as_it_listens_ends_it_as_any_other() {
+    let (mut host, _trouble) = troubled("").await;
+    let id = host.enqueue(json!({"plugin": "misbehave", "payload": {"do": "echo"}, "delay": "1h"})).await;
+    for _ in 0..3 {
+        host.signal(Signal::TERM);
+        assert_eq!(host.exited().await, 0);
+        host.begin();
+        host.listens().await;
+    }
+    host.ready().await;
+    assert_eq!(host.job(&id).await["state"], "scheduled");
+}
+
 /// `FAULTS_STOP_SECS=60` stops it for a real minute; else the minute passes on its clocks alone.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_host_that_was_stopped_for_a_minute_goes_on() {
