@@ -43,7 +43,9 @@ impl Neighbour {
     /// Moves in.
     pub async fn new() -> Self {
         let thread = Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a thread");
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        // There, so that new connections wait for nobody here.
+        let listener = thread.spawn(tokio::net::TcpListener::bind("127.0.0.1:0")).await;
+        let listener = listener.expect("nobody panicked").expect("a free port");
         let address = listener.local_addr().expect("bound");
         let calls = Calls::default();
         let ledger = calls.clone();
