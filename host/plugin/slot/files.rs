@@ -160,11 +160,10 @@ impl Slot {
                 Some(signature) => folder::put(&dir, &signature_name, format!("{signature}\n").as_bytes())?,
                 None => drop(folder::remove(&dir, &signature_name)?),
             }
-            let root = dir.canonicalize()?;
-            let stamp = |name: &str, kind| folder::stamp(&root, &root.join(name), kind);
-            Ok((stamp(&component_name, Kind::Component)?, stamp(&signature_name, Kind::Signature)?))
+            Ok::<_, io::Error>(())
         })
-        .await
+        .await?;
+        Ok((self.stamp(Kind::Component).await?, self.stamp(Kind::Signature).await?))
     }
 
     /// The first signature that lies in the folder now: the only one, unless somebody else wrote the file.
