@@ -257,7 +257,7 @@ pub trait Store: Send + Sync {
     async fn release(&self, leases: Vec<Lease>) -> Result<(), StoreError>;
 
     /// Records the ends of attempts. The answers stand in the same order.
-    async fn finish(&self, finishes: Vec<Finish>) -> Result<Vec<Finished>, StoreError>;
+    async fn finish(&self, finishes: &[Finish]) -> Result<Vec<Finished>, StoreError>;
 
     /// Keeps leases alive. A store with one owner has nothing to do.
     async fn renew(&self, leases: &[Lease], now: UnixMs) -> Result<(), StoreError>;

@@ -14,14 +14,17 @@ use crate::config::Config;
 use crate::job::gates::{Admission, Admit, Gates, Lane, Opened, PluginLimits};
 use crate::job::{Evidence, JobSpec, Outcome, PluginStanding, RetryOverride, RetryPolicy};
 use crate::plugin::{Call, Loader, Plugin, PluginChange, Registry};
-use crate::store::{Finish, HealthKeeper, Store, StoreError};
+use crate::store::{HealthKeeper, Store, StoreError};
 
 mod completer;
 mod dispatcher;
+mod ends;
 mod executor;
 mod plugin_sync;
 mod pruner;
 mod rescuer;
+
+use ends::Ends;
 
 /// Runs the attempts of one kind of job.
 #[async_trait]
@@ -194,9 +197,6 @@ where
     }
 }
 
-/// How many ended attempts may wait to be recorded; when so many wait, no further one begins.
-const UNRECORDED_MAX: usize = 4_096;
-
 /// How long a store that is full or busy may keep a host that stops from recording what ended; what it does not take is
 /// repeated.
 const LAST_WORDS: Duration = Duration::from_secs(5);
@@ -207,7 +207,7 @@ pub struct Worker {
     loops: TaskTracker,
     attempts: TaskTracker,
     recording: tokio::task::JoinHandle<()>,
-    finishes: mpsc::Sender<Finish>,
+    ends: Ends,
     stop: CancellationToken,
     stop_now: CancellationToken,
     /// Fires when a full store is not waited for any more.
@@ -225,7 +225,7 @@ impl Worker {
     where
         Change: Into<PluginNews> + Send + 'static,
     {
-        let (finishes, unrecorded) = mpsc::channel(UNRECORDED_MAX);
+        let (ends, unrecorded) = ends::channel();
         let (stop, stop_now, give_up) = (CancellationToken::new(), CancellationToken::new(), CancellationToken::new());
         let (loops, attempts) = (TaskTracker::new(), TaskTracker::new());
         let recording = tokio::spawn(completer::run(parts.clone(), unrecorded, give_up.clone()));
@@ -234,10 +234,10 @@ impl Worker {
         spawn(&loops, &stop, plugin_sync::apply(parts.clone(), changes));
         parts.plugins.look().await;
         rescuer::run(&parts).await?;
-        let worker = Self { parts: parts.clone(), loops, attempts, recording, finishes, stop, stop_now, give_up };
+        let worker = Self { parts: parts.clone(), loops, attempts, recording, ends, stop, stop_now, give_up };
         let executor = executor::Executor {
             parts: parts.clone(),
-            finishes: worker.finishes.clone(),
+            ends: worker.ends.clone(),
             changed: changed_health,
             stop_now: worker.stop_now.clone(),
         };
@@ -251,7 +251,7 @@ impl Worker {
     /// Takes no more work, lets running attempts finish for at most `grace` or until `hurry` is done, hands the others
     /// back, records everything.
     pub async fn stop(self, grace: Duration, hurry: impl Future<Output = ()>) {
-        let Self { parts, loops, attempts, recording, finishes, stop, stop_now, give_up } = self;
+        let Self { parts, loops, attempts, recording, ends, stop, stop_now, give_up } = self;
         parts.gates().stop();
         stop.cancel();
         loops.close();
@@ -266,7 +266,7 @@ impl Worker {
         stop_now.cancel();
         let mut recorded = std::pin::pin!(async {
             attempts.wait().await;
-            drop(finishes);
+            drop(ends);
             recording.await
         });
         let ended = tokio::select! {

@@ -49,7 +49,7 @@ async fn tried(path: &Path, jobs: usize, plugin: &str, now: UnixMs, end: impl Fn
         let count = jobs.min(first + BATCH) - first;
         store.enqueue((0..count).map(|_| job(plugin, &payload, now)).collect(), now).await.expect("room");
         let claimed = store.claim(count, now, &mut Anybody).await.expect("jobs");
-        store.finish(claimed.iter().map(&end).collect()).await.expect("it is recorded");
+        store.finish(&claimed.iter().map(&end).collect::<Vec<_>>()).await.expect("it is recorded");
     }
 }
 

@@ -38,7 +38,7 @@ impl Store for NullStore {
         Ok(())
     }
 
-    async fn finish(&self, _: Vec<Finish>) -> Result<Vec<Finished>, StoreError> {
+    async fn finish(&self, _: &[Finish]) -> Result<Vec<Finished>, StoreError> {
         Ok(Vec::new())
     }
 

@@ -93,7 +93,7 @@ impl Retries {
             claiming += started.elapsed();
             let finishes = self.fail(&claimed);
             let (started, cpu_before) = (now(), own_cpu());
-            self.store.finish(finishes).await.expect("it is recorded");
+            self.store.finish(&finishes).await.expect("it is recorded");
             recording += started.elapsed();
             cpu_used += own_cpu() - cpu_before;
         }

@@ -19,7 +19,7 @@ const ROLE: &str = "WINDLASS_BENCH_ROLE";
 pub fn play() -> bool {
     let Ok(role) = std::env::var(ROLE) else { return false };
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).expect("the system is Linux");
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
+    let runtime = windlass::cli::runtime().expect("a runtime");
     runtime.block_on(async {
         match role.as_str() {
             "api-null" => api::serve_null().await,

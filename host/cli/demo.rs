@@ -17,7 +17,8 @@ use crate::config::{Config, Store};
 use crate::job::State;
 use crate::telemetry::{self, LogFormat};
 
-use super::serve::{Running, Signals, runtime};
+use super::runtime;
+use super::serve::{Running, Signals};
 use super::{DemoArgs, ExitCode, print};
 
 /// The shipped plugin.

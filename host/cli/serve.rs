@@ -44,7 +44,7 @@ pub fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
     };
     let door = Door::open(&config, &args.place.file())?;
     telemetry::subscribe(args.log_format);
-    let runtime = runtime()?;
+    let runtime = super::runtime()?;
     let has_started = runtime.block_on(async {
         // First: who sees that it listens may tell it to stop.
         let mut signals = Signals::new()?;
@@ -73,11 +73,6 @@ fn settings(args: &ServeArgs) -> Result<Config, config::ConfigError> {
         config.plugins.dir.clone_from(plugins);
     }
     Ok(config)
-}
-
-/// The runtime of a host.
-pub(super) fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start the async runtime")
 }
 
 /// The signals that ask a host to stop.

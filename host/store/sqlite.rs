@@ -31,6 +31,7 @@ mod checkpoint;
 mod claim;
 mod doctor;
 mod effect;
+mod end;
 mod enqueue;
 mod fault;
 mod finish;
@@ -61,6 +62,7 @@ use cache::SpecCache;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use doctor::fuzzing;
 pub use doctor::{DoubtfulJob, IncompleteJob, JobCounts, LostJob, Report, Salvaged, examine, salvage};
+use end::End;
 pub use open::Ownership;
 use readers::Readers;
 use waiters::Waiters;
@@ -292,8 +294,9 @@ impl Store for SqliteStore {
         self.ask(|to| Op::Release { leases, to }).await
     }
 
-    async fn finish(&self, finishes: Vec<Finish>) -> Result<Vec<Finished>, StoreError> {
-        self.ask(|to| Op::Finish { finishes, to }).await
+    async fn finish(&self, finishes: &[Finish]) -> Result<Vec<Finished>, StoreError> {
+        let ends = finishes.iter().map(End::of).collect();
+        self.ask(|to| Op::Finish { ends, to }).await
     }
 
     async fn renew(&self, _: &[Lease], _: UnixMs) -> Result<(), StoreError> {

@@ -5,6 +5,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use super::ends::{Ends, Room, bytes_of};
 use super::{Handler, Parts, until_room};
 use crate::clock::UnixMs;
 use crate::job::gates::{Judged, Lane};
@@ -18,7 +19,7 @@ use crate::store::{Claimed, Finish};
 #[derive(Clone)]
 pub(super) struct Executor {
     pub(super) parts: Parts,
-    pub(super) finishes: mpsc::Sender<Finish>,
+    pub(super) ends: Ends,
     /// Takes the downstreams whose health is to be kept.
     pub(super) changed: mpsc::UnboundedSender<Lane>,
     /// Fires when running attempts must be handed back.
@@ -87,7 +88,7 @@ fn tell(lane: &Lane, change: &Change, sign: &Sign) {
 impl Executor {
     /// How many more attempts may begin before ended ones must have been recorded; waits until it is one at least.
     pub(super) async fn room(&self) -> usize {
-        room(&self.finishes).await
+        self.ends.room().await
     }
 
     /// Runs one attempt to its end.
@@ -98,15 +99,16 @@ impl Executor {
         };
         let policy = self.parts.policy(Some(&*handler), &claimed.spec);
         let (outcome, evidence) = self.run(&*handler, &claimed, &policy).await;
-        // Before the room is free, so that who takes it does not seem to have begun earlier.
+        // Before the place is free, so that who takes it does not seem to have begun earlier.
         let finished_at = self.parts.clock.now();
+        let room = self.ends.room_for(bytes_of(&outcome, &evidence)).await;
         let sign = Sign::of(&outcome, &evidence, policy.cap.0);
         let is_rate_limit = matches!(sign, Sign::Busy(..));
-        // The room is free when the guest is gone, not when the disk is done.
+        // The place is free when the guest is gone, not when the disk is done: what is to be written has its room.
         let judged = place.end(sign, &evidence, &self.changed);
         let is_free = judged.was_probe || is_rate_limit && self.forgives(&claimed, &policy);
         let finish = self.finish(claimed, finished_at, outcome, evidence, &policy, is_free);
-        self.pass_on(finish).await;
+        self.pass_on(finish, room).await;
     }
 
     /// The plugin went away between the claim and the start: the claim leaves no trace. A store that is full is asked
@@ -184,23 +186,11 @@ impl Executor {
         }
     }
 
-    async fn pass_on(&self, finish: Finish) {
+    async fn pass_on(&self, finish: Finish, room: Room) {
         let id = finish.lease.job;
-        if self.finishes.send(finish).await.is_err() {
+        if !self.ends.send(finish, room).await {
             tracing::error!(job.id = %id, "an ended attempt could not be recorded; it will be repeated");
         }
-    }
-}
-
-/// How much goes into the channel; waits until something does. None where nobody takes anything out any more.
-async fn room<T>(channel: &mpsc::Sender<T>) -> usize {
-    match channel.reserve().await {
-        Ok(permit) => {
-            drop(permit);
-            // Attempts that end meanwhile may have taken it again.
-            channel.capacity().max(1)
-        }
-        Err(_) => 0,
     }
 }
 
@@ -219,27 +209,5 @@ fn call(claimed: &Claimed, policy: &RetryPolicy) -> Call {
         enqueued_at: claimed.created_at,
         attributes: labels.chain(traceparent).collect(),
         deadline: spec.deadline.map(|deadline| deadline.0),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::task::Poll;
-
-    use super::*;
-
-    #[tokio::test]
-    async fn who_finds_no_room_hears_of_the_next() {
-        let (finishes, mut unrecorded) = mpsc::channel(2);
-        assert_eq!(room(&finishes).await, 2);
-        for n in 0..2 {
-            finishes.send(n).await.unwrap();
-        }
-        let mut waiting = std::pin::pin!(room(&finishes));
-        assert_eq!(futures_util::poll!(&mut waiting), Poll::Pending);
-        unrecorded.recv().await.unwrap();
-        assert_eq!(futures_util::poll!(&mut waiting), Poll::Ready(1));
-        drop(unrecorded);
-        assert_eq!(room(&finishes).await, 0);
     }
 }

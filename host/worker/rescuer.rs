@@ -12,8 +12,8 @@ pub(super) async fn run(parts: &Parts) -> Result<(), StoreError> {
         return Ok(());
     }
     tracing::warn!(attempts = interrupted.len(), "the host died during these attempts; their jobs run again");
-    let finishes = interrupted.into_iter().map(|claimed| finish(parts, claimed)).collect();
-    parts.store.finish(finishes).await.map(drop)
+    let finishes: Vec<_> = interrupted.into_iter().map(|claimed| finish(parts, claimed)).collect();
+    parts.store.finish(&finishes).await.map(drop)
 }
 
 fn finish(parts: &Parts, claimed: Claimed) -> Finish {

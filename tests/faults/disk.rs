@@ -201,3 +201,30 @@ async fn a_second_host_refuses_at_once_and_leaves_the_first_alone() {
     host.kill();
     host.start().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plugin_that_says_more_than_a_slow_disk_takes_waits_for_it_alone() {
+    /// A quarter of a MiB each.
+    const LOUD: usize = 300;
+    /// What may wait to be recorded: 16 MiB, and what runs.
+    const UNRECORDED_MAX: u64 = 64 + 12;
+    let trouble = Trouble::new();
+    let setup = Setup::default().config("[limits]\nconcurrency = 12").guest("misbehave", "").guest("echo", "");
+    let host = trouble.around(setup, false).start().await;
+    trouble.wish(Wish::SyncUs, 200_000);
+    let shout = json!({"do": "log", "level": "info", "message": "x".repeat(4_000), "times": 64});
+    let jobs = vec![json!({"plugin": "misbehave", "payload": shout}); LOUD];
+    let (status, answer) = host.ask_json(Method::POST, "/v1/jobs/batch", Some(&json!({"jobs": jobs}))).await;
+    assert_eq!(status, StatusCode::ACCEPTED, "{answer}");
+    let unrecorded = async || host.get("/v1/plugins/misbehave").await["counts"]["running"].as_u64().unwrap();
+    until("there is no more room for what is said", || async { (unrecorded().await >= 64).then_some(()) }).await;
+    for _ in 0..10 {
+        let id = host.enqueue(json!({"plugin": "echo", "payload": 1})).await;
+        assert_eq!(host.ended(&id).await["state"], "completed");
+    }
+    let unrecorded = unrecorded().await;
+    assert!(unrecorded <= UNRECORDED_MAX, "{unrecorded} attempts of {LOUD} stand in memory");
+    trouble.wish(Wish::SyncUs, 0);
+    let ids = answer["ids"].as_array().unwrap().iter().map(|id| id.as_str().unwrap().to_owned());
+    all_complete(&host, &ids.collect::<Vec<_>>()).await;
+}

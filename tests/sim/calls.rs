@@ -93,7 +93,8 @@ impl Store for SimStore {
         self.ask("release", move |desk| leases.iter().for_each(|lease| desk.release(*lease))).await
     }
 
-    async fn finish(&self, finishes: Vec<Finish>) -> Result<Vec<Finished>, StoreError> {
+    async fn finish(&self, finishes: &[Finish]) -> Result<Vec<Finished>, StoreError> {
+        let finishes = finishes.to_vec();
         self.ask("finish", move |desk| finishes.iter().map(|finish| desk.finish(finish)).collect()).await
     }
 

@@ -222,7 +222,7 @@ impl Host {
             disposition: Disposition::Complete,
         };
         self.world.state().tally.count("late result of an earlier life");
-        if let Ok(answers) = self.store.finish(vec![finish]).await
+        if let Ok(answers) = self.store.finish(&[finish]).await
             && answers != [Finished::Fenced]
         {
             self.world.accuse(format!("a result of an earlier life counts: {lease:?}"));

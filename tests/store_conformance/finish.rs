@@ -127,8 +127,8 @@ pub async fn ten_thousand_held_jobs_go_on_after_one_edit(harness: &dyn Harness) 
     store.enqueue(std::iter::repeat_with(job).take(JOBS).collect(), NOW).await.unwrap();
     let denied = claim(&*store, JOBS, NOW).await;
     assert_eq!(denied.len(), JOBS);
-    let ends = denied.iter().map(|claimed| ending(claimed, OutcomeKind::Denied, Disposition::Hold)).collect();
-    assert!(store.finish(ends).await.unwrap().iter().all(|answer| *answer == Finished::Recorded));
+    let ends: Vec<_> = denied.iter().map(|claimed| ending(claimed, OutcomeKind::Denied, Disposition::Hold)).collect();
+    assert!(store.finish(&ends).await.unwrap().iter().all(|answer| *answer == Finished::Recorded));
     assert!(claim(&*store, JOBS, at(2_000)).await.is_empty());
     store.unhold("echo").await.unwrap();
     assert_eq!(claim(&*store, JOBS, at(2_000)).await.len(), JOBS);
@@ -162,7 +162,7 @@ pub async fn a_result_counts_once(harness: &dyn Harness) {
     let again = claim_one(&*store, at(2_000)).await;
     assert_eq!(finish(&*store, late()).await, Finished::Fenced, "an older token while a newer one runs");
     let twice = vec![ending(&again, OutcomeKind::Completed, Disposition::Complete), late()];
-    assert_eq!(store.finish(twice).await.unwrap(), [Finished::Recorded, Finished::Fenced]);
+    assert_eq!(store.finish(&twice).await.unwrap(), [Finished::Recorded, Finished::Fenced]);
     let view = look(&*store, id, at(9_000)).await;
     assert_eq!((view.state, view.attempts.len()), (State::Completed, 2));
 }

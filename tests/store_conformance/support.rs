@@ -94,7 +94,7 @@ pub fn ending(claimed: &Claimed, kind: OutcomeKind, disposition: Disposition) ->
 
 /// Records one end.
 pub async fn finish(store: &dyn Store, finish: Finish) -> Finished {
-    store.finish(vec![finish]).await.expect("finished")[0]
+    store.finish(&[finish]).await.expect("finished")[0]
 }
 
 /// Records that the attempt completed its job.

@@ -59,7 +59,7 @@ impl<H: Harness> Trial<H> {
         let store = self.store();
         let known: Vec<_> = ends.iter().map(|end| self.book.finish(end)).collect();
         Box::pin(async move {
-            assert_eq!(store.finish(ends.clone()).await.unwrap(), known, "{ends:?}");
+            assert_eq!(store.finish(&ends).await.unwrap(), known, "{ends:?}");
             None
         })
     }

@@ -327,7 +327,7 @@ impl Store for FakeStore {
         unreachable!("the API claims nothing")
     }
 
-    async fn finish(&self, _: Vec<Finish>) -> Result<Vec<Finished>, StoreError> {
+    async fn finish(&self, _: &[Finish]) -> Result<Vec<Finished>, StoreError> {
         unreachable!("the API runs nothing")
     }
 

@@ -4,13 +4,14 @@ use rusqlite::types::ValueRef;
 use rusqlite::{OptionalExtension as _, params};
 
 use super::effect::Effect;
+use super::end::{End, KeptEvidence, KeptResult, whole};
 use super::fault::Outcome;
 use super::statements::{maybe, text};
 use super::sums;
 use super::writer::{Group, Writer};
 use crate::job::live::{Again, Entry, Standing};
-use crate::job::{Completion, Disposition, EndState, Evidence};
-use crate::store::{Finish, Finished};
+use crate::job::{Disposition, EndState};
+use crate::store::Finished;
 
 /// What an attempt's row says of the job.
 struct Verdict {
@@ -22,25 +23,25 @@ struct Verdict {
 }
 
 impl Writer<'_> {
-    pub(super) fn finish(&mut self, finishes: Vec<Finish>, group: &mut Group) -> Outcome<Vec<Finished>> {
+    pub(super) fn finish(&mut self, ends: Vec<End>, group: &mut Group) -> Outcome<Vec<Finished>> {
         let standings: Vec<(Standing, Option<Entry>)> = {
             let memory = self.shared.memory();
-            let look = |finish: &Finish| {
-                let (id, token) = (finish.lease.job, finish.lease.token);
+            let look = |end: &End| {
+                let (id, token) = (end.lease.job, end.lease.token);
                 (memory.live.standing(id.place(), token), memory.live.get(id).copied())
             };
-            finishes.iter().map(look).collect()
+            ends.iter().map(look).collect()
         };
-        let mut answers = Vec::with_capacity(finishes.len());
-        for (finish, standing) in finishes.into_iter().zip(standings) {
-            let first = group.touched.insert(finish.lease.job.place());
+        let mut answers = Vec::with_capacity(ends.len());
+        for (end, standing) in ends.into_iter().zip(standings) {
+            let first = group.touched.insert(end.place());
             answers.push(match standing {
                 (Standing::Holds, Some(entry)) if first => {
-                    self.record(&finish, &entry, group)?;
+                    self.record(&end, &entry, group)?;
                     Finished::Recorded
                 }
                 (Standing::Ghost, entry) if first => {
-                    self.record_ghost(&finish, entry.as_ref(), group)?;
+                    self.record_ghost(&end, entry.as_ref(), group)?;
                     Finished::Fenced
                 }
                 _ => Finished::Fenced,
@@ -49,48 +50,49 @@ impl Writer<'_> {
         Ok(answers)
     }
 
-    fn record(&mut self, finish: &Finish, entry: &Entry, group: &mut Group) -> Outcome<()> {
-        let place = finish.lease.job.place();
-        let disposition = self.unless_edited(finish)?;
+    fn record(&mut self, end: &End, entry: &Entry, group: &mut Group) -> Outcome<()> {
+        let place = end.place();
+        let disposition = self.unless_edited(end)?;
         let verdict = Verdict::of(disposition, entry);
-        let newest = self.append(finish, &verdict)?;
+        let newest = self.append(end, &verdict)?;
         self.begun.end(place, &mut group.begun);
-        let end = match disposition {
+        let state = match disposition {
             Disposition::Complete => EndState::Completed,
             Disposition::Discard => EndState::Discarded,
             Disposition::Cancel => EndState::Cancelled,
             Disposition::Retry { .. } | Disposition::Hold => {
-                let due = if let Disposition::Retry { at, .. } = disposition { at } else { finish.finished_at };
-                let (held, attempts, failed) = (verdict.held, finish.attempt, verdict.failed);
+                let due = if let Disposition::Retry { at, .. } = disposition { at } else { end.finished_at };
+                let (held, attempts, failed) = (verdict.held, end.attempt, verdict.failed);
                 group.effects.push(Effect::GoesOn(place, Again { due, held, attempts, failed, newest }));
                 return Ok(());
             }
         };
-        let result = finish.result.as_ref().filter(|_| end == EndState::Completed);
-        let result_sum = result.map(|result| self.keep_result(place, result)).transpose()?;
-        let (state, finished_ms) = (crate::job::State::from(end).name(), finish.finished_at.0);
-        let end_sum = sums::of_end(place, state, finished_ms, newest, result_sum);
+        let result = end.result.as_ref().filter(|_| state == EndState::Completed);
+        result.map(|result| self.keep_result(place, result)).transpose()?;
+        let result_sum = result.map(|result| result.sum);
+        let (name, finished_ms) = (crate::job::State::from(state).name(), end.finished_at.0);
+        let end_sum = sums::of_end(place, name, finished_ms, newest, result_sum);
         let sql = "UPDATE jobs SET end_state = ?2, finished_ms = ?3, last_attempt = ?4, result_sum = ?5, end_sum = ?6 \
                    WHERE place = ?1";
-        self.statements.get(sql)?.execute((place, state, finished_ms, newest, result_sum, end_sum))?;
-        group.effects.push(Effect::Ended { place, by_attempt: true, end });
+        self.statements.get(sql)?.execute((place, name, finished_ms, newest, result_sum, end_sum))?;
+        group.effects.push(Effect::Ended { place, by_attempt: true, end: state });
         Ok(())
     }
 
     /// What becomes of the job: it is not held where the grants were edited while its attempt ran.
-    fn unless_edited(&self, finish: &Finish) -> Outcome<Disposition> {
-        if finish.disposition != Disposition::Hold || self.edited.is_empty() {
-            return Ok(finish.disposition);
+    fn unless_edited(&self, end: &End) -> Outcome<Disposition> {
+        if end.disposition != Disposition::Hold || self.edited.is_empty() {
+            return Ok(end.disposition);
         }
         let sql = "SELECT plugin FROM jobs WHERE place = ?1";
-        let plugin: String = self.conn.prepare_cached(sql)?.query_row([finish.lease.job.place()], |row| row.get(0))?;
-        let is_older = self.edited.get(&plugin).is_some_and(|first| finish.lease.token < *first);
-        Ok(if is_older { Disposition::Retry { at: finish.finished_at, counted: false } } else { Disposition::Hold })
+        let plugin: String = self.conn.prepare_cached(sql)?.query_row([end.lease.job.place()], |row| row.get(0))?;
+        let is_older = self.edited.get(&plugin).is_some_and(|first| end.lease.token < *first);
+        Ok(if is_older { Disposition::Retry { at: end.finished_at, counted: false } } else { Disposition::Hold })
     }
 
     /// The attempt of a cancelled job: kept as long as the job is, and without any effect on it.
-    fn record_ghost(&mut self, finish: &Finish, entry: Option<&Entry>, group: &mut Group) -> Outcome<()> {
-        let place = finish.lease.job.place();
+    fn record_ghost(&mut self, end: &End, entry: Option<&Entry>, group: &mut Group) -> Outcome<()> {
+        let place = end.lease.job.place();
         let sql = "SELECT coalesce(last_attempt, 0) FROM jobs WHERE place = ?1";
         let on_row: Option<i64> = self.conn.prepare_cached(sql)?.query_row([place], |row| row.get(0)).optional()?;
         self.begun.end(place, &mut group.begun);
@@ -101,7 +103,7 @@ impl Writer<'_> {
         let previous = Some(on_row.max(entry.map_or(0, |entry| entry.newest))).filter(|seq| *seq > 0);
         let sql = "SELECT failed FROM attempts WHERE seq = ?1";
         let failed = self.conn.prepare_cached(sql)?.query_row([previous], |row| row.get(0)).optional()?.unwrap_or(0);
-        let newest = self.append(finish, &Verdict { previous, next_run_ms: None, failed, held: false })?;
+        let newest = self.append(end, &Verdict { previous, next_run_ms: None, failed, held: false })?;
         let sql = "UPDATE jobs SET last_attempt = ?2, \
                    end_sum = row_sum('end', place, end_state, finished_ms, ?2, result_sum) WHERE place = ?1";
         self.conn.prepare_cached(sql)?.execute([place, newest])?;
@@ -110,29 +112,30 @@ impl Writer<'_> {
     }
 
     /// Appends the attempt's row, and its evidence where there is any. Answers its number.
-    fn append(&mut self, finish: &Finish, verdict: &Verdict) -> Outcome<i64> {
+    fn append(&mut self, end: &End, verdict: &Verdict) -> Outcome<i64> {
         let seq = self.numbers.attempts_next;
-        let revision = finish.evidence.revision.as_deref().map(|digest| self.revision(digest)).transpose()?;
-        let evidence_sum = self.keep_evidence(seq, &finish.evidence)?;
+        let revision = end.revision.as_deref().map(|digest| self.revision(digest)).transpose()?;
+        let evidence = end.evidence.as_ref();
+        evidence.map(|evidence| self.keep_evidence(seq, evidence)).transpose()?;
         let number = ValueRef::Integer;
         let facts = [
             number(seq),
-            number(finish.lease.job.place()),
-            number(finish.attempt.into()),
+            number(end.lease.job.place()),
+            number(end.attempt.into()),
             maybe(verdict.previous, number),
-            number(finish.started_at.0),
-            number(finish.finished_at.0),
-            text(finish.kind.name()),
-            maybe(finish.error.as_deref(), text),
-            maybe(finish.code.as_deref(), text),
-            maybe(finish.delay_ms, |ms| number(ms.into())),
+            number(end.started_at.0),
+            number(end.finished_at.0),
+            text(end.kind.name()),
+            maybe(end.error.as_deref(), text),
+            maybe(end.code.as_deref(), text),
+            maybe(end.delay_ms, |ms| number(ms.into())),
             maybe(verdict.next_run_ms, number),
             maybe(revision, number),
-            number(whole(finish.evidence.cpu_us)),
-            number(whole(finish.evidence.memory_peak_bytes)),
+            number(whole(end.cpu_us)),
+            number(whole(end.memory_peak_bytes)),
             number(verdict.failed.into()),
             number(verdict.held.into()),
-            maybe(evidence_sum, number),
+            maybe(evidence.map(|evidence| evidence.sum), number),
         ];
         self.statements.insert(&sums::ATTEMPT, &facts)?;
         self.numbers.attempts_next = seq + 1;
@@ -157,35 +160,19 @@ impl Writer<'_> {
         Ok(self.conn.prepare_cached(sql)?.query_row([digest], |row| row.get(0))?)
     }
 
-    /// Answers the sum of what it keeps.
-    fn keep_evidence(&mut self, seq: i64, evidence: &Evidence) -> Outcome<Option<i64>> {
-        let dropped = [evidence.log_dropped_bytes, evidence.log_dropped_lines, evidence.exchanges_dropped];
-        if evidence.log.is_empty() && evidence.exchanges.is_empty() && dropped == [0; 3] {
-            return Ok(None);
-        }
-        let json = "plain members always make JSON";
-        let log = (!evidence.log.is_empty()).then(|| serde_json::to_string(&evidence.log).expect(json));
-        let exchanges =
-            (!evidence.exchanges.is_empty()).then(|| serde_json::to_string(&evidence.exchanges).expect(json));
+    fn keep_evidence(&mut self, seq: i64, evidence: &KeptEvidence) -> Outcome<()> {
+        let KeptEvidence { log, exchanges, dropped: [bytes, lines, calls], .. } = evidence;
         let sql = "INSERT INTO attempt_evidence (seq, log, dropped_bytes, dropped_lines, exchanges, dropped_exchanges) \
                    VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
-        let [bytes, lines, calls] = dropped.map(whole);
         self.statements.get(sql)?.execute(params![seq, log, bytes, lines, exchanges, calls])?;
-        let [bytes, lines, calls] = [bytes, lines, calls].map(ValueRef::Integer);
-        let values = [maybe(log.as_deref(), text), bytes, maybe(exchanges.as_deref(), text), lines, calls];
-        Ok(Some(sums::of("evidence", values)))
+        Ok(())
     }
 
-    /// Answers the sum of what it keeps.
-    fn keep_result(&mut self, place: i64, result: &Completion) -> Outcome<i64> {
-        let json = "pairs of text always make JSON";
-        let attributes =
-            (!result.attributes.is_empty()).then(|| serde_json::to_string(&result.attributes).expect(json));
+    fn keep_result(&mut self, place: i64, result: &KeptResult) -> Outcome<()> {
+        let KeptResult { content_type, body, attributes, .. } = result;
         let sql = "INSERT INTO results (place, content_type, body, attributes) VALUES (?1, ?2, ?3, ?4)";
-        let row = params![place, result.content_type, &result.body[..], attributes];
-        self.statements.get(sql)?.execute(row)?;
-        let values = [text(&result.content_type), ValueRef::Blob(&result.body), maybe(attributes.as_deref(), text)];
-        Ok(sums::of("result", values))
+        self.statements.get(sql)?.execute(params![place, content_type, &body[..], attributes])?;
+        Ok(())
     }
 }
 
@@ -200,9 +187,4 @@ impl Verdict {
         let previous = Some(entry.newest).filter(|newest| *newest > 0);
         Self { previous, next_run_ms, failed: entry.failed + u32::from(counted), held }
     }
-}
-
-/// A number that SQLite can hold.
-fn whole(number: u64) -> i64 {
-    i64::try_from(number).unwrap_or(i64::MAX)
 }

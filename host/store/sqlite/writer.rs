@@ -13,6 +13,7 @@ use super::Shared;
 use super::begun::{self, Begun};
 use super::checkpoint::Checkpoints;
 use super::effect::Effect;
+use super::end::End;
 use super::enqueue::{Prepared, Ticket};
 use super::fault::{Fault, Outcome};
 use super::intake::{self, Intake};
@@ -20,7 +21,7 @@ use super::recover::{self, Numbers};
 use super::statements::Statements;
 use crate::clock::{Chance, UnixMs};
 use crate::job::{IdSource, JobId};
-use crate::store::{Acted, Enqueued, Finish, Finished, Lease, Retention, Standing, StoreError};
+use crate::store::{Acted, Enqueued, Finished, Lease, Retention, Standing, StoreError};
 
 /// How many calls one transaction serves at most.
 const GROUP_OPS_MAX: usize = 4_096;
@@ -52,7 +53,7 @@ pub(super) enum Op {
         to: To<()>,
     },
     Finish {
-        finishes: Vec<Finish>,
+        ends: Vec<End>,
         to: To<Vec<Finished>>,
     },
     Cancel {
@@ -214,8 +215,8 @@ impl<'c> Writer<'c> {
                 let answer = self.release(leases, group);
                 group.answer(to, answer)
             }
-            Op::Finish { finishes, to } => {
-                let answer = self.finish(finishes, group);
+            Op::Finish { ends, to } => {
+                let answer = self.finish(ends, group);
                 group.answer(to, answer)
             }
             Op::Cancel { id, now, to } => {
@@ -325,14 +326,14 @@ fn gather(incoming: &Receiver<Op>, waiting: &mut Intake) -> bool {
 impl Op {
     /// The existing jobs that this changes.
     fn places(&self) -> impl Iterator<Item = i64> {
-        let (one, finishes, leases): (_, &[Finish], &[Lease]) = match self {
+        let (one, ends, leases): (_, &[End], &[Lease]) = match self {
             Self::Cancel { id, .. } | Self::Retry { id, .. } => (Some(id.place()), &[], &[]),
-            Self::Finish { finishes, .. } => (None, finishes, &[]),
+            Self::Finish { ends, .. } => (None, ends, &[]),
             Self::Release { leases, .. } => (None, &[], leases),
             _ => (None, &[], &[]),
         };
-        let finishes = finishes.iter().map(|finish| finish.lease.job.place());
-        one.into_iter().chain(finishes).chain(leases.iter().map(|lease| lease.job.place()))
+        let ends = ends.iter().map(End::place);
+        one.into_iter().chain(ends).chain(leases.iter().map(|lease| lease.job.place()))
     }
 
     /// Answers that nothing was done: the group's fate is a failure.

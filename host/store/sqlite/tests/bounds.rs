@@ -87,7 +87,7 @@ async fn drain(store: &SqliteStore, jobs: usize) -> HashSet<JobId> {
             continue;
         }
         let finishes: Vec<_> = claimed.iter().map(|job| ending(job, NOW, Disposition::Complete)).collect();
-        store.finish(finishes).await.unwrap();
+        store.finish(&finishes).await.unwrap();
         for job in claimed {
             assert!(seen.insert(job.lease.job), "handed out twice");
         }

@@ -65,7 +65,7 @@ impl History {
                     3 => Disposition::Hold,
                     other => again(other > 4),
                 };
-                store.finish(vec![ending(&claimed, self.now, disposition)]).await.unwrap();
+                store.finish(&[ending(&claimed, self.now, disposition)]).await.unwrap();
             }
             Step::Release { pick } if !self.running.is_empty() => {
                 let claimed = self.running.remove(pick % self.running.len());

@@ -21,7 +21,7 @@ async fn claim(store: &SqliteStore, now: UnixMs) -> Vec<Claimed> {
 }
 
 async fn finish(store: &SqliteStore, claimed: &Claimed, now: UnixMs, disposition: Disposition) {
-    let answer = store.finish(vec![ending(claimed, now, disposition)]).await.expect("recorded");
+    let answer = store.finish(&[ending(claimed, now, disposition)]).await.expect("recorded");
     assert_eq!(answer, [Finished::Recorded]);
 }
 
