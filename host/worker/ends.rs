@@ -153,7 +153,7 @@ mod tests {
 
     use super::*;
     use crate::clock::UnixMs;
-    use crate::job::{Disposition, JobId, OutcomeKind};
+    use crate::job::{Completion, Disposition, HostFault, JobId, LogLevel, LogLine, OutcomeKind};
     use crate::store::Lease;
 
     const LONGEST: usize = 256 << 10;
@@ -186,6 +186,16 @@ mod tests {
 
     fn attempts(batch: &Batch) -> Vec<u32> {
         batch.finishes.iter().map(|finish| finish.attempt).collect()
+    }
+
+    #[test]
+    fn lines_results_and_messages_count() {
+        let line = LogLine { at_ms: 0, level: LogLevel::Info, message: "x".repeat(100) };
+        let evidence = Evidence { log: vec![line; 3], ..Evidence::default() };
+        let completion = Completion { body: "y".repeat(5_000).into(), ..Completion::default() };
+        assert_eq!(bytes_of(&Outcome::Completed(completion), &evidence), 3 * (100 + LINE_BYTES) + 5_000);
+        let failed = Outcome::Host(HostFault::Interrupted, "z".repeat(70));
+        assert_eq!(bytes_of(&failed, &Evidence::default()), 70);
     }
 
     #[tokio::test]
