@@ -5,7 +5,7 @@
 //! are no attack: as many jobs that do no harm, which is what the load by itself makes of the neighbour's wait, and the same
 //! while threads outside of the host, as low in priority as its own for guests that compute, keep each processor busy,
 //! which is what the system's scheduling makes of it. What enqueues the others' jobs, judges their ends and plays their
-//! downstream is of the lowest priority: on a machine of its own it would not be in the neighbour's way either.
+//! downstream computes only where nobody else does: on a machine of its own it would not be in the neighbour's way either.
 //! `HOSTILE_REPEATS` and `HOSTILE_KIND` choose.
 
 #[path = "../tests/common/mod.rs"]
@@ -41,8 +41,6 @@ const HARMLESS: Kind = Kind {
 const BESIDE_BUSY: Kind = Kind { name: "(busy, no attack)", ..HARMLESS };
 /// As low as the host's own threads for guests that compute.
 const NICENESS: i32 = 10;
-/// As low as there is.
-const NICENESS_MAX: i32 = 19;
 /// An attempt ends so soon after its time is up.
 const OVERRUN_MS: i64 = 100;
 /// The neighbour waits at most so many times as long as alone.
@@ -56,7 +54,7 @@ fn main() {
     let kinds = set::kinds::all().into_iter().flat_map(|(_, kinds)| kinds);
     let kinds: Vec<Kind> = kinds.filter(|kind| only.as_deref().is_none_or(|only| only == kind.name)).collect();
     let mut builder = tokio::runtime::Builder::new_multi_thread();
-    let runtime = builder.enable_all().on_thread_start(|| give_way(NICENESS_MAX)).build().expect("a runtime");
+    let runtime = builder.enable_all().on_thread_start(stand_back).build().expect("a runtime");
     runtime.block_on(report(&kinds, repeats));
 }
 
@@ -110,7 +108,7 @@ async fn line(world: &Arc<World>, kind: &Kind, repeats: usize, is_busy: bool) {
     );
 }
 
-/// On one of the runtime's threads, which give way.
+/// On one of the runtime's threads, which stand back.
 async fn run(world: &Arc<World>, kind: &Kind, repeats: usize) -> Report {
     let (world, kind) = (world.clone(), kind.clone());
     tokio::spawn(async move { world.run(&kind, repeats).await }).await.expect("it ends as it must")
@@ -131,7 +129,7 @@ impl Busy {
         for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
             let is_over = is_over.clone();
             std::thread::spawn(move || {
-                give_way(NICENESS);
+                rustix::process::setpriority_process(None, NICENESS).expect("a lower priority");
                 while !is_over.load(Ordering::Relaxed) {
                     std::hint::black_box(0);
                 }
@@ -141,9 +139,13 @@ impl Busy {
     }
 }
 
-/// From here on this thread has that priority. On Linux it is a thread's.
-fn give_way(niceness: i32) {
-    rustix::process::setpriority_process(None, niceness).expect("a lower priority");
+/// From here on this thread runs only where no other wants to. One of the lowest niceness would not do: on Linux it keeps
+/// its processor to the end of its slice, for a millisecond and more.
+fn stand_back() {
+    let none = libc::sched_param { sched_priority: 0 };
+    // SAFETY: it reads the one structure that it is given, and of this thread (0) no more is changed than its policy.
+    let set = unsafe { libc::sched_setscheduler(0, libc::SCHED_IDLE, &raw const none) };
+    assert_eq!(set, 0, "every thread may stand back: {}", std::io::Error::last_os_error());
 }
 
 impl Drop for Busy {

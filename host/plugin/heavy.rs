@@ -31,7 +31,8 @@ const SHARE: u32 = 4;
 const BURST: Duration = Duration::from_millis(2);
 /// ... and more than this is forgotten, so that a plugin that was busy is soon one as all others.
 const BURST_MAX: Duration = Duration::from_millis(20);
-/// How much such a guest gives way.
+/// How much such a guest gives way. Beside threads that run only where no other wants to (SCHED_IDLE) the others would wait
+/// less, but on a busy machine a guest would get nothing of a processor, and not a tenth of it.
 const NICENESS: i32 = 10;
 
 thread_local! {

@@ -158,7 +158,10 @@ impl<'c> Writer<'c> {
                 self.write(&mut waiting, begun);
             }
             self.reload();
-            self.checkpoint();
+            if waiting.is_idle() {
+                waiting.extend(incoming.try_recv());
+            }
+            self.checkpoint(waiting.is_idle());
         }
         self.close();
     }
@@ -291,12 +294,12 @@ impl<'c> Writer<'c> {
     }
 
     /// Sees to the WAL. Here and not inside a commit, so that nobody waits for it and its failure is seen.
-    fn checkpoint(&mut self) {
+    fn checkpoint(&mut self, is_idle: bool) {
         if self.shared.health().is_err() {
             return;
         }
         // Where the disk is full, or someone else reads, the WAL keeps what could not be copied.
-        if let Err(fault) = self.checkpoints.after_group(self.conn)
+        if let Err(fault) = self.checkpoints.after_group(self.conn, is_idle)
             && fault.is_final()
         {
             self.shared.poison(&StoreError::from(&fault));
