@@ -132,6 +132,22 @@ pub struct Finish {
     pub disposition: Disposition,
 }
 
+impl Finish {
+    /// An end of which nothing more is known.
+    #[must_use]
+    pub fn bare(
+        lease: Lease,
+        attempt: u32,
+        started_at: UnixMs,
+        finished_at: UnixMs,
+        kind: OutcomeKind,
+        disposition: Disposition,
+    ) -> Self {
+        let (error, code, delay_ms, result, evidence) = (None, None, None, None, Evidence::default());
+        Self { lease, attempt, started_at, finished_at, kind, error, code, delay_ms, result, evidence, disposition }
+    }
+}
+
 /// What became of a [`Finish`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Finished {

@@ -121,9 +121,7 @@ async fn ten_thousand_jobs_that_fail_twice_all_complete() {
         let jobs: Vec<_> = (0..1_000)
             .map(|n| json!({"plugin": "http", "payload": {"url": downstream.url("/"), "body": chunk * 1_000 + n}}))
             .collect();
-        let (status, answer) = host.ask_json(Method::POST, "/v1/jobs/batch", Some(&json!({"jobs": jobs}))).await;
-        assert_eq!(status, StatusCode::ACCEPTED, "{answer}");
-        ids.extend(answer["ids"].as_array().unwrap().iter().map(|id| id.as_str().unwrap().to_owned()));
+        ids.extend(host.enqueue_all(&jobs).await);
     }
     let mut late_ms = Vec::new();
     for id in &ids {

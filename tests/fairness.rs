@@ -13,9 +13,7 @@ async fn host() -> Host {
 
 async fn flood(host: &Host, count: usize, job: impl Fn(usize) -> Value) -> Vec<String> {
     let jobs: Vec<_> = (0..count).map(job).collect();
-    let (status, answer) = host.ask_json(Method::POST, "/v1/jobs/batch", Some(&json!({"jobs": jobs}))).await;
-    assert_eq!(status, StatusCode::ACCEPTED, "{answer}");
-    answer["ids"].as_array().unwrap().iter().map(|id| id.as_str().unwrap().to_owned()).collect()
+    host.enqueue_all(&jobs).await
 }
 
 async fn running(host: &Host) -> u64 {

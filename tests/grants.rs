@@ -87,8 +87,7 @@ async fn a_flood_of_denied_jobs_is_one_line_in_the_log_and_goes_on_after_one_edi
     let downstream = Downstream::always(204).await;
     let host = Setup::default().guest("misbehave", "[retry]\nmax_attempts = 1").start().await;
     let job = json!({"plugin": "misbehave", "payload": {"do": "fetch-or-retry", "url": downstream.url("/")}});
-    let batch = json!({"jobs": vec![job; JOBS]});
-    host.ask(reqwest::Method::POST, "/v1/jobs/batch", Some(&batch)).await.error_for_status().unwrap();
+    host.enqueue_all(&vec![job; JOBS]).await;
     let held = |count: u64| {
         let host = &host;
         move || async move { (host.get("/v1/plugins/misbehave").await["counts"]["held"] == count).then_some(()) }

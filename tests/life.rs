@@ -130,12 +130,10 @@ async fn an_attempts_evidence_can_be_read() {
 async fn a_batch_is_taken_whole_or_not_at_all() {
     let host = Setup::default().guest("echo", "").start().await;
     let jobs: Vec<_> = (0..100).map(|n| json!({"plugin": "echo", "payload": n})).collect();
-    let (status, answer) = host.ask_json(Method::POST, "/v1/jobs/batch", Some(&json!({"jobs": jobs}))).await;
-    assert_eq!(status, StatusCode::ACCEPTED, "{answer}");
-    let ids = answer["ids"].as_array().unwrap();
+    let ids = host.enqueue_all(&jobs).await;
     assert_eq!(ids.len(), 100);
     for (n, id) in ids.iter().enumerate() {
-        assert_eq!(host.ended(id.as_str().unwrap()).await["result"], json!(n), "the ids stand in the jobs' order");
+        assert_eq!(host.ended(id).await["result"], json!(n), "the ids stand in the jobs' order");
     }
     let mut spoilt = jobs.clone();
     spoilt[57] = json!({"plugin": "nobody", "payload": 1});

@@ -7,7 +7,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use common::{Downstream, Host, Reply, Setup, Value, json, ms, until};
-use reqwest::{Method, StatusCode};
 use windlass::clock::Stopwatch;
 
 /// A downstream that is up as `up` says.
@@ -31,9 +30,7 @@ async fn enqueue_many(host: &Host, downstream: &Downstream, count: usize) -> Vec
         let jobs: Vec<_> = (first..count.min(first + 1_000))
             .map(|n| json!({"plugin": "http", "payload": {"url": downstream.url("/"), "body": n}}))
             .collect();
-        let (status, answer) = host.ask_json(Method::POST, "/v1/jobs/batch", Some(&json!({"jobs": jobs}))).await;
-        assert_eq!(status, StatusCode::ACCEPTED, "{answer}");
-        ids.extend(answer["ids"].as_array().unwrap().iter().map(|id| id.as_str().unwrap().to_owned()));
+        ids.extend(host.enqueue_all(&jobs).await);
     }
     ids
 }
@@ -181,7 +178,7 @@ async fn a_hanging_downstream_takes_nothing_from_another() {
         .await;
     let jobs: Vec<_> =
         (0..2_000).map(|n| json!({"plugin": "slow", "payload": {"url": hanging.url("/"), "body": n}})).collect();
-    host.ask_json(Method::POST, "/v1/jobs/batch", Some(&json!({"jobs": jobs}))).await;
+    host.enqueue_all(&jobs).await;
     until("the slow one has what it is given", || async { (!hanging.seen().is_empty()).then_some(()) }).await;
     let started = Stopwatch::start();
     for n in 0..50 {

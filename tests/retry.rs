@@ -159,10 +159,9 @@ async fn a_plugin_runs_no_more_at_once_than_its_file_says() {
 async fn a_rate_spreads_the_starts() {
     let host = Setup::default().guest("echo", "rate = \"10/s\"").start().await;
     let jobs: Vec<_> = (0..25).map(|n| json!({"plugin": "echo", "payload": n})).collect();
-    let (_, answer) = host.ask_json(Method::POST, "/v1/jobs/batch", Some(&json!({"jobs": jobs}))).await;
     let mut starts = Vec::new();
-    for id in answer["ids"].as_array().unwrap() {
-        starts.push(ms(&host.ended(id.as_str().unwrap()).await["attempts"][0]["started_at"]));
+    for id in host.enqueue_all(&jobs).await {
+        starts.push(ms(&host.ended(&id).await["attempts"][0]["started_at"]));
     }
     starts.sort_unstable();
     // A burst of ten, then one each 100 ms.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use windlass::clock::{Chance, UnixMs};
 use windlass::config::SyncMode;
 use windlass::job::gates::Opened;
-use windlass::job::{Admission, Admit, Completion, Disposition, Evidence, Lane, OutcomeKind};
+use windlass::job::{Admission, Admit, Completion, Disposition, Lane, OutcomeKind};
 use windlass::store::sqlite::{SqliteOptions, SqliteStore};
 use windlass::store::{Claimed, Finish, Store as _};
 
@@ -63,19 +63,8 @@ fn completed(claimed: &Claimed, now: UnixMs) -> Finish {
 
 /// The end of an attempt of which there is nothing to tell.
 pub fn ended(claimed: &Claimed, now: UnixMs, disposition: Disposition) -> Finish {
-    Finish {
-        lease: claimed.lease,
-        attempt: claimed.attempt,
-        started_at: claimed.started_at,
-        finished_at: now,
-        kind: OutcomeKind::TryAgain,
-        error: None,
-        code: None,
-        delay_ms: None,
-        result: None,
-        evidence: Evidence::default(),
-        disposition,
-    }
+    let kind = OutcomeKind::TryAgain;
+    Finish::bare(claimed.lease, claimed.attempt, claimed.started_at, now, kind, disposition)
 }
 
 /// Gates that let everybody in.

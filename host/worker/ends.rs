@@ -160,20 +160,7 @@ mod tests {
 
     fn finish(attempt: u32) -> Finish {
         let lease = Lease { job: JobId::from_parts(1, 1), token: 1 };
-        let now = UnixMs(0);
-        Finish {
-            lease,
-            attempt,
-            started_at: now,
-            finished_at: now,
-            kind: OutcomeKind::Completed,
-            error: None,
-            code: None,
-            delay_ms: None,
-            result: None,
-            evidence: Evidence::default(),
-            disposition: Disposition::Complete,
-        }
+        Finish::bare(lease, attempt, UnixMs(0), UnixMs(0), OutcomeKind::Completed, Disposition::Complete)
     }
 
     async fn send(ends: &Ends, attempt: u32, bytes: usize) {

@@ -1,8 +1,8 @@
 //! Takes over attempts whose host died: each is recorded as interrupted, counted, and its job runs again at once.
 
 use super::Parts;
+use crate::job::OutcomeKind;
 use crate::job::retry::{Verdict, decide};
-use crate::job::{Evidence, OutcomeKind};
 use crate::store::{Claimed, Finish, StoreError};
 
 /// Rescues what there is.
@@ -23,17 +23,9 @@ fn finish(parts: &Parts, claimed: Claimed) -> Finish {
     let kind = OutcomeKind::Interrupted;
     let verdict =
         Verdict { kind, delay_ms: None, failed_before: claimed.failed_before, at: finished_at, is_free: false };
+    let disposition = decide(&policy, verdict, parts.chance.unit());
     Finish {
-        lease: claimed.lease,
-        attempt: claimed.attempt,
-        started_at: claimed.started_at,
-        finished_at,
-        kind,
         error: Some("the host died during the attempt".to_owned()),
-        code: None,
-        delay_ms: None,
-        result: None,
-        evidence: Evidence::default(),
-        disposition: decide(&policy, verdict, parts.chance.unit()),
+        ..Finish::bare(claimed.lease, claimed.attempt, claimed.started_at, finished_at, kind, disposition)
     }
 }

@@ -251,6 +251,14 @@ impl Host {
         value["id"].as_str().expect("an id").to_owned()
     }
 
+    /// Enqueues all of them in one call, which must succeed, and returns their ids, in the same order.
+    pub async fn enqueue_all(&self, jobs: &[Value]) -> Vec<String> {
+        let (status, value) = self.ask_json(Method::POST, "/v1/jobs/batch", Some(&json!({"jobs": jobs}))).await;
+        assert_eq!(status, StatusCode::ACCEPTED, "{:?}: {value}", jobs.first());
+        let ids = value["ids"].as_array().expect("ids").iter();
+        ids.map(|id| id.as_str().expect("an id").to_owned()).collect()
+    }
+
     /// Enqueues for the plugin `misbehave`.
     pub async fn misbehave(&self, payload: Value) -> String {
         self.enqueue(json!({"plugin": "misbehave", "payload": payload})).await

@@ -214,8 +214,7 @@ async fn a_plugin_that_says_more_than_a_slow_disk_takes_waits_for_it_alone() {
     trouble.wish(Wish::SyncUs, 200_000);
     let shout = json!({"do": "log", "level": "info", "message": "x".repeat(4_000), "times": 64});
     let jobs = vec![json!({"plugin": "misbehave", "payload": shout}); LOUD];
-    let (status, answer) = host.ask_json(Method::POST, "/v1/jobs/batch", Some(&json!({"jobs": jobs}))).await;
-    assert_eq!(status, StatusCode::ACCEPTED, "{answer}");
+    let ids = host.enqueue_all(&jobs).await;
     let unrecorded = async || host.get("/v1/plugins/misbehave").await["counts"]["running"].as_u64().unwrap();
     until("there is no more room for what is said", || async { (unrecorded().await >= 64).then_some(()) }).await;
     for _ in 0..10 {
@@ -225,6 +224,5 @@ async fn a_plugin_that_says_more_than_a_slow_disk_takes_waits_for_it_alone() {
     let unrecorded = unrecorded().await;
     assert!(unrecorded <= UNRECORDED_MAX, "{unrecorded} attempts of {LOUD} stand in memory");
     trouble.wish(Wish::SyncUs, 0);
-    let ids = answer["ids"].as_array().unwrap().iter().map(|id| id.as_str().unwrap().to_owned());
-    all_complete(&host, &ids.collect::<Vec<_>>()).await;
+    all_complete(&host, &ids).await;
 }

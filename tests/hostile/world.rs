@@ -149,10 +149,8 @@ impl World {
         // A few in each call: it is the attempts that are to be felt, and not what a client may ask to be written at once.
         let mut ids = Vec::new();
         for batch in jobs.chunks(BATCH_JOBS) {
-            let batch = json!({"jobs": batch.iter().map(|(job, _)| job).collect::<Vec<_>>()});
-            let (status, answer) = self.host.ask_json(Method::POST, "/v1/jobs/batch", Some(&batch)).await;
-            assert_eq!(status, StatusCode::ACCEPTED, "{}: {answer}", kind.name);
-            ids.extend(answer["ids"].as_array().expect("ids").iter().map(|id| id.as_str().expect("an id").to_owned()));
+            let batch: Vec<_> = batch.iter().map(|(job, _)| job.clone()).collect();
+            ids.extend(self.host.enqueue_all(&batch).await);
         }
         let mut worst = None;
         for (index, (id, (_, is_hostile))) in ids.iter().zip(&jobs).enumerate() {

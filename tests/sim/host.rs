@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc};
 use windlass::clock::{Chance, Clock as _, UnixMs};
-use windlass::job::{Disposition, Evidence, Gates, OutcomeKind};
+use windlass::job::{Disposition, Gates, OutcomeKind};
 use windlass::store::{Finish, Finished, HealthKeeper, Lease, Store};
 use windlass::telemetry::Metrics;
 use windlass::worker::{Parts, PluginNews, Worker};
@@ -208,19 +208,8 @@ impl Host {
     /// An attempt of an earlier life ends after all, as if another host had run it.
     async fn comes_late(self, lease: Lease, begun: Begun) {
         tokio::time::sleep(Duration::from_millis(self.world.chance.below(2_000) as u64)).await;
-        let finish = Finish {
-            lease,
-            attempt: begun.n,
-            started_at: begun.started_at,
-            finished_at: self.clock.now(),
-            kind: OutcomeKind::Completed,
-            error: None,
-            code: None,
-            delay_ms: None,
-            result: None,
-            evidence: Evidence::default(),
-            disposition: Disposition::Complete,
-        };
+        let (kind, disposition) = (OutcomeKind::Completed, Disposition::Complete);
+        let finish = Finish::bare(lease, begun.n, begun.started_at, self.clock.now(), kind, disposition);
         self.world.state().tally.count("late result of an earlier life");
         if let Ok(answers) = self.store.finish(&[finish]).await
             && answers != [Finished::Fenced]

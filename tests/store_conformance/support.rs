@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use windlass::clock::UnixMs;
-use windlass::job::{Admission, Admit, Disposition, Evidence, JobId, JobSpec, Lane, OutcomeKind, State};
+use windlass::job::{Admission, Admit, Disposition, JobId, JobSpec, Lane, OutcomeKind, State};
 use windlass::store::{Claimed, Enqueued, Finish, Finished, JobView, NewJob, Store};
 
 pub use crate::harness::Harness;
@@ -77,18 +77,11 @@ pub async fn claim_one(store: &dyn Store, now: UnixMs) -> Claimed {
 
 /// The end of an attempt, a second after its beginning.
 pub fn ending(claimed: &Claimed, kind: OutcomeKind, disposition: Disposition) -> Finish {
+    let (attempt, started_at) = (claimed.attempt, claimed.started_at);
+    let finished_at = started_at.after(Duration::from_secs(1));
     Finish {
-        lease: claimed.lease,
-        attempt: claimed.attempt,
-        started_at: claimed.started_at,
-        finished_at: claimed.started_at.after(Duration::from_secs(1)),
-        kind,
-        error: (kind != OutcomeKind::Completed).then(|| format!("attempt {} failed", claimed.attempt)),
-        code: None,
-        delay_ms: None,
-        result: None,
-        evidence: Evidence::default(),
-        disposition,
+        error: (kind != OutcomeKind::Completed).then(|| format!("attempt {attempt} failed")),
+        ..Finish::bare(claimed.lease, attempt, started_at, finished_at, kind, disposition)
     }
 }
 

@@ -35,13 +35,13 @@ pub(super) struct Checkpoints {
     thread: Option<JoinHandle<()>>,
     /// One for each time that it was asked and has copied.
     copied: Receiver<()>,
+    is_copying: bool,
     at: Progress,
 }
 
 /// How far it is with this WAL.
 #[derive(Debug)]
 struct Progress {
-    is_copying: bool,
     /// Groups since the thread was asked last while nobody waited.
     groups: u32,
     /// How many pages it had when it was looked at last.
@@ -68,20 +68,17 @@ impl Checkpoints {
             let thread = std::thread::Builder::new().name("windlass-wal".to_owned());
             thread.spawn(move || copy_when_asked(&conn, &shared, &asked, &done)).ok()
         });
-        Self { asks: thread.is_some().then_some(asks), thread, copied, at: Progress::default() }
+        Self { asks: thread.is_some().then_some(asks), thread, copied, is_copying: false, at: Progress::default() }
     }
 
     /// Sees to the WAL after a group; called by the writer, outside of a transaction. `is_idle`: nobody waits for it.
     pub(super) fn after_group(&mut self, conn: &Connection, is_idle: bool) -> Outcome<()> {
-        self.at.is_copying &= self.copied.try_recv() == Err(TryRecvError::Empty);
-        if self.at.is_copying {
-            self.at.groups += 1;
-            return Ok(());
-        }
-        match self.at.whose(look(conn)?, is_idle) {
+        self.is_copying &= self.copied.try_recv() == Err(TryRecvError::Empty);
+        let wal = if self.is_copying { None } else { Some(look(conn)?) };
+        match self.at.whose(wal, is_idle) {
             Whose::Nobodys => Ok(()),
             Whose::Threads if self.asks.as_ref().is_some_and(|asks| asks.send(()).is_ok()) => {
-                self.at.is_copying = true;
+                self.is_copying = true;
                 Ok(())
             }
             Whose::Threads | Whose::Writers => copy(conn).map(drop),
@@ -99,14 +96,15 @@ enum Whose {
 
 impl Default for Progress {
     fn default() -> Self {
-        Self { is_copying: false, groups: 0, all: 0, end_from: WAL_PAGES_MAX, turns: 0 }
+        Self { groups: 0, all: 0, end_from: WAL_PAGES_MAX, turns: 0 }
     }
 }
 
 impl Progress {
-    /// After one more group, with nobody copying.
-    fn whose(&mut self, Wal { all, behind }: Wal, is_idle: bool) -> Whose {
+    /// After one more group. No WAL: it is being copied.
+    fn whose(&mut self, wal: Option<Wal>, is_idle: bool) -> Whose {
         self.groups += 1;
+        let Some(Wal { all, behind }) = wal else { return Whose::Nobodys };
         let is_new = all < std::mem::replace(&mut self.all, all);
         if is_new {
             (self.end_from, self.turns) = (WAL_PAGES_MAX, 0);
@@ -191,11 +189,7 @@ mod tests {
             if let Some((_, copied)) = copying.take_if(|(done, _)| *done <= group) {
                 wal.behind -= copied;
             }
-            if copying.is_some() {
-                at.groups += 1;
-                continue;
-            }
-            match at.whose(wal, is_idle(group)) {
+            match at.whose(copying.is_none().then_some(wal), is_idle(group)) {
                 Whose::Nobodys => {}
                 Whose::Threads if is_idle(group) => wal.behind = 0,
                 Whose::Threads => copying = Some((group + thread_takes, wal.behind)),
@@ -229,8 +223,8 @@ mod tests {
     #[test]
     fn a_short_wal_stays_as_it_is() {
         let mut at = Progress { groups: GROUPS_APART, ..Progress::default() };
-        assert_eq!(at.whose(Wal { all: WAL_PAGES - 1, behind: WAL_PAGES - 1 }, true), Whose::Nobodys);
-        assert_eq!(at.whose(Wal { all: WAL_PAGES, behind: 1 }, true), Whose::Threads);
+        assert_eq!(at.whose(Some(Wal { all: WAL_PAGES - 1, behind: WAL_PAGES - 1 }), true), Whose::Nobodys);
+        assert_eq!(at.whose(Some(Wal { all: WAL_PAGES, behind: 1 }), true), Whose::Threads);
     }
 
     #[test]
@@ -238,7 +232,7 @@ mod tests {
         for come_while_a_hundred_are_copied in [0, 20, 50, 90, 100, 150] {
             let (mut at, mut wal) = (Progress::default(), Wal { all: WAL_PAGES_MAX, behind: WAL_PAGES_MAX });
             let mut turns = 0;
-            while at.whose(wal, false) == Whose::Threads {
+            while at.whose(Some(wal), false) == Whose::Threads {
                 turns += 1;
                 wal.behind = (wal.behind * come_while_a_hundred_are_copied / 100).max(1);
             }
@@ -252,7 +246,7 @@ mod tests {
     fn a_reader_in_the_way_does_not_make_the_writer_copy_all_the_time() {
         let (mut at, mut of_writer) = (Progress::default(), 0);
         for all in WAL_PAGES_MAX..WAL_PAGES_MAX + 10 * WAL_PAGES {
-            of_writer += u32::from(at.whose(Wal { all, behind: 20 }, all % 3 == 0) == Whose::Writers);
+            of_writer += u32::from(at.whose(Some(Wal { all, behind: 20 }), all % 3 == 0) == Whose::Writers);
         }
         assert_eq!(of_writer, 10);
     }

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use rusqlite::types::ValueRef;
+use serde::Serialize;
 
 use super::statements::{maybe, text};
 use super::sums;
@@ -77,9 +78,7 @@ impl End {
 
 impl KeptResult {
     fn of(result: &Completion) -> Self {
-        let json = "pairs of text always make JSON";
-        let attributes =
-            (!result.attributes.is_empty()).then(|| serde_json::to_string(&result.attributes).expect(json));
+        let attributes = json(&result.attributes);
         let values = [text(&result.content_type), ValueRef::Blob(&result.body), maybe(attributes.as_deref(), text)];
         let sum = sums::of("result", values);
         Self { content_type: result.content_type.clone(), body: result.body.clone(), attributes, sum }
@@ -92,16 +91,18 @@ impl KeptEvidence {
         if evidence.log.is_empty() && evidence.exchanges.is_empty() && dropped == [0; 3] {
             return None;
         }
-        let json = "plain members always make JSON";
-        let log = (!evidence.log.is_empty()).then(|| serde_json::to_string(&evidence.log).expect(json));
-        let exchanges =
-            (!evidence.exchanges.is_empty()).then(|| serde_json::to_string(&evidence.exchanges).expect(json));
+        let (log, exchanges) = (json(&evidence.log), json(&evidence.exchanges));
         let dropped = dropped.map(whole);
         let [bytes, lines, calls] = dropped.map(ValueRef::Integer);
         let values = [maybe(log.as_deref(), text), bytes, maybe(exchanges.as_deref(), text), lines, calls];
         let sum = sums::of("evidence", values);
         Some(Self { log, exchanges, dropped, sum })
     }
+}
+
+/// None where there are none.
+fn json<T: Serialize>(items: &[T]) -> Option<String> {
+    (!items.is_empty()).then(|| serde_json::to_string(items).expect("plain members always make JSON"))
 }
 
 /// A number that SQLite can hold.

@@ -6,7 +6,7 @@ use rusqlite::Connection;
 use tempfile::TempDir;
 
 use super::*;
-use crate::job::{Admit, Disposition, Evidence, JobSpec, Lane, OutcomeKind};
+use crate::job::{Admit, Disposition, JobSpec, Lane, OutcomeKind};
 
 mod acts;
 mod bounds;
@@ -72,19 +72,7 @@ fn ending(claimed: &Claimed, now: UnixMs, disposition: Disposition) -> Finish {
         Disposition::Cancel => OutcomeKind::Cancelled,
         Disposition::Retry { .. } => OutcomeKind::TryAgain,
     };
-    Finish {
-        lease: claimed.lease,
-        attempt: claimed.attempt,
-        started_at: claimed.started_at,
-        finished_at: now,
-        kind,
-        error: None,
-        code: None,
-        delay_ms: None,
-        result: None,
-        evidence: Evidence::default(),
-        disposition,
-    }
+    Finish::bare(claimed.lease, claimed.attempt, claimed.started_at, now, kind, disposition)
 }
 
 #[tokio::test]
