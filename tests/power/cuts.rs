@@ -9,6 +9,9 @@ use super::disk::Loss;
 use super::ledger::Fact;
 use super::record::{Event, Of, Record};
 
+/// How long the header of a WAL is.
+const HEADER_BYTES: usize = 32;
+
 /// At what a cut is aimed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Aim {
@@ -70,7 +73,8 @@ impl Moments {
                 // Made, or emptied at the opening.
                 (Event::Made | Event::Cut, Of::Wal) => wal_is_new = true,
                 (Event::Written, Of::Wal) => {
-                    let is_head = entry.offset == 0;
+                    // The log's header comes alone; a host that opens it writes more at once.
+                    let is_head = entry.offset == 0 && entry.bytes.len() == HEADER_BYTES;
                     resets += usize::from(is_head && !wal_is_new);
                     wal_is_new &= !is_head;
                     add(Aim::Commit, behind, behind);

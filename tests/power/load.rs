@@ -49,6 +49,13 @@ pub async fn run(host: &mut Host, ledger: &Arc<Ledger>, seed: u64, steps: usize,
     }
 }
 
+/// Jobs that nobody asks after, and that change many pages at once.
+pub fn wide_batch(number: i64) -> Value {
+    let payload = json!({"do": "echo", "pad": "x".repeat(10_000)});
+    let job = json!({"plugin": "misbehave", "payload": payload, "labels": {"batch": format!("wide-{number}")}, "delay": "1h"});
+    json!({"jobs": vec![job; BATCH_JOBS as usize]})
+}
+
 /// The host is gone, or takes nothing more.
 struct Gone;
 

@@ -86,14 +86,22 @@ impl Recording {
         recorder.end()
     }
 
-    /// Two lives: in the first a sync of the database (1) or of the WAL (2) fails and the host takes nothing more, until it is killed.
-    /// Answers also where in the record the second one begins.
+    /// Three lives: in the second a sync of the database (1) or of the WAL (2) fails and the host takes nothing more, until
+    /// it is killed. Answers also where in the record the third one begins.
     pub async fn with_a_failed_sync(seed: u64, of: i64, which: i64) -> (Self, u64) {
         let mut recorder = Recorder::start(CONFIG).await;
-        load::run(&mut recorder.host, &recorder.ledger, seed, 5, None).await;
+        load::run(&mut recorder.host, &recorder.ledger, seed, 20, None).await;
+        // The WAL of the next one holds none of the pages that are in the file.
+        recorder.host.signal(Signal::TERM);
+        assert_eq!(recorder.host.exited().await, 0);
+        recorder.host.start().await;
         recorder.trouble.wish(Wish::Errno, 5);
         recorder.trouble.wish(Wish::SyncOf, of);
         recorder.trouble.wish(Wish::SyncFails, which);
+        // What the sync fails for changes pages all over the file.
+        for number in 0..which {
+            recorder.host.ask(Method::POST, "/v1/jobs/batch", Some(&load::wide_batch(number))).await;
+        }
         // The database is synced when the WAL has grown long.
         load::run(&mut recorder.host, &recorder.ledger, seed + 1, 200, None).await;
         assert_eq!(recorder.host.ask(Method::GET, "/readyz", None).await.status(), 503, "the sync did not fail");

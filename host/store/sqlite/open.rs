@@ -5,7 +5,7 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, OpenFlags, ffi};
+use rusqlite::{Connection, ErrorCode, OpenFlags, ffi};
 
 use super::fault::Fault;
 use super::wal::{self, Wal};
@@ -96,7 +96,7 @@ pub(super) fn writer(path: &Path) -> Result<Connection, StoreError> {
     // Created here and not by SQLite, so that nobody else can ever read it; its WAL takes over the mode.
     disk::open_private(path).map_err(|error| refusal(path, error))?;
     let conn = connect(path).map_err(|error| failure(path, error))?;
-    if let Err(reason) = prepare(&conn, log == Wal::Absent) {
+    if let Err(reason) = prepare(path, &conn, log == Wal::Absent) {
         return Err(refusal(path, if has_no_room(path) { "the disk is full; make room".to_owned() } else { reason }));
     }
     disk::sync_folder_of(path).map_err(|error| refusal(path, error))?;
@@ -141,7 +141,7 @@ fn connect(path: &Path) -> rusqlite::Result<Connection> {
 }
 
 /// Settings and layout.
-fn prepare(conn: &Connection, is_log_gone: bool) -> Result<(), String> {
+fn prepare(path: &Path, conn: &Connection, is_log_gone: bool) -> Result<(), String> {
     let plain = |error: rusqlite::Error| Fault::from(error).advice();
     conn.busy_timeout(std::time::Duration::from_millis(BUSY_TIMEOUT_MS.into())).map_err(plain)?;
     let version = layout::of(conn)?;
@@ -161,6 +161,7 @@ fn prepare(conn: &Connection, is_log_gone: bool) -> Result<(), String> {
          PRAGMA temp_store = MEMORY;",
     )
     .map_err(plain)?;
+    make_log_sure(path, conn)?;
     if !write_anew(conn).map_err(plain)? {
         return Err("another process is reading it, an sqlite3 shell for instance; let it end first".to_owned());
     }
@@ -188,10 +189,25 @@ pub(super) fn refuse_lost_log(conn: &Connection, is_log_gone: bool) -> Result<()
     Ok(())
 }
 
-/// Copies back what an earlier process left in the WAL, and begins it anew. A sync may have failed that process, and what
-/// the system could not write then it takes for written now: no later sync would bring it to the disk, and all that was
-/// built on it would go with it. Copied, it is written once more and synced. Nor is the torn end of an old log, which lies
-/// behind a new one otherwise, ever taken for damage. False where a foreign reader is in the way.
+/// Writes the WAL that an earlier process left once more, in its place, and syncs it. A sync may have failed that process,
+/// and what the system could not write then it takes for written now: no later sync would bring it to the disk. Pages that
+/// are copied into the file come from what the WAL must still hold when the power goes in the middle of them.
+fn make_log_sure(path: &Path, conn: &Connection) -> Result<(), String> {
+    let plain = |error: rusqlite::Error| Fault::from(error).advice();
+    // Nobody else adds to it meanwhile.
+    match conn.execute_batch("BEGIN IMMEDIATE") {
+        Err(error) if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) => {
+            return Err("another process is writing to it, an sqlite3 shell for instance; let it end first".to_owned());
+        }
+        begun => begun.map_err(plain)?,
+    }
+    let written = wal::write_once_more(path).map_err(|error| format!("its log cannot be written once more: {error}"));
+    conn.execute_batch("ROLLBACK").map_err(plain)?;
+    written
+}
+
+/// Copies back what an earlier process left in the WAL, which is sure, and begins it anew: so the torn end of an old log,
+/// which lies behind a new one otherwise, is never taken for damage. False where a foreign reader is in the way.
 fn write_anew(conn: &Connection) -> rusqlite::Result<bool> {
     conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", (), |row| {
         let (is_busy, frames) = (row.get::<_, i64>(0)? != 0, row.get::<_, i64>(1)?);

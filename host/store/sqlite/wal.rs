@@ -15,6 +15,8 @@ use super::open::beside;
 
 const HEADER: usize = 32;
 const FRAME: usize = 24;
+/// How much of a log is written once more at a time, in bytes.
+const PART: usize = 1 << 20;
 /// The word that a log begins with; one more where its sums are over big-endian words.
 const MAGIC: u32 = 0x377f_0682;
 /// Where the log's index says how many frames there are, in each of its two headers.
@@ -168,6 +170,22 @@ pub(super) fn copy(store: &Path, log: Wal, to: &Path) -> io::Result<()> {
         to.set_len(u64::from(pages) * page_size)?;
     }
     Ok(())
+}
+
+/// Writes what the log beside that store holds to where it is, and syncs it.
+pub(super) fn write_once_more(store: &Path) -> io::Result<()> {
+    let file = match OpenOptions::new().read(true).write(true).open(beside(store, "-wal")) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        file => file?,
+    };
+    let (length, mut part, mut from) = (file.metadata()?.len(), vec![0; PART], 0);
+    while from < length {
+        let part = &mut part[..PART.min(usize::try_from(length - from).unwrap_or(PART))];
+        file.read_exact_at(part, from)?;
+        file.write_all_at(part, from)?;
+        from += part.len() as u64;
+    }
+    if length > 0 { file.sync_data() } else { Ok(()) }
 }
 
 struct Log {

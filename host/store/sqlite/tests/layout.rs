@@ -134,7 +134,7 @@ async fn what_an_older_layout_holds_is_kept() {
 }
 
 #[tokio::test]
-async fn a_foreign_reader_keeps_it_from_opening_and_is_told_of() {
+async fn a_foreign_reader_or_writer_keeps_it_from_opening_and_is_told_of() {
     let folder = TempDir::new().unwrap();
     let store = open(&folder).unwrap();
     accept(&store, NOW).await;
@@ -148,6 +148,9 @@ async fn a_foreign_reader_keeps_it_from_opening_and_is_told_of() {
     foreign.execute_batch("BEGIN; SELECT count(*) FROM jobs").unwrap();
     let refusal = open(&left).unwrap_err().to_string();
     assert!(refusal.contains("another process is reading it"), "{refusal}");
+    foreign.execute_batch("COMMIT; BEGIN IMMEDIATE").unwrap();
+    let refusal = open(&left).unwrap_err().to_string();
+    assert!(refusal.contains("another process is writing to it"), "{refusal}");
     foreign.execute_batch("COMMIT").unwrap();
     assert_eq!(open(&left).unwrap().counts().unfinished, 1);
 }
