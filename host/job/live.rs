@@ -20,6 +20,7 @@ mod entry;
 #[cfg(test)]
 mod fairness;
 mod fill;
+mod floor;
 mod horizon;
 mod lanes;
 mod tally;
@@ -211,10 +212,10 @@ impl LiveSet {
         self.unsettle(place);
         if let Some(entry) = self.entries.get_mut(place) {
             (entry.due, entry.attempts) = (again.due, again.attempts);
-            (entry.failed, entry.newest) = (again.failed, again.newest);
             // It has not killed the host.
-            (entry.suspect, entry.anchored) = (false, false);
+            (entry.failed, entry.suspect) = (again.failed, false);
         }
+        self.entries.set_newest(place, again.newest, false);
         self.settle(place, if again.held { Phase::Held } else { Phase::Ready }, now);
         self.shrink();
     }
@@ -236,11 +237,12 @@ impl LiveSet {
     pub fn lay_ghost(&mut self, place: i64, newest: Option<i64>, now: UnixMs) {
         let Some((_, attempt)) = self.ghosts.remove(&place) else { return };
         let Some(entry) = self.entries.get_mut(place) else { return };
+        let is_barred = entry.phase == Phase::Barred;
         if let Some(newest) = newest {
-            (entry.newest, entry.anchored) = (newest, true);
             entry.attempts = entry.attempts.max(attempt);
+            self.entries.set_newest(place, newest, true);
         }
-        if entry.phase == Phase::Barred {
+        if is_barred {
             self.unsettle(place);
             self.settle(place, Phase::Ready, now);
             self.shrink();

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use super::{Entry, Key, Lane, LiveSet, Unfinished};
+use super::{Entry, Key, Lane, LiveSet, Unfinished, floor};
 use crate::clock::UnixMs;
 use crate::job::JobId;
 
@@ -48,7 +48,7 @@ impl Horizon {
     }
 
     pub(super) fn note_drop(&mut self, entry: &Entry) {
-        if entry.newest > 0 && !entry.anchored {
+        if floor::needs_its_attempt(entry) {
             self.floor = Some(self.floor.map_or(entry.newest, |floor| floor.min(entry.newest)));
         }
     }
@@ -140,29 +140,32 @@ impl LiveSet {
         }
     }
 
-    /// The smallest number of a newest attempt among all unfinished jobs, in memory or not, but for the anchored ones;
-    /// none where there is no such attempt.
+    /// A number that no newest attempt of an unfinished job is below, be the job in memory or not, but for the anchored
+    /// ones; none where there is no such attempt. It lies a few thousand below the lowest at most.
     #[must_use]
     pub fn attempts_floor(&self) -> Option<i64> {
-        let in_memory = self.entries.iter().filter(|(_, entry)| entry.newest > 0 && !entry.anchored);
-        in_memory.map(|(_, entry)| entry.newest).chain(self.horizon.floor).min()
+        self.entries.newest().lowest().into_iter().chain(self.horizon.floor).min()
     }
 
-    /// At most `most` jobs, with their newest attempts, that hold the floor below `below`, the lowest first.
+    /// How many jobs in memory hold the floor below `below`; those that hold it a few thousand below or less may be left out.
     #[must_use]
-    pub fn laggards(&self, below: i64, most: usize) -> Vec<(i64, i64)> {
-        let lags = |entry: &Entry| entry.newest > 0 && !entry.anchored && entry.newest < below;
-        let lagging = self.entries.iter().filter(|(_, entry)| lags(entry));
-        let mut laggards: Vec<_> = lagging.map(|(place, entry)| (place, entry.newest)).collect();
-        laggards.sort_unstable_by_key(|(_, newest)| *newest);
-        laggards.truncate(most);
-        laggards
+    pub fn lagging(&self, below: i64) -> usize {
+        self.entries.newest().below(below)
+    }
+
+    /// Some of these, with their newest attempts: those among `most` places of the memory, from `from` on. Answers also
+    /// where to go on.
+    #[must_use]
+    pub fn laggards(&self, below: i64, from: usize, most: usize) -> (Vec<(i64, i64)>, Option<usize>) {
+        let lags = |entry: &Entry| floor::needs_its_attempt(entry) && floor::is_below(entry.newest, below);
+        let (part, next) = self.entries.part(from, most);
+        (part.filter(|(_, entry)| lags(entry)).map(|(place, entry)| (place, entry.newest)).collect(), next)
     }
 
     /// The store wrote on the job's own row that its newest attempt is this one.
     pub fn anchor(&mut self, place: i64, newest: i64) {
-        if let Some(entry) = self.entries.get_mut(place).filter(|entry| entry.newest == newest) {
-            entry.anchored = true;
+        if self.entries.get(place).is_some_and(|entry| entry.newest == newest) {
+            self.entries.set_newest(place, newest, true);
         }
     }
 

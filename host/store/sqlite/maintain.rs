@@ -20,6 +20,9 @@ const ATTEMPTS_SCAN_MAX: i64 = if cfg!(test) { 5 } else { 200_000 };
 /// How many jobs are anchored at once, to move the floor.
 const ANCHORS_MAX: usize = 5_000;
 
+/// How many jobs in memory are looked over before others have it again.
+const LOOKED_OVER_MAX: usize = 10_000;
+
 /// A job to be deleted.
 struct Past {
     place: i64,
@@ -139,8 +142,7 @@ impl Writer<'_> {
         if self.numbers.attempts_floor >= below {
             return Ok(());
         }
-        let laggards = self.shared.memory().live.laggards(below, ANCHORS_MAX);
-        for (place, newest) in laggards {
+        for (place, newest) in self.laggards(below) {
             // A job that this group has changed is left for the next time.
             if group.touched.contains(&place) {
                 continue;
@@ -152,6 +154,21 @@ impl Writer<'_> {
             group.effects.push(Effect::Anchored(place, newest));
         }
         Ok(())
+    }
+
+    /// Jobs that hold the floor below `below`. Nobody waits for the memory while all of it is looked over.
+    fn laggards(&self, below: i64) -> Vec<(i64, i64)> {
+        let (mut laggards, mut from) = (Vec::new(), Some(0));
+        let sought = self.shared.memory().live.lagging(below).min(ANCHORS_MAX);
+        while laggards.len() < sought
+            && let Some(place) = from
+        {
+            let (some, next) = self.shared.memory().live.laggards(below, place, LOOKED_OVER_MAX);
+            laggards.extend(some);
+            from = next;
+        }
+        laggards.truncate(ANCHORS_MAX);
+        laggards
     }
 
     /// Writes down where the opening has to begin, as memory has it: what this group does counts next time.
