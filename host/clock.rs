@@ -4,9 +4,10 @@
 //! the machine. Clippy forbids the rest (`clippy.toml`).
 
 use std::fmt;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use crate::lock::lock;
 use rand::rngs::SmallRng;
 use rand::{RngExt as _, SeedableRng as _};
 use serde::{Deserialize, Serialize};
@@ -202,12 +203,12 @@ impl Chance {
 
     /// A number from 0 up to, not including, 1.
     pub fn unit(&self) -> f64 {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).random()
+        lock(&self.0).random()
     }
 
     /// Sixty-four random bits.
     pub fn bits(&self) -> u64 {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).random()
+        lock(&self.0).random()
     }
 }
 

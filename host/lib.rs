@@ -10,6 +10,7 @@ pub mod config;
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod job;
+mod lock;
 pub mod plugin;
 pub mod store;
 pub mod telemetry;

@@ -45,7 +45,6 @@ mod limits;
 mod load_error;
 mod loader;
 mod loading;
-mod lock;
 mod machine;
 mod metadata;
 mod outcome;

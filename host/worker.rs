@@ -1,7 +1,7 @@
 //! The loops that carry jobs to their end. They decide nothing themselves: they feed the state machines of
 //! [`crate::job`] and carry out what these say.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -13,6 +13,7 @@ use crate::clock::{Chance, Clock};
 use crate::config::Config;
 use crate::job::gates::{Admission, Admit, Gates, Lane, Opened, PluginLimits};
 use crate::job::{Evidence, JobSpec, Outcome, PluginStanding, RetryOverride, RetryPolicy};
+use crate::lock::lock;
 use crate::plugin::{Call, Loader, Plugin, PluginChange, Registry};
 use crate::store::{HealthKeeper, Store, StoreError};
 
@@ -142,7 +143,7 @@ pub struct Parts {
 
 impl Parts {
     fn gates(&self) -> std::sync::MutexGuard<'_, Gates> {
-        self.gates.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.gates)
     }
 
     /// The retry policy of a job: its own words, then its plugin's, then the host's.
@@ -166,15 +167,15 @@ struct SharedGates<'a>(&'a Mutex<Gates>);
 
 impl Admission for SharedGates<'_> {
     fn admit(&mut self, lane: &Lane, now: crate::clock::UnixMs) -> Admit {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).admit(lane, now)
+        lock(self.0).admit(lane, now)
     }
 
     fn withdrawn(&mut self, lane: &Lane, started_at: crate::clock::UnixMs, now: crate::clock::UnixMs) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).withdrawn(lane, started_at, now);
+        lock(self.0).withdrawn(lane, started_at, now);
     }
 
     fn opened(&mut self) -> Opened {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).opened()
+        lock(self.0).opened()
     }
 }
 

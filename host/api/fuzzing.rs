@@ -5,13 +5,14 @@ mod heads;
 mod request;
 mod wire;
 
-use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex};
 
 use axum::body::Body;
 use axum::extract::Request;
 use axum::middleware::map_request;
 
 use super::testing::{Api, json};
+use crate::lock::lock;
 use heads::{Read, Tail};
 use wire::{Heard, Tee};
 
@@ -47,7 +48,7 @@ pub fn http(input: &[u8]) {
         let (door, config) = (api.state.door.clone(), api.state.config.clone());
         wire::exchange(input, |wire| super::server::serve_one(wire, router, door, config)).await
     });
-    let heard = heard.lock().unwrap_or_else(PoisonError::into_inner);
+    let heard = lock(&heard);
     if input.len() >= HTTP_2.len() && input.starts_with(HTTP_2) {
         return;
     }
@@ -58,7 +59,7 @@ pub fn http(input: &[u8]) {
 
 /// Writes a request down, and its body as far as somebody reads it.
 fn heard_of(ledger: &Arc<Mutex<Vec<Heard>>>, request: Request) -> Request {
-    let mut heard = ledger.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut heard = lock(ledger);
     let (place, head) = (heard.len(), Heard::of(&request));
     heard.push(head);
     request.map(|body| Body::new(Tee::new(body, ledger.clone(), place)))

@@ -1,7 +1,7 @@
 //! What every handler shares.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -12,6 +12,7 @@ use super::plugins::{PluginFolder, ServedPlugin};
 use crate::clock::{Clock, UnixMs};
 use crate::config::Config;
 use crate::job::Gates;
+use crate::lock::lock;
 use crate::store::{HealthKeeper, Store};
 use crate::telemetry::Metrics;
 
@@ -45,7 +46,7 @@ pub struct State {
 impl State {
     /// The gates, locked. Not to be held over an await.
     pub(super) fn gates(&self) -> MutexGuard<'_, Gates> {
-        self.gates.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.gates)
     }
 
     /// The present moment.

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use crate::api::Door;
 use crate::config::{Config, Store};
 use crate::job::State;
+use crate::lock::lock;
 use crate::telemetry::{self, LogFormat};
 
 use super::runtime;
@@ -88,7 +89,7 @@ async fn flaky_downstream() -> anyhow::Result<SocketAddr> {
             axum::routing::post(move |axum::extract::Path(refusals): axum::extract::Path<u32>, headers: HeaderMap| {
                 let key =
                     headers.get("idempotency-key").and_then(|key| key.to_str().ok()).unwrap_or_default().to_owned();
-                let mut calls = calls.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut calls = lock(&calls);
                 let count = calls.entry(key).or_default();
                 *count += 1;
                 let refused = *count <= refusals;

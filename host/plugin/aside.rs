@@ -8,7 +8,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, ready};
 
-use super::lock::lock;
+use crate::lock::lock;
 
 type Work = Pin<Box<dyn Future<Output = ()> + Send>>;
 

@@ -23,11 +23,11 @@ use super::cpu::CpuMeter;
 use super::egress::{Egress, Grants};
 use super::heavy::{Guest, Habit};
 use super::ledger::Ledger;
-use super::lock::lock;
 use super::outcome::{self, Phase};
 use super::state::{self, State};
 use super::warm::{Instance, WarmPool};
 use super::{Call, Revision};
+use crate::lock::lock;
 
 mod calls_out;
 

@@ -13,8 +13,8 @@ use tokio::task::JoinHandle;
 use crate::clock::Stopwatch;
 
 use super::cpu::{CpuMeter, Metered};
-use super::lock::lock;
 use super::turns::{InTurn, Turns};
+use crate::lock::lock;
 
 /// CPU time after which a guest counts as one that computes. Most calls take a tenth of that in all.
 pub(super) const HEAVY_AFTER: Duration = Duration::from_millis(4);

@@ -15,7 +15,7 @@ use crate::job::LogLevel;
 
 use super::attempt::Attempt;
 use super::ledger::LINE_BYTES_MAX;
-use super::lock::lock;
+use crate::lock::lock;
 
 /// How many bytes a guest may hand over at once.
 const WRITE_BYTES_MAX: usize = 64 << 10;

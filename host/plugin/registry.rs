@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex};
 use arc_swap::ArcSwap;
 use tokio::sync::mpsc::UnboundedSender;
 
-use super::lock::lock;
 use super::{Plugin, PluginChange, Registry};
+use crate::lock::lock;
 
 /// The plugins as they stand.
 pub(super) type Plugins = ArcSwap<BTreeMap<String, Arc<Plugin>>>;

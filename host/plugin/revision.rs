@@ -20,12 +20,12 @@ use super::engine::Concurrency;
 use super::folder::Seen;
 use super::heavy::HeavyThreads;
 use super::inspect::{self, Shape};
-use super::lock::lock;
 use super::machine::Machine;
 use super::metadata::PayloadSchema;
 use super::state::State;
 use super::warm::{self, WarmPool};
 use super::{HostSettings, LoadError, LoadStep, Loading, Revision, digest, report, trial};
+use crate::lock::lock;
 
 /// Compilations at once.
 const COMPILATIONS_MAX: usize = 2;

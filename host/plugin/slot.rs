@@ -17,12 +17,12 @@ use super::folder::{self, COMPONENT_BYTES_MAX, Found, Kind, Seen, Stamp};
 use super::granted::Granted;
 use super::grants::{self, Denials};
 use super::heavy::Habit;
-use super::lock::lock;
 use super::policy::Policy;
 use super::registry::Publisher;
 use super::revision::{Known, Prepared, Runtime, Source};
 use super::signature::Signature;
 use super::{LoadError, Loading, Plugin, Revision, report};
+use crate::lock::lock;
 
 mod blocking;
 mod files;

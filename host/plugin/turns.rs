@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll, Waker};
 
-use super::lock::lock;
+use crate::lock::lock;
 
 /// The turns that can be had at the same time: one a thread.
 #[derive(Debug)]

@@ -15,7 +15,7 @@ use crate::job::Share;
 
 use super::attempt::{Attempt, GuestStore};
 use super::bindings::Plugin;
-use super::lock::lock;
+use crate::lock::lock;
 
 /// Instances that are kept in one host, over all plugins. The engine's pool has room for so many beside the attempts.
 pub(super) const INSTANCES_MAX: u32 = 64;

@@ -9,8 +9,8 @@ use notify::event::{AccessKind, AccessMode};
 use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
 use tokio::sync::Notify;
 
-use super::lock::lock;
 use super::sources;
+use crate::lock::lock;
 
 /// Watches one folder. Where the system has no watches left, only looking helps.
 #[derive(Debug)]

@@ -1,10 +1,11 @@
 //! Brings what is to be kept of downstreams from the gates to the store.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use super::{Standing, Store, StoreError};
 use crate::job::health::{Act, Health};
 use crate::job::{Gates, Lane};
+use crate::lock::lock;
 
 /// Writes the health of downstreams as it is at the moment of writing, one after the other, so that an older state
 /// never overwrites a newer one.
@@ -28,7 +29,7 @@ impl HealthKeeper {
     /// Where the store fails.
     pub async fn restore(&self) -> Result<(), StoreError> {
         let standings = self.store.standings().await?;
-        let mut gates = self.gates.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut gates = lock(&self.gates);
         for name in &standings.paused_plugins {
             gates.set_paused(name, true);
         }
@@ -45,7 +46,7 @@ impl HealthKeeper {
     pub async fn keep(&self, lane: &Lane) -> Result<(), StoreError> {
         let _turn = self.turn.lock().await;
         let kept = {
-            let gates = self.gates.lock().unwrap_or_else(PoisonError::into_inner);
+            let gates = lock(&self.gates);
             gates.health(lane).map(Health::kept).unwrap_or_default()
         };
         self.store.set_standing(Standing::Downstream { lane: lane.clone(), kept }).await
@@ -60,14 +61,14 @@ impl HealthKeeper {
     pub async fn act(&self, lane: &Lane, act: Act) -> Result<(), StoreError> {
         let _turn = self.turn.lock().await;
         let kept = {
-            let gates = self.gates.lock().unwrap_or_else(PoisonError::into_inner);
+            let gates = lock(&self.gates);
             let policy = gates.health_policy();
             let mut health = gates.health(lane).cloned().unwrap_or_else(|| Health::new(policy));
             health.act(policy, act.clone());
             health.kept()
         };
         self.store.set_standing(Standing::Downstream { lane: lane.clone(), kept }).await?;
-        self.gates.lock().unwrap_or_else(PoisonError::into_inner).act(lane, act);
+        lock(&self.gates).act(lane, act);
         Ok(())
     }
 }

@@ -7,7 +7,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Sender};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::thread::JoinHandle;
 
 use async_trait::async_trait;
@@ -18,6 +18,7 @@ use crate::config::SyncMode;
 use crate::job::gates::LaneRef;
 use crate::job::live::LiveSet;
 use crate::job::{Admission, JobId};
+use crate::lock::lock;
 use crate::store::{
     Acted, AttemptDetail, Claimed, Counts, Enqueued, Finish, Finished, JobView, LaneCounts, Lease, ListFilter,
     ListPage, NewJob, Retention, Standing, Standings, Store, StoreError,
@@ -215,23 +216,23 @@ impl Drop for SqliteStore {
 
 impl Shared {
     fn memory(&self) -> MutexGuard<'_, Memory> {
-        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.memory)
     }
 
     fn cache(&self) -> MutexGuard<'_, SpecCache> {
-        self.cache.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.cache)
     }
 
     /// Whether these are the first on their way, so that the writer must be told.
     fn add_begun(&self, begun: Vec<Begun>) -> bool {
-        let mut waiting = self.begun.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut waiting = lock(&self.begun);
         let was_empty = waiting.is_empty();
         waiting.extend(begun);
         was_empty
     }
 
     fn take_begun(&self) -> Vec<Begun> {
-        std::mem::take(&mut self.begun.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(&mut lock(&self.begun))
     }
 
     fn health(&self) -> Result<(), StoreError> {

@@ -1,7 +1,7 @@
 //! The numbers at `/metrics`: a closed list, in the OpenMetrics text format.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use prometheus_client::encoding::EncodeLabelSet;
@@ -13,6 +13,7 @@ use prometheus_client::registry::Registry;
 
 use crate::job::health::Change;
 use crate::job::{OutcomeKind, State};
+use crate::lock::lock;
 use crate::store::{Counts, Finish, Finished};
 
 /// The upper ends of the buckets of durations, in seconds: from a warm guest to the longest sensible attempt.
@@ -130,7 +131,7 @@ impl Metrics {
     }
 
     fn register(&self) {
-        let mut registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut registry = lock(&self.registry);
         registry.register("jobs_enqueued", "Jobs accepted since the start", self.enqueued.clone());
         registry.register("jobs_finished", "Jobs that became final since the store was opened", self.finished.clone());
         registry.register("attempts", "Attempts that ended since the start", self.attempts.clone());
@@ -186,7 +187,7 @@ impl Metrics {
     #[must_use]
     pub fn encode(&self, snapshot: &Snapshot) -> String {
         // One scrape at a time: the numbers of the moment are shared.
-        let registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
+        let registry = lock(&self.registry);
         self.take(snapshot);
         let mut text = String::new();
         // Writing to a string fails only where a metric cannot be written at all.

@@ -1,5 +1,7 @@
 //! A plugins folder on a disk that fails.
 
+use windlass::plugin::{SigningKey, component_digest as digest};
+
 use crate::common::{Wish, guests, json, until};
 use crate::support::{all_complete, lines, troubled};
 
@@ -24,4 +26,27 @@ async fn a_component_that_cannot_be_looked_at_serves_on() {
     .await;
     all_complete(&host, &[enqueued("other").await, enqueued("misbehave").await]).await;
     assert_eq!(lines(&host, "WARN").iter().filter(|line| line.contains("cannot be looked at")).count(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_put_beside_a_signature_that_cannot_be_looked_at() {
+    let (host, trouble) = troubled("").await;
+    let (one, two) = (guests::component("echo"), guests::variant(&guests::component("echo"), "two"));
+    let (key, _) = SigningKey::generate().expect("random bits");
+    let put = async |component: &[u8]| {
+        let url = format!("{}/v1/plugins/echo", host.base);
+        let signature = key.sign("echo", &digest(component)).to_string();
+        let request = host.client.put(url).header("Windlass-Signature", signature).body(component.to_vec());
+        request.send().await.expect("an answer").status().as_u16()
+    };
+    let files =
+        || ["echo.wasm", "echo.wasm.sig"].map(|name| std::fs::read(host.plugins().join(name)).expect("it is there"));
+    assert_eq!(put(&one).await, 201);
+    let before = files();
+    trouble.wish(Wish::LooksFail, 2);
+    assert_eq!(put(&two).await, 500);
+    assert!(files() == before, "a part of it was put there");
+    trouble.wish(Wish::LooksFail, 0);
+    assert_eq!(put(&two).await, 200);
+    assert_eq!(files()[0], two);
 }

@@ -18,9 +18,7 @@ fn compiled(host: &Host) -> PathBuf {
 
 /// The entry of a component: its code, and its seal.
 fn entry(host: &Host, component: &[u8]) -> (PathBuf, PathBuf) {
-    use sha2::{Digest as _, Sha256};
-
-    let digest: String = Sha256::digest(component).iter().map(|byte| format!("{byte:02x}")).collect();
+    let digest = windlass::plugin::component_digest(component);
     let files = fs::read_dir(compiled(host)).unwrap().map(|entry| entry.unwrap().path());
     let mut ours: Vec<_> = files.filter(|path| path.to_string_lossy().contains(&digest)).collect();
     ours.sort();

@@ -7,12 +7,7 @@ use std::process::{Command, Output};
 use crate::common::{Host, Setup, Value, guests, json, until};
 use crate::support::{put, ready, refused};
 use reqwest::StatusCode;
-use sha2::{Digest as _, Sha256};
-use windlass::plugin::{Signature, SigningKey};
-
-fn digest(component: &[u8]) -> String {
-    Sha256::digest(component).iter().map(|byte| format!("{byte:02x}")).collect()
-}
+use windlass::plugin::{Signature, SigningKey, component_digest as digest};
 
 fn key() -> SigningKey {
     SigningKey::generate().unwrap().0

@@ -1,9 +1,10 @@
 //! A connection in memory, and what the server heard on it.
 
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll};
 
+use crate::lock::lock;
 use axum::body::{Body, HttpBody};
 use axum::extract::Request;
 use bytes::Bytes;
@@ -62,7 +63,7 @@ pub(super) struct Wire(Arc<Mutex<Ends>>);
 
 impl Wire {
     fn ends(&self) -> MutexGuard<'_, Ends> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 }
 
@@ -137,7 +138,7 @@ impl HttpBody for Tee {
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
         let frame = std::task::ready!(Pin::new(&mut self.body).poll_frame(cx));
-        let mut ledger = self.ledger.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut ledger = lock(&self.ledger);
         if let Some(heard) = ledger.get_mut(self.place) {
             match &frame {
                 None => heard.is_whole = true,

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -14,6 +14,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::super::kept::keeping;
+use crate::lock::lock;
 
 /// Answers are handed over in pieces of so many bytes: so much of one can be on its way at once.
 const PIECE_BYTES: usize = 16 << 10;
@@ -77,7 +78,7 @@ impl Pulse {
     }
 
     fn vitals(&self) -> MutexGuard<'_, Vitals> {
-        self.0.vitals.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0.vitals)
     }
 }
 

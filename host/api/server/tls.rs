@@ -3,7 +3,7 @@
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -21,6 +21,7 @@ use super::super::print::Print;
 use super::transport::Transport;
 use super::turned_away;
 use crate::config;
+use crate::lock::lock;
 
 /// The largest file of certificates or of a key.
 const FILE_BYTES_MAX: u64 = 1 << 20;
@@ -116,7 +117,7 @@ impl Certificates {
     /// Takes up files that changed.
     fn look(&self) {
         let prints = prints(&self.settings);
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut seen = lock(&self.seen);
         if seen.prints == prints && !seen.is_passing {
             return;
         }

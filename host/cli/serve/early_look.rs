@@ -1,12 +1,13 @@
 //! The first look through the plugins folder, begun before the store is open: files must lie still for a moment before
 //! they are taken up, and there is no reason to wait for that when everything else is ready.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::task::JoinHandle;
 
+use crate::lock::lock;
 use crate::plugin::Loader;
 use crate::worker::PluginSource;
 
@@ -25,7 +26,7 @@ impl EarlyLook {
     }
 
     fn first(&self) -> Option<JoinHandle<Option<Duration>>> {
-        self.first.lock().unwrap_or_else(PoisonError::into_inner).take()
+        lock(&self.first).take()
     }
 }
 

@@ -14,8 +14,8 @@ use tokio::sync::oneshot;
 
 use crate::job::Share;
 
-use super::super::lock::lock;
 use super::usage::Usage;
+use crate::lock::lock;
 
 /// How often connections are looked through for those that can be closed, while anybody waits.
 const LOOK_EVERY: Duration = Duration::from_millis(50);

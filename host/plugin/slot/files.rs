@@ -14,13 +14,13 @@ use super::super::egress::Egress;
 use super::super::folder::{self, Kind, ReadError, Stamp};
 use super::super::granted::Granted;
 use super::super::load_error::Unusable;
-use super::super::lock::lock;
 use super::super::report;
 use super::super::signature::Signature;
 use super::super::sources::Sources;
 use super::blocking::blocking;
 use super::retry::is_news;
 use super::{Slot, Standing};
+use crate::lock::lock;
 
 impl Slot {
     /// The files that its grants are made of, as they lie there now.
@@ -148,7 +148,7 @@ impl Slot {
         let dir = self.place.dir.clone();
         let name_of = |kind: Kind| format!("{}{}", self.name, kind.ending());
         let (component_name, signature_name) = (name_of(Kind::Component), name_of(Kind::Signature));
-        let older = self.older_signature().await;
+        let older = self.older_signature().await?;
         blocking(move || {
             if let Some(signature) = signature {
                 let lines = [Some(signature), older].into_iter().flatten().map(|line| format!("{line}\n"));
@@ -166,10 +166,11 @@ impl Slot {
         Ok((self.stamp(Kind::Component).await?, self.stamp(Kind::Signature).await?))
     }
 
-    /// The first signature that lies in the folder now: the only one, unless somebody else wrote the file.
-    async fn older_signature(&self) -> Option<Signature> {
-        let stamp = self.stamp(Kind::Signature).await.ok()??;
-        self.signatures(Some(&stamp)).await.ok()?.into_iter().next()
+    /// The first signature that lies in the folder now: the only one, unless somebody else wrote the file. None where that
+    /// holds none that can be read: it may be replaced.
+    async fn older_signature(&self) -> io::Result<Option<Signature>> {
+        let stamp = self.stamp(Kind::Signature).await?;
+        Ok(self.signatures(stamp.as_ref()).await.unwrap_or_default().into_iter().next())
     }
 
     /// Removes the component and its signature from the folder. What is being compiled of it is given up.

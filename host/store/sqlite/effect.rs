@@ -1,13 +1,12 @@
 //! What a commit changes in memory.
 
-use std::sync::PoisonError;
-
 use super::cache::Known;
 use super::{Memory, Shared};
 use crate::clock::{LAST_MOMENT, UnixMs};
 use crate::job::EndState;
 use crate::job::Lane;
 use crate::job::live::{Again, Unfinished};
+use crate::lock::lock;
 use crate::store::Lease;
 
 /// What a commit changes in memory.
@@ -41,7 +40,7 @@ pub(super) enum Effect {
 impl Shared {
     pub(super) fn apply(&self, effects: Vec<Effect>) {
         // The specs come first: what is in memory can be claimed at once.
-        let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut cache = lock(&self.cache);
         let seen = self.seen();
         for effect in &effects {
             if let Effect::New(job, known) = effect

@@ -1,13 +1,14 @@
 //! Reading beside the writer: a few connections, each used by one blocking task at a time.
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use rusqlite::Connection;
 use tokio::sync::Semaphore;
 
 use super::fault::{Fault, Outcome};
 use super::open;
+use crate::lock::lock;
 use crate::store::StoreError;
 
 /// How many read at the same time.
@@ -63,7 +64,7 @@ impl Readers {
 
     /// Closes what is idle, and keeps nothing more.
     pub(super) fn close(&self) {
-        *self.0.idle.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        *lock(&self.0.idle) = None;
     }
 }
 
@@ -72,14 +73,14 @@ impl Pool {
         let conn = self.take()?;
         let answer = snapshot(&conn, query).map_err(|fault| StoreError::from(&fault))?;
         // After a failure the connection is not used again.
-        if let Some(idle) = self.idle.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
+        if let Some(idle) = lock(&self.idle).as_mut() {
             idle.push(conn);
         }
         Ok(answer)
     }
 
     fn take(&self) -> Result<Connection, StoreError> {
-        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).as_mut().and_then(Vec::pop);
+        let idle = lock(&self.idle).as_mut().and_then(Vec::pop);
         match idle {
             Some(conn) => Ok(conn),
             None => open::reader(&self.path).map_err(|error| StoreError::from(&Fault::from(error))),

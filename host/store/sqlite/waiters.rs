@@ -1,8 +1,9 @@
 //! Who waits for the end of which job.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
+use crate::lock::lock;
 use tokio::sync::Notify;
 
 /// The waiters, by the place of the job that they wait for.
@@ -41,7 +42,7 @@ impl Waiters {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<i64, (Arc<Notify>, usize)>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 }
 

@@ -28,6 +28,6 @@ pub enum Wish {
     Writes = 10,
     /// Not 0: only syncs of that file fail: 1 is the database, 2 the WAL.
     SyncOf = 11,
-    /// Not 0: no component can be looked at.
+    /// No component can be looked at (1), or no file of signatures (2).
     LooksFail = 12,
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use anyhow::Context as _;
 use bytes::Bytes;
@@ -20,6 +20,7 @@ use tokio_rustls::TlsAcceptor;
 use super::content::Bodies;
 use super::{Answer, Fault};
 use crate::clock::{Clock, UnixMs};
+use crate::lock::lock;
 
 /// A certificate that no authority has signed, for tests of exactly that, and its key.
 const UNTRUSTED: (&[u8], &[u8]) = (include_bytes!("untrusted.der"), include_bytes!("untrusted-key.der"));
@@ -141,7 +142,7 @@ async fn accept(listener: TcpListener, tls: Option<TlsAcceptor>, script: Arc<Scr
 
 impl Script {
     fn seen(&self) -> MutexGuard<'_, Vec<Seen>> {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.seen)
     }
 
     /// Serves one connection until it ends. How it ends is the client's affair, or the script's.
@@ -157,7 +158,7 @@ impl Script {
                 None => return answer.into_response(),
                 Some(Fault::Stall) => std::future::pending().await,
                 Some(fault) => {
-                    let raw = raw.lock().unwrap_or_else(PoisonError::into_inner).take();
+                    let raw = lock(&raw).take();
                     if let Some(raw) = raw {
                         fail(fault, raw, &answer).await?;
                     }

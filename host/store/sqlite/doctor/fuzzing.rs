@@ -1,11 +1,12 @@
 //! Damaged stores, for the fuzzer: the bytes say what happened to a store, and the doctor is called.
 
 use std::path::{Path, PathBuf};
-use std::sync::{LazyLock, Mutex, PoisonError};
+use std::sync::{LazyLock, Mutex};
 
 use rusqlite::Connection;
 
 use super::{JobCounts, examine, salvage};
+use crate::lock::lock;
 use crate::store::sqlite::sums;
 
 /// A store with rows of every kind, of each layout.
@@ -47,7 +48,7 @@ static BED: LazyLock<Mutex<Bed>> = LazyLock::new(|| {
 /// Where the doctor writes to the store, tells of a store that it then cannot salvage, or makes one that is not whole.
 pub fn store(input: &[u8]) {
     let Some((which, wounds)) = input.split_first() else { return };
-    let bed = BED.lock().unwrap_or_else(PoisonError::into_inner);
+    let bed = lock(&BED);
     let which_of_all = which % 8;
     let mut files = match which_of_all {
         // The bytes are the file, or the log, themselves.
