@@ -229,3 +229,19 @@ fn what_a_failed_sync_covered_is_not_built_on() {
         complain(&recording, seed, &wrong);
     }
 }
+
+/// The same of a start: whichever of its syncs fails, the host gives up, and the next start makes it good.
+#[test]
+fn what_a_failed_sync_of_a_start_covered_is_not_built_on() {
+    let seed = common::number("POWER_SEED").unwrap_or_else(|| u64::from(std::process::id()));
+    let mut failed = 0;
+    while let Some((recording, third_life)) = on_a_thread(|| Recording::with_a_failed_start(seed, failed + 1)) {
+        failed += 1;
+        let not_before = recording.record.first_behind(third_life);
+        let cuts = Moments::of(&recording.record, &recording.facts).cuts(seed, 70, not_before);
+        let wrong = check(&recording.record, &recording.facts, &cuts);
+        println!("sync {failed} of a start failed: {} images from there on", cuts.len());
+        complain(&recording, seed, &wrong);
+    }
+    assert!(failed >= 5, "a start has {failed} syncs only");
+}

@@ -7,12 +7,14 @@ pub mod downstream;
 pub mod guests;
 pub mod host;
 pub mod number;
+pub mod start;
 pub mod trouble;
 
 pub use downstream::{Downstream, Reply, Seen};
 pub use host::{Host, Setup, private};
 pub use number::number;
 pub use serde_json::{Value, json};
+pub use start::{Start, try_start};
 pub use trouble::{Trouble, Wish};
 
 use std::time::Duration;

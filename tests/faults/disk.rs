@@ -7,8 +7,8 @@ use std::process::Command;
 use reqwest::{Method, StatusCode};
 use rustix::process::Signal;
 
-use crate::common::{Host, Setup, Trouble, Wish, guests, json, number, until};
-use crate::support::{EIO, Start, all_complete, clear_line, crowd, lines, problem, troubled, try_start};
+use crate::common::{Host, Setup, Start, Trouble, Wish, guests, json, number, try_start, until};
+use crate::support::{EIO, all_complete, clear_line, crowd, lines, problem, troubled};
 
 /// Each of the first so many syncs and writes after the start fails once; `FAULTS_N` says how many.
 const FAULTS: usize = 4;

@@ -1,14 +1,11 @@
 //! What the tests of faults share: a crowd of clients, a start that may fail, and what a host has said.
 
-use std::io::{BufRead as _, BufReader};
-use std::path::Path;
-use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use reqwest::{Client, Method, StatusCode};
 
-use crate::common::{Host, Setup, Trouble, Value, json};
+use crate::common::{Host, Setup, Start, Trouble, Value, json};
 
 /// How long a request may take before it counts as a hang. Far more than any of them needs.
 const HANG: Duration = Duration::from_secs(30);
@@ -126,32 +123,6 @@ pub async fn problem(host: &Host, method: Method, path: &str, body: Option<&Valu
 pub fn lines(host: &Host, level: &str) -> Vec<String> {
     let level = format!("\"level\":\"{level}\"");
     host.log().lines().filter(|line| line.contains(&level)).map(str::to_owned).collect()
-}
-
-/// How a start ended.
-#[derive(Debug)]
-pub enum Start {
-    /// It was ready, and was then killed.
-    Ready,
-    /// It gave up with that code, after these lines.
-    Gone(Option<i32>, Vec<String>),
-}
-
-/// Starts a host in that folder until it is ready or gives up.
-pub fn try_start(mut command: Command, folder: &Path) -> Start {
-    command.args(["serve", "--listen", "127.0.0.1:0"]).current_dir(folder).env("NO_COLOR", "1");
-    let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("the host starts");
-    let mut said = Vec::new();
-    for line in BufReader::new(child.stderr.take().expect("piped")).lines().map_while(Result::ok) {
-        assert!(!line.contains("panicked"), "{line}");
-        if line.contains("windlass is ready") {
-            child.kill().expect("it runs");
-            child.wait().expect("it ends");
-            return Start::Ready;
-        }
-        said.push(line);
-    }
-    Start::Gone(child.wait().expect("it ends").code(), said)
 }
 
 /// The line with which a host gave up: there is one, it names the store, and nothing else went wrong before.

@@ -48,8 +48,8 @@ struct Content(Vec<u8>);
 #[derive(Default)]
 struct File {
     sure: Content,
-    /// The same, with what failed syncs had covered; none where none failed.
-    doubtful: Option<Content>,
+    /// The entries behind it from the first that a failed sync had covered, and whether each is sure.
+    doubtful: Vec<(usize, bool)>,
     /// The entries that changed it since.
     open: Vec<usize>,
     /// How many of them a sync under way covers.
@@ -198,27 +198,24 @@ impl File {
         match event {
             Event::Written | Event::Cut => self.open.push(number),
             Event::SyncBegan => self.covered = self.open.len(),
-            Event::Synced => {
-                for entry in self.open.drain(..std::mem::take(&mut self.covered)) {
-                    self.sure.change(record, entry, |_| true, false);
-                    if let Some(doubtful) = &mut self.doubtful {
-                        doubtful.change(record, entry, |_| true, false);
-                    }
-                }
-            }
-            Event::SyncFailed => {
-                let mut doubtful = self.doubtful.take().unwrap_or_else(|| self.sure.clone());
-                for entry in self.open.drain(..std::mem::take(&mut self.covered)) {
-                    doubtful.change(record, entry, |_| true, false);
-                }
-                self.doubtful = Some(doubtful);
-            }
+            Event::Synced => self.ends_sync(record, true),
+            Event::SyncFailed => self.ends_sync(record, false),
             Event::Made | Event::Removed | Event::Started => {}
         }
     }
 
+    fn ends_sync(&mut self, record: &Record, is_sure: bool) {
+        for entry in self.open.drain(..std::mem::take(&mut self.covered)) {
+            if is_sure && self.doubtful.is_empty() {
+                self.sure.change(record, entry, |_| true, false);
+            } else {
+                self.doubtful.push((entry, is_sure));
+            }
+        }
+    }
+
     fn after(&self, record: &Record, loss: Loss, end: usize, chance: &mut SmallRng) -> Content {
-        let mut content = self.base(loss, chance);
+        let mut content = self.base(record, loss, chance);
         let before_end = self.open.iter().filter(|entry| **entry < end).count();
         for (number, entry) in self.open.iter().enumerate() {
             let (kept, torn) = match loss {
@@ -236,13 +233,22 @@ impl File {
         content
     }
 
-    /// What is left of what syncs covered: of one that failed, anything.
-    fn base(&self, loss: Loss, chance: &mut SmallRng) -> Content {
-        match (&self.doubtful, loss) {
-            (None, _) | (_, Loss::All) => self.sure.clone(),
-            (Some(doubtful), Loss::None) => doubtful.clone(),
-            (Some(doubtful), _) => self.sure.mixed(doubtful, chance),
+    /// What is left of what syncs covered: of what one that failed had covered, anything.
+    fn base(&self, record: &Record, loss: Loss, chance: &mut SmallRng) -> Content {
+        let mut content = self.sure.clone();
+        for (entry, is_sure) in &self.doubtful {
+            let is_kept = match loss {
+                _ if *is_sure => true,
+                Loss::All => false,
+                Loss::None => true,
+                _ => record.entries[*entry].event == Event::Written || chance.random(),
+            };
+            if is_kept {
+                let is_whole = *is_sure || loss == Loss::None;
+                content.change(record, *entry, |_| is_whole || chance.random(), false);
+            }
         }
+        content
     }
 }
 
@@ -268,20 +274,5 @@ impl Content {
             }
             from = to;
         }
-    }
-
-    /// This one and another, sector by sector.
-    fn mixed(&self, other: &Self, chance: &mut SmallRng) -> Self {
-        let (short, long) = if self.0.len() < other.0.len() { (self, other) } else { (other, self) };
-        let length = if chance.random() { short.0.len() } else { long.0.len() };
-        let mut mixed = Vec::with_capacity(length);
-        while mixed.len() < length {
-            let (from, to) = (mixed.len(), (mixed.len() + SECTOR_BYTES).min(length));
-            let one = if chance.random() { &self.0 } else { &other.0 };
-            let known = one.len().clamp(from, to);
-            mixed.extend_from_slice(one.get(from..known).unwrap_or_default());
-            mixed.resize(to, 0);
-        }
-        Self(mixed)
     }
 }

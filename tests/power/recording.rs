@@ -10,10 +10,12 @@ use tempfile::TempDir;
 use super::ledger::{Fact, Ledger};
 use super::load;
 use super::record::Record;
-use crate::common::{Host, Setup, Trouble, Wish};
+use crate::common::{Host, Setup, Trouble, Wish, try_start};
 
 /// What the host is told: cancelled jobs are deleted while the load runs.
 const CONFIG: &str = "[retention]\ncancelled = \"1s\"\nevery = \"200ms\"\n";
+/// What a host is told that writes nothing of its own accord, so that a test knows whose sync it is that fails.
+const QUIET: &str = "";
 /// What a host is told that need not sync before it answers.
 const RELAXED: &str = "[store]\nsync = \"normal\"\n";
 /// How much longer each sync takes, so that an answer which does not wait for it comes before it.
@@ -50,6 +52,11 @@ impl Recorder {
         let ledger = Arc::new(Ledger::beside(trouble.record()));
         let host = trouble.around(configured(config), true).start().await;
         Self { host, trouble, ledger }
+    }
+
+    /// How long the record is.
+    fn position(&self) -> u64 {
+        std::fs::metadata(self.trouble.record()).expect("there is a record").len()
     }
 
     /// Keeps what there is.
@@ -89,7 +96,7 @@ impl Recording {
     /// Three lives: in the second a sync of the database (1) or of the WAL (2) fails and the host takes nothing more, until
     /// it is killed. Answers also where in the record the third one begins.
     pub async fn with_a_failed_sync(seed: u64, of: i64, which: i64) -> (Self, u64) {
-        let mut recorder = Recorder::start(CONFIG).await;
+        let mut recorder = Recorder::start(QUIET).await;
         load::run(&mut recorder.host, &recorder.ledger, seed, 20, None).await;
         // The WAL of the next one holds none of the pages that are in the file.
         recorder.host.signal(Signal::TERM);
@@ -106,10 +113,38 @@ impl Recording {
         load::run(&mut recorder.host, &recorder.ledger, seed + 1, 200, None).await;
         assert_eq!(recorder.host.ask(Method::GET, "/readyz", None).await.status(), 503, "the sync did not fail");
         recorder.host.kill();
-        let position = std::fs::metadata(recorder.trouble.record()).expect("there is a record").len();
+        let position = recorder.position();
         recorder.host.start().await;
         load::run(&mut recorder.host, &recorder.ledger, seed + 2, 10, None).await;
         (recorder.end(), position)
+    }
+
+    /// Four lives: in the second the sync of a large transaction fails, and in the third, which finds that, the sync of that
+    /// number. Answers also where in the record the third one begins; none where it has fewer syncs until it is ready.
+    pub async fn with_a_failed_start(seed: u64, which: i64) -> Option<(Self, u64)> {
+        let mut recorder = Recorder::start(QUIET).await;
+        load::run(&mut recorder.host, &recorder.ledger, seed, 10, None).await;
+        recorder.host.signal(Signal::TERM);
+        assert_eq!(recorder.host.exited().await, 0);
+        recorder.host.start().await;
+        recorder.trouble.wish(Wish::Errno, 5);
+        // The first sync is that of the WAL's beginning, where it was copied before.
+        recorder.trouble.wish(Wish::SyncFails, 2);
+        for number in 0..2 {
+            recorder.host.ask(Method::POST, "/v1/jobs/batch", Some(&load::wide_batch(number))).await;
+        }
+        recorder.host.kill();
+        assert_eq!(recorder.trouble.number(Wish::SyncFails), 0, "the sync of the transaction did not fail");
+        let position = recorder.position();
+        recorder.trouble.wish(Wish::SyncFails, which);
+        // SQLite passes over one, that of the folder: the name of the WAL is known to be on the disk.
+        _ = try_start(recorder.host.command(&[]), recorder.host.dir());
+        if recorder.trouble.number(Wish::SyncFails) > 0 {
+            return None;
+        }
+        recorder.host.start().await;
+        load::run(&mut recorder.host, &recorder.ledger, seed + 2, 10, None).await;
+        Some((recorder.end(), position))
     }
 
     /// Keeps it in that folder, to be read again.
