@@ -3,6 +3,8 @@
 
 mod common;
 
+#[path = "loading/busy.rs"]
+mod busy;
 #[path = "loading/cache.rs"]
 mod cache;
 #[path = "loading/compiler.rs"]

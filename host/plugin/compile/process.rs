@@ -1,15 +1,20 @@
 //! The host's side of the compiler's process: starting it, waiting for it, ending it.
 //!
-//! One thread starts the process and stays until it has ended. The system ties the two together: where the thread that
+//! The thread that starts the process stays until it has ended. The system ties the two together: where the thread that
 //! started a process ends, a process that asked to die with its parent is killed.
+//!
+//! The process runs only where no other thread wants to, from its birth on, so that nobody who serves waits for it. A
+//! thread that stood back so far cannot return, so one of its own starts it. On a machine that is never idle the process
+//! would get nowhere: then it is started once more, as one that has a small share.
 
 use std::fs::File;
 use std::io::{self, PipeReader, Seek as _};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::fs::FileExt as _;
 use std::os::unix::process::CommandExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus};
+use std::sync::mpsc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -21,6 +26,7 @@ use tokio::sync::oneshot;
 use super::super::{LoadCause, LoadError, report};
 use super::verdict::{self, End};
 use super::{Answer, Compiled, Order, SUBCOMMAND, anonymous, host_failed, request, seal};
+use crate::clock::Stopwatch;
 
 /// What is read of the compiler's words: the end, where the answer stands. All names of a component take less.
 const WORDS_BYTES_MAX: u64 = 4 << 20;
@@ -28,6 +34,10 @@ const WORDS_BYTES_MAX: u64 = 4 << 20;
 /// at one of the pages itself, to move it or to look at it.
 const SEAL_TRIES: usize = 40;
 const SEAL_PAUSE: Duration = Duration::from_millis(50);
+/// How often it is looked whether it starves, ...
+const LOOK: Duration = Duration::from_millis(500);
+/// ... which it does where it has had less than one part of so many of the time.
+const SHARE_MIN: u32 = 10;
 /// What the process is called in lists of processes.
 const SHOWN_NAME: &str = "windlass-compile";
 
@@ -49,16 +59,12 @@ pub(super) async fn compile(program: PathBuf, order: Order, component: Bytes) ->
 
 fn supervise(program: PathBuf, order: &Order, component: &[u8], abandoned: &PipeReader) -> Result<Compiled, LoadError> {
     let failed = |what: &'static str| move |error: io::Error| host_failed(what, &error);
-    let handed = request(order, component).and_then(|(input, begin)| Ok((input.try_clone()?, input, begin)));
-    let (mut read, input, begin) = handed.map_err(failed("cannot hand the component to the compiler"))?;
-    let (code, words) = (anonymous("code"), anonymous("words"));
-    let code = code.map_err(failed("cannot make a file for the code"))?;
-    let words = words.map_err(failed("cannot make a file for the answer"))?;
-    let process = Process::start(program, input, &code, &words).map_err(failed("cannot start the compiler"))?;
-    let end = process.end(abandoned, order.bounds.wall.0).map_err(failed("cannot wait for the compiler"))?;
-    let words = last_of(&words).map_err(failed("cannot read the compiler's answer"))?;
-    // The two share one place in the file. One that cannot be told may have been any.
-    let has_begun = read.stream_position().map_or(true, |position| position > begin);
+    let make = || Files::make(order, component);
+    let (end, mut files) =
+        run(&program, make, abandoned, order.bounds.wall.0).map_err(failed("cannot run the compiler"))?;
+    let words = last_of(&files.words).map_err(failed("cannot read the compiler's answer"))?;
+    let has_begun = files.has_begun();
+    let code = files.code;
     match verdict::verdict(&end, has_begun, &words, &order.bounds)? {
         Answer::Compiled { shape, engine } => {
             let sealed = unless_busy(|| seal(&code), || is_abandoned(abandoned, SEAL_PAUSE));
@@ -80,21 +86,88 @@ struct Process {
     pidfd: OwnedFd,
 }
 
+/// What a compiler reads and writes. Each that is started has its own: one that is being killed may still be at them.
+#[derive(Debug)]
+struct Files {
+    input: File,
+    /// Where the component begins in the input.
+    begin: u64,
+    code: File,
+    words: File,
+}
+
+impl Files {
+    fn make(order: &Order, component: &[u8]) -> io::Result<Self> {
+        let (input, begin) = request(order, component)?;
+        Ok(Self { input, begin, code: anonymous("code")?, words: anonymous("words")? })
+    }
+
+    /// For a process: it shares the places in them with these.
+    fn try_clone(&self) -> io::Result<Self> {
+        let [input, code, words] = [&self.input, &self.code, &self.words].map(File::try_clone);
+        Ok(Self { input: input?, begin: self.begin, code: code?, words: words? })
+    }
+
+    /// Whether the process has read some of the component. One that cannot be told may have read any.
+    fn has_begun(&mut self) -> bool {
+        self.input.stream_position().map_or(true, |position| position > self.begin)
+    }
+}
+
+/// Runs a compiler to its end: one that stands back, or where that starves, one that has its share.
+fn run(
+    program: &Path,
+    make: impl Fn() -> io::Result<Files>,
+    abandoned: &PipeReader,
+    wall: Duration,
+) -> io::Result<(End, Files)> {
+    let age = Stopwatch::start();
+    let files = make()?;
+    let (process, _starter) = start_standing_back(program, files.try_clone()?)?;
+    if let Some(process) = process
+        && let Some(end) = process.end(abandoned, wall, true)?
+    {
+        return Ok((end, files));
+    }
+    drop(files);
+    let files = make()?;
+    let process = Process::start(command(program), files.try_clone()?)?;
+    let end = process.end(abandoned, wall.saturating_sub(age.elapsed()), false)?;
+    Ok((end.unwrap_or(End::Overdue), files))
+}
+
+fn command(program: &Path) -> Command {
+    let mut command = Command::new(program);
+    command.arg0(SHOWN_NAME).arg(SUBCOMMAND).env_clear();
+    // The program's allocator would set a gigabyte of the address space aside, which is bounded here.
+    command.env("MIMALLOC_ARENA_RESERVE", "0").current_dir("/");
+    // A Ctrl-C on the terminal is for the host, which ends its compilers itself.
+    command.process_group(0);
+    command
+}
+
+/// Starts it on a thread that stands back, and so does the process. None where that thread starves. It stays until what
+/// else is answered is dropped.
+fn start_standing_back(program: &Path, files: Files) -> io::Result<(Option<Process>, mpsc::Sender<()>)> {
+    let (sender, started) = mpsc::channel();
+    let (hold, held) = mpsc::channel::<()>();
+    let command = command(program);
+    std::thread::Builder::new().name("compiler-start".to_owned()).spawn(move || {
+        stand_back();
+        // Where nobody waits for it any more, the process is killed as it comes back.
+        if sender.send(Process::start(command, files)).is_ok() {
+            let _ = held.recv();
+        }
+    })?;
+    match started.recv_timeout(LOOK) {
+        Ok(process) => Ok((Some(process?), hold)),
+        Err(_) => Ok((None, hold)),
+    }
+}
+
 impl Process {
-    fn start(program: PathBuf, input: File, code: &File, words: &File) -> io::Result<Self> {
-        let mut child = Command::new(program)
-            .arg0(SHOWN_NAME)
-            .arg(SUBCOMMAND)
-            .env_clear()
-            // The program's allocator would set a gigabyte of the address space aside, which is bounded here.
-            .env("MIMALLOC_ARENA_RESERVE", "0")
-            .current_dir("/")
-            // A Ctrl-C on the terminal is for the host, which ends its compilers itself.
-            .process_group(0)
-            .stdin(input)
-            .stdout(code.try_clone()?)
-            .stderr(words.try_clone()?)
-            .spawn()?;
+    fn start(mut command: Command, files: Files) -> io::Result<Self> {
+        let mut child = command.stdin(files.input).stdout(files.code).stderr(files.words).spawn()?;
         let pid = Pid::from_child(&child);
         match rustix::process::pidfd_open(pid, PidfdFlags::empty()) {
             Ok(pidfd) => Ok(Self { child, pid, pidfd }),
@@ -106,20 +179,30 @@ impl Process {
         }
     }
 
-    /// Waits until it has ended, nobody wants it any more, or its time is up.
-    fn end(mut self, abandoned: &PipeReader, wall: Duration) -> io::Result<End> {
-        let mut waited = [
-            PollFd::from_borrowed_fd(self.pidfd.as_fd(), PollFlags::IN),
-            PollFd::from_borrowed_fd(abandoned.as_fd(), PollFlags::IN),
-        ];
-        let ready = wait(&mut waited, wall)?;
-        let has_ended = !waited[0].revents().is_empty();
-        let status = self.finish()?;
-        Ok(match (has_ended, ready) {
-            (true, _) => End::Ended(status),
-            (false, 0) => End::Overdue,
-            (false, _) => End::Abandoned,
-        })
+    /// Waits until it has ended, nobody wants it any more, or its time is up. None where it starves and may not.
+    fn end(mut self, abandoned: &PipeReader, wall: Duration, stands_back: bool) -> io::Result<Option<End>> {
+        let age = Stopwatch::start();
+        loop {
+            let mut waited = [
+                PollFd::from_borrowed_fd(self.pidfd.as_fd(), PollFlags::IN),
+                PollFd::from_borrowed_fd(abandoned.as_fd(), PollFlags::IN),
+            ];
+            let left = wall.saturating_sub(age.elapsed());
+            let ready = wait(&mut waited, if stands_back { left.min(LOOK) } else { left })?;
+            let has_ended = !waited[0].revents().is_empty();
+            if ready == 0 && age.elapsed() < wall {
+                if stands_back && is_starved(self.pid, age.elapsed()) {
+                    return self.finish().map(|_| None);
+                }
+                continue;
+            }
+            let status = self.finish()?;
+            return Ok(Some(match (has_ended, ready) {
+                (true, _) => End::Ended(status),
+                (false, 0) => End::Overdue,
+                (false, _) => End::Abandoned,
+            }));
+        }
     }
 
     /// Kills what is left of it and of whatever it may have started: its number is its own until it is waited for.
@@ -136,6 +219,27 @@ impl Drop for Process {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Has the calling thread, and what it starts, run only where no other wants to. There is no way back.
+fn stand_back() {
+    let none = libc::sched_param { sched_priority: 0 };
+    // SAFETY: it is about the calling thread (0), and reads what it is given. Where it fails, compiling is only less polite.
+    unsafe { libc::sched_setscheduler(0, libc::SCHED_IDLE, &raw const none) };
+}
+
+/// Whether a process of that age has had next to nothing of a processor.
+fn is_starved(pid: Pid, age: Duration) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).unwrap_or_default();
+    used(&stat, rustix::param::clock_ticks_per_second()).is_some_and(|used| used * SHARE_MIN < age)
+}
+
+/// The CPU time in what the system says of a process, see proc_pid_stat(5).
+fn used(stat: &str, ticks_per_second: u64) -> Option<Duration> {
+    let (_, behind_name) = stat.rsplit_once(')')?;
+    let mut times = behind_name.split_whitespace().skip(11).take(2).map(str::parse::<u64>);
+    let ticks = times.next()?.ok()? + times.next()?.ok()?;
+    Some(Duration::from_millis(ticks * 1_000 / ticks_per_second))
 }
 
 /// Tries it again while the system is busy, and not for ever: `gives_up` waits a little, and says whether nobody wants it
@@ -245,6 +349,33 @@ mod tests {
         }
         let nowhere = PathBuf::from("/nonexistent/windlass");
         assert!(compile(nowhere, order(), Bytes::new()).await.unwrap_err().is_hosts_own());
+    }
+
+    #[test]
+    fn the_time_on_a_processor_is_that_of_the_system() {
+        let stat = "7 (a ) b) S 1 7 7 0 -1 4194560 9 0 0 0 123 77 5 5 20 0 1 0 99 1 2 3";
+        assert_eq!(used(stat, 100), Some(Duration::from_secs(2)));
+        assert_eq!(used("", 100), None);
+        let own = std::fs::read_to_string("/proc/self/stat").unwrap();
+        assert!(used(&own, rustix::param::clock_ticks_per_second()).is_some());
+    }
+
+    /// The policy of a process is the 41st of what the system says of it: 5 is the one that stands back.
+    #[tokio::test]
+    async fn what_starves_behind_all_others_is_begun_again_as_one_that_has_its_share() {
+        let dir = tempfile::tempdir().unwrap();
+        let script = "cd DIR; PATH=/usr/bin:/bin; policy=$(cut -d ' ' -f 41 /proc/$$/stat); \
+             if [ ! -e first ]; then echo $policy > first; head -c 9 > /dev/null; echo half; echo half >&2; sleep 600; fi; \
+             echo $policy > second; cat > input; echo '\"starved\"' >&2";
+        let program = program(dir.path(), &script.replace("DIR", dir.path().to_str().unwrap()));
+        let error = compile(program, order(), Bytes::from_static(b"component")).await.unwrap_err();
+        assert!(!error.is_hosts_own(), "{error:?}");
+        let read = |name: &str| std::fs::read(dir.path().join(name)).unwrap();
+        assert_eq!([read("first"), read("second")], [b"5\n", b"0\n"]);
+        let (mut input, _) = request(&order(), b"component").unwrap();
+        let mut whole = Vec::new();
+        std::io::Read::read_to_end(&mut input, &mut whole).unwrap();
+        assert_eq!(read("input"), whole);
     }
 
     fn order() -> Order {
