@@ -146,8 +146,8 @@ fn command(program: &Path) -> Command {
     command
 }
 
-/// Starts it on a thread that stands back, and so does the process. None where that thread starves. It stays until what
-/// else is answered is dropped.
+/// Starts it on a thread that stands back, and so does the process. None where that thread starves. The thread stays until
+/// the sender that is answered is dropped.
 fn start_standing_back(program: &Path, files: Files) -> io::Result<(Option<Process>, mpsc::Sender<()>)> {
     let (sender, started) = mpsc::channel();
     let (hold, held) = mpsc::channel::<()>();
