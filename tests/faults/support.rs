@@ -1,4 +1,4 @@
-//! What the tests of faults share: a crowd of clients, a start that may fail, and what a host has said.
+//! What the tests of faults share: a crowd of clients, and what a host has said.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
