@@ -54,7 +54,7 @@ fn main() {
     let kinds = set::kinds::all().into_iter().flat_map(|(_, kinds)| kinds);
     let kinds: Vec<Kind> = kinds.filter(|kind| only.as_deref().is_none_or(|only| only == kind.name)).collect();
     let mut builder = tokio::runtime::Builder::new_multi_thread();
-    let runtime = builder.enable_all().on_thread_start(stand_back).build().expect("a runtime");
+    let runtime = builder.enable_all().on_thread_start(give_way).build().expect("a runtime");
     runtime.block_on(report(&kinds, repeats));
 }
 
@@ -139,13 +139,8 @@ impl Busy {
     }
 }
 
-/// From here on this thread runs only where no other wants to. One of the lowest niceness would not do: on Linux it keeps
-/// its processor to the end of its slice, for a millisecond and more.
-fn stand_back() {
-    let none = libc::sched_param { sched_priority: 0 };
-    // SAFETY: it reads the one structure that it is given, and of this thread (0) no more is changed than its policy.
-    let set = unsafe { libc::sched_setscheduler(0, libc::SCHED_IDLE, &raw const none) };
-    assert_eq!(set, 0, "every thread may stand back: {}", std::io::Error::last_os_error());
+fn give_way() {
+    windlass::plugin::stand_back().expect("every thread may stand back");
 }
 
 impl Drop for Busy {

@@ -69,7 +69,7 @@ mod warm;
 mod wasi_http;
 mod watch;
 
-pub use compile::{SUBCOMMAND as COMPILE_SUBCOMMAND, child::run as compile_component};
+pub use compile::{SUBCOMMAND as COMPILE_SUBCOMMAND, child::run as compile_component, stand_back};
 pub use digest::of as component_digest;
 pub use engine::slots as instances_max;
 pub use grants::{DeniedGrant, Grant, GrantKind, GrantsMissing, side_by_side};

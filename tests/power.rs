@@ -50,11 +50,16 @@ fn images() -> usize {
     common::number("POWER_IMAGES").unwrap_or(1_000).max(1)
 }
 
+/// What chance begins with.
+fn seed() -> u64 {
+    common::number("POWER_SEED").unwrap_or_else(|| u64::from(std::process::id()))
+}
+
 /// The recording that the tests share, and the seed of it all.
 fn recording() -> &'static (Recording, u64) {
     static RECORDING: OnceLock<(Recording, u64)> = OnceLock::new();
     RECORDING.get_or_init(|| {
-        let seed = common::number("POWER_SEED").unwrap_or_else(|| u64::from(std::process::id()));
+        let seed = seed();
         println!("POWER_SEED={seed}");
         let recording = match std::env::var_os("POWER_RECORD") {
             Some(folder) => Recording::load(Path::new(&folder)),
@@ -146,6 +151,13 @@ fn complain(recording: &Recording, seed: u64, wrong: &[(Cut, Vec<String>)]) {
     give_up(recording, seed, &format!("{} images are wrong, the first {cut:?}: {first:#?}", wrong.len()));
 }
 
+/// Checks images of the time from there in the record on.
+fn check_from(recording: &Recording, seed: u64, position: u64) {
+    let not_before = recording.record.first_behind(position);
+    let cuts = Moments::of(&recording.record, &recording.facts).cuts(seed, 70, not_before);
+    complain(recording, seed, &check(&recording.record, &recording.facts, &cuts));
+}
+
 /// Keeps the recording, so that the same images can be made again.
 fn give_up(recording: &Recording, seed: u64, why: &str) -> ! {
     recording.save(&common::guests::root().join("target/power"));
@@ -202,7 +214,7 @@ fn a_store_that_does_not_sync_is_found_out() {
 /// finds, but the store opens and is sound.
 #[test]
 fn a_relaxed_store_loses_its_newest_and_stays_sound() {
-    let seed = common::number("POWER_SEED").unwrap_or_else(|| u64::from(std::process::id()));
+    let seed = seed();
     let recording = on_a_thread(|| Recording::relaxed(seed));
     let Recording { record, facts, .. } = &recording;
     let cuts = Moments::of(record, facts).cuts(seed, 140, record.entries.len() / 4);
@@ -219,29 +231,23 @@ fn a_relaxed_store_loses_its_newest_and_stays_sound() {
 /// anew before anything is built on it.
 #[test]
 fn what_a_failed_sync_covered_is_not_built_on() {
-    let seed = common::number("POWER_SEED").unwrap_or_else(|| u64::from(std::process::id()));
+    let seed = seed();
     for (of, which) in [(2, 1), (2, 2), (2, 7), (1, 1)] {
-        let (recording, second_life) = on_a_thread(|| Recording::with_a_failed_sync(seed, of, which));
-        let not_before = recording.record.first_behind(second_life);
-        let cuts = Moments::of(&recording.record, &recording.facts).cuts(seed, 70, not_before);
-        let wrong = check(&recording.record, &recording.facts, &cuts);
-        println!("sync {which} of file {of} failed: {} images of the host's next life", cuts.len());
-        complain(&recording, seed, &wrong);
+        let (recording, third_life) = on_a_thread(|| Recording::with_a_failed_sync(seed, of, which));
+        println!("sync {which} of file {of} failed: images of the host's next life");
+        check_from(&recording, seed, third_life);
     }
 }
 
 /// The same of a start: whichever of its syncs fails, the host gives up, and the next start makes it good.
 #[test]
 fn what_a_failed_sync_of_a_start_covered_is_not_built_on() {
-    let seed = common::number("POWER_SEED").unwrap_or_else(|| u64::from(std::process::id()));
+    let seed = seed();
     let mut failed = 0;
     while let Some((recording, third_life)) = on_a_thread(|| Recording::with_a_failed_start(seed, failed + 1)) {
         failed += 1;
-        let not_before = recording.record.first_behind(third_life);
-        let cuts = Moments::of(&recording.record, &recording.facts).cuts(seed, 70, not_before);
-        let wrong = check(&recording.record, &recording.facts, &cuts);
-        println!("sync {failed} of a start failed: {} images from there on", cuts.len());
-        complain(&recording, seed, &wrong);
+        println!("sync {failed} of a start failed: images from there on");
+        check_from(&recording, seed, third_life);
     }
     assert!(failed >= 5, "a start has {failed} syncs only");
 }

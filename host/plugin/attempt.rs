@@ -14,6 +14,7 @@ use wasmtime::component::ResourceTable;
 use crate::clock::{Clock, Stopwatch};
 use crate::config::AttemptLimits;
 use crate::job::{Evidence, HostFault, LogLevel, Outcome};
+use crate::lock::lock;
 
 use calls_out::CallsOut;
 
@@ -27,7 +28,6 @@ use super::outcome::{self, Phase};
 use super::state::{self, State};
 use super::warm::{Instance, WarmPool};
 use super::{Call, Revision};
-use crate::lock::lock;
 
 mod calls_out;
 

@@ -7,9 +7,9 @@ use serde::Serialize;
 
 use crate::clock::UnixMs;
 use crate::config::{Origin, PluginFile};
+use crate::lock::lock;
 
 use super::{Description, Plugin};
-use crate::lock::lock;
 
 /// How many denials of one plugin are remembered. Origins can come from payloads, so that there is no end of them.
 const DENIALS_MAX: usize = 64;

@@ -11,10 +11,10 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::task::JoinHandle;
 
 use crate::clock::Stopwatch;
+use crate::lock::lock;
 
 use super::cpu::{CpuMeter, Metered};
 use super::turns::{InTurn, Turns};
-use crate::lock::lock;
 
 /// CPU time after which a guest counts as one that computes. Most calls take a tenth of that in all.
 pub(super) const HEAVY_AFTER: Duration = Duration::from_millis(4);

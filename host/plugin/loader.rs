@@ -10,13 +10,13 @@ use futures_util::stream::FuturesUnordered;
 use tokio::task::JoinHandle;
 
 use crate::clock::Stopwatch;
+use crate::lock::lock;
 
 use super::folder::{Found, Kind, Scan, Stamp};
 use super::report;
 use super::slot::{self, Place, Slot};
 use super::sources::Sources;
 use super::watch::Watch;
-use crate::lock::lock;
 
 /// How long a file must stay the same before it is read.
 const REST: Duration = Duration::from_millis(100);

@@ -12,10 +12,10 @@ use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 
 use crate::job::LogLevel;
+use crate::lock::lock;
 
 use super::attempt::Attempt;
 use super::ledger::LINE_BYTES_MAX;
-use crate::lock::lock;
 
 /// How many bytes a guest may hand over at once.
 const WRITE_BYTES_MAX: usize = 64 << 10;

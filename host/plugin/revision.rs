@@ -11,6 +11,7 @@ use wasmtime::component::Component;
 
 use crate::clock::{Clock, Stopwatch};
 use crate::config::{Compile, Limits, PluginFile, Signers};
+use crate::lock::lock;
 
 use super::bindings::{Plugin, PluginPre};
 use super::cache;
@@ -25,7 +26,6 @@ use super::metadata::PayloadSchema;
 use super::state::State;
 use super::warm::{self, WarmPool};
 use super::{HostSettings, LoadError, LoadStep, Loading, Revision, digest, report, trial};
-use crate::lock::lock;
 
 /// Compilations at once.
 const COMPILATIONS_MAX: usize = 2;

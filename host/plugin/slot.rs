@@ -11,6 +11,7 @@ use tokio::sync::Notify;
 
 use crate::clock::{Clock, Stopwatch, UnixMs};
 use crate::config::PluginFile;
+use crate::lock::lock;
 
 use super::egress::{Egress, Grants};
 use super::folder::{self, COMPONENT_BYTES_MAX, Found, Kind, Seen, Stamp};
@@ -22,7 +23,6 @@ use super::registry::Publisher;
 use super::revision::{Known, Prepared, Runtime, Source};
 use super::signature::Signature;
 use super::{LoadError, Loading, Plugin, Revision, report};
-use crate::lock::lock;
 
 mod blocking;
 mod files;

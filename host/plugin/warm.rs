@@ -12,10 +12,10 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use crate::clock::Stopwatch;
 use crate::config::Reuse;
 use crate::job::Share;
+use crate::lock::lock;
 
 use super::attempt::{Attempt, GuestStore};
 use super::bindings::Plugin;
-use crate::lock::lock;
 
 /// Instances that are kept in one host, over all plugins. The engine's pool has room for so many beside the attempts.
 pub(super) const INSTANCES_MAX: u32 = 64;

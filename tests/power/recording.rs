@@ -54,6 +54,27 @@ impl Recorder {
         Self { host, trouble, ledger }
     }
 
+    /// A host that has just begun its second life: its WAL holds none of the pages that are in the file.
+    async fn second_life(seed: u64) -> Self {
+        let mut recorder = Self::start(QUIET).await;
+        load::run(&mut recorder.host, &recorder.ledger, seed, 20, None).await;
+        recorder.start_again_in_order().await;
+        recorder
+    }
+
+    async fn start_again_in_order(&mut self) {
+        self.host.signal(Signal::TERM);
+        assert_eq!(self.host.exited().await, 0);
+        self.host.start().await;
+    }
+
+    /// Starts it once more, for a little work, and keeps what there is.
+    async fn last_life(mut self, seed: u64) -> Recording {
+        self.host.start().await;
+        load::run(&mut self.host, &self.ledger, seed, 10, None).await;
+        self.end()
+    }
+
     /// How long the record is.
     fn position(&self) -> u64 {
         std::fs::metadata(self.trouble.record()).expect("there is a record").len()
@@ -84,9 +105,7 @@ impl Recording {
     async fn three_lives(seed: u64, config: &str) -> Self {
         let mut recorder = Recorder::start(config).await;
         load::run(&mut recorder.host, &recorder.ledger, seed, 60, None).await;
-        recorder.host.signal(Signal::TERM);
-        assert_eq!(recorder.host.exited().await, 0);
-        recorder.host.start().await;
+        recorder.start_again_in_order().await;
         load::run(&mut recorder.host, &recorder.ledger, seed + 1, 60, Some(250)).await;
         recorder.host.start().await;
         load::run(&mut recorder.host, &recorder.ledger, seed + 2, 60, None).await;
@@ -96,12 +115,7 @@ impl Recording {
     /// Three lives: in the second a sync of the database (1) or of the WAL (2) fails and the host takes nothing more, until
     /// it is killed. Answers also where in the record the third one begins.
     pub async fn with_a_failed_sync(seed: u64, of: i64, which: i64) -> (Self, u64) {
-        let mut recorder = Recorder::start(QUIET).await;
-        load::run(&mut recorder.host, &recorder.ledger, seed, 20, None).await;
-        // The WAL of the next one holds none of the pages that are in the file.
-        recorder.host.signal(Signal::TERM);
-        assert_eq!(recorder.host.exited().await, 0);
-        recorder.host.start().await;
+        let mut recorder = Recorder::second_life(seed).await;
         recorder.trouble.wish(Wish::Errno, 5);
         recorder.trouble.wish(Wish::SyncOf, of);
         recorder.trouble.wish(Wish::SyncFails, which);
@@ -114,19 +128,13 @@ impl Recording {
         assert_eq!(recorder.host.ask(Method::GET, "/readyz", None).await.status(), 503, "the sync did not fail");
         recorder.host.kill();
         let position = recorder.position();
-        recorder.host.start().await;
-        load::run(&mut recorder.host, &recorder.ledger, seed + 2, 10, None).await;
-        (recorder.end(), position)
+        (recorder.last_life(seed + 2).await, position)
     }
 
     /// Four lives: in the second the sync of a large transaction fails, and in the third, which finds that, the sync of that
     /// number. Answers also where in the record the third one begins; none where it has fewer syncs until it is ready.
     pub async fn with_a_failed_start(seed: u64, which: i64) -> Option<(Self, u64)> {
-        let mut recorder = Recorder::start(QUIET).await;
-        load::run(&mut recorder.host, &recorder.ledger, seed, 10, None).await;
-        recorder.host.signal(Signal::TERM);
-        assert_eq!(recorder.host.exited().await, 0);
-        recorder.host.start().await;
+        let mut recorder = Recorder::second_life(seed).await;
         recorder.trouble.wish(Wish::Errno, 5);
         // The first sync is that of the WAL's beginning, where it was copied before.
         recorder.trouble.wish(Wish::SyncFails, 2);
@@ -142,9 +150,7 @@ impl Recording {
         if recorder.trouble.number(Wish::SyncFails) > 0 {
             return None;
         }
-        recorder.host.start().await;
-        load::run(&mut recorder.host, &recorder.ledger, seed + 2, 10, None).await;
-        Some((recorder.end(), position))
+        Some((recorder.last_life(seed + 2).await, position))
     }
 
     /// Keeps it in that folder, to be read again.

@@ -153,7 +153,8 @@ fn start_standing_back(program: &Path, files: Files) -> io::Result<(Option<Proce
     let (hold, held) = mpsc::channel::<()>();
     let command = command(program);
     std::thread::Builder::new().name("compiler-start".to_owned()).spawn(move || {
-        stand_back();
+        // Where it cannot, compiling is only less polite.
+        let _ = stand_back();
         // Where nobody waits for it any more, the process is killed as it comes back.
         if sender.send(Process::start(command, files)).is_ok() {
             let _ = held.recv();
@@ -221,11 +222,16 @@ impl Drop for Process {
     }
 }
 
-/// Has the calling thread, and what it starts, run only where no other wants to. There is no way back.
-fn stand_back() {
+/// Has the calling thread, and what it starts from here on, run only where no other wants to. There is no way back. One of
+/// the lowest niceness would not do: on Linux it keeps its processor to the end of its slice, for a millisecond and more.
+///
+/// # Errors
+/// Where the system does not let it.
+pub fn stand_back() -> io::Result<()> {
     let none = libc::sched_param { sched_priority: 0 };
-    // SAFETY: it is about the calling thread (0), and reads what it is given. Where it fails, compiling is only less polite.
-    unsafe { libc::sched_setscheduler(0, libc::SCHED_IDLE, &raw const none) };
+    // SAFETY: it reads the one structure that it is given, and of this thread (0) no more is changed than its policy.
+    let set = unsafe { libc::sched_setscheduler(0, libc::SCHED_IDLE, &raw const none) };
+    if set == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 /// Whether a process of that age has had next to nothing of a processor.

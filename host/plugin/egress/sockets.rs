@@ -13,9 +13,9 @@ use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
 use crate::job::Share;
+use crate::lock::lock;
 
 use super::usage::Usage;
-use crate::lock::lock;
 
 /// How often connections are looked through for those that can be closed, while anybody waits.
 const LOOK_EVERY: Duration = Duration::from_millis(50);

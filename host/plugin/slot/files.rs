@@ -9,6 +9,7 @@ use bytes::Bytes;
 
 use crate::clock::Stopwatch;
 use crate::config::PluginFile;
+use crate::lock::lock;
 
 use super::super::egress::Egress;
 use super::super::folder::{self, Kind, ReadError, Stamp};
@@ -20,7 +21,6 @@ use super::super::sources::Sources;
 use super::blocking::blocking;
 use super::retry::is_news;
 use super::{Slot, Standing};
-use crate::lock::lock;
 
 impl Slot {
     /// The files that its grants are made of, as they lie there now.
