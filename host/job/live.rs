@@ -11,6 +11,7 @@ use super::gates::{Admission, Admit, Lane, LaneRef, Opened};
 use super::id::JobId;
 use crate::clock::UnixMs;
 
+mod ahead;
 #[cfg(test)]
 mod closed;
 #[cfg(test)]

@@ -47,6 +47,7 @@ mod readers;
 mod reckoning;
 mod recover;
 mod rows;
+mod specs;
 mod standings;
 mod statements;
 mod sums;

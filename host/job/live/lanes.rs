@@ -254,6 +254,11 @@ impl Lanes {
         self.states[lane as usize].ready.first().copied()
     }
 
+    /// The jobs that are ready in the lane, in their order.
+    pub(super) fn ready(&self, lane: u32) -> impl Iterator<Item = i64> {
+        self.states[lane as usize].ready.iter().map(|(_, _, place)| *place)
+    }
+
     /// Takes a closed lane out of the ring; it comes back in its old turn.
     pub(super) fn close(&mut self, lane: u32, until: Option<UnixMs>) {
         self.open(lane);

@@ -1,4 +1,4 @@
-//! The specs of jobs that were just accepted and are due, so that a claim need not read them back.
+//! The specs of jobs that are due and were just accepted, or read ahead, so that a claim need not read them back.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -33,9 +33,13 @@ impl SpecCache {
         Self { bytes_max, bytes: 0, specs: FxHashMap::default(), order: VecDeque::new() }
     }
 
+    pub(super) fn has(&self, place: i64) -> bool {
+        self.specs.contains_key(&place)
+    }
+
     pub(super) fn put(&mut self, place: i64, known: Known) {
         let bytes = size(&known);
-        if bytes > self.bytes_max / 4 {
+        if bytes > self.bytes_max / 4 || self.has(place) {
             return;
         }
         self.bytes += bytes;

@@ -1,13 +1,10 @@
 //! Handing out jobs, and taking them back unbegun.
 
-use rusqlite::Connection;
 use tokio::sync::oneshot;
 
 use super::begun::Begun;
-use super::cache::Known;
 use super::effect::Effect;
-use super::fault::{Outcome, damaged};
-use super::rows;
+use super::fault::Outcome;
 use super::writer::{Group, Op, Writer};
 use super::{Shared, SqliteStore};
 use crate::clock::UnixMs;
@@ -75,38 +72,6 @@ impl SqliteStore {
 }
 
 impl Shared {
-    /// Finds what was asked for, in the cache or on disk, and which of them are not there as they were written. Only a
-    /// disk that cannot be read at all stops the store, unless that may pass: no later claim would fare better.
-    async fn with_specs(&self, handed: Vec<Handed>) -> Result<(Vec<Claimed>, Vec<Handed>), StoreError> {
-        let mut known: Vec<Option<Known>> = {
-            let mut cache = self.cache();
-            handed.iter().map(|job| cache.take(job.id.place())).collect()
-        };
-        let unknown: Vec<i64> =
-            handed.iter().zip(&known).filter(|(_, known)| known.is_none()).map(|(job, _)| job.id.place()).collect();
-        if !unknown.is_empty() {
-            let read = self.readers.read(move |conn| Ok(read_specs(conn, &unknown))).await;
-            let mut read = read.inspect_err(|error| self.poison_unless_passing(error))?.into_iter();
-            for known in known.iter_mut().filter(|known| known.is_none()) {
-                *known = match read.next() {
-                    Some(Err(error)) if !matches!(error, StoreError::Damaged(_)) => {
-                        self.poison_unless_passing(&error);
-                        return Err(error);
-                    }
-                    read => read.and_then(Result::ok),
-                };
-            }
-        }
-        let (mut claimed, mut unreadable) = (Vec::with_capacity(handed.len()), Vec::new());
-        for (job, known) in handed.into_iter().zip(known) {
-            match known {
-                Some(known) => claimed.push(job.claimed(known)),
-                None => unreadable.push(job),
-            }
-        }
-        Ok((claimed, unreadable))
-    }
-
     /// Jobs whose rows are damaged are not run, and do not keep others from running. They stay unfinished, for
     /// `windlass doctor` to tell of. Answers the lanes that they were let into.
     fn lay_aside(&self, unreadable: &[Handed]) -> Vec<(Lane, UnixMs)> {
@@ -131,27 +96,6 @@ impl Handed {
     fn begun(&self) -> Begun {
         Begun { place: self.id.place(), n: self.attempt, started_at: self.started_at }
     }
-
-    fn claimed(self, known: Known) -> Claimed {
-        Claimed {
-            lease: Lease { job: self.id, token: self.token },
-            spec: known.spec,
-            created_at: known.created_at,
-            attempt: self.attempt,
-            failed_before: self.failed_before,
-            started_at: self.started_at,
-        }
-    }
-}
-
-fn read_specs(conn: &Connection, places: &[i64]) -> Vec<Result<Known, StoreError>> {
-    let read = |place: &i64| -> Outcome<Known> {
-        let row = rows::job(conn, *place)?.ok_or_else(|| damaged("job", *place, "it is gone"))?;
-        let created_at = UnixMs(row.created_ms);
-        let payload = rows::payload(conn, &row)?;
-        Ok(Known { spec: row.into_spec(payload).into(), created_at })
-    };
-    places.iter().map(|place| read(place).map_err(|fault| StoreError::from(&fault))).collect()
 }
 
 impl Writer<'_> {

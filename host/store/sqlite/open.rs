@@ -110,6 +110,7 @@ pub(super) fn reader(path: &Path) -> rusqlite::Result<Connection> {
     conn.busy_timeout(std::time::Duration::from_millis(BUSY_TIMEOUT_MS.into()))?;
     conn.execute_batch("PRAGMA query_only = 1; PRAGMA cache_size = -2000; PRAGMA wal_autocheckpoint = 0;")?;
     conn.set_prepared_statement_cache_capacity(32);
+    rusqlite::vtab::array::load_module(&conn)?;
     Ok(conn)
 }
 

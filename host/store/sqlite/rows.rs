@@ -1,7 +1,9 @@
 //! Rows and what they mean.
 
-use rusqlite::types::ValueRef;
-use rusqlite::{Connection, OptionalExtension as _, Row};
+use std::rc::Rc;
+
+use rusqlite::types::{Value, ValueRef};
+use rusqlite::{Connection, Row};
 
 use super::fault::{Fault, Outcome, damaged};
 use super::sums;
@@ -16,6 +18,8 @@ use crate::store::{Act, ActKind, AttemptView};
 pub(super) const JOB_COLUMNS: &str = "place, tail, plugin, downstream, content_type, priority, run_at_ms, created_ms, \
      retry, deadline_ms, labels, traceparent, idempotency_key, retried_ms, retried_after, end_state, finished_ms, \
      last_attempt, limit_key, payload_sum, sum, result_sum, end_sum";
+/// Where a payload is that is read with them.
+const BODY_AT: usize = 23;
 /// Where in them is what the job's sum is over, in the order of the migration that made it.
 pub(super) const FACTS_AT: [usize; 17] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 18, 19];
 /// The same of the sum of its end.
@@ -136,14 +140,48 @@ pub(super) fn job(conn: &Connection, place: i64) -> Outcome<Option<JobRow>> {
 
 /// The payload of that job, which must be the one that it was accepted with.
 pub(super) fn payload(conn: &Connection, job: &JobRow) -> Outcome<Vec<u8>> {
-    let place = job.id.place();
     let mut statement = conn.prepare_cached("SELECT body FROM payloads WHERE place = ?1")?;
-    let body: Option<Vec<u8>> = statement.query_row([place], |row| row.get(0)).optional()?;
-    let sum = body.as_deref().map(|body| sums::of("payload", [ValueRef::Blob(body)]));
+    let mut rows = statement.query([job.id.place()])?;
+    let body = rows.next()?.map(|row| row.get_ref(0)).transpose()?;
+    sound_payload(job, body)
+}
+
+/// That body, where it is the job's.
+fn sound_payload(job: &JobRow, body: Option<ValueRef<'_>>) -> Outcome<Vec<u8>> {
+    let body = body.map(|body| body.as_blob()).transpose().map_err(rusqlite::Error::from)?;
+    let sum = body.map(|body| sums::of("payload", [ValueRef::Blob(body)]));
     if sum != job.payload_sum {
-        return Err(damaged("payload", place, if sum.is_none() { "it is gone" } else { "it does not fit its sum" }));
+        let why = if sum.is_none() { "it is gone" } else { "it does not fit its sum" };
+        return Err(damaged("payload", job.id.place(), why));
     }
-    Ok(body.unwrap_or_default())
+    Ok(body.unwrap_or_default().to_vec())
+}
+
+/// Reads those of the jobs at these places that are whole, each with its payload, while `take` says to go on. One statement
+/// goes over all of them: where they lie side by side none is searched for.
+pub(super) fn whole_jobs(
+    conn: &Connection,
+    places: &[i64],
+    mut take: impl FnMut(JobRow, Vec<u8>) -> bool,
+) -> Outcome<()> {
+    let sql = format!(
+        "SELECT {JOB_COLUMNS}, body FROM rarray(?1) AS wanted CROSS JOIN jobs ON jobs.place = wanted.value \
+         LEFT JOIN payloads USING (place)"
+    );
+    let wanted: Rc<Vec<Value>> = Rc::new(places.iter().copied().map(Value::from).collect());
+    let mut statement = conn.prepare_cached(&sql)?;
+    let mut rows = statement.query([wanted])?;
+    while let Some(row) = rows.next()? {
+        let body = row.get_ref(BODY_AT)?;
+        let body = (body != ValueRef::Null).then_some(body);
+        if let Ok(job) = JobRow::read(row)
+            && let Ok(payload) = sound_payload(&job, body)
+            && !take(job, payload)
+        {
+            break;
+        }
+    }
+    Ok(())
 }
 
 /// The result of that job, which must be the one that it was completed with.

@@ -10,6 +10,7 @@ use crate::job::{Admit, Disposition, JobSpec, Lane, OutcomeKind};
 
 mod acts;
 mod bounds;
+mod claim;
 mod histories;
 mod intake;
 mod layout;
