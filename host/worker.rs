@@ -243,7 +243,7 @@ impl Worker {
             stop_now: worker.stop_now.clone(),
         };
         worker.spawn(plugin_sync::watch(parts.clone()));
-        worker.spawn(dispatcher::run(parts.clone(), executor, worker.attempts.clone()));
+        worker.loops.spawn(dispatcher::run(parts.clone(), executor, worker.attempts.clone(), worker.stop.clone()));
         worker.spawn(keep_health(parts.clone(), changes_to_keep));
         worker.spawn(pruner::run(parts));
         Ok(worker)

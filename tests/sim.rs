@@ -181,6 +181,19 @@ fn a_job_that_is_given_back_while_the_disk_is_full_is_not_forgotten() {
     every_seed_bears(&events);
 }
 
+#[test]
+fn a_host_that_is_told_to_stop_while_it_hands_out_jobs_hands_them_back() {
+    let mut events = vec![(0, Event::Enqueue { jobs: 60, as_batch: true }), (5 * SECOND, Event::Crash { effects: 0 })];
+    for plugin in 0..PLUGINS.len() {
+        // They wait for their plugins over the end of that life. Then each begins once its beginning is on disk.
+        events.push((1, Event::Remove(plugin)));
+        events.push((80 * SECOND + 1, Event::Swap { plugin, traps: false }));
+    }
+    events.push((80 * SECOND, Event::Stall(3 * SECOND)));
+    events.push((81 * SECOND, Event::Stop));
+    every_seed_bears(&events);
+}
+
 /// Remembers what panics where it panics.
 fn catch_panics() {
     static ONCE: std::sync::Once = std::sync::Once::new();

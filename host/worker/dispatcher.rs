@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::executor::Executor;
@@ -14,19 +15,23 @@ const STORE_PAUSE: Duration = Duration::from_millis(500);
 /// Tokio's timer counts in milliseconds and a year of them is plenty.
 const SLEEP_MAX: Duration = Duration::from_secs(86_400);
 
-/// Claims and starts, for ever.
-pub(super) async fn run(parts: Parts, executor: Executor, attempts: TaskTracker) {
-    loop {
-        match round(&parts, &executor, &attempts).await {
+/// Claims and starts until it is told to stop. Only what waits is broken off: a claim that is under way comes to its end,
+/// as what it hands out runs nowhere else.
+pub(super) async fn run(parts: Parts, executor: Executor, attempts: TaskTracker, stop: CancellationToken) {
+    while let Some(room) = stop.run_until_cancelled(executor.room()).await {
+        match round(&parts, &executor, &attempts, room).await {
             Round::More => tokio::task::yield_now().await,
             Round::Until(pause) => {
                 tokio::select! {
                     biased;
+                    () = stop.cancelled() => return,
                     () = parts.store.changed() => {}
                     () = parts.wake.notified() => {}
                     () = tokio::time::sleep(pause) => {}
                 }
             }
+            // Whatever changes meanwhile: what it gave back would wake us at once.
+            Round::Refused => _ = stop.run_until_cancelled(tokio::time::sleep(STORE_PAUSE)).await,
         }
     }
 }
@@ -36,10 +41,12 @@ enum Round {
     More,
     /// Nothing to do for so long, unless woken.
     Until(Duration),
+    /// The store hands out nothing.
+    Refused,
 }
 
-async fn round(parts: &Parts, executor: &Executor, attempts: &TaskTracker) -> Round {
-    let most = CLAIM_MAX.min(executor.room().await);
+async fn round(parts: &Parts, executor: &Executor, attempts: &TaskTracker, room: usize) -> Round {
+    let most = CLAIM_MAX.min(room);
     if most == 0 || parts.store.health().is_err() {
         return Round::Until(STORE_PAUSE);
     }
@@ -47,9 +54,7 @@ async fn round(parts: &Parts, executor: &Executor, attempts: &TaskTracker) -> Ro
         Ok(claimed) => claimed,
         Err(error) => {
             tracing::error!(%error, "the store hands out no jobs");
-            // Whatever changes meanwhile: what it gave back would wake us at once.
-            tokio::time::sleep(STORE_PAUSE).await;
-            return Round::More;
+            return Round::Refused;
         }
     };
     let count = claimed.len();
