@@ -27,6 +27,7 @@ mod lanes;
 mod tally;
 #[cfg(test)]
 mod tests;
+mod unbegun;
 
 use entries::Entries;
 pub use entry::{Again, Entry, Handed, Phase, Standing, Unfinished, waiting_state};
@@ -46,14 +47,24 @@ pub struct LiveSet {
     /// While many jobs are taken in, which are put in order at the end.
     is_filling: bool,
     interrupted: BTreeSet<i64>,
-    /// Attempts that still run though their job was cancelled, with the token of their right, by place.
-    ghosts: HashMap<i64, (i64, u32)>,
+    /// Attempts that still run though their job was cancelled, by place.
+    ghosts: HashMap<i64, Ghost>,
     /// How many entries run, are interrupted or are barred: those that cannot be dropped from memory.
     pinned: usize,
     /// Unfinished jobs in memory and on disk.
     unfinished: u64,
     next_token: i64,
     horizon: horizon::Horizon,
+}
+
+/// An attempt that runs though its job was cancelled.
+#[derive(Debug)]
+struct Ghost {
+    /// Its right.
+    token: i64,
+    /// Its number.
+    attempt: u32,
+    lane: Lane,
 }
 
 impl LiveSet {
@@ -162,37 +173,13 @@ impl LiveSet {
         rescued
     }
 
-    /// Gives back a job that was not begun. What does not run under this token stays as it is.
-    pub fn release(&mut self, place: i64, token: i64, now: UnixMs) {
-        match self.standing(place, token) {
-            Standing::Holds => {
-                self.unsettle(place);
-                self.settle(place, Phase::Ready, now);
-                self.shrink();
-            }
-            Standing::Ghost => self.lay_ghost(place, None, now),
-            Standing::Void => {}
-        }
-    }
-
-    /// A job that was handed out cannot be run, now or later: it is not handed out again, until it is read anew. Answers
-    /// its lane, where this token was its right.
-    pub fn lay_aside(&mut self, place: i64, token: i64) -> Option<Lane> {
-        if self.standing(place, token) != Standing::Holds {
-            return None;
-        }
-        self.unsettle(place);
-        self.settle(place, Phase::Barred, UnixMs(0));
-        Some(self.lanes.name(self.entries.get(place)?.lane).clone())
-    }
-
     /// What a result for this job under this token is worth.
     #[must_use]
     pub fn standing(&self, place: i64, token: i64) -> Standing {
         let runs = |entry: &Entry| matches!(entry.phase, Phase::Running { token: held, .. } if held == token);
         if self.entries.get(place).is_some_and(runs) {
             Standing::Holds
-        } else if self.ghosts.get(&place).is_some_and(|(held, _)| *held == token) {
+        } else if self.ghosts.get(&place).is_some_and(|ghost| ghost.token == token) {
             Standing::Ghost
         } else {
             Standing::Void
@@ -227,7 +214,8 @@ impl LiveSet {
         self.horizon.note_end(place);
         let Some(entry) = self.entries.get(place).copied() else { return };
         if let (Phase::Running { token, .. }, false) = (entry.phase, ended_by_attempt) {
-            self.ghosts.insert(place, (token, entry.attempts + 1));
+            let lane = self.lanes.name(entry.lane).clone();
+            self.ghosts.insert(place, Ghost { token, attempt: entry.attempts + 1, lane });
         }
         self.unsettle(place);
         self.entries.remove(place);
@@ -236,7 +224,7 @@ impl LiveSet {
 
     /// The attempt of a cancelled job ended; its row, if it was kept, has the number `newest`.
     pub fn lay_ghost(&mut self, place: i64, newest: Option<i64>, now: UnixMs) {
-        let Some((_, attempt)) = self.ghosts.remove(&place) else { return };
+        let Some(Ghost { attempt, .. }) = self.ghosts.remove(&place) else { return };
         let Some(entry) = self.entries.get_mut(place) else { return };
         let is_barred = entry.phase == Phase::Barred;
         if let Some(newest) = newest {

@@ -228,7 +228,7 @@ impl Desk<'_> {
 
     fn release(&mut self, lease: Lease) {
         self.state.book.release(lease);
-        self.memory.live.release(lease.job.place(), lease.token, LAST_MOMENT);
+        _ = self.memory.live.release(lease.job.place(), lease.token, LAST_MOMENT);
         self.state.touch(lease.job.place());
     }
 

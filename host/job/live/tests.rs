@@ -201,7 +201,7 @@ impl Bench {
             }
             Op::Release { pick } => {
                 if let Some((place, At::Running(token))) = self.pick(pick, |at| matches!(at, At::Running(_))) {
-                    self.live.release(place, token, self.now);
+                    _ = self.live.release(place, token, self.now);
                     self.jobs.get_mut(&place).expect("picked").at = At::Waiting;
                 }
             }

@@ -7,10 +7,10 @@ use super::effect::Effect;
 use super::fault::Outcome;
 use super::writer::{Group, Op, Writer};
 use super::{Shared, SqliteStore};
-use crate::clock::UnixMs;
+use crate::clock::{LAST_MOMENT, UnixMs};
 use crate::job::live::Handed;
 use crate::job::{Admission, Lane};
-use crate::store::{Claimed, Lease, Store as _, StoreError};
+use crate::store::{Claimed, Lease, StoreError};
 
 impl SqliteStore {
     pub(super) async fn claim_due(
@@ -25,18 +25,14 @@ impl SqliteStore {
         if handed.is_empty() {
             return Ok(Vec::new());
         }
-        let leases: Vec<Lease> = handed.iter().map(|job| Lease { job: job.id, token: job.token }).collect();
-        let on_disk = self.announce(&handed)?;
-        let (claimed, unreadable) = match self.shared.with_specs(handed).await {
-            Ok(read) => read,
-            Err(error) => {
-                // Where the store has failed they are not handed out again anyway.
-                _ = self.release(leases).await;
-                return Err(error);
-            }
+        let read = self.shared.with_specs(&handed).await;
+        let withdrawn = match &read {
+            Ok((_, unreadable)) => self.shared.lay_aside(unreadable),
+            Err(_) => self.shared.put_back(&handed),
         };
-        let lanes = self.shared.lay_aside(&unreadable);
-        lanes.into_iter().for_each(|(lane, started_at)| admission.withdrawn(&lane, started_at, now));
+        withdrawn.into_iter().for_each(|(lane, started_at)| admission.withdrawn(&lane, started_at, now));
+        let (claimed, unreadable) = read?;
+        let on_disk = self.announce(handed.iter().filter(|job| !unreadable.contains(job)))?;
         match on_disk {
             Some(on_disk) => match on_disk.await.unwrap_or_else(|_| Err(self.shared.failure())) {
                 // A full disk does not stop the work that frees it: only, a host that dies of it now will not know.
@@ -51,15 +47,19 @@ impl SqliteStore {
         self.shared.health()?;
         // Their starts are on disk: that is how they were found.
         let handed = self.shared.memory().live.rescue();
-        let (claimed, unreadable) = self.shared.with_specs(handed).await?;
+        let (claimed, unreadable) = self.shared.with_specs(&handed).await?;
         self.shared.lay_aside(&unreadable);
         Ok(claimed)
     }
 
     /// Tells the writer what begins. Only where a suspect is among it is there an answer to wait for.
-    fn announce(&self, handed: &[Handed]) -> Result<Option<oneshot::Receiver<Result<(), StoreError>>>, StoreError> {
-        let begun: Vec<Begun> = handed.iter().map(Handed::begun).collect();
-        if handed.iter().any(|job| job.suspect) {
+    fn announce<'a>(
+        &self,
+        handed: impl Iterator<Item = &'a Handed>,
+    ) -> Result<Option<oneshot::Receiver<Result<(), StoreError>>>, StoreError> {
+        let mut has_suspect = false;
+        let begun: Vec<Begun> = handed.inspect(|job| has_suspect |= job.suspect).map(Handed::begun).collect();
+        if has_suspect {
             let (to, answer) = oneshot::channel();
             self.tell(Op::Start { begun, to })?;
             return Ok(Some(answer));
@@ -72,15 +72,22 @@ impl SqliteStore {
 }
 
 impl Shared {
+    /// Jobs that cannot be read now can be handed out again. Answers what had let them in, and when.
+    pub(super) fn put_back(&self, handed: &[Handed]) -> Vec<(Lane, UnixMs)> {
+        let live = &mut self.memory().live;
+        let put_back = |job: &Handed| Some((live.release(job.id.place(), job.token, LAST_MOMENT)?, job.started_at));
+        handed.iter().filter_map(put_back).collect()
+    }
+
     /// Jobs whose rows are damaged are not run, and do not keep others from running. They stay unfinished, for
-    /// `windlass doctor` to tell of. Answers the lanes that they were let into.
+    /// `windlass doctor` to tell of. Answers what had let them in, and when.
     fn lay_aside(&self, unreadable: &[Handed]) -> Vec<(Lane, UnixMs)> {
         if unreadable.is_empty() {
             return Vec::new();
         }
-        let mut memory = self.memory();
+        let live = &mut self.memory().live;
         let aside = |job: &Handed| {
-            let lane = memory.live.lay_aside(job.id.place(), job.token)?;
+            let lane = live.lay_aside(job.id.place(), job.token, LAST_MOMENT)?;
             tracing::error!(
                 job.id = %job.id,
                 store = %self.readers.path().display(),

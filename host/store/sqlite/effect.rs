@@ -72,7 +72,7 @@ impl Memory {
             }
             // What follows was due when it was claimed or held.
             Effect::GhostLaid(place, newest) => live.lay_ghost(place, newest, LAST_MOMENT),
-            Effect::Released(lease) => live.release(lease.job.place(), lease.token, LAST_MOMENT),
+            Effect::Released(lease) => _ = live.release(lease.job.place(), lease.token, LAST_MOMENT),
             Effect::Unhold(plugin) => live.unhold(&plugin, LAST_MOMENT),
             Effect::Anchored(place, newest) => live.anchor(place, newest),
         }

@@ -22,7 +22,7 @@ const AHEAD_BYTES: usize = 1 << 20;
 impl Shared {
     /// Finds what was asked for, in the cache or on disk, and which of them are not there as they were written. Only a
     /// disk that cannot be read at all stops the store, unless that may pass: no later claim would fare better.
-    pub(super) async fn with_specs(&self, handed: Vec<Handed>) -> Result<(Vec<Claimed>, Vec<Handed>), StoreError> {
+    pub(super) async fn with_specs(&self, handed: &[Handed]) -> Result<(Vec<Claimed>, Vec<Handed>), StoreError> {
         let mut known: Vec<Option<Known>> = {
             let mut cache = self.cache();
             handed.iter().map(|job| cache.take(job.id.place())).collect()
@@ -48,7 +48,7 @@ impl Shared {
             ahead.into_iter().for_each(|(place, known)| cache.put(place, known));
         }
         let (mut claimed, mut unreadable) = (Vec::with_capacity(handed.len()), Vec::new());
-        for (job, known) in handed.into_iter().zip(known) {
+        for (job, known) in handed.iter().copied().zip(known) {
             match known {
                 Some(known) => claimed.push(job.claimed(known)),
                 None => unreadable.push(job),

@@ -125,19 +125,54 @@ async fn jobs_beyond_the_memory_come_back_in_time() {
     assert_eq!(store.counts().unfinished, 0);
 }
 
+/// Lets everybody in, and counts who is in.
+#[derive(Default)]
+struct Counting(Vec<UnixMs>);
+
+impl Admission for Counting {
+    fn admit(&mut self, _: &Lane, now: UnixMs) -> Admit {
+        self.0.push(now);
+        Admit::Yes
+    }
+
+    fn withdrawn(&mut self, _: &Lane, started_at: UnixMs, _: UnixMs) {
+        let at = self.0.iter().position(|moment| *moment == started_at).expect("it was let in");
+        self.0.remove(at);
+    }
+}
+
 #[tokio::test]
 async fn a_job_that_cannot_be_read_now_is_put_back() {
     let folder = TempDir::new().unwrap();
     let options = SqliteOptions { cached_bytes_max: 0, ..SqliteOptions::default() };
     let store = open_with(&folder, options).unwrap();
     let id = accept(&store, NOW).await;
+    let other = accept(&store, NOW).await;
     // As where the process has no descriptor left: no reader is open, and none can be opened.
     store.shared.readers.close();
     let (file, away) = (folder.path().join("data/windlass.db"), folder.path().join("away"));
     std::fs::rename(&file, &away).unwrap();
-    let error = store.claim(1, NOW, &mut Open).await.unwrap_err();
+    let mut doors = Counting::default();
+    let error = store.claim(9, NOW, &mut doors).await.unwrap_err();
     assert!(error.is_passing() && store.health().is_ok(), "{error}");
+    assert_eq!(doors.0, [], "they have their places back");
     std::fs::rename(&away, &file).unwrap();
-    let claimed = store.claim(1, NOW, &mut Open).await.unwrap();
-    assert_eq!((claimed[0].lease.job, claimed[0].attempt), (id, 1));
+    let claimed = store.claim(9, NOW, &mut doors).await.unwrap();
+    let attempts: Vec<_> = claimed.iter().map(|job| (job.lease.job, job.attempt)).collect();
+    assert_eq!(attempts, [(id, 1), (other, 1)]);
+    assert_eq!(doors.0.len(), 2);
+}
+
+#[tokio::test]
+async fn a_job_that_is_cancelled_while_it_is_handed_out_in_vain_leaves_no_place_taken() {
+    let folder = TempDir::new().unwrap();
+    let store = open(&folder).unwrap();
+    let id = accept(&store, NOW).await;
+    let handed = store.shared.memory().live.claim(1, NOW, &mut Open);
+    assert_eq!(store.cancel(id, NOW).await.unwrap(), Acted::Done);
+    let put_back = store.shared.put_back(&handed);
+    assert_eq!(put_back.len(), 1);
+    assert_eq!((&*put_back[0].0.plugin, put_back[0].1), ("echo", NOW));
+    assert_eq!(store.retry(id, NOW, 3).await.unwrap(), Acted::Done);
+    assert_eq!(store.claim(1, NOW, &mut Open).await.unwrap().len(), 1, "nothing bars it");
 }
