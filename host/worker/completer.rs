@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::ends::Unrecorded;
 use super::{FULL_PAUSE, Parts};
-use crate::store::{Finish, Finished};
+use crate::store::{Finish, Finished, StoreError};
 
 /// How far apart two goes are: under load fewer and larger ones cost the disk and the processor less, and nobody waits
 /// for them as for a 202. The first after a pause is at once, and so is one after a full one.
@@ -40,6 +40,13 @@ async fn record(parts: &Parts, batch: &[Finish], give_up: &CancellationToken) {
             Err(error) if error.is_passing() && !give_up.is_cancelled() => {
                 tracing::warn!(%error, attempts = batch.len(), "ended attempts wait for room in the store");
                 give_up.run_until_cancelled(tokio::time::sleep(FULL_PAUSE)).await;
+            }
+            Err(StoreError::Damaged(_)) if batch.len() > 1 => {
+                // One job's rows are not as they should be: the others' attempts did not happen in vain.
+                for finish in batch {
+                    Box::pin(record(parts, std::slice::from_ref(finish), give_up)).await;
+                }
+                return;
             }
             Err(error) => {
                 tracing::error!(%error, attempts = batch.len(), "ended attempts cannot be recorded; they will be repeated");

@@ -53,6 +53,8 @@ struct Row {
 /// What a group changes about that.
 #[derive(Debug, Default)]
 pub(super) struct Changes {
+    /// All that began, for who has to do it again where the group does not come about.
+    pub(super) begun: Vec<Begun>,
     /// What began and is not written yet. An end in the same group spares it.
     new: FxHashMap<i64, Begun>,
     /// What was under way on disk, and is no longer.
@@ -67,7 +69,8 @@ pub(super) struct Changes {
 impl Changes {
     /// These attempts begin.
     pub(super) fn begin(&mut self, begun: Vec<Begun>) {
-        self.new.extend(begun.into_iter().map(|begun| (begun.place, begun)));
+        self.new.extend(begun.iter().map(|begun| (begun.place, *begun)));
+        self.begun.extend(begun);
     }
 }
 

@@ -14,6 +14,9 @@ pub(super) enum Fault {
     /// A row holds what was never written.
     #[error("{0}")]
     Damaged(String),
+    /// A commit of which nobody knows whether it came about.
+    #[error(transparent)]
+    Undecided(rusqlite::Error),
 }
 
 pub(super) type Outcome<T> = Result<T, Fault>;
@@ -43,10 +46,25 @@ impl Fault {
         if let Self::Sql(error) = self { error.sqlite_error_code() } else { None }
     }
 
+    /// Whether what was read is not what was ever written: a row does not fit its sum, or is gone, or holds a value of
+    /// another type.
+    pub(super) fn is_damage(&self) -> bool {
+        match self {
+            Self::Damaged(_) => true,
+            // Not SQLite's own word, but rusqlite's of what came back.
+            Self::Sql(error) => error.sqlite_error_code().is_none(),
+            Self::Undecided(_) => false,
+        }
+    }
+
     /// Whether the store can no longer be trusted. A full disk, a foreign lock, a lack of descriptors and a senseless
     /// value pass.
     pub(super) fn is_final(&self) -> bool {
-        let Self::Sql(error) = self else { return false };
+        let error = match self {
+            Self::Sql(error) => error,
+            Self::Damaged(_) => return false,
+            Self::Undecided(_) => return true,
+        };
         !has_no_room_for_index(error)
             && error.sqlite_error_code().is_some_and(|code| {
                 !matches!(
@@ -63,15 +81,25 @@ impl Fault {
     }
 }
 
-/// The WAL's index lies in a file too, and could not grow: that is a full disk. The commit did not come about.
+/// The WAL's index lies in a file too, and could not grow: that is a full disk.
 fn has_no_room_for_index(error: &rusqlite::Error) -> bool {
     error.sqlite_error().is_some_and(|error| error.extended_code == ffi::SQLITE_IOERR_SHMSIZE)
+}
+
+/// Why a commit failed. The log is written and synced before its index grows: where that has no room, the commit is on
+/// disk, and would come about if the store were opened again.
+pub(super) fn of_commit(error: rusqlite::Error) -> Fault {
+    if has_no_room_for_index(&error) { Fault::Undecided(error) } else { Fault::Sql(error) }
 }
 
 impl From<&Fault> for StoreError {
     fn from(fault: &Fault) -> Self {
         let text = fault.to_string();
-        let Fault::Sql(error) = fault else { return Self::Damaged(text) };
+        let error = match fault {
+            Fault::Sql(error) => error,
+            Fault::Damaged(_) => return Self::Damaged(text),
+            Fault::Undecided(_) => return Self::Failed(text),
+        };
         match error.sqlite_error_code() {
             _ if has_no_room_for_index(error) => Self::Full(text),
             Some(ErrorCode::DiskFull) => Self::Full(text),
@@ -113,6 +141,14 @@ mod tests {
         ] {
             assert_eq!(fault(code).is_final(), is_final, "{code}");
         }
+    }
+
+    #[test]
+    fn a_commit_that_may_be_on_disk_is_not_said_to_have_failed_in_passing() {
+        let of_commit = |code| of_commit(rusqlite::Error::SqliteFailure(ffi::Error::new(code), None));
+        let undecided = of_commit(ffi::SQLITE_IOERR_SHMSIZE);
+        assert!(undecided.is_final() && matches!(StoreError::from(&undecided), StoreError::Failed(_)));
+        assert!(!of_commit(ffi::SQLITE_FULL).is_final());
     }
 
     #[test]

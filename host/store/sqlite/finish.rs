@@ -22,6 +22,14 @@ struct Verdict {
     held: bool,
 }
 
+/// What is to be written of an end.
+enum Step<'a> {
+    Record(&'a Entry, Disposition),
+    RecordGhost(Option<Verdict>),
+    /// It has no right any more.
+    Nothing,
+}
+
 impl Writer<'_> {
     pub(super) fn finish(&mut self, ends: Vec<End>, group: &mut Group) -> Outcome<Vec<Finished>> {
         let standings: Vec<(Standing, Option<Entry>)> = {
@@ -32,27 +40,38 @@ impl Writer<'_> {
             };
             ends.iter().map(look).collect()
         };
-        let mut answers = Vec::with_capacity(ends.len());
-        for (end, standing) in ends.into_iter().zip(standings) {
+        // Whatever is read is read first: who meets a damaged row has written nothing.
+        let mut steps = Vec::with_capacity(ends.len());
+        for (end, standing) in ends.iter().zip(&standings) {
             let first = group.touched.insert(end.place());
-            answers.push(match standing {
-                (Standing::Holds, Some(entry)) if first => {
-                    self.record(&end, &entry, group)?;
+            steps.push(match standing {
+                (Standing::Holds, Some(entry)) if first => Step::Record(entry, self.unless_edited(end)?),
+                (Standing::Ghost, entry) if first => Step::RecordGhost(self.before_ghost(end, entry.as_ref())?),
+                _ => Step::Nothing,
+            });
+            if let Some(digest) = &end.revision {
+                self.revision(digest)?;
+            }
+        }
+        let mut answers = Vec::with_capacity(ends.len());
+        for (end, step) in ends.iter().zip(steps) {
+            answers.push(match step {
+                Step::Record(entry, disposition) => {
+                    self.record(end, entry, disposition, group)?;
                     Finished::Recorded
                 }
-                (Standing::Ghost, entry) if first => {
-                    self.record_ghost(&end, entry.as_ref(), group)?;
+                Step::RecordGhost(before) => {
+                    self.record_ghost(end, before, group)?;
                     Finished::Fenced
                 }
-                _ => Finished::Fenced,
+                Step::Nothing => Finished::Fenced,
             });
         }
         Ok(answers)
     }
 
-    fn record(&mut self, end: &End, entry: &Entry, group: &mut Group) -> Outcome<()> {
+    fn record(&mut self, end: &End, entry: &Entry, disposition: Disposition, group: &mut Group) -> Outcome<()> {
         let place = end.place();
-        let disposition = self.unless_edited(end)?;
         let verdict = Verdict::of(disposition, entry);
         let newest = self.append(end, &verdict)?;
         self.begun.end(place, &mut group.begun);
@@ -90,20 +109,27 @@ impl Writer<'_> {
         Ok(if is_older { Disposition::Retry { at: end.finished_at, counted: false } } else { Disposition::Hold })
     }
 
-    /// The attempt of a cancelled job: kept as long as the job is, and without any effect on it.
-    fn record_ghost(&mut self, end: &End, entry: Option<&Entry>, group: &mut Group) -> Outcome<()> {
-        let place = end.lease.job.place();
+    /// What the attempt of a cancelled job follows; none where the job is gone.
+    fn before_ghost(&self, end: &End, entry: Option<&Entry>) -> Outcome<Option<Verdict>> {
         let sql = "SELECT coalesce(last_attempt, 0) FROM jobs WHERE place = ?1";
-        let on_row: Option<i64> = self.conn.prepare_cached(sql)?.query_row([place], |row| row.get(0)).optional()?;
-        self.begun.end(place, &mut group.begun);
-        let Some(on_row) = on_row else {
-            group.effects.push(Effect::GhostLaid(place, None));
-            return Ok(());
-        };
+        let on_row: Option<i64> =
+            self.conn.prepare_cached(sql)?.query_row([end.place()], |row| row.get(0)).optional()?;
+        let Some(on_row) = on_row else { return Ok(None) };
         let previous = Some(on_row.max(entry.map_or(0, |entry| entry.newest))).filter(|seq| *seq > 0);
         let sql = "SELECT failed FROM attempts WHERE seq = ?1";
         let failed = self.conn.prepare_cached(sql)?.query_row([previous], |row| row.get(0)).optional()?.unwrap_or(0);
-        let newest = self.append(end, &Verdict { previous, next_run_ms: None, failed, held: false })?;
+        Ok(Some(Verdict { previous, next_run_ms: None, failed, held: false }))
+    }
+
+    /// The attempt of a cancelled job: kept as long as the job is, and without any effect on it.
+    fn record_ghost(&mut self, end: &End, before: Option<Verdict>, group: &mut Group) -> Outcome<()> {
+        let place = end.place();
+        self.begun.end(place, &mut group.begun);
+        let Some(verdict) = before else {
+            group.effects.push(Effect::GhostLaid(place, None));
+            return Ok(());
+        };
+        let newest = self.append(end, &verdict)?;
         let sql = "UPDATE jobs SET last_attempt = ?2, \
                    end_sum = row_sum('end', place, end_state, finished_ms, ?2, result_sum) WHERE place = ?1";
         self.conn.prepare_cached(sql)?.execute([place, newest])?;

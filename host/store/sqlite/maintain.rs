@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use rusqlite::{Connection, OptionalExtension as _};
+use rusqlite::Connection;
 
 use super::effect::Effect;
-use super::fault::Outcome;
+use super::fault::{Fault, Outcome};
 use super::open;
 use super::recover::{self, set_meta};
 use super::writer::{Group, Writer};
@@ -76,13 +76,17 @@ impl Writer<'_> {
         while past.len() < most
             && let Some(row) = rows.next()?
         {
-            let created_at = UnixMs(row.get(1)?);
-            if created_at > cutoff {
+            let read = || -> rusqlite::Result<_> {
+                let (place, created_at, finished_at) = (row.get(0)?, UnixMs(row.get(1)?), UnixMs(row.get(4)?));
+                Ok((Past { place, created_at, key: row.get(2)?, last_attempt: row.get(3)? }, finished_at))
+            };
+            // What cannot be read is left to `windlass doctor`, and keeps no other from being deleted.
+            let Some((job, finished_at)) = unless_damaged(read())? else { continue };
+            if job.created_at > cutoff {
                 break;
             }
-            let finished_at = UnixMs(row.get(4)?);
             if finished_at <= self.numbers.forward.cutoff(finished_at, cutoff) {
-                past.push(Past { place: row.get(0)?, created_at, key: row.get(2)?, last_attempt: row.get(3)? });
+                past.push(job);
             }
         }
         Ok(past)
@@ -92,7 +96,8 @@ impl Writer<'_> {
         let mut next = job.last_attempt;
         while let Some(seq) = next {
             let sql = "DELETE FROM attempts WHERE seq = ?1 RETURNING previous";
-            next = self.conn.prepare_cached(sql)?.query_row([seq], |row| row.get(0)).optional()?.flatten();
+            let deleted = self.conn.prepare_cached(sql)?.query_row([seq], |row| row.get::<_, Option<i64>>(0));
+            next = unless_damaged(deleted)?.flatten();
             self.conn.prepare_cached("DELETE FROM attempt_evidence WHERE seq = ?1")?.execute([seq])?;
         }
         for sql in [
@@ -121,11 +126,12 @@ impl Writer<'_> {
         let mut rows = statement.query(())?;
         let mut past = Vec::new();
         while let Some(row) = rows.next()? {
-            let created_at = UnixMs(row.get(2)?);
+            let read = || Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?, UnixMs(row.get(2)?)));
+            let Some((place, key, created_at)) = unless_damaged(read())? else { continue };
             if created_at > self.numbers.forward.cutoff(created_at, cutoff) {
                 break;
             }
-            past.push((row.get::<_, i64>(0)?, row.get::<_, String>(1)?));
+            past.push((place, key));
         }
         drop(rows);
         for (place, key) in past {
@@ -180,6 +186,15 @@ impl Writer<'_> {
         set_meta(self.conn, "attempts_next", self.numbers.attempts_next)?;
         self.numbers.attempts_floor = floor;
         Ok(())
+    }
+}
+
+/// None where a row is gone, or holds a value of another type.
+fn unless_damaged<T>(read: rusqlite::Result<T>) -> Outcome<Option<T>> {
+    match read.map_err(Fault::from) {
+        Ok(read) => Ok(Some(read)),
+        Err(fault) if fault.is_damage() => Ok(None),
+        Err(fault) => Err(fault),
     }
 }
 

@@ -11,6 +11,7 @@ use crate::job::{Admit, Disposition, JobSpec, Lane, OutcomeKind};
 mod acts;
 mod bounds;
 mod claim;
+mod groups;
 mod histories;
 mod intake;
 mod layout;

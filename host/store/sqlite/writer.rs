@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::mpsc::Receiver;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
 
 use rusqlite::Connection;
@@ -15,7 +15,7 @@ use super::checkpoint::Checkpoints;
 use super::effect::Effect;
 use super::end::End;
 use super::enqueue::{Prepared, Ticket};
-use super::fault::{Fault, Outcome};
+use super::fault::{self, Fault, Outcome};
 use super::intake::{self, Intake};
 use super::recover::{self, Numbers};
 use super::statements::Statements;
@@ -28,6 +28,8 @@ const GROUP_OPS_MAX: usize = 4_096;
 /// How long the beginning of an attempt waits for a commit that carries it. A host that dies within it does not know of
 /// the attempt; of a job that it finds at its start it writes the beginning first.
 const RIDE_MAX: Duration = Duration::from_millis(10);
+/// How long beginnings that the store had no room for wait at most for the next try.
+const OWED_MAX: Duration = Duration::from_millis(500);
 
 /// Where an answer goes.
 pub(super) type To<T> = oneshot::Sender<Result<T, StoreError>>;
@@ -97,12 +99,12 @@ pub(super) struct Group {
 
 impl Group {
     /// Keeps an answer until the group's fate is known, and passes on whether the work went well. Who met a damaged row
-    /// has written nothing yet: that is looked at first. So it is told to that caller, and the others of the group are
+    /// has written nothing yet: what is on disk is read first. So it is told to that caller, and the others of the group are
     /// served.
     fn answer<T: Send + 'static>(&mut self, to: To<T>, answer: Outcome<T>) -> Outcome<()> {
         let (answer, outcome) = match answer {
             Ok(answer) => (Ok(answer), Ok(())),
-            Err(fault @ Fault::Damaged(_)) => (Err(StoreError::from(&fault)), Ok(())),
+            Err(fault) if fault.is_damage() => (Err(StoreError::from(&fault)), Ok(())),
             Err(fault) => (Err(StoreError::Failed("a failed group was committed".to_owned())), Err(fault)),
         };
         // Nobody may wait any more.
@@ -127,6 +129,8 @@ pub(super) struct Writer<'c> {
     pub(super) edited: HashMap<String, i64>,
     /// The highest place at the opening: what is at or before it may have killed a host.
     opening_place: i64,
+    /// Beginnings were not written, as the group that carried them was refused.
+    owes_begun: bool,
 }
 
 impl<'c> Writer<'c> {
@@ -142,14 +146,28 @@ impl<'c> Writer<'c> {
         let (ids, opening_place) = (IdSource::after(numbers.last_place), numbers.last_place);
         let (revisions, edited) = (HashMap::new(), HashMap::new());
         let statements = Statements::new(conn);
-        Self { conn, statements, shared, ids, chance, numbers, begun, revisions, edited, opening_place, checkpoints }
+        let owes_begun = false;
+        Self {
+            conn,
+            statements,
+            shared,
+            ids,
+            chance,
+            numbers,
+            begun,
+            revisions,
+            edited,
+            opening_place,
+            owes_begun,
+            checkpoints,
+        }
     }
 
     /// Serves until nobody can ask any more.
     pub(super) fn run(mut self, incoming: &Receiver<Op>) {
         let mut waiting = Intake::default();
         loop {
-            if !gather(incoming, &mut waiting) {
+            if !gather(incoming, &mut waiting, self.owes_begun.then_some(OWED_MAX)) {
                 break;
             }
             // After what waits was received: the beginning of whatever ends in it is among these.
@@ -173,6 +191,7 @@ impl<'c> Writer<'c> {
         group.begun.begin(begun);
         let written =
             self.shared.health().and_then(|()| self.fill(&mut group, waiting).map_err(|fault| self.roll_back(&fault)));
+        self.owes_begun = false;
         match written {
             Ok(()) => self.apply(group),
             Err(error) => {
@@ -180,6 +199,9 @@ impl<'c> Writer<'c> {
                 if self.shared.failed.get().is_some() {
                     waiting.take_all().for_each(|op| op.refuse(&mut group));
                 }
+                // Nobody else tells of them again. They are there before anybody can try again what ends them.
+                self.owes_begun = !group.begun.begun.is_empty();
+                _ = self.shared.add_begun(std::mem::take(&mut group.begun.begun));
                 group.answers.into_iter().for_each(|answer| answer(Err(error.clone())));
             }
         }
@@ -198,7 +220,7 @@ impl<'c> Writer<'c> {
             self.carry_out(op, group)?;
         }
         self.begun.write(&mut group.begun, &mut self.statements)?;
-        self.statements.get("COMMIT")?.execute(())?;
+        self.statements.get("COMMIT")?.execute(()).map_err(fault::of_commit)?;
         Ok(())
     }
 
@@ -308,12 +330,19 @@ impl<'c> Writer<'c> {
 }
 
 /// Takes up what waits, and waits for something where nothing does. Beginnings alone stay a moment for company: the next
-/// commit carries them at no cost, and the end of a short attempt makes its beginning needless. False where nobody can
-/// ask any more and nothing waits.
-fn gather(incoming: &Receiver<Op>, waiting: &mut Intake) -> bool {
+/// commit carries them at no cost, and the end of a short attempt makes its beginning needless. Where something is owed it
+/// waits for nothing longer than that. False where nobody can ask any more and nothing waits.
+fn gather(incoming: &Receiver<Op>, waiting: &mut Intake, owed: Option<Duration>) -> bool {
     if waiting.is_empty() {
-        let Ok(first) = incoming.recv() else { return false };
-        waiting.extend([first]);
+        let first = match owed {
+            Some(most) => incoming.recv_timeout(most),
+            None => incoming.recv().map_err(RecvTimeoutError::from),
+        };
+        match first {
+            Ok(first) => waiting.extend([first]),
+            Err(RecvTimeoutError::Timeout) => return true,
+            Err(RecvTimeoutError::Disconnected) => return false,
+        }
     }
     waiting.extend(incoming.try_iter().take(GROUP_OPS_MAX - 1));
     if waiting.is_idle() {
