@@ -163,3 +163,32 @@ both!(
     a_malformed_payload_is_refused_before_it_is_a_job,
     retry_after_moves_the_next_attempt
 );
+
+#[tokio::test]
+async fn a_long_answer_is_the_result_and_one_that_is_too_long_is_not_asked_for_again() {
+    let downstream = Downstream::start(|seen, _| async move {
+        let bytes = seen.target.trim_start_matches('/').parse().expect("a number");
+        Reply::status(200).body("text/plain", vec![b'a'; bytes])
+    })
+    .await;
+    let file = format!("origins = [\"{}\"]\n[limits]\nresult = \"3MiB\"", downstream.origin());
+    let roomy = format!("origins = [\"{}\"]", downstream.origin());
+    let plugins = Setup::default().plugin("http", guests::shipped(), &roomy).plugin("narrow", guests::shipped(), &file);
+    let host = plugins.start().await;
+    for (plugin, bytes, state, outcome) in [
+        ("http", 7_000_000, "completed", "completed"),
+        ("narrow", 2_000_000, "completed", "completed"),
+        ("narrow", 4_000_000, "discarded", "result-too-large"),
+    ] {
+        let url = downstream.url(&format!("/{bytes}"));
+        let id = host.enqueue(json!({"plugin": plugin, "payload": {"url": url}})).await;
+        let job = host.ended(&id).await;
+        let attempts = job["attempts"].as_array().expect("there are some");
+        assert_eq!((&job["state"], &attempts[0]["outcome"]), (&json!(state), &json!(outcome)), "{bytes}");
+        let calls = downstream.seen().iter().filter(|seen| seen.key() == id).count();
+        assert_eq!((attempts.len(), calls), (1, 1), "{bytes}: what was done is not done again");
+        if state == "completed" {
+            assert_eq!(job["result"]["body"].as_str().map(str::len), Some(bytes), "{bytes}");
+        }
+    }
+}

@@ -4,8 +4,7 @@ mod common;
 
 use common::{Downstream, Host, Setup, Value, json};
 
-const LIMITS: &str =
-    "[limits]\ndeadline = \"500ms\"\ncpu = \"200ms\"\nmemory = \"16MiB\"\noutput = \"1KiB\"\n[retry]\nmax_attempts = 1";
+const LIMITS: &str = "[limits]\ndeadline = \"500ms\"\ncpu = \"200ms\"\nmemory = \"16MiB\"\noutput = \"1KiB\"\nresult = \"1MiB\"\n[retry]\nmax_attempts = 1";
 
 async fn host() -> Host {
     Setup::default().guest("misbehave", LIMITS).start().await

@@ -108,7 +108,7 @@ macro_rules! settings {
                 $(let $own = narrower.$own.unwrap_or(self.$own).min(self.$own);)*
                 AttemptLimits {
                     $($tied: narrower.$tied.or(self.$tied).unwrap_or($leader)
-                        .min(self.$tied.unwrap_or(self.$leader)),)*
+                        .min(self.$tied.unwrap_or(self.$leader)).min(of_table($tied_most)),)*
                     $($own,)*
                 }
             }

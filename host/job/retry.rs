@@ -184,7 +184,8 @@ pub fn decide(policy: &RetryPolicy, verdict: Verdict, draw: f64) -> Disposition 
     let failed = verdict.failed_before.saturating_add(1);
     match verdict.kind {
         OutcomeKind::Completed => Disposition::Complete,
-        OutcomeKind::Reject => Disposition::Discard,
+        // The work is done, and would be done again.
+        OutcomeKind::Reject | OutcomeKind::ResultTooLarge => Disposition::Discard,
         OutcomeKind::Cancelled => Disposition::Cancel,
         OutcomeKind::Denied => Disposition::Hold,
         _ if failed >= policy.max_attempts && !verdict.is_free => Disposition::Discard,
@@ -199,7 +200,6 @@ pub fn decide(policy: &RetryPolicy, verdict: Verdict, draw: f64) -> Disposition 
         | OutcomeKind::CpuBudget
         | OutcomeKind::Memory
         | OutcomeKind::Start
-        | OutcomeKind::ResultTooLarge
         | OutcomeKind::HostCalls => {
             let asked = Duration::from_millis(verdict.delay_ms.unwrap_or(0).into()).min(policy.cap.0);
             let delay = policy.delay(failed, draw).max(asked);

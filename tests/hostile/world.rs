@@ -40,6 +40,7 @@ memory = "8MiB"
 response = "64KiB"
 output = "4KiB"
 payload = "64KiB"
+result = "64KiB"
 concurrency = 16
 [breaker]
 failures = 1000000

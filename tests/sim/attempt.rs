@@ -158,6 +158,6 @@ fn called(status: Option<u16>, error: Option<&str>) -> Evidence {
 
 /// Whether a failure of that kind would be tried again.
 pub fn is_retried(kind: OutcomeKind) -> bool {
-    use OutcomeKind::{Cancelled, Completed, Denied, Interrupted, Reject};
-    !matches!(kind, Completed | Reject | Cancelled | Denied | Interrupted)
+    use OutcomeKind::{Cancelled, Completed, Denied, Interrupted, Reject, ResultTooLarge};
+    !matches!(kind, Completed | Reject | Cancelled | Denied | Interrupted | ResultTooLarge)
 }

@@ -75,15 +75,15 @@ macro_rules! limits_table {
                     "Cut, with `…` at its end.";
                 attributes: u32, "64", "0", "10000",
                     "Attributes of a result.",
-                    "The outcome `result-too-large`.";
+                    "As for `result`.";
                 payload: ByteSize, "1MiB", "1KiB", "256MiB",
                     "The payload of a job.",
                     "The job is not accepted: 413."
             }
             follow {
-                result: ByteSize, payload, "1KiB", "256MiB",
+                result: ByteSize, response, "1KiB", "256MiB",
                     "The result of a job, its attributes included.",
-                    "The outcome `result-too-large`."
+                    "The outcome `result-too-large`: the work is done and is not repeated, the job is discarded."
             }
             host {
                 concurrency: u32, "256", "1", "10000",

@@ -46,16 +46,18 @@ fn a_plugins_file_may_only_narrow_and_never_leave_the_range() {
 }
 
 #[test]
-fn a_result_is_as_large_as_a_payload_unless_it_is_said() {
+fn a_result_is_as_large_as_a_response_unless_it_is_said() {
     let (kib, none) = (|kib: u64| ByteSize(kib << 10), LimitOverride::default());
-    let host = Limits { payload: kib(100), ..Limits::default() };
+    let host = Limits { response: kib(100), ..Limits::default() };
     assert_eq!(host.attempt(&none).result, kib(100));
-    assert_eq!(host.attempt(&LimitOverride { payload: Some(kib(50)), ..none.clone() }).result, kib(50));
+    assert_eq!(host.attempt(&LimitOverride { response: Some(kib(50)), ..none.clone() }).result, kib(50));
     assert_eq!(host.attempt(&LimitOverride { result: Some(kib(80)), ..none.clone() }).result, kib(80));
     let wide = Limits { result: Some(kib(900)), ..host };
     assert_eq!(wide.attempt(&none).result, kib(900));
-    assert_eq!(wide.attempt(&LimitOverride { payload: Some(kib(50)), ..none.clone() }).result, kib(900));
+    assert_eq!(wide.attempt(&LimitOverride { response: Some(kib(50)), ..none.clone() }).result, kib(900));
     assert!(wide.admits(&LimitOverride { result: Some(kib(901)), ..none }).unwrap_err().contains("limits.result"));
+    let widest = Limits { response: ByteSize(1 << 30), ..Limits::default() };
+    assert_eq!(widest.attempt(&LimitOverride::default()).result, kib(256 << 10), "what a result can be at most");
 }
 
 #[test]

@@ -79,7 +79,7 @@ pub fn kinds() -> Vec<Kind> {
             "completes with a megabyte",
             Verb(r#"{"do": "result", "bytes": 1000000}"#),
             Outcome("result-too-large"),
-            "`limits.payload`",
+            "`limits.result`",
         ),
         Kind::new(
             "forged-name",
