@@ -16,6 +16,7 @@ mod histories;
 mod intake;
 mod layout;
 mod log;
+mod look;
 mod reckoning;
 
 const NOW: UnixMs = UnixMs(1_767_323_045_000);

@@ -24,6 +24,8 @@ struct Search<'a> {
     now: UnixMs,
     /// The newest attempts of jobs that are on disk only; read once, when the first such job is met.
     newest: Option<NewestAttempts>,
+    /// The last attempt that this reader sees. The memory can know of later ones.
+    last_attempt: i64,
 }
 
 impl SqliteStore {
@@ -34,11 +36,20 @@ impl SqliteStore {
     ) -> Result<ListPage, StoreError> {
         self.shared.health()?;
         let shared = Arc::clone(&self.shared);
-        self.shared
-            .readers
-            .read(move |conn| Search { conn, shared: &shared, filter: &filter, now, newest: None }.run())
-            .await
+        self.shared.readers.read(move |conn| page(conn, &shared, &filter, now)).await
     }
+}
+
+/// The page as this reader sees it.
+pub(in crate::store::sqlite) fn page(
+    conn: &Connection,
+    shared: &Shared,
+    filter: &ListFilter,
+    now: UnixMs,
+) -> Outcome<ListPage> {
+    let sql = "SELECT coalesce(max(seq), 0) FROM attempts";
+    let last_attempt = conn.prepare_cached(sql)?.query_row((), |row| row.get(0))?;
+    Search { conn, shared, filter, now, newest: None, last_attempt }.run()
 }
 
 impl Search<'_> {
@@ -85,9 +96,21 @@ impl Search<'_> {
         if self.filter.state.is_some_and(|state| state != standing.state) {
             return Ok(None);
         }
-        let errors = rows::chain(self.conn, standing.newest).map(|attempt| Ok(attempt?.view.error));
-        let last_error = errors.filter_map(Outcome::transpose).next().transpose()?;
+        let last_error = self.last_error(standing.newest)?;
         Ok(Some(JobView { last_error, ..standing.view(row, Vec::new()) }))
+    }
+
+    /// What the last failed attempt says, from this one back. One that was recorded behind this reader's back is read by
+    /// another reader; where there is none, or the job has gone meanwhile, the page says nothing of it.
+    fn last_error(&self, newest: Option<i64>) -> Outcome<Option<String>> {
+        let look = |conn: &Connection| {
+            let errors = rows::chain(conn, newest).map(|attempt| Ok(attempt?.view.error));
+            errors.filter_map(Outcome::transpose).next().transpose()
+        };
+        if newest.is_some_and(|newest| newest > self.last_attempt) {
+            return Ok(self.shared.readers.read_here(look).unwrap_or_default());
+        }
+        look(self.conn)
     }
 
     fn standing(&mut self, row: &JobRow) -> Outcome<Standing> {
