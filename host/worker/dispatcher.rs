@@ -12,8 +12,9 @@ use super::{Parts, SharedGates};
 const CLAIM_MAX: usize = 256;
 /// How long to leave a store alone that refused to hand out jobs.
 const STORE_PAUSE: Duration = Duration::from_millis(500);
-/// Tokio's timer counts in milliseconds and a year of them is plenty.
-const SLEEP_MAX: Duration = Duration::from_secs(86_400);
+/// How long to sleep at most. The timers stand still while the machine sleeps, and what came due meanwhile waits no longer
+/// than this.
+const SLEEP_MAX: Duration = Duration::from_secs(10);
 
 /// Claims and starts until it is told to stop. Only what waits is broken off: a claim that is under way comes to its end,
 /// as what it hands out runs nowhere else.

@@ -84,6 +84,27 @@ async fn nor_does_one_between_two_lives_of_the_host() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_machine_that_slept_neither_hastens_what_comes_after_nor_holds_back_what_is_due() {
+    const ASLEEP_NS: i64 = 8 * HOUR_S * 1_000_000_000;
+    let trouble = Trouble::new();
+    let (downstream, mut host) = start(&trouble).await;
+    let id = failed_once(&host, &downstream).await;
+    trouble.wish(Wish::AsleepNs, ASLEEP_NS);
+    trouble.wish(Wish::WallNs, ASLEEP_NS);
+    assert_eq!(host.ended(&id).await["state"], "completed");
+    let later = host.enqueue(json!({"plugin": "misbehave", "payload": {"do": "echo"}, "delay": "1h"})).await;
+    let kept = host.misbehave(json!({"do": "echo"})).await;
+    host.ended(&kept).await;
+    let due = host.job(&later).await["run_at"].clone();
+    host.signal(Signal::KILL);
+    host.exited().await;
+    host.start().await;
+    let job = host.job(&later).await;
+    assert_eq!((&job["state"], &job["run_at"]), (&json!("scheduled"), &due), "no more than a start has passed");
+    assert_eq!(host.job(&kept).await["state"], "completed");
+}
+
 /// A day of the machine's own time later it is deleted, whatever the wall clock had said meanwhile.
 async fn pruned_in_time(host: &mut Host, trouble: &Trouble, id: &str) {
     trouble.wish(Wish::SteadyNs, (DAY_S + HOUR_S + 60) * 1_000_000_000);

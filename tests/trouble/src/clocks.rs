@@ -8,8 +8,10 @@ use crate::real::{Timespec, Timeval, real};
 /// Which wish shifts that clock. Clocks of processor time stay as they are.
 fn shift_ns(clock: c_int) -> i64 {
     const WALL: [c_int; 2] = [0, 5];
-    const STEADY: [c_int; 4] = [1, 4, 6, 7];
+    const STEADY: [c_int; 3] = [1, 4, 6];
+    const WITH_SLEEP: c_int = 7;
     match clock {
+        WITH_SLEEP => control::get(Wish::SteadyNs) + control::get(Wish::AsleepNs),
         clock if WALL.contains(&clock) => control::get(Wish::WallNs),
         clock if STEADY.contains(&clock) => control::get(Wish::SteadyNs),
         _ => 0,

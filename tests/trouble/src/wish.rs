@@ -30,4 +30,6 @@ pub enum Wish {
     SyncOf = 11,
     /// No component can be looked at (1), or no file of signatures (2).
     LooksFail = 12,
+    /// How many nanoseconds the machine was asleep: the clock that counts sleep is ahead by so much, the monotonic one is not.
+    AsleepNs = 13,
 }
