@@ -169,6 +169,12 @@ impl Clock for SystemClock {
     }
 }
 
+/// When the machine was started, as the wall clock has it now.
+#[must_use]
+pub fn machine_started_at() -> UnixMs {
+    wall().before(up())
+}
+
 #[expect(clippy::disallowed_methods, reason = "the one place that asks the machine for the wall clock")]
 fn wall() -> UnixMs {
     UnixMs(0).after(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default())

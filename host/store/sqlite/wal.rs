@@ -8,10 +8,12 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
+use std::time::SystemTime;
 
 use rusqlite::Connection;
 
 use super::open::beside;
+use crate::clock::{self, UnixMs};
 
 const HEADER: usize = 32;
 const FRAME: usize = 24;
@@ -298,10 +300,18 @@ impl Log {
         Ok(true)
     }
 
-    /// How many frames a host that died, and not the machine, knew to be on disk: its index of the log says so.
+    /// How many frames a host that died, and not the machine, knew to be on disk: its index of the log says so. One that
+    /// was written before the machine was started says nothing: an opening that failed as the disk did can have counted
+    /// in it what never came to the disk.
     fn promised(&self, store: &Path) -> Option<usize> {
         let mut headers = [0; 2 * INDEX_HEADER];
-        File::open(beside(store, "-shm")).ok()?.read_exact_at(&mut headers, 0).ok()?;
+        let index = File::open(beside(store, "-shm")).ok()?;
+        let written =
+            index.metadata().and_then(|it| it.modified()).ok()?.duration_since(SystemTime::UNIX_EPOCH).ok()?;
+        if UnixMs(0).after(written) < clock::machine_started_at() {
+            return None;
+        }
+        index.read_exact_at(&mut headers, 0).ok()?;
         let (one, other) = headers.split_at(INDEX_HEADER);
         let native = |at: usize| u32::from_ne_bytes([one[at], one[at + 1], one[at + 2], one[at + 3]]);
         let is_this_logs = one == other && self.salts.is_some_and(|salts| one[32..40] == salts);

@@ -76,3 +76,21 @@ async fn damage_where_the_file_has_what_is_lost_is_damage_too() {
     let (_, made) = salvage(&file, &left.path().join("new.db")).unwrap();
     assert_eq!(made.jobs, JOBS, "nothing is lost with it");
 }
+
+#[tokio::test]
+async fn what_the_index_promises_counts_until_the_machine_is_started_anew() {
+    let folder = TempDir::new().unwrap();
+    let store = open(&folder).unwrap();
+    for _ in 0..JOBS {
+        accept(&store, NOW).await;
+    }
+    // The last commit is not in the log, and the index says that it is.
+    let left = left_behind(&folder, |frames| frames.last_mut().unwrap().fill(0));
+    let index = left.path().join("data/windlass.db-shm");
+    std::fs::copy(folder.path().join("data/windlass.db-shm"), &index).unwrap();
+    let refusal = open(&left).unwrap_err().to_string();
+    assert!(refusal.contains("log is damaged at frame"), "{refusal}");
+    let earlier = std::time::UNIX_EPOCH + std::time::Duration::from_secs(1);
+    std::fs::File::options().write(true).open(&index).unwrap().set_modified(earlier).unwrap();
+    assert_eq!(open(&left).unwrap().counts().unfinished, JOBS - 1);
+}
