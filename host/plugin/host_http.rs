@@ -14,6 +14,7 @@ use super::attempt::Attempt;
 use super::bindings::windlass::plugin::http::{self as wit, Host, SendError};
 use super::egress::{self, Answered, Egress, Recorder, SendBody, SendFailure, Target};
 use super::heads;
+use super::ledger::Scarce;
 use super::state::State;
 
 /// A guest that waits for an answer needs a moment to say that none came: a tenth of what is left, at most this.
@@ -137,7 +138,7 @@ pub(super) fn patience(attempt: &Attempt, asked: Option<Duration>) -> Duration {
 pub(super) fn remember(attempt: &Attempt, failure: &SendFailure) {
     match failure {
         SendFailure::Denied(denial) => attempt.deny(&denial.remedy),
-        SendFailure::Crowded(why) => attempt.ledger().crowd(why),
+        SendFailure::Crowded(why) => attempt.ledger().crowd(Scarce::Connections, why),
         _ => {}
     }
 }

@@ -34,8 +34,13 @@ pub(super) fn may_pass(error: &io::Error) -> bool {
 pub(super) fn of_wasmtime(error: &wasmtime::Error) -> bool {
     error.downcast_ref::<Errno>().is_some_and(|errno| is_of_machine(*errno))
         || error.downcast_ref::<io::Error>().is_some_and(of_machine)
-        || error.is::<PoolConcurrencyLimitError>()
+        || of_places(error)
         || error.is::<OutOfMemory>()
+}
+
+/// Whether all places for instances and their stacks are taken.
+pub(super) fn of_places(error: &wasmtime::Error) -> bool {
+    error.is::<PoolConcurrencyLimitError>()
 }
 
 fn is_of_machine(errno: Errno) -> bool {

@@ -13,6 +13,32 @@ const LINE_BYTES: usize = 16;
 /// The longest line that is kept whole.
 pub(super) const LINE_BYTES_MAX: usize = 8 << 10;
 
+/// What the host has so much of and no more, for all plugins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Scarce {
+    /// Connections to downstreams.
+    Connections,
+    /// Instances, and what they need of the machine.
+    Instances,
+}
+
+impl Scarce {
+    /// The code of an attempt that is tried again because there was none.
+    pub(super) fn code(self) -> &'static str {
+        match self {
+            Self::Connections => "no-connection",
+            Self::Instances => "no-instance",
+        }
+    }
+}
+
+/// What there was none of, and why.
+#[derive(Clone, Debug)]
+pub(super) struct Crowded {
+    pub(super) of: Scarce,
+    pub(super) why: String,
+}
+
 /// The record of one attempt.
 #[derive(Debug)]
 pub(super) struct Ledger {
@@ -32,8 +58,8 @@ pub(super) struct Ledger {
     pub(super) exchanges_dropped: u64,
     /// What the guest asked for without a grant, first of all: what the operator can do about it.
     pub(super) denied: Option<String>,
-    /// Why a call of it had no connection, where the host had none to give.
-    pub(super) crowded: Option<String>,
+    /// What the host had none to give of when it was asked for, first of all.
+    pub(super) crowded: Option<Crowded>,
     last_words: LastWords,
 }
 
@@ -107,9 +133,9 @@ impl Ledger {
         self.denied.get_or_insert_with(|| remedy.to_owned());
     }
 
-    /// Remembers the first call that there was no room for.
-    pub(super) fn crowd(&mut self, why: &str) {
-        self.crowded.get_or_insert_with(|| why.to_owned());
+    /// Remembers the first thing that there was no room for.
+    pub(super) fn crowd(&mut self, of: Scarce, why: &str) {
+        self.crowded.get_or_insert_with(|| Crowded { of, why: why.to_owned() });
     }
 
     /// Why the guest ended, in its own words on its standard error, without its secrets: also those that it said line by

@@ -11,6 +11,8 @@ use super::bindings::windlass::plugin::types::{
     Completion as GuestCompletion, Failure, Fault as GuestFault, Setback as GuestSetback,
 };
 use super::host_calls::HostCallsExceeded;
+use super::lack;
+use super::ledger::{Crowded, Scarce};
 use super::limits::MemoryExceeded;
 use super::state::CpuExceeded;
 use super::text;
@@ -21,8 +23,6 @@ const NAME_BYTES_MAX: usize = 255;
 const ATTRIBUTE_BYTES: usize = 16;
 /// The digits of a hash in the name of a Rust function.
 const HASH_BYTES: usize = 16;
-/// The code of an attempt that is tried again because the host had no connection to give.
-const NO_CONNECTION: &str = "no-connection";
 /// How many frames of a backtrace are told.
 const FRAMES_MAX: usize = 12;
 
@@ -121,10 +121,10 @@ pub(super) fn denied_instead(outcome: Outcome, attempt: &Attempt) -> Outcome {
 pub(super) fn crowded_instead(outcome: Outcome, attempt: &Attempt) -> Outcome {
     let is_for_want_of_it =
         matches!(outcome, Outcome::TryAgain(_) | Outcome::Reject(_) | Outcome::Host(HostFault::Deadline, _));
-    match attempt.ledger().crowded.as_deref().filter(|_| is_for_want_of_it) {
-        Some(why) => Outcome::TryAgain(Setback {
+    match attempt.ledger().crowded.as_ref().filter(|_| is_for_want_of_it) {
+        Some(Crowded { of, why }) => Outcome::TryAgain(Setback {
             message: message(why, attempt),
-            code: Some(NO_CONNECTION.to_owned()),
+            code: Some(of.code().to_owned()),
             delay_ms: None,
         }),
         None => outcome,
@@ -142,6 +142,12 @@ pub(super) fn masked(outcome: Outcome, attempt: &Attempt) -> Outcome {
 
 /// The guest ended otherwise than by answering.
 pub(super) fn of_error(error: &Error, phase: Phase, attempt: &Attempt) -> Outcome {
+    // Others have taken what there is: no fault of the plugin's, which is tried again.
+    if lack::of_places(error) || phase == Phase::Start && lack::of_wasmtime(error) {
+        let why = format!("the host has no room for one more instance now: {error:#}");
+        attempt.ledger().crowd(Scarce::Instances, &why);
+        return Outcome::TryAgain(Setback { message: why, code: None, delay_ms: None });
+    }
     let (fault, message) = explain(error, phase, attempt);
     let mut told = message;
     if matches!(fault, HostFault::Trap | HostFault::Exit | HostFault::Start)

@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
+use crate::job::health::Sign;
 use crate::job::{HostFault, LogLevel, Outcome};
 
+use super::super::engine;
 use super::super::testing::{Bench, call, call_within, caller, component, echo, small_limits};
 
 /// An endless loop.
@@ -106,6 +108,25 @@ async fn a_call_that_was_out_at_the_deadline_is_told_also_of_a_guest_that_comput
         assert!(accepted.is_ok());
         let errors: Vec<_> = evidence.exchanges.iter().map(|exchange| exchange.error.as_deref()).collect();
         assert_eq!(errors, [Some("the plugin or its attempt ended before the answer did")]);
+    }
+}
+
+#[tokio::test]
+async fn who_finds_no_place_for_an_instance_is_tried_again_and_is_not_blamed() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    let bench = Bench::new();
+    let plugin = bench.plugin(caller("GET", None), &[&url]).await;
+    let (never, slots) = (CancellationToken::new(), usize::try_from(engine::slots(&small_limits())).unwrap());
+    // Nobody answers: so many wait at once, and a few more.
+    let calls = (0..slots + 5).map(|_| plugin.run(call_within(url.as_bytes(), Duration::from_secs(2)), &never));
+    let ended = futures_util::future::join_all(calls).await;
+    let crowded: Vec<_> = ended.iter().filter(|(_, evidence)| evidence.crowded).collect();
+    assert_eq!(crowded.len(), 5);
+    for (outcome, evidence) in crowded {
+        let Outcome::TryAgain(setback) = outcome else { panic!("{outcome:?}") };
+        assert_eq!(setback.code.as_deref(), Some("no-instance"), "{setback:?}");
+        assert_eq!(Sign::of(outcome, evidence, Duration::ZERO), Sign::Nothing);
     }
 }
 
