@@ -19,7 +19,8 @@ const KEY_RETENTION: Duration = Duration::from_hours(24);
 const ATTEMPTS_SCAN_MAX: i64 = if cfg!(test) { 5 } else { 200_000 };
 /// How many jobs are anchored at once, to move the floor.
 const ANCHORS_MAX: usize = 5_000;
-
+/// How many final jobs that came while the wall clock was ahead are passed over at once. Few in the tests.
+const PASSED_OVER_MAX: usize = if cfg!(test) { 2 } else { 10_000 };
 /// How many jobs in memory are looked over before others have it again.
 const LOOKED_OVER_MAX: usize = 10_000;
 
@@ -53,7 +54,7 @@ impl Writer<'_> {
     ) -> Outcome<usize> {
         let mut pruned = 0;
         for end in EndState::ALL {
-            let past = self.past(end, now.before(retention.of(end)), most - pruned)?;
+            let past = self.past(end, now.before(retention.of(end)), now, most - pruned)?;
             for job in &past {
                 self.delete(job, now)?;
             }
@@ -65,14 +66,35 @@ impl Writer<'_> {
         Ok(pruned)
     }
 
-    /// Jobs that became final before the cutoff, in the order of their arrival. What arrived after the cutoff cannot
-    /// have ended before it.
-    fn past(&self, end: EndState, cutoff: UnixMs, most: usize) -> Outcome<Vec<Past>> {
-        let sql = "SELECT place, created_ms, idempotency_key, last_attempt, finished_ms FROM jobs \
-                   WHERE end_state = ?1 ORDER BY place";
-        let mut statement = self.conn.prepare_cached(sql)?;
-        let mut rows = statement.query([State::from(end).name()])?;
+    /// Jobs that became final before the cutoff, in the order of their arrival. Those that came while the wall clock was
+    /// ahead have their time to come, and do not keep what came behind them.
+    fn past(&mut self, end: EndState, cutoff: UnixMs, now: UnixMs, most: usize) -> Outcome<Vec<Past>> {
         let mut past = Vec::new();
+        if let Some(ahead) = self.look_for_past(end, 0, (cutoff, now), most, 0, &mut past)? {
+            let from = ahead.max(self.numbers.passed_over[end as usize]);
+            let passed = self.look_for_past(end, from, (cutoff, now), most, PASSED_OVER_MAX, &mut past)?;
+            self.numbers.passed_over[end as usize] = passed.unwrap_or(from);
+        }
+        Ok(past)
+    }
+
+    /// Adds them from that place on, up to the first that arrived after the cutoff: it cannot have ended before it, nor can
+    /// those behind it. Passes over so many that came later than now, and answers the last of these, or the one that it
+    /// stopped at.
+    fn look_for_past(
+        &self,
+        end: EndState,
+        from: i64,
+        (cutoff, now): (UnixMs, UnixMs),
+        most: usize,
+        passes: usize,
+        past: &mut Vec<Past>,
+    ) -> Outcome<Option<i64>> {
+        let sql = "SELECT place, created_ms, idempotency_key, last_attempt, finished_ms FROM jobs \
+                   WHERE end_state = ?1 AND place > ?2 ORDER BY place";
+        let mut statement = self.conn.prepare_cached(sql)?;
+        let mut rows = statement.query((State::from(end).name(), from))?;
+        let (mut passed, mut ahead) = (0, None);
         while past.len() < most
             && let Some(row) = rows.next()?
         {
@@ -82,14 +104,19 @@ impl Writer<'_> {
             };
             // What cannot be read is left to `windlass doctor`, and keeps no other from being deleted.
             let Some((job, finished_at)) = unless_damaged(read())? else { continue };
-            if job.created_at > cutoff {
+            if job.created_at > now {
+                ahead = Some(job.place);
+                if passed == passes {
+                    break;
+                }
+                passed += 1;
+            } else if job.created_at > cutoff {
                 break;
-            }
-            if finished_at <= self.numbers.forward.cutoff(finished_at, cutoff) {
+            } else if finished_at <= self.numbers.forward.cutoff(finished_at, cutoff) {
                 past.push(job);
             }
         }
-        Ok(past)
+        Ok(ahead)
     }
 
     fn delete(&self, job: &Past, now: UnixMs) -> Outcome<()> {
@@ -128,6 +155,9 @@ impl Writer<'_> {
         while let Some(row) = rows.next()? {
             let read = || Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?, UnixMs(row.get(2)?)));
             let Some((place, key, created_at)) = unless_damaged(read())? else { continue };
+            if created_at > now {
+                continue;
+            }
             if created_at > self.numbers.forward.cutoff(created_at, cutoff) {
                 break;
             }

@@ -11,9 +11,8 @@ use super::reckoning::{self, Forward};
 use super::rows::Retried;
 use super::unfinished::{self, Context, Stretches};
 use crate::clock::{LAST_MOMENT, Reckoning, UnixMs};
-use crate::job::JobId;
-use crate::job::Lane;
 use crate::job::live::{Key, LiveSet, Reload, Unfinished};
+use crate::job::{EndState, JobId, Lane};
 
 /// The tokens of one opening: no lease of an earlier one is mistaken for a present one.
 const TOKENS_PER_BOOT: i64 = 1 << 40;
@@ -33,6 +32,8 @@ pub(super) struct Numbers {
     pub(super) begun: OnDisk,
     /// Earlier steps of the wall clock.
     pub(super) forward: Forward,
+    /// Of each end state the last job that a pruning passed over, as the wall clock was ahead when it came.
+    pub(super) passed_over: [i64; EndState::ALL.len()],
 }
 
 /// What the opening found.
@@ -82,6 +83,7 @@ pub(super) fn recover(conn: &Connection, path: &Path, kept_max: usize, here: Opt
         attempts_floor: meta(conn, "attempts_floor")?,
         begun: begun::write_anew(conn, left_behind)?,
         forward: reckoning::forward(conn)?,
+        passed_over: Default::default(),
     };
     Ok(Recovered { live, numbers, seen })
 }

@@ -105,3 +105,28 @@ async fn a_downstreams_hold_keeps_its_length_and_a_persons_keeps_its_end() {
         assert_eq!(held_until(&kept), Some(end), "{lane:?}");
     }
 }
+
+#[tokio::test]
+async fn jobs_of_a_clock_that_was_ahead_keep_no_other_from_being_deleted() {
+    let folder = TempDir::new().unwrap();
+    let wrong = NOW.moved(300 * DAY_MS);
+    let mut ends = Vec::new();
+    for (now, boot, jobs) in [(NOW.moved(-DAY_MS), 1, 2), (wrong, 2, 5), (NOW, 3, 3)] {
+        let store = life(&folder, now, 0, boot);
+        for _ in 0..jobs {
+            let answers = store.enqueue(vec![job(now)], now).await.unwrap();
+            let [Enqueued::Created(id)] = answers[..] else { panic!("{answers:?}") };
+            store.cancel(id, now).await.unwrap();
+            ends.push(id);
+        }
+    }
+    let store = life(&folder, NOW.moved(2 * DAY_MS), 0, 4);
+    let kept = Duration::from_secs(24 * 3_600);
+    let retention = Retention { completed: kept, cancelled: kept, discarded: kept };
+    let mut pruned = 0;
+    for _ in 0..4 {
+        pruned += store.prune(retention, NOW.moved(2 * DAY_MS), 9).await.unwrap();
+    }
+    assert_eq!(pruned, 5, "those of the right time");
+    assert_eq!(store.prune(retention, wrong.moved(2 * DAY_MS), 9).await.unwrap(), 5, "and in their time the others");
+}
