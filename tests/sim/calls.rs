@@ -14,6 +14,7 @@ use windlass::store::{
 
 use super::{Desk, Memory, SimStore, unfinished};
 use crate::book::Worth;
+use crate::draw::Draw as _;
 use crate::refusals::Refusals;
 
 /// Watches what is admitted.
@@ -74,6 +75,9 @@ impl Store for SimStore {
         };
         if handed.is_empty() {
             return Ok(Vec::new());
+        }
+        if self.world.chance.happens(0.01) {
+            return Err(self.put_back(&handed, now, admission));
         }
         let claimed = self.claimed(&handed);
         self.check_times(&claimed, &closed, seen);

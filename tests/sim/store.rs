@@ -9,8 +9,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{Notify, oneshot};
 use windlass::clock::{LAST_MOMENT, UnixMs};
-use windlass::job::JobId;
 use windlass::job::live::{Handed, LiveSet, Unfinished};
+use windlass::job::{Admission, JobId};
 use windlass::store::{Claimed, Lease, StoreError};
 
 use crate::book::Job;
@@ -174,6 +174,18 @@ impl SimStore {
             claimed.push(of_job);
         }
         claimed
+    }
+
+    /// What is to be done in them cannot be read now.
+    fn put_back(&self, handed: &[Handed], now: UnixMs, admission: &mut dyn Admission) -> StoreError {
+        self.world.state().tally.count("claim that could not be read");
+        let mut memory = self.memory();
+        memory.refusals.host(now);
+        for job in handed {
+            let lane = memory.live.release(job.id.place(), job.token, LAST_MOMENT).expect("it was just handed out");
+            admission.withdrawn(&lane, job.started_at, now);
+        }
+        StoreError::Busy("too many open files".to_owned())
     }
 
     fn wake(&self, id: JobId) {

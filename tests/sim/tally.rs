@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 /// Trouble that must come by in any usual run.
-const TROUBLE: [&str; 32] = [
+const TROUBLE: [&str; 33] = [
     "act on a downstream",
     "attempt that ended late",
     "batch refused at the high-water mark",
@@ -12,6 +12,7 @@ const TROUBLE: [&str; 32] = [
     "burst",
     "burst of thousands",
     "cancel",
+    "claim that could not be read",
     "clock step back",
     "clock step forward",
     "crash between effects",
