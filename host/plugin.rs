@@ -49,6 +49,7 @@ mod machine;
 mod metadata;
 mod outcome;
 mod output;
+mod pem;
 mod policy;
 mod registry;
 mod report;
@@ -75,6 +76,9 @@ pub use engine::slots as instances_max;
 pub use grants::{DeniedGrant, Grant, GrantKind, GrantsMissing, side_by_side};
 pub use load_error::{LoadCause, LoadError};
 pub use loading::{Ignored, IgnoredFile, InstallError, LoadStep, Loading};
+pub use pem::pem_fault;
+#[cfg(test)]
+pub(crate) use pem::tests as pem_tests;
 pub use registry::is_plugin_name;
 pub use settings::{Descriptors, HostSettings, LOOKUPS_MAX};
 pub use signature::{SIGNATURE_EXTENSION, Signature, SignatureError, SigningKey};

@@ -116,11 +116,14 @@ async fn what_is_wrong_with_the_files_is_told() {
     put("open.key", &leaf.key);
     host.private("other.key", &other.key);
     host.private("none.key", "nothing");
+    let folded = leaf.key.replace('\n', " ");
+    host.private("folded.key", &folded);
     for (tls, told) in [
         ("ca = 'missing.pem'", "tls.ca: cannot read missing.pem"),
         ("ca = 'none.pem'", "tls.ca: none.pem holds no certificate"),
         ("cert = 'cert.pem'\nkey = 'open.key'", "chmod 600"),
         ("cert = 'cert.pem'\nkey = 'none.key'", "tls.key: none.key holds no private key"),
+        ("cert = 'cert.pem'\nkey = 'folded.key'", "tls.key: folded.key holds no private key in PEM: a section"),
         ("cert = 'cert.pem'\nkey = 'other.key'", "tls.key: other.key and cert.pem"),
         ("cert = 'none.pem'\nkey = 'other.key'", "tls.cert: none.pem holds no certificate"),
         ("insecure = true", "insecure"),
@@ -132,4 +135,8 @@ async fn what_is_wrong_with_the_files_is_told() {
         })
         .await;
     }
+    let log = host.log();
+    assert!(log.contains("folded.key") && !log.contains(&folded[40..60]), "{log}");
+    let numbers = format!("{:?}", &folded.as_bytes()[40..60]);
+    assert!(!log.contains(numbers.trim_matches(['[', ']'])), "{log}");
 }

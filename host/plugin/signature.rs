@@ -12,7 +12,7 @@ use rustls::pki_types::pem::PemObject as _;
 
 use crate::config::PublicKey;
 
-use super::text;
+use super::pem::pem_fault;
 
 /// What is put behind the name of a component's file to name the file of its signatures.
 pub const SIGNATURE_EXTENSION: &str = "sig";
@@ -32,9 +32,9 @@ pub struct Signature([u8; 64]);
 /// What is wrong with a key or a signature.
 #[derive(Debug, thiserror::Error)]
 pub enum SignatureError {
-    /// It has not the form of one.
-    #[error("{0:?} is no signature: the base64 of 64 bytes, 88 characters")]
-    Form(String),
+    /// It has not the form of one. How long it is, and not what it says: it may be a key by mistake.
+    #[error("this is no signature, which is the base64 of 64 bytes in 88 characters: it has {0} characters")]
+    Form(usize),
     /// There are too many in one file.
     #[error("there are more than {SIGNATURES_MAX} signatures")]
     TooMany,
@@ -77,7 +77,7 @@ impl FromStr for Signature {
 
     fn from_str(text: &str) -> Result<Self, SignatureError> {
         let bytes = STANDARD.decode(text.trim()).ok().and_then(|bytes| bytes.try_into().ok());
-        bytes.map(Self).ok_or_else(|| SignatureError::Form(text::line(text, 100)))
+        bytes.map(Self).ok_or_else(|| SignatureError::Form(text.trim().chars().count()))
     }
 }
 
@@ -125,7 +125,8 @@ impl SigningKey {
     /// # Errors
     /// Where it is something else.
     pub fn from_pem(pem: &[u8]) -> Result<Self, SignatureError> {
-        let der = PrivatePkcs8KeyDer::from_pem_slice(pem).map_err(|error| SignatureError::Key(error.to_string()))?;
+        let der = PrivatePkcs8KeyDer::from_pem_slice(pem)
+            .map_err(|error| SignatureError::Key(pem_fault(&error).to_owned()))?;
         let pair = Ed25519KeyPair::from_pkcs8_maybe_unchecked(der.secret_pkcs8_der());
         pair.map(Self).map_err(|error| SignatureError::Key(error.to_string()))
     }
@@ -146,6 +147,7 @@ impl SigningKey {
 
 #[cfg(test)]
 mod tests {
+    use super::super::pem_tests;
     use super::*;
 
     #[test]
@@ -178,6 +180,18 @@ mod tests {
                       -----END PUBLIC KEY-----\n";
         for text in ["", "nonsense", public, &pem.replace("PRIVATE", "ENCRYPTED PRIVATE"), &pem[..60]] {
             assert!(SigningKey::from_pem(text.as_bytes()).is_err(), "{text:?} was read");
+        }
+    }
+
+    #[test]
+    fn no_part_of_a_key_is_told_of_a_file_that_is_not_right() {
+        let (_, pem) = SigningKey::generate().unwrap();
+        for text in pem_tests::spoilt(&pem) {
+            let told = SigningKey::from_pem(text.as_bytes()).unwrap_err().to_string();
+            pem_tests::assert_untold(&told, &pem);
+            // As the file of signatures by mistake.
+            let told = Signature::read_all(&text).unwrap_err().to_string();
+            pem_tests::assert_untold(&told, &pem);
         }
     }
 }

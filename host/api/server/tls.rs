@@ -22,6 +22,7 @@ use super::transport::Transport;
 use super::turned_away;
 use crate::config;
 use crate::lock::lock;
+use crate::plugin::pem_fault;
 
 /// The largest file of certificates or of a key.
 const FILE_BYTES_MAX: u64 = 1 << 20;
@@ -153,13 +154,13 @@ fn read(settings: &config::ServerTls, provider: &CryptoProvider) -> Result<Arc<C
     let (cert, key) = (|why: String| unread_cert((why, false)), |why: String| unread_key((why, false)));
     let text = read_file(&settings.cert, false).map_err(unread_cert)?;
     let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
-    let chain = chain.map_err(|error| cert(format!("is not PEM: {error}")))?;
+    let chain = chain.map_err(|error| cert(format!("is not PEM: {}", pem_fault(&error))))?;
     if chain.is_empty() {
         return Err(cert("holds no certificate; it must be PEM, the host's own certificate first".to_owned()));
     }
     let text = read_file(&settings.key, true).map_err(unread_key)?;
     let private = PrivateKeyDer::from_pem_slice(&text)
-        .map_err(|error| key(format!("holds no private key in PEM that is not encrypted: {error}")))?;
+        .map_err(|error| key(format!("holds no private key in PEM that is not encrypted: {}", pem_fault(&error))))?;
     let certified = CertifiedKey::from_der(chain, private, provider).map_err(|error| {
         let cert = settings.cert.display();
         key(format!("cannot be used with the certificate in {cert}: {error}; the two must belong together"))
@@ -186,4 +187,41 @@ fn read_file(path: &Path, is_secret: bool) -> Result<Vec<u8>, (String, bool)> {
     let mut text = Vec::new();
     file.take(FILE_BYTES_MAX).read_to_end(&mut text).map_err(unreadable)?;
     Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+    use crate::plugin::pem_tests::{assert_untold, spoilt};
+
+    #[test]
+    fn no_part_of_a_file_is_told_where_it_is_not_right() {
+        let folder = tempfile::tempdir().unwrap();
+        let made = rcgen::generate_simple_self_signed(vec!["a.example".to_owned()]).unwrap();
+        let (cert, key) = (made.cert.pem(), made.signing_key.serialize_pem());
+        let told = |chain: &str, secret: &str| {
+            let put = |name: &str, text: &str| {
+                let path = folder.path().join(name);
+                std::fs::write(&path, text).unwrap();
+                std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+                path
+            };
+            let (cert, key) = (put("cert.pem", chain), put("key.pem", secret));
+            let handshake_timeout = crate::job::units::TimeSpan(Duration::from_secs(1));
+            Certificates::load(&config::ServerTls { cert, key, handshake_timeout }).map_err(|error| error.to_string())
+        };
+        told(&cert, &key).unwrap();
+        for text in spoilt(&key) {
+            for (why, setting) in [(told(&cert, &text), "server.tls.key"), (told(&text, &key), "server.tls.cert")] {
+                let why = why.unwrap_err();
+                assert!(why.starts_with(setting), "{why}");
+                assert_untold(&why, &key);
+            }
+        }
+        for text in spoilt(&cert) {
+            assert_untold(&told(&text, &key).unwrap_err(), &cert);
+        }
+    }
 }

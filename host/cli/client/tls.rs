@@ -11,6 +11,8 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::{ClientConfig, RootCertStore};
 
+use crate::plugin::pem_fault;
+
 /// A way to servers with and without TLS, with that authority among the trusted.
 pub(super) fn connector(ca: Option<&Path>) -> anyhow::Result<HttpsConnector<HttpConnector>> {
     let mut roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
@@ -27,8 +29,9 @@ pub(super) fn connector(ca: Option<&Path>) -> anyhow::Result<HttpsConnector<Http
 }
 
 fn add(roots: &mut RootCertStore, file: &Path) -> anyhow::Result<()> {
-    let certificates: Vec<_> =
-        CertificateDer::pem_file_iter(file).and_then(Iterator::collect).map_err(|error| anyhow::anyhow!("{error}"))?;
+    let text = std::fs::read(file)?;
+    let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
+    let certificates = certificates.map_err(|error| anyhow::anyhow!("it is not PEM: {}", pem_fault(&error)))?;
     if certificates.is_empty() {
         bail!("it holds no certificate in PEM");
     }
@@ -50,4 +53,25 @@ pub(super) fn fault(error: &(dyn Error + 'static)) -> Option<String> {
         cause = wrapped.map(|inner| inner as &(dyn Error + 'static)).or_else(|| error.source());
     }
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plugin::pem_tests::{assert_untold, spoilt};
+
+    #[test]
+    fn no_part_of_a_file_is_told_where_it_is_not_right() {
+        let folder = tempfile::tempdir().unwrap();
+        let key = rcgen::KeyPair::generate().unwrap().serialize_pem();
+        let file = folder.path().join("ca.pem");
+        for text in spoilt(&key) {
+            std::fs::write(&file, &text).unwrap();
+            let why = format!("{:#}", connector(Some(&file)).unwrap_err());
+            assert!(why.contains("ca.pem"), "{why}");
+            assert_untold(&why, &key);
+        }
+        let why = format!("{:#}", connector(Some(&folder.path().join("none.pem"))).unwrap_err());
+        assert!(why.contains("No such file"), "{why}");
+    }
 }

@@ -19,6 +19,7 @@ use zeroize::Zeroizing;
 use crate::config::Tls;
 
 use super::super::load_error::Unusable;
+use super::super::pem::pem_fault;
 use super::super::secrets::private_file;
 use super::connect::{ConnectError, Connector, Dial};
 use super::failure::Unreachable;
@@ -77,7 +78,8 @@ impl Material {
         let Some(Shown { cert, chain, key, secret }) = &self.client else { return Ok(builder.with_no_client_auth()) };
         let chain = certificates(chain).map_err(|why| format!("tls.cert: {cert} {why}"))?;
         let secret = PrivateKeyDer::from_pem_slice(secret);
-        let secret = secret.map_err(|error| format!("tls.key: {key} holds no private key in PEM: {error}"))?;
+        let secret =
+            secret.map_err(|error| format!("tls.key: {key} holds no private key in PEM: {}", pem_fault(&error)))?;
         builder.with_client_auth_cert(chain, secret).map_err(|error| format!("tls.key: {key} and {cert}: {error}"))
     }
 
@@ -110,7 +112,7 @@ fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
     match found {
         Ok(found) if found.is_empty() => Err("holds no certificate in PEM".to_owned()),
         Ok(found) => Ok(found),
-        Err(error) => Err(format!("is not right: {error}")),
+        Err(error) => Err(format!("is not right: {}", pem_fault(&error))),
     }
 }
 
@@ -172,4 +174,44 @@ pub(super) fn trusted_roots() -> RootCertStore {
     let (added, ignored) = roots.add_parsable_certificates(native.certs);
     tracing::debug!(added, ignored, "trusted roots of the system");
     roots
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::pem_tests::{assert_untold, spoilt};
+    use super::*;
+
+    #[test]
+    fn no_part_of_a_file_is_told_where_it_is_not_right() {
+        let made = rcgen::generate_simple_self_signed(vec!["a.example".to_owned()]).unwrap();
+        let (cert, key) = (made.cert.pem(), made.signing_key.serialize_pem());
+        let told = |ca: Option<&str>, chain: &str, secret: &str| {
+            let shown = Shown {
+                cert: "cert.pem".to_owned(),
+                chain: chain.into(),
+                key: "key.pem".to_owned(),
+                secret: Zeroizing::new(secret.into()),
+            };
+            let ca = ca.map(|text| ("ca.pem".to_owned(), text.into()));
+            let material = Material { ca, is_ca_alone: false, client: Some(shown) };
+            material.config(&Arc::new(RootCertStore::empty()))
+        };
+        told(Some(&cert), &cert, &key).unwrap();
+        for text in spoilt(&key) {
+            // A key stands by mistake where certificates belong, too.
+            for (why, file) in [
+                (told(None, &cert, &text), "tls.key: key.pem"),
+                (told(None, &text, &key), "tls.cert: cert.pem"),
+                (told(Some(&text), &cert, &key), "tls.ca: ca.pem"),
+            ] {
+                let why = why.unwrap_err();
+                assert!(why.starts_with(file), "{why}");
+                assert_untold(&why, &key);
+            }
+        }
+        for text in spoilt(&cert) {
+            assert_untold(&told(None, &text, &key).unwrap_err(), &cert);
+            assert_untold(&told(Some(&text), &cert, &key).unwrap_err(), &cert);
+        }
+    }
 }
