@@ -68,9 +68,9 @@ pub(super) fn special(address: IpAddr) -> Option<&'static str> {
 }
 
 /// Whether an operator's ranges hold that address: it, or the one of IPv4 that it stands for. One that leads on to
-/// another by some relay is held only where they hold all that is special about it.
+/// another by some relay is held only where they hold all that is special about it; where nothing is, no range is needed.
 pub(super) fn is_allowed(address: IpAddr, allow_cidrs: &[IpNet]) -> bool {
-    let holds = |address: IpAddr| allow_cidrs.iter().any(|range| plain(range).contains(&address));
+    let holds = |address: IpAddr| is_held(address, allow_cidrs);
     let bears = |inside: Ipv4Addr| special_v4(inside).is_none() || holds(inside.into());
     match address {
         IpAddr::V4(_) => holds(address),
@@ -84,9 +84,20 @@ pub(super) fn is_allowed(address: IpAddr, allow_cidrs: &[IpNet]) -> bool {
     }
 }
 
-/// Whether what goes to that address stays where the operator says that it may: on this machine, or in these ranges.
+/// Whether what goes to that address stays where the operator says that it may: on this machine, or in these ranges. Of
+/// one that may lead on to another they hold the very address that is dialled, since packets go there first, and all that
+/// is special about the other.
 pub(super) fn is_inside(address: IpAddr, allow_cidrs: &[IpNet]) -> bool {
-    address.to_canonical().is_loopback() || is_allowed(address, allow_cidrs)
+    let leads_on = |address: Ipv6Addr| matches!(carried(address), Carried::Beside(_));
+    let is_dialled_inside = match address {
+        IpAddr::V6(outside) if leads_on(outside) => is_held(address, allow_cidrs),
+        _ => true,
+    };
+    address.to_canonical().is_loopback() || (is_dialled_inside && is_allowed(address, allow_cidrs))
+}
+
+fn is_held(address: IpAddr, ranges: &[IpNet]) -> bool {
+    ranges.iter().any(|range| plain(range).contains(&address))
 }
 
 /// A range of mapped addresses is one of IPv4.
@@ -287,6 +298,33 @@ mod tests {
     fn loopback_is_inside_in_every_spelling() {
         for (text, inside) in [("127.0.0.9", true), ("::1", true), ("::ffff:127.0.0.1", true), ("10.0.0.1", false)] {
             assert_eq!(is_inside(text.parse().unwrap(), &[]), inside, "{text}");
+        }
+    }
+
+    #[test]
+    fn nothing_is_inside_that_no_range_holds_by_the_address_that_is_dialled() {
+        let ranges = ["10.0.0.0/8", "fd00::/8", "64:ff9b:1::/48", "2002::/16"].map(|range| range.parse().unwrap());
+        for (text, count, inside) in [
+            ("2002:808:808::1", 0, false),
+            ("2a00:1450::5efe:808:808", 0, false),
+            ("2a00:1450::200:5efe:808:808", 0, false),
+            ("2606:4700::1111", 0, false),
+            ("2002:808:808::1", 3, false),
+            ("2002:808:808::1", 4, true),
+            ("2002:a9fe:a9fe::1", 4, false),
+            ("2a00:1450::5efe:808:808", 4, false),
+            // Anybody who has a network may give out such an address, and packets go to whom it belongs.
+            ("2a00:1450::5efe:a01:203", 4, false),
+            ("fd12::5efe:a01:203", 4, true),
+            ("fd12::5efe:808:808", 4, true),
+            ("fd12::5efe:a9fe:a9fe", 4, false),
+            ("64:ff9b:1:a00:0:100:808:808", 4, true),
+            ("64:ff9b::10.1.2.3", 4, true),
+            ("64:ff9b::8.8.8.8", 4, false),
+            ("10.1.2.3", 4, true),
+            ("::ffff:10.1.2.3", 4, true),
+        ] {
+            assert_eq!(is_inside(text.parse().unwrap(), &ranges[..count]), inside, "{text} among {count}");
         }
     }
 }
