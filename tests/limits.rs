@@ -210,9 +210,18 @@ async fn no_handle_holds_a_descriptor_or_a_long_text_of_the_host() {
     let host = start("").await;
     let (job, attempt) = run(&host, &json!({"do": "sockets", "count": 40})).await;
     assert_eq!(job["result"], json!({"made": 0}), "{attempt:#}");
-    for (letters, taken) in [(64, true), (65, false), (100_000, false)] {
-        let (job, attempt) = run(&host, &json!({"do": "wasi-method", "letters": letters})).await;
-        assert_eq!(job["result"], json!({"taken": taken}), "{letters}: {attempt:#}");
+    for (verb, letters, taken) in [
+        ("wasi-method", 64, true),
+        ("wasi-method", 65, false),
+        ("wasi-method", 100_000, false),
+        ("wasi-authority", 1_024, true),
+        ("wasi-authority", 1_025, false),
+        ("wasi-authority", 250_000, false),
+        ("wasi-path", 65_534, true),
+        ("wasi-path", 65_535, false),
+    ] {
+        let (job, attempt) = run(&host, &json!({"do": verb, "letters": letters})).await;
+        assert_eq!(job["result"], json!({"taken": taken}), "{verb} {letters}: {attempt:#}");
     }
 }
 

@@ -31,6 +31,9 @@ const CHUNK_BYTES_MAX: usize = 64 << 10;
 const BODY_PATIENCE: Duration = Duration::from_secs(1);
 /// The longest word for a method or a scheme: what a request holds of them no limit of wasmtime's bounds.
 const WORD_BYTES_MAX: usize = 64;
+/// The longest authority, for the same reason: a name of 253 letters and a port, in whatever spelling. Of a path the
+/// standard's own parser takes less than 64 KiB.
+const AUTHORITY_BYTES_MAX: usize = 1 << 10;
 /// The interface that has the requests, in the version that wasmtime links.
 const TYPES: &str = "wasi:http/types@0.2.12";
 
@@ -296,6 +299,16 @@ pub(super) fn narrow(linker: &mut Linker<State>) -> wasmtime::Result<()> {
             match &scheme {
                 Some(types::Scheme::Other(word)) if word.len() > WORD_BYTES_MAX => Ok((Err(()),)),
                 _ => Ok((types::HostOutgoingRequest::set_scheme(&mut http, request, scheme)?,)),
+            }
+        },
+    )?;
+    types.func_wrap(
+        "[method]outgoing-request.set-authority",
+        |mut store: StoreContextMut<'_, State>, (request, authority): (Request, Option<String>)| {
+            let mut http = store.data_mut().http();
+            match &authority {
+                Some(text) if text.len() > AUTHORITY_BYTES_MAX => Ok((Err(()),)),
+                _ => Ok((types::HostOutgoingRequest::set_authority(&mut http, request, authority)?,)),
             }
         },
     )

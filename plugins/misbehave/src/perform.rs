@@ -57,6 +57,8 @@ pub fn perform(verb: Verb, job: &Job) -> Outcome {
         Verb::Sockets { count } => return completed(&json!({ "made": probe::sockets(count) })),
         Verb::WasiFlood { url, count } => return completed(&wasi_fetch::flood(&url, count)),
         Verb::WasiMethod { letters } => return completed(&json!({ "taken": wasi_fetch::takes_method(letters) })),
+        Verb::WasiAuthority { letters } => return completed(&json!({ "taken": wasi_fetch::takes_authority(letters) })),
+        Verb::WasiPath { letters } => return completed(&json!({ "taken": wasi_fetch::takes_path(letters) })),
         Verb::Result { bytes } => return Ok(completion("text/plain", vec![b'x'; bytes])),
         Verb::Probe => return completed(&probe::probe()),
         Verb::GarbageError { bytes } => return Err(Failure::Reject(Fault { message: garbage(bytes), code: None })),

@@ -81,6 +81,10 @@ pub enum Verb {
     WasiFlood { url: String, count: u32 },
     /// Gives a request a method of so many letters; completes with `{"taken": bool}`.
     WasiMethod { letters: usize },
+    /// The same for its authority.
+    WasiAuthority { letters: usize },
+    /// The same for its path.
+    WasiPath { letters: usize },
     /// Completes with so many bytes `x`.
     Result { bytes: usize },
     /// Reaches for what no plugin should get, and completes with what became of it.

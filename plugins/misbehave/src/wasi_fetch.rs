@@ -56,6 +56,16 @@ pub fn takes_method(letters: usize) -> bool {
     OutgoingRequest::new(Fields::new()).set_method(&Method::Other("X".repeat(letters))).is_ok()
 }
 
+/// Whether a request takes an authority of so many letters.
+pub fn takes_authority(letters: usize) -> bool {
+    OutgoingRequest::new(Fields::new()).set_authority(Some(&"x".repeat(letters))).is_ok()
+}
+
+/// Whether a request takes a path of so many letters.
+pub fn takes_path(letters: usize) -> bool {
+    OutgoingRequest::new(Fields::new()).set_path_with_query(Some(&format!("/{:x<1$}", "", letters - 1))).is_ok()
+}
+
 fn request(url: &str, method: &str, headers: &BTreeMap<String, String>) -> Result<OutgoingRequest, Trouble> {
     let (scheme, rest) = url.split_once("://").ok_or_else(|| trouble("the URL has no scheme"))?;
     let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
