@@ -61,6 +61,10 @@ async fn nothing_that_is_written_holds_a_secret() {
         "percent:token",
         "json:token",
         "json:key",
+        "json-go:token",
+        "json-dotnet:token",
+        "html:token",
+        "path:token",
         "after:token",
         "after:key",
     ] {

@@ -44,6 +44,16 @@ fn in_form(form: &str, value: &str) -> String {
             }
         }),
         "json" => Value::from(value).to_string(),
+        // As Go writes it, and .NET.
+        "json-go" => {
+            Value::from(value).to_string().replace('&', "\\u0026").replace('<', "\\u003c").replace('>', "\\u003e")
+        }
+        "json-dotnet" => {
+            value.replace('\\', "\\\\").replace('"', "\\u0022").replace('+', "\\u002B").replace('>', "\\u003E")
+        }
+        "html" => value.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;"),
+        // A percent-encoded path, as Python writes it.
+        "path" => in_form("percent", value).replace("%2F", "/"),
         // Its halves, to be said one after the other.
         "first" => value[..value.len() / 2].to_owned(),
         "rest" => value[value.len() / 2..].to_owned(),
