@@ -174,4 +174,13 @@ impl PartialEq for Secrets {
 }
 
 #[cfg(test)]
+impl Secrets {
+    /// These by name, all for the plugin to read.
+    pub(super) fn given(pairs: &[(&str, &str)]) -> Self {
+        let value = |text: &str| Value { text: Zeroizing::new(text.to_owned()), is_readable: true };
+        Self::of(pairs.iter().map(|(name, secret)| ((*name).to_owned(), value(secret))).collect(), None)
+    }
+}
+
+#[cfg(test)]
 mod tests;

@@ -114,11 +114,12 @@ impl Drop for Recorder {
 
 /// A URL as it is recorded: without the secrets that are known, and with nothing where others usually are.
 pub(super) fn shown(url: &Url, secrets: &Secrets) -> String {
-    secrets.line(&masked(url), TEXT_BYTES_MAX)
+    secrets.line(&masked(url, secrets), TEXT_BYTES_MAX)
 }
 
-/// A URL without user information and without the values of its query: both carry secrets.
-fn masked(url: &Url) -> String {
+/// A URL without user information and without the values of its query: both carry secrets. Where one that is known stands
+/// in the query, nothing of this is shown: its own letters may look like the end of a name.
+fn masked(url: &Url, secrets: &Secrets) -> String {
     let has_user = !url.username().is_empty() || url.password().is_some();
     if !has_user && url.query().is_none() && url.fragment().is_none() {
         return url.as_str().to_owned();
@@ -128,6 +129,18 @@ fn masked(url: &Url) -> String {
     let _ = shown.set_username("");
     let _ = shown.set_password(None);
     shown.set_fragment(None);
+    let whole = url.as_str();
+    let (before, behind) = whole.split_at(whole.find(['?', '#']).unwrap_or(whole.len()));
+    let masked_behind = secrets.mask(behind);
+    if secrets.mask(whole) != format!("{}{masked_behind}", secrets.mask(before)) {
+        // One stands across both.
+        shown.set_query(None);
+        return format!("{}?{MASK}", secrets.fragment(shown.as_str()));
+    }
+    if masked_behind != behind {
+        shown.set_query(Some(MASK));
+        return shown.into();
+    }
     let query = url.query().map(|query| {
         let names = query.split('&').map(|pair| pair.split_once('=').map(|(name, _)| name));
         let masked: Vec<_> = names.map(|name| name.map_or(MASK.to_owned(), |name| format!("{name}={MASK}"))).collect();
@@ -150,7 +163,27 @@ mod tests {
             ("https://a.example/?a=b=c", "https://a.example/?a=***"),
             ("https://a.example", "https://a.example/"),
         ] {
-            assert_eq!(masked(&Url::parse(text).unwrap()), shown);
+            assert_eq!(super::shown(&Url::parse(text).unwrap(), &Secrets::default()), shown);
+        }
+    }
+
+    #[test]
+    fn no_secret_is_cut_where_its_letters_end_a_value_or_a_path() {
+        let secrets =
+            Secrets::given(&[("key", "QWxhZGRpbjpvcGVu=="), ("odd", "p4ss&w0rd=l3ft"), ("far", "abcdef?ghijkl")]);
+        for (text, shown) in [
+            ("https://a.example/v1?n=2", "https://a.example/v1?n=***"),
+            ("https://a.example/?QWxhZGRpbjpvcGVu==", "https://a.example/?***"),
+            ("https://a.example/?n=2&QWxhZGRpbjpvcGVu==&m", "https://a.example/?***"),
+            ("https://a.example/?p4ss&w0rd=l3ft", "https://a.example/?***"),
+            ("https://a.example/?a=p4ss&w0rd=l3ft", "https://a.example/?***"),
+            ("https://a.example/?n=1#p4ss&w0rd=l3ft", "https://a.example/?***"),
+            ("https://a.example/v1/abcdef?ghijkl=1", "https://a.example/v1/…?***"),
+            ("https://a.example/abcdef?ghijkl/abcdef", "https://a.example/…?***"),
+            ("https://a.example/p4ss&w0rd=l3ft/x?a=1", "https://a.example/[odd]/x?a=***"),
+            ("https://a.example/p4ss&w0rd=l3ft/x", "https://a.example/[odd]/x"),
+        ] {
+            assert_eq!(super::shown(&Url::parse(text).unwrap(), &secrets), shown, "{text}");
         }
     }
 }

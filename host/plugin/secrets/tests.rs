@@ -8,8 +8,7 @@ use crate::job::LogLevel;
 use super::*;
 
 fn secrets(pairs: &[(&str, &str)]) -> Secrets {
-    let value = |text: &str| Value { text: Zeroizing::new(text.to_owned()), is_readable: true };
-    Secrets::of(pairs.iter().map(|(name, secret)| ((*name).to_owned(), value(secret))).collect(), None)
+    Secrets::given(pairs)
 }
 
 fn read(source: impl Into<Secret>) -> Result<Secrets, String> {
