@@ -106,6 +106,30 @@ async fn a_client_certificate_is_shown_and_taken_up_when_it_changes() {
 }
 
 #[tokio::test]
+async fn a_length_that_the_guest_states_is_that_of_the_body_over_both_versions_of_http() {
+    let authority = Authority::new("ours");
+    for protocol in ["h2", "http/1.1"] {
+        let downstream = TlsDownstream::start(&authority.leaf(&Leaf::good()), None, &[protocol]).await;
+        let host = host(&downstream, &authority.pem(), "ca = 'ca.pem'").await;
+        for (length, body, is_sent) in [
+            ("4", "four", true),
+            ("4", "four more", false),
+            ("9", "four", false),
+            ("0", "", true),
+            ("+4", "four", false),
+        ] {
+            let headers = json!({"Content-Length": length});
+            let url = downstream.url("/");
+            let call = json!({"do": "wasi-fetch", "url": url, "method": "POST", "body": body, "headers": headers});
+            let id =
+                host.enqueue(json!({"plugin": "misbehave", "downstream": format!("{length}{body}"), "payload": call}));
+            let answer = host.ended(&id.await).await["result"].clone();
+            assert_eq!(answer["ok"]["body"] == "safe", is_sent, "{protocol} {length} {body:?}: {answer}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn what_is_wrong_with_the_files_is_told() {
     let authority = Authority::new("ours");
     let (leaf, other) = (authority.leaf(&Leaf::good()), authority.leaf(&Leaf::good()));

@@ -1,6 +1,7 @@
 //! How many headers a request or a response may have, and how large they may be.
 
 use http::HeaderMap;
+use http::header::CONTENT_LENGTH;
 
 use crate::config::AttemptLimits;
 
@@ -21,4 +22,39 @@ pub(super) fn too_large(headers: &HeaderMap, limits: &AttemptLimits) -> Option<S
 /// The bytes of names and values.
 pub(super) fn size(headers: &HeaderMap) -> u64 {
     headers.iter().map(|(name, value)| (name.as_str().len() + value.len()) as u64).sum()
+}
+
+/// How long the head says that its body is; none where it does not say so.
+///
+/// # Errors
+/// Where it says so more than once, or not as a number: others could read it in another way.
+pub(super) fn stated_length(headers: &HeaderMap) -> Result<Option<u64>, String> {
+    let mut values = headers.get_all(CONTENT_LENGTH).iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    let digits = value.to_str().ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
+    match (digits.and_then(|text| text.parse().ok()), values.next()) {
+        (Some(length), None) => Ok(Some(length)),
+        _ => Err("its Content-Length is not one number".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    #[test]
+    fn a_length_is_one_number() {
+        let read = |values: &[&'static str]| {
+            let values = values.iter().map(|value| (CONTENT_LENGTH, HeaderValue::from_static(value)));
+            let mut headers = HeaderMap::new();
+            values.for_each(|(name, value)| _ = headers.append(name, value));
+            stated_length(&headers)
+        };
+        assert_eq!((read(&[]), read(&["0"]), read(&["123"])), (Ok(None), Ok(Some(0)), Ok(Some(123))));
+        for odd in [&["+1"][..], &[""], &["1, 1"], &["1", "1"], &["0x1"], &["-1"], &["99999999999999999999"]] {
+            assert!(read(odd).is_err(), "{odd:?}");
+        }
+    }
 }

@@ -76,7 +76,7 @@ impl WasiHttpHooks for Hooks {
     }
 }
 
-/// The guest may say how long its body is: wasmtime holds it to that.
+/// The guest may say how long its body is: the body is held to that.
 fn is_forbidden(name: &HeaderName) -> bool {
     name != http::header::CONTENT_LENGTH && is_host_owned(name.as_str())
 }
@@ -86,13 +86,16 @@ async fn send(attempt: Arc<Attempt>, request: Request<WasiBody>, options: Reques
     let (shown, target) = attempt.grants.admit(&url);
     let mut recorder = Recorder::begin(attempt.clone(), request.method().as_str(), shown);
     let (mut head, body) = request.into_parts();
+    let stated = heads::stated_length(&head.headers);
     // Made first: when it is dropped with a failure, the guest can still write the rest of it.
-    let mut body = SendBody::guest(body, recorder.sent_bytes(), attempt.clone());
+    let mut body =
+        SendBody::guest(body, recorder.sent_bytes(), attempt.clone(), stated.as_ref().ok().copied().flatten());
     attempt.passed(heads::size(&head.headers) + url.len() as u64);
     let sent = async {
         let egress = way_out(&attempt)?;
         head.method = method(head.method.as_str())?;
         check(&head.headers, &attempt)?;
+        stated.map_err(SendFailure::Invalid)?;
         let target = target?;
         attempt.grants.inject(&target, &mut head.headers)?;
         head.uri = target.uri;

@@ -14,12 +14,17 @@ use crate::job::units::ByteSize;
 
 use super::super::attempt::Attempt;
 
+/// It is not as long as its head states.
+const WRONG_LENGTH: wasmtime_wasi_http::Error = wasmtime_wasi_http::Error::HttpRequestBodySize(None);
+
 /// The body of a request.
 pub(in crate::plugin) struct SendBody {
     source: Source,
     sent_bytes: Arc<AtomicU64>,
     /// Where it breaks off.
     most: ByteSize,
+    /// What is still to come of the length that its head states; none where that states none.
+    stated_bytes: Option<u64>,
     /// What the attempt is charged for as it leaves; none where it was charged at once.
     attempt: Option<Arc<Attempt>>,
 }
@@ -33,12 +38,24 @@ impl SendBody {
     /// A body that is wholly here.
     pub(in crate::plugin) fn whole(bytes: Vec<u8>, sent_bytes: Arc<AtomicU64>) -> Self {
         let source = Source::Whole((!bytes.is_empty()).then(|| bytes.into()));
-        Self { source, sent_bytes, most: ByteSize(u64::MAX), attempt: None }
+        Self { source, sent_bytes, most: ByteSize(u64::MAX), stated_bytes: None, attempt: None }
     }
 
     /// A body that the guest writes bit by bit, up to as much as its attempt may send.
-    pub(in crate::plugin) fn guest(body: WasiBody, sent_bytes: Arc<AtomicU64>, attempt: Arc<Attempt>) -> Self {
-        Self { source: Source::Guest(Some(body)), sent_bytes, most: attempt.limits.request, attempt: Some(attempt) }
+    /// What its head states of its length it is held to.
+    pub(in crate::plugin) fn guest(
+        body: WasiBody,
+        sent_bytes: Arc<AtomicU64>,
+        attempt: Arc<Attempt>,
+        stated_bytes: Option<u64>,
+    ) -> Self {
+        Self {
+            source: Source::Guest(Some(body)),
+            sent_bytes,
+            most: attempt.limits.request,
+            stated_bytes,
+            attempt: Some(attempt),
+        }
     }
 }
 
@@ -53,7 +70,15 @@ impl SendBody {
             }
         }
         self.source = Source::Whole(None);
+        self.stated_bytes = None;
         true
+    }
+
+    /// Nothing more comes, although more may have been stated.
+    fn end(&mut self) -> Poll<Option<Result<Frame<Bytes>, wasmtime_wasi_http::Error>>> {
+        self.source = Source::Whole(None);
+        let missing = self.stated_bytes.take().filter(|left| *left > 0);
+        Poll::Ready(missing.map(|_| Err(WRONG_LENGTH)))
     }
 }
 
@@ -75,26 +100,32 @@ impl Body for SendBody {
         };
         match &frame {
             Some(Ok(frame)) => {
-                let Some(data) = frame.data_ref() else {
-                    // Trailers end it. They are headers that nothing has checked: nobody is sent them.
-                    self.source = Source::Whole(None);
-                    return Poll::Ready(None);
-                };
+                // Trailers end it. They are headers that nothing has checked: nobody is sent them.
+                let Some(data) = frame.data_ref() else { return self.end() };
                 let bytes = data.len() as u64;
                 if let Some(attempt) = &self.attempt {
                     attempt.passed(bytes);
+                }
+                if let Some(stated) = self.stated_bytes {
+                    // Over HTTP/2 nobody else looks at it, and a gateway behind would take the rest for a request.
+                    let Some(left) = stated.checked_sub(bytes) else { return Poll::Ready(Some(Err(WRONG_LENGTH))) };
+                    self.stated_bytes = Some(left);
                 }
                 if self.sent_bytes.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes) > self.most.0 {
                     // What is left of it is read and thrown away as ever.
                     return Poll::Ready(Some(Err(wasmtime_wasi_http::Error::HttpRequestBodySize(None))));
                 }
             }
-            Some(Err(_)) | None => self.source = Source::Whole(None),
+            Some(Err(_)) => self.source = Source::Whole(None),
+            None => return self.end(),
         }
         Poll::Ready(frame)
     }
 
     fn is_end_stream(&self) -> bool {
+        if self.stated_bytes.is_some_and(|left| left > 0) {
+            return false;
+        }
         match &self.source {
             Source::Whole(bytes) => bytes.is_none(),
             Source::Guest(body) => body.as_ref().is_none_or(Body::is_end_stream),
@@ -132,16 +163,58 @@ mod tests {
     use super::*;
     use crate::config::{LimitOverride, Limits};
 
-    #[tokio::test]
-    async fn trailers_end_it_and_what_leaves_is_charged() {
+    fn attempt() -> Arc<Attempt> {
         let limits = Limits::default().attempt(&LimitOverride::default());
         let clock = Arc::new(crate::clock::SystemClock::start());
-        let attempt = Attempt::start(limits, std::time::Duration::from_secs(9), Arc::default(), None, clock);
+        Attempt::start(limits, std::time::Duration::from_secs(9), Arc::default(), None, clock)
+    }
+
+    fn body_of(frames: Vec<Frame<Bytes>>) -> WasiBody {
+        StreamBody::new(stream::iter(frames.into_iter().map(Ok))).boxed_unsync()
+    }
+
+    #[tokio::test]
+    async fn trailers_end_it_and_what_leaves_is_charged() {
+        let attempt = attempt();
         let trailers = HeaderMap::from_iter([(http::header::HOST, HeaderValue::from_static("x"))]);
-        let frames = [Frame::data(Bytes::from_static(b"four")), Frame::trailers(trailers)];
-        let body: WasiBody = StreamBody::new(stream::iter(frames.map(Ok))).boxed_unsync();
-        let whole = SendBody::guest(body, Arc::default(), attempt.clone()).collect().await.unwrap();
+        let body = body_of(vec![Frame::data(Bytes::from_static(b"four")), Frame::trailers(trailers)]);
+        let whole = SendBody::guest(body, Arc::default(), attempt.clone(), None).collect().await.unwrap();
         assert_eq!((whole.trailers(), attempt.call_bytes()), (None, 4));
         assert_eq!(whole.to_bytes(), "four");
+    }
+
+    #[tokio::test]
+    async fn a_body_is_held_to_the_length_that_its_head_states() {
+        let four = || Frame::data(Bytes::from_static(b"four"));
+        let end = || Frame::trailers(HeaderMap::new());
+        for (stated, frames, passes, is_whole) in [
+            (8, vec![four(), four()], 8, true),
+            (8, vec![four(), four(), end()], 8, true),
+            (0, vec![], 0, true),
+            (0, vec![four()], 0, false),
+            (4, vec![four(), four()], 4, false),
+            // What would pass it does not leave at all.
+            (6, vec![four(), four()], 4, false),
+            (9, vec![four(), four()], 8, false),
+            (9, vec![four(), four(), end()], 8, false),
+            (1, vec![], 0, false),
+        ] {
+            let sent = Arc::new(AtomicU64::new(0));
+            let mut body = SendBody::guest(body_of(frames), sent.clone(), attempt(), Some(stated));
+            let (mut passed, mut is_ended_well) = (0, true);
+            while let Some(frame) = body.frame().await {
+                match frame {
+                    Ok(frame) => passed += frame.data_ref().unwrap().len(),
+                    Err(_) => {
+                        is_ended_well = false;
+                        break;
+                    }
+                }
+            }
+            assert_eq!((passed, is_ended_well), (passes, is_whole), "{stated}");
+            assert_eq!(sent.load(Ordering::Relaxed), passes as u64, "{stated}");
+        }
+        let empty = SendBody::guest(body_of(Vec::new()), Arc::default(), attempt(), Some(1));
+        assert!(!empty.is_end_stream(), "the head does not end a request whose body is missing");
     }
 }
