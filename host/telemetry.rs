@@ -4,9 +4,13 @@ use std::fmt;
 use std::io::{self, IsTerminal as _, Write};
 
 use tracing::field::Field;
+use tracing::{Level, Metadata};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::field::MakeExt as _;
+use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::fmt::format::{Writer, debug_fn};
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::job::text;
 
@@ -14,7 +18,8 @@ mod metrics;
 
 pub use metrics::{Metrics, Snapshot};
 
-/// The environment variable that says how much is logged, for example `debug` or `windlass::worker=trace`.
+/// The environment variable that says how much is logged, for example `debug` or `windlass::worker=trace`. Libraries that
+/// carry what guests and downstreams say log nothing below `info` all the same.
 pub const LOG_VARIABLE: &str = "WINDLASS_LOG";
 
 /// How log lines are written.
@@ -41,12 +46,15 @@ pub fn subscribe_quietly(format: LogFormat) {
 fn subscribe_from(level: &str, format: LogFormat) {
     let filter = EnvFilter::try_from_env(LOG_VARIABLE).unwrap_or_else(|_| EnvFilter::new(level));
     let lines = tracing_subscriber::fmt().with_env_filter(filter);
+    let quiet = filter_fn(is_discreet);
     let installed = match format {
         LogFormat::Text => lines
             .with_writer(io::stderr)
             .with_ansi(io::stderr().is_terminal())
             .with_target(false)
             .fmt_fields(debug_fn(field).delimited(" "))
+            .finish()
+            .with(quiet)
             .try_init(),
         LogFormat::Json => lines
             .with_writer(|| EscapedJson(io::stderr()))
@@ -54,11 +62,22 @@ fn subscribe_from(level: &str, format: LogFormat) {
             .flatten_event(true)
             .with_current_span(false)
             .with_span_list(false)
+            .finish()
+            .with(quiet)
             .try_init(),
     };
     if installed.is_err() {
         tracing::debug!("log lines are already being written; the first subscriber stays");
     }
+}
+
+/// How the crates begin that trace what guests call them with, such as URLs, and what downstreams say as they close,
+/// before anything has masked it.
+const CARRIERS: [&str; 4] = ["wasmtime", "cranelift", "hyper", "h2"];
+
+/// Whether that may be logged where [`LOG_VARIABLE`] asks for it: of these crates nothing below `info`.
+fn is_discreet(line: &Metadata<'_>) -> bool {
+    *line.level() <= Level::INFO || !CARRIERS.iter().any(|name| line.target().starts_with(name))
 }
 
 /// The longest value of a field in a line for people.
@@ -131,6 +150,28 @@ mod tests {
         let text = kept.text();
         assert_eq!((text.lines().count(), text::block(&text).len()), (1, text.len()), "{text:?}");
         assert!(text.contains("shown=a ERROR forged") && text.contains("said="), "{text}");
+    }
+
+    #[test]
+    fn no_filter_lets_through_what_libraries_trace_of_guests_and_downstreams() {
+        let kept = Kept::default();
+        let writer = kept.clone();
+        let lines = tracing_subscriber::fmt().with_writer(move || writer.clone()).with_ansi(false);
+        let filter = EnvFilter::new("trace,wasmtime=trace,wasmtime[s3cret]=debug");
+        let lines = lines.with_env_filter(filter).finish().with(filter_fn(is_discreet));
+        tracing::subscriber::with_default(lines, || {
+            tracing::trace!(target: "wasmtime", path = "s3cret", "call");
+            tracing::trace_span!(target: "wasmtime", "s3cret").in_scope(|| {
+                tracing::debug!(target: "wasmtime_more", "writing: s3cret");
+                tracing::trace!(target: "wasmtime", "copy s3cret");
+                tracing::debug!(target: "h2::codec::framed_read", "received GOAWAY s3cret");
+                tracing::debug!(target: "hyper_util::client", "connection error: s3cret");
+                tracing::warn!(target: "wasmtime", "a warning");
+                tracing::trace!(target: "windlass::worker", "our own");
+            });
+        });
+        let text = kept.text();
+        assert!(text.contains("a warning") && text.contains("our own") && !text.contains("s3cret"), "{text}");
     }
 
     #[test]

@@ -128,3 +128,37 @@ async fn nothing_that_is_written_holds_a_secret() {
     }
     assert!(files >= 2, "the store and its log of writes");
 }
+
+/// Libraries trace what they are called with before anything of ours has masked it.
+#[tokio::test]
+async fn the_most_talkative_log_holds_no_secret() {
+    let downstream = Downstream::start(|seen, _| async move {
+        Reply::status(200).header("x-back", seen.header("x-key")).body("text/plain", seen.body.to_vec())
+    })
+    .await;
+    let file = format!(
+        "origins = ['{}']\nproxy = 'none'\ninject = {{ header = 'X-Key', value = '{{hidden}}' }}\n\
+         [secrets]\ntoken = {{ env = 'TOKEN' }}\nhidden = {{ env = 'TOKEN' }}\n[retry]\nmax_attempts = 1",
+        downstream.origin()
+    );
+    let settings = Setup::default().env("TOKEN", SECRET).env("WINDLASS_LOG", "trace,wasmtime_wasi_http::p2=trace");
+    let host = settings.guest("misbehave", &file).start().await;
+    let text = "a ${token} z";
+    for verb in [
+        json!({"do": "wasi-fetch", "url": downstream.url("/${percent:token}?q=${path:token}"), "method": "POST",
+            "body": text, "headers": {"x-own": "${token}"}}),
+        json!({"do": "wasi-fetch", "url": "http://${token}/", "method": "${token}"}),
+        json!({"do": "fetch", "url": downstream.url("/${percent:token}"), "method": "POST", "body": text}),
+        json!({"do": "log", "level": "error", "message": text}),
+        json!({"do": "print", "stream": "stderr", "text": text}),
+        json!({"do": "config", "name": text}),
+        json!({"do": "complete", "body": [text], "attributes": {"a": text}}),
+        json!({"do": "reject", "message": text}),
+    ] {
+        let id = host.misbehave(verb).await;
+        host.ended(&id).await;
+    }
+    let log = host.log();
+    assert!(log.contains("\"TRACE\""), "the log is a talkative one");
+    log.lines().for_each(|line| search("the log", line.as_bytes()));
+}
