@@ -7,19 +7,17 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use http::StatusCode;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use zeroize::Zeroizing;
 
-use super::super::text;
 use super::connect::{ADDRESSES_MAX, CONNECT_TIMEOUT, ConnectError};
 use super::failure::Unreachable;
 use super::resolve::Resolver;
 
 /// The largest head of a proxy's answer.
 const HEAD_BYTES_MAX: usize = 8 << 10;
-/// What is told of a proxy's answer.
-const TOLD_BYTES_MAX: usize = 128;
 /// How long the proxy may take to reach the address: it has to connect too.
 const TUNNEL_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -75,14 +73,11 @@ impl Tunnel {
         }
         request.push_str("\r\n");
         stream.write_all(request.as_bytes()).await?;
-        let head = head(stream).await?;
-        let line = head.split(|byte| *byte == b'\n').next().unwrap_or_default();
-        let told = text::line(&String::from_utf8_lossy(line), TOLD_BYTES_MAX);
-        let status = told.strip_prefix("HTTP/1.").and_then(|rest| rest.get(2..5));
-        match status {
-            Some(status) if status.starts_with('2') => Ok(()),
-            Some(_) => Err(io::Error::other(format!("it answered {told:?}"))),
-            None => Err(io::Error::other(format!("it does not speak HTTP/1.1: {told:?}"))),
+        match status(&head(stream).await?) {
+            Some(status) if status.is_success() => Ok(()),
+            // Its words may be those that it was told.
+            Some(status) => Err(io::Error::other(format!("it answered {}", status.as_u16()))),
+            None => Err(io::Error::other("it does not speak HTTP/1.1")),
         }
     }
 
@@ -101,6 +96,16 @@ async fn head(stream: &mut TcpStream) -> io::Result<Vec<u8>> {
         head.push(stream.read_u8().await?);
     }
     Ok(head)
+}
+
+/// The number in `HTTP/1.x NNN …`; none where it is something else.
+fn status(head: &[u8]) -> Option<StatusCode> {
+    match head.strip_prefix(b"HTTP/1.")? {
+        [_, b' ', number @ ..] if !matches!(number.get(3), Some(b'0'..=b'9')) => {
+            StatusCode::from_bytes(number.get(..3)?).ok()
+        }
+        _ => None,
+    }
 }
 
 /// Without the password.

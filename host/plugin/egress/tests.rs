@@ -181,6 +181,34 @@ async fn a_proxy_that_makes_no_tunnel_makes_the_downstream_unreachable() {
 }
 
 #[tokio::test]
+async fn a_proxy_that_says_the_password_back_has_it_told_to_nobody() {
+    for (status, told) in [("HTTP/1.1 407", "it answered 407"), ("HTTP/2 407", "does not speak HTTP/1.1")] {
+        // Cut anywhere it would leave a part that nobody takes for the password.
+        for before in 60..130 {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let network = Network {
+                proxy: Some(format!("http://{}", listener.local_addr().unwrap()).parse().unwrap()),
+                proxy_credentials: Some(crate::config::SecretSource::Given("user:s3cret-of-the-test".into()).into()),
+                ..network(&[])
+            };
+            let answer = format!("{status} {}user:s3cret-of-the-test\r\n\r\n", "-".repeat(before));
+            tokio::spawn(async move {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let _ = stream.read(&mut [0; 512]).await;
+                let _ = stream.write_all(answer.as_bytes()).await;
+            });
+            let way = egress(&network, "origins = ['http://api.example']", &[&["93.184.216.34"]]);
+            let failure = get(&way, "http://api.example/").await.unwrap_err();
+            let secrets = &way.0.secrets;
+            for text in [secrets.line(failure.message(), 2 << 10), failure.veiled(secrets).message().to_owned()] {
+                assert!(!text.contains("s3cr") && !text.contains("user:"), "{before}: {text}");
+                assert!(text.ends_with(told), "{before}: {text}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
 async fn what_is_added_goes_over_plain_http_only_where_it_stays_inside() {
     let raw = Raw::start("127.0.0.1", CLOSED).await;
     let url = format!("http://inside.example:{}/", raw.port);
