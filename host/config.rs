@@ -2,6 +2,7 @@
 //!
 //! Everything is read and checked before a port is bound; a mistake is one line that names the key and the file.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -30,6 +31,7 @@ mod secret;
 mod server;
 mod store;
 mod tls;
+mod variable;
 
 pub use breaker::Breaker;
 pub use compile::Compile;
@@ -92,7 +94,7 @@ impl Config {
     ///
     /// # Errors
     /// Names the file and the line, or the environment variable, and what is wrong there.
-    pub fn load(file: Option<&Path>, env: impl IntoIterator<Item = (String, String)>) -> Result<Self, ConfigError> {
+    pub fn load(file: Option<&Path>, env: impl IntoIterator<Item = (OsString, OsString)>) -> Result<Self, ConfigError> {
         file::load(file, env)
     }
 

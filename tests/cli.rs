@@ -2,6 +2,9 @@
 
 mod common;
 
+#[path = "cli/environment.rs"]
+mod environment;
+
 use std::process::Output;
 
 use common::{Setup, Value, json};

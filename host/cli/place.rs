@@ -20,7 +20,7 @@ pub struct PlaceArgs {
 impl PlaceArgs {
     /// The settings from the file, the environment and these arguments, in rising precedence.
     pub(super) fn settings(&self) -> Result<Config, ConfigError> {
-        let mut config = Config::load(self.config.as_deref(), std::env::vars())?;
+        let mut config = Config::load(self.config.as_deref(), std::env::vars_os())?;
         if let Some(data) = &self.data {
             config.store = config::Store::in_folder(data);
         }

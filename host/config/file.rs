@@ -1,5 +1,6 @@
 //! Reading settings from a file and from the environment, with errors that say where.
 
+use std::ffi::OsString;
 use std::fmt::Display;
 use std::path::Path;
 
@@ -7,7 +8,8 @@ use serde::Deserialize as _;
 use serde::de::DeserializeOwned;
 use toml::{Table, Value};
 
-use super::{Config, DEFAULT_FILE, ENV_PREFIX};
+use super::variable::{self, mistake};
+use super::{Config, DEFAULT_FILE};
 
 /// A mistake in the settings: one line for people.
 #[derive(Debug, thiserror::Error)]
@@ -42,10 +44,10 @@ pub enum ConfigError {
 
 pub(super) fn load(
     file: Option<&Path>,
-    env: impl IntoIterator<Item = (String, String)>,
+    env: impl IntoIterator<Item = (OsString, OsString)>,
 ) -> Result<Config, ConfigError> {
     let (place, text) = read(file)?;
-    from_text(&place, &text, env)
+    from_text(&place, &text, variable::settings(env)?)
 }
 
 /// Reads the text of a file, overlays the environment and checks the whole.
@@ -60,7 +62,7 @@ pub(super) fn from_text(
     let mut table: Table = parse(place, text)?;
     let mut overridden = config;
     for (name, value) in env {
-        if let Some(path) = name.strip_prefix(ENV_PREFIX).and_then(|rest| rest.split_once("__")) {
+        if let Some(path) = variable::key(&name) {
             overridden = overlay(&mut table, &name, path, &value)?;
         }
     }
@@ -100,7 +102,7 @@ fn overlay(table: &mut Table, name: &str, (section, key): (&str, &str), value: &
     }
     // Somebody may have put a password into a proxy's address.
     let told = if name.to_ascii_uppercase().contains("PROXY") { name.to_owned() } else { format!("{name}={value}") };
-    Err(ConfigError::Value { place: format!("the environment variable {told}"), reason })
+    Err(mistake(&told, reason))
 }
 
 /// Reads TOML; a mistake names the line and quotes it.
@@ -154,7 +156,7 @@ mod tests {
     fn read_file(text: &str, env: &[(&str, &str)]) -> Result<Config, String> {
         let mut file = tempfile::NamedTempFile::new().unwrap();
         file.write_all(text.as_bytes()).unwrap();
-        let env = env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        let env = env.iter().map(|(name, value)| ((*name).into(), (*value).into()));
         Config::load(Some(file.path()), env)
             .map_err(|error| error.to_string().replace(&file.path().display().to_string(), "FILE"))
     }

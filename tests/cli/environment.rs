@@ -1,0 +1,24 @@
+//! The environment as the system gives it: not all of it is text.
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
+
+use crate::common::Setup;
+use crate::said;
+
+#[tokio::test]
+async fn what_is_no_text_in_the_environment_is_of_no_matter_unless_it_is_a_setting() {
+    let host = Setup::default().start().await;
+    let (odd, odd_name) = (OsStr::from_bytes(b"caf\xe9"), OsStr::from_bytes(b"C\xe9TY"));
+    let mut command = host.command(&["token", "list", "--json"]);
+    let (code, stdout, stderr) = said(&command.env("CITY", odd).env(odd_name, "x").output().unwrap());
+    assert!(code == 0 && stdout.contains("tokens"), "{stderr}");
+    for (name, told) in
+        [(&b"WINDLASS_RETRY__BASE"[..], "WINDLASS_RETRY__BASE"), (b"WINDLASS_RETRY__B\xe9SE", "WINDLASS_RETRY__B")]
+    {
+        let mut command = host.command(&["serve"]);
+        let (code, _, stderr) = said(&command.env(OsStr::from_bytes(name), odd).output().unwrap());
+        assert_eq!((code, stderr.lines().count()), (2, 1), "{stderr}");
+        assert!(stderr.contains(told) && stderr.contains("UTF-8"), "{stderr}");
+    }
+}
