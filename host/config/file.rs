@@ -6,9 +6,10 @@ use std::path::Path;
 
 use serde::Deserialize as _;
 use serde::de::DeserializeOwned;
-use toml::{Table, Value};
+use toml::Table;
+use toml::de::DeTable;
 
-use super::variable::{self, mistake};
+use super::variable::{self, Variable};
 use super::{Config, DEFAULT_FILE};
 
 /// A mistake in the settings: one line for people.
@@ -50,23 +51,35 @@ pub(super) fn load(
     from_text(&place, &text, variable::settings(env)?)
 }
 
-/// Reads the text of a file, overlays the environment and checks the whole.
+/// Reads the text of a file, overlays the environment and checks the whole. What is overridden is of no matter in the
+/// file, and the order of the variables is of none.
 pub(super) fn from_text(
     place: &Path,
     text: &str,
     env: impl IntoIterator<Item = (String, String)>,
 ) -> Result<Config, ConfigError> {
+    let variables: Vec<_> = env.into_iter().filter_map(|(name, value)| Variable::new(name, value)).collect();
     // Read as text first: only there does a mistake have a line.
-    let config: Config = parse(place, text)?;
-    config.validate().map_err(|reason| ConfigError::Value { place: place.display().to_string(), reason })?;
-    let mut table: Table = parse(place, text)?;
-    let mut overridden = config;
-    for (name, value) in env {
-        if let Some(path) = variable::key(&name) {
-            overridden = overlay(&mut table, &name, path, &value)?;
-        }
+    let _: Config = parse_without(place, text, &variables)?;
+    let file: Table = parse(place, text)?;
+    let values = variables.iter().map(Variable::value).collect::<Result<Vec<_>, _>>()?;
+    let overlaid = |but: Option<usize>| {
+        let mut table = file.clone();
+        let overlays = variables.iter().zip(&values).enumerate().filter(|(n, _)| Some(*n) != but);
+        overlays.for_each(|(_, (variable, value))| variable.put(&mut table, value.clone()));
+        Config::deserialize(table).map_err(|error| error.message().to_owned())
+    };
+    let wrong = match overlaid(None).and_then(|config| config.validate().map(|()| config)) {
+        Ok(config) => return Ok(config),
+        Err(reason) => reason,
+    };
+    // The one that set what is told of; else one without which that would not be wrong.
+    let named = variables.iter().rposition(|variable| variable.is_named_first(&wrong));
+    let is_to_blame = |n: &usize| overlaid(Some(*n)).is_ok_and(|config| config.validate().as_ref() != Err(&wrong));
+    match named.or_else(|| (0..variables.len()).find(is_to_blame)) {
+        Some(n) => Err(variables[n].mistake(wrong)),
+        None => Err(ConfigError::Value { place: place.display().to_string(), reason: wrong }),
     }
-    Ok(overridden)
 }
 
 fn read(file: Option<&Path>) -> Result<(std::path::PathBuf, String), ConfigError> {
@@ -80,34 +93,18 @@ fn read(file: Option<&Path>) -> Result<(std::path::PathBuf, String), ConfigError
     }
 }
 
-/// Sets one key from the environment and checks the whole. A value is taken as TOML where that fits, else as text.
-fn overlay(table: &mut Table, name: &str, (section, key): (&str, &str), value: &str) -> Result<Config, ConfigError> {
-    let as_toml = value.parse::<Value>().ok();
-    let candidates = as_toml.into_iter().chain([Value::String(value.to_owned())]);
-    let mut reason = String::new();
-    for candidate in candidates {
-        let mut changed = table.clone();
-        let section = changed.entry(section.to_ascii_lowercase()).or_insert_with(|| Value::Table(Table::new()));
-        if let Value::Table(section) = section {
-            section.insert(key.to_ascii_lowercase(), candidate);
-        }
-        let read = Config::deserialize(changed.clone()).map_err(|error| error.message().to_owned());
-        match read.and_then(|config| config.validate().map(|()| config)) {
-            Ok(config) => {
-                *table = changed;
-                return Ok(config);
-            }
-            Err(why) => reason = why,
-        }
-    }
-    // Somebody may have put a password into a proxy's address.
-    let told = if name.to_ascii_uppercase().contains("PROXY") { name.to_owned() } else { format!("{name}={value}") };
-    Err(mistake(&told, reason))
-}
-
 /// Reads TOML; a mistake names the line and quotes it.
 pub(super) fn parse<T: DeserializeOwned>(path: &Path, text: &str) -> Result<T, ConfigError> {
-    toml::from_str(text).map_err(|error| {
+    parse_without(path, text, &[])
+}
+
+/// The same without the keys that these override.
+fn parse_without<T: DeserializeOwned>(path: &Path, text: &str, overridden: &[Variable]) -> Result<T, ConfigError> {
+    let read = DeTable::parse(text).and_then(|mut table| {
+        overridden.iter().for_each(|variable| variable.leave_out(table.get_mut()));
+        T::deserialize(toml::Deserializer::from(table))
+    });
+    read.map_err(|error| {
         let start = error.span().map_or(0, |span| span.start.min(text.len()));
         let line = text[..start].matches('\n').count() + 1;
         let quoted = quotable(text, line);
@@ -200,6 +197,56 @@ mod tests {
         let config = read_file("[retry]\nbase = \"1s\"\nfactor = 3.0", &env).unwrap();
         assert_eq!((config.retry.base, config.retry.max_attempts), (TimeSpan::from_ms(250), 3));
         assert!((config.retry.factor - 3.0).abs() < f64::EPSILON);
+    }
+
+    #[test]
+    fn the_environment_holds_whatever_the_file_says_of_its_keys_and_in_any_order() {
+        for (text, mut env) in [
+            ("[breaker]\nfailures = 0", vec![("WINDLASS_BREAKER__FAILURES", "5")]),
+            ("[server]\nlisten = 'here'", vec![("WINDLASS_SERVER__LISTEN", "127.0.0.1:1")]),
+            ("breaker = { failures = 0.5, probe = '2s' }", vec![("WINDLASS_BREAKER__FAILURES", "5")]),
+            ("", vec![("WINDLASS_BREAKER__PROBE", "10s"), ("WINDLASS_BREAKER__PROBE_CAP", "20s")]),
+            (
+                "[breaker]\nprobe = '1h'\nprobe_cap = '1s'",
+                vec![("WINDLASS_BREAKER__PROBE", "10s"), ("WINDLASS_BREAKER__PROBE_CAP", "20s")],
+            ),
+            (
+                "",
+                vec![
+                    ("WINDLASS_NETWORK__PROXY", "http://p:1"),
+                    ("WINDLASS_NETWORK__PROXY_CREDENTIALS", "{ env = 'E' }"),
+                ],
+            ),
+        ] {
+            let read = read_file(text, &env);
+            assert!(read.is_ok(), "{text:?} and {env:?} gave {read:?}");
+            env.reverse();
+            assert_eq!(read_file(text, &env), read, "{text:?} and {env:?}");
+        }
+    }
+
+    #[test]
+    fn a_mistake_is_told_of_the_one_who_made_it() {
+        for (text, env, told) in [
+            (
+                "[breaker]\nfailures = 0",
+                &[("WINDLASS_BREAKER__FAILURES", "0")][..],
+                "the environment variable WINDLASS_BREAKER__FAILURES=0: breaker.failures is 0",
+            ),
+            (
+                "[breaker]\nprobe_cap = '5s'",
+                &[("WINDLASS_BREAKER__PROBES", "2"), ("WINDLASS_BREAKER__PROBE", "10s")],
+                "the environment variable WINDLASS_BREAKER__PROBE=10s: breaker.probe_cap is 5s",
+            ),
+            ("[breaker]\nfailures = 0", &[("WINDLASS_BREAKER__PROBE", "2s")], "FILE: breaker.failures is 0"),
+            ("[breaker]\nfailures = 0\nprobes = 'x'", &[("WINDLASS_BREAKER__FAILURES", "5")], "FILE, line 3: "),
+            ("[breaker]\nfailures =\n", &[("WINDLASS_BREAKER__FAILURES", "5")], "FILE, line 2: "),
+            ("breaker = 3", &[("WINDLASS_BREAKER__FAILURES", "5")], "FILE, line 1: "),
+            ("", &[("WINDLASS_BREAKER__PROBE", "soon")], "the environment variable WINDLASS_BREAKER__PROBE=soon: "),
+        ] {
+            let error = read_file(text, env).unwrap_err();
+            assert!(error.starts_with(told), "{text:?} and {env:?} gave {error:?}");
+        }
     }
 
     #[test]
