@@ -2,6 +2,8 @@
 
 mod common;
 
+#[path = "cli/documents.rs"]
+mod documents;
 #[path = "cli/environment.rs"]
 mod environment;
 

@@ -14,7 +14,10 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use serde_json::Value;
 
+mod answer;
 mod tls;
+
+pub(super) use answer::{Answer, Pages};
 
 /// The environment variable with a token. No argument takes one: others see those.
 const TOKEN_VARIABLE: &str = "WINDLASS_TOKEN";
@@ -132,54 +135,46 @@ impl Client {
     }
 
     /// What stands at that path.
-    pub(super) async fn get(&self, path: &str) -> anyhow::Result<Value> {
+    pub(super) async fn get(&self, path: &str) -> anyhow::Result<Answer> {
         self.send(self.request(Method::GET, path)).await
     }
 
-    /// Pages of a list until `most` are there or nothing is left, and where the next one begins. `filter` is what follows
-    /// in the query. A page may be short with more to come.
-    pub(super) async fn pages(
-        &self,
-        list: &str,
-        filter: &str,
-        page_max: usize,
-        most: usize,
-    ) -> anyhow::Result<(Vec<Value>, Value)> {
-        let (mut all, mut next) = (Vec::new(), Value::Null);
+    /// Pages of a list until `most` are there or nothing is left. `filter` is what follows in the query. A page may be
+    /// short with more to come.
+    pub(super) async fn pages(&self, list: &str, filter: &str, page_max: usize, most: usize) -> anyhow::Result<Pages> {
+        let mut pages = Pages::default();
         loop {
-            let limit = (most - all.len()).min(page_max);
-            let cursor = next.as_str().map(|cursor| format!("&cursor={}", escaped(cursor))).unwrap_or_default();
-            let mut page = self.get(&format!("/v1/{list}?limit={limit}{filter}{cursor}")).await?;
-            if let Some(found) = page[list].as_array_mut() {
-                all.append(found);
-            }
-            next = page["next"].take();
-            if next.is_null() || all.len() >= most {
-                return Ok((all, next));
+            let limit = (most - pages.items.len()).min(page_max);
+            let next = pages.next.as_ref();
+            let cursor = next.map(|cursor| format!("&cursor={}", escaped(cursor))).unwrap_or_default();
+            pages.add(list, &self.get(&format!("/v1/{list}?limit={limit}{filter}{cursor}")).await?)?;
+            if pages.next.is_none() || pages.items.len() >= most {
+                return Ok(pages);
             }
         }
     }
 
     /// Does something there.
-    pub(super) async fn post(&self, path: &str) -> anyhow::Result<Value> {
+    pub(super) async fn post(&self, path: &str) -> anyhow::Result<Answer> {
         self.send(self.request(Method::POST, path)).await
     }
 
     /// Sends a request and reads its answer. A refusal is an error with the server's own words.
-    pub(super) async fn send(&self, request: Request) -> anyhow::Result<Value> {
+    pub(super) async fn send(&self, request: Request) -> anyhow::Result<Answer> {
         let request = request.head.body(Full::new(request.body)).context("that cannot be sent over HTTP")?;
         let answer = self.http.request(request).await.map_err(|error| self.no_answer(error))?;
         let status = answer.status();
         let body = answer.into_body().collect().await.with_context(|| format!("{} broke off its answer", self.base))?;
         if status == StatusCode::NO_CONTENT {
-            return Ok(Value::Null);
+            return Ok(Answer { text: String::new(), value: Value::Null });
         }
-        let value: Value = serde_json::from_slice(&body.to_bytes())
-            .with_context(|| format!("{} answered {status} and no JSON: is it a windlass?", self.base))?;
+        let read =
+            str::from_utf8(&body.to_bytes()).map_err(anyhow::Error::from).and_then(|text| Ok(Answer::read(text)?));
+        let answer = read.with_context(|| format!("{} answered {status} and no JSON: is it a windlass?", self.base))?;
         if status.is_success() {
-            return Ok(value);
+            return Ok(answer);
         }
-        let detail = value["detail"].as_str().unwrap_or("the server refused and gave no reason");
+        let detail = answer["detail"].as_str().unwrap_or("the server refused and gave no reason");
         if status == StatusCode::UNAUTHORIZED {
             bail!("{detail}; here a token comes from {TOKEN_VARIABLE} or --token-file");
         }

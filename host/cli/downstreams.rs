@@ -125,12 +125,11 @@ pub(super) async fn run(args: DownstreamsArgs) -> anyhow::Result<ExitCode> {
 }
 
 async fn list(args: ListArgs) -> anyhow::Result<ExitCode> {
-    let (downstreams, next) =
-        args.server.client()?.pages("downstreams", "", PAGE_MAX, args.limit.unwrap_or(usize::MAX)).await?;
+    let pages = args.server.client()?.pages("downstreams", "", PAGE_MAX, args.limit.unwrap_or(usize::MAX)).await?;
     if args.json {
-        print::document(&json!({"downstreams": downstreams, "next": next}));
+        print::json(&pages.text("downstreams"));
     } else {
-        print::out(&table(&downstreams));
+        print::out(&table(pages.items.iter().map(|item| &item.value)));
     }
     Ok(ExitCode::Done)
 }
@@ -138,10 +137,10 @@ async fn list(args: ListArgs) -> anyhow::Result<ExitCode> {
 async fn show(args: ShowArgs) -> anyhow::Result<ExitCode> {
     let document = args.server.client()?.get(&path(&args.key)).await?;
     if args.json {
-        print::document(&document);
+        print::json(&document.text);
         return Ok(ExitCode::Done);
     }
-    print::out(&table([&document]));
+    print::out(&table([&document.value]));
     for part in document["plugins"].as_array().into_iter().flatten() {
         let acts = part["acts"].as_array().into_iter().flatten();
         let rows: Vec<_> = acts.map(|act| vec![print::plain(&act["at"]), print::plain(&act["what"])]).collect();
@@ -164,7 +163,7 @@ async fn act<const N: usize>(args: ActArgs, what: &str, members: [(&str, Value);
     let client = args.server.client()?;
     let request = client.request(Method::POST, &format!("{}/{what}", path(&args.key))).json(&Value::Object(body));
     let document = client.send(request).await?;
-    print::out(&table([&document]));
+    print::out(&table([&document.value]));
     Ok(ExitCode::Done)
 }
 

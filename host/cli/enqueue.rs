@@ -6,10 +6,12 @@ use std::time::Duration;
 use anyhow::Context as _;
 use axum::http::Method;
 use clap::Args;
-use serde_json::{Map, Value, json};
+use serde_json::value::RawValue;
 
-use super::client::{Client, ServerArgs};
+use super::client::{Answer, Client, ServerArgs};
 use super::{ExitCode, print, wrong_usage};
+use crate::api::JobRequest;
+use crate::job::RetryOverride;
 use crate::job::units::TimeSpan;
 
 /// One long wait is made of answers that come at least this often.
@@ -78,11 +80,11 @@ pub(super) async fn run(args: EnqueueArgs) -> anyhow::Result<ExitCode> {
     if let Some(key) = &args.idempotency_key {
         request = request.header("idempotency-key", key);
     }
-    let accepted = client.send(request.body(body(&args, payload).to_string())).await?;
+    let accepted = client.send(request.body(body(&args, payload)?)).await?;
     let id = print::plain(&accepted["id"]);
     let Some(wait) = args.wait else {
         if args.json {
-            print::document(&accepted);
+            print::json(&accepted.text);
         } else {
             print::out(&format!("job {id} is {}\n", print::plain(&accepted["state"])));
         }
@@ -90,15 +92,15 @@ pub(super) async fn run(args: EnqueueArgs) -> anyhow::Result<ExitCode> {
     };
     let job = wait_for(&client, &id, wait.0).await?;
     if args.json {
-        print::document(&job)
+        print::json(&job.text)
     } else {
         print::out(&print::job(&job))
     }
     Ok(if job["state"] == "completed" { ExitCode::Done } else { ExitCode::Failed })
 }
 
-/// The payload's JSON; the inner error is one of usage.
-fn payload(given: &str) -> anyhow::Result<Result<Value, String>> {
+/// The payload's JSON, as it is written; the inner error is one of usage.
+fn payload(given: &str) -> anyhow::Result<Result<Box<RawValue>, String>> {
     let text = if given == "-" {
         let mut text = String::new();
         std::io::stdin().read_to_string(&mut text).context("cannot read the payload from standard input")?;
@@ -112,27 +114,24 @@ fn payload(given: &str) -> anyhow::Result<Result<Value, String>> {
 }
 
 /// The request's document: only what was said.
-fn body(args: &EnqueueArgs, payload: Value) -> Value {
-    let mut body = Map::from_iter([("plugin".to_owned(), json!(args.plugin)), ("payload".to_owned(), payload)]);
-    let mut say = |name: &str, value: Option<Value>| {
-        if let Some(value) = value {
-            body.insert(name.to_owned(), value);
-        }
-    };
-    say("run_at", args.run_at.as_ref().map(|time| json!(time)));
-    say("delay", args.delay.as_ref().map(|delay| json!(delay)));
-    say("priority", args.priority.map(|priority| json!(priority)));
-    say("downstream", args.downstream.as_ref().map(|key| json!(key)));
-    say("limit_key", args.limit_key.as_ref().map(|key| json!(key)));
-    say("deadline", args.deadline.as_ref().map(|deadline| json!(deadline)));
-    say("retry", args.max_attempts.map(|most| json!({"max_attempts": most})));
-    let labels: Map<_, _> = args.labels.iter().map(|(name, value)| (name.clone(), json!(value))).collect();
-    say("labels", (!labels.is_empty()).then_some(Value::Object(labels)));
-    Value::Object(body)
+fn body(args: &EnqueueArgs, payload: Box<RawValue>) -> serde_json::Result<String> {
+    serde_json::to_string(&JobRequest {
+        plugin: args.plugin.clone(),
+        payload: Some(payload),
+        run_at: args.run_at.clone(),
+        delay: args.delay.clone(),
+        priority: args.priority,
+        downstream: args.downstream.clone(),
+        limit_key: args.limit_key.clone(),
+        retry: args.max_attempts.map(|most| RetryOverride { max_attempts: Some(most), ..RetryOverride::default() }),
+        deadline: args.deadline.clone(),
+        labels: args.labels.iter().cloned().collect(),
+        ..JobRequest::default()
+    })
 }
 
 /// The job when it is final, or as it stands when the time is up.
-async fn wait_for(client: &Client, id: &str, most: Duration) -> anyhow::Result<Value> {
+async fn wait_for(client: &Client, id: &str, most: Duration) -> anyhow::Result<Answer> {
     let mut left = most;
     loop {
         let step = left.min(WAIT_AT_ONCE);

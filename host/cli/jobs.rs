@@ -1,11 +1,9 @@
 //! `windlass jobs …`: what became of jobs, and what a person can do to them.
 
-use clap::{Args, Subcommand};
-use serde_json::json;
-
 use super::client::{ServerArgs, escaped};
 use super::enqueue::label;
 use super::{ExitCode, print};
+use clap::{Args, Subcommand};
 
 /// The most jobs that the server gives in one answer.
 const PAGE_MAX: usize = 500;
@@ -84,12 +82,12 @@ pub(super) async fn run(command: JobsCommand) -> anyhow::Result<ExitCode> {
 }
 
 async fn list(args: ListArgs) -> anyhow::Result<ExitCode> {
-    let (jobs, next) = args.server.client()?.pages("jobs", &filter(&args), PAGE_MAX, args.limit).await?;
+    let pages = args.server.client()?.pages("jobs", &filter(&args), PAGE_MAX, args.limit).await?;
     if args.json {
-        print::document(&json!({"jobs": jobs, "next": next}));
+        print::json(&pages.text("jobs"));
         return Ok(ExitCode::Done);
     }
-    let rows = jobs.iter().map(|job| {
+    let rows = pages.items.iter().map(|job| {
         let of = |name: &str| print::plain(&job[name]);
         let waiting = print::plain(&job["waiting"]["reason"]);
         vec![
@@ -125,8 +123,8 @@ async fn show(args: ShowArgs) -> anyhow::Result<ExitCode> {
         None => client.get(&job).await?,
     };
     match (args.json, args.attempt) {
-        (true, _) => print::document(&document),
-        (false, Some(_)) => print::out(&print::attempt(&document)),
+        (true, _) => print::json(&document.text),
+        (false, Some(_)) => print::out(&print::attempt(&document.value)),
         (false, None) => print::out(&print::job(&document)),
     }
     Ok(ExitCode::Done)

@@ -6,6 +6,7 @@ use std::io::Write as _;
 use comfy_table::{ContentArrangement, Table, presets};
 use serde_json::Value;
 
+use super::client::Answer;
 use crate::clock::UnixMs;
 use crate::job::text;
 
@@ -23,6 +24,25 @@ pub(super) fn complain(text: &str) {
 /// Writes a document as it is, what a terminal would obey as escapes.
 pub(super) fn document(value: &Value) {
     out(&text::escaped_json(&format!("{value:#}\n")));
+}
+
+/// Writes a document as the server wrote it, what a terminal would obey as escapes.
+pub(super) fn json(text: &str) {
+    out(&fit_json(&format!("{text}\n")));
+}
+
+/// The same JSON with nothing that a terminal obeys: escapes in strings, blanks between them.
+fn fit_json(json: &str) -> String {
+    let (mut is_string, mut is_escaped) = (false, false);
+    let blank = |next: char| {
+        (is_string, is_escaped) = match next {
+            '"' if !is_escaped => (!is_string, false),
+            '\\' => (is_string, is_string && !is_escaped),
+            _ => (is_string, false),
+        };
+        if is_string || !matches!(next, '\t' | '\r') { next } else { ' ' }
+    };
+    text::escaped_json(&json.chars().map(blank).collect::<String>()).into_owned()
 }
 
 /// A table with these columns.
@@ -53,7 +73,7 @@ pub(super) fn facts(facts: &[(&str, String)]) -> String {
 }
 
 /// A job with its attempts.
-pub(super) fn job(job: &Value) -> String {
+pub(super) fn job(job: &Answer) -> String {
     let of = |name: &str| plain(&job[name]);
     let waiting = match &job["waiting"] {
         Value::Null => String::new(),
@@ -71,7 +91,7 @@ pub(super) fn job(job: &Value) -> String {
         ("finished", of("finished_at")),
         ("labels", if job["labels"] == serde_json::json!({}) { String::new() } else { of("labels") }),
         ("last error", of("last_error")),
-        ("result", of("result")),
+        ("result", text::line(&job.written("result"), usize::MAX)),
         ("result base64", of("result_base64")),
     ]);
     if let Some(attempts) = job["attempts"].as_array().filter(|attempts| !attempts.is_empty()) {
@@ -143,15 +163,36 @@ mod tests {
 
     #[test]
     fn a_job_is_shown_with_its_attempts_and_without_what_is_not_there() {
-        let shown = job(&json!({
+        let document = serde_json::json!({
             "id": "7", "plugin": "http", "downstream": "erp", "state": "available", "attempt": 1, "max_attempts": 20,
             "waiting": {"reason": "paused"}, "labels": {}, "last_error": null, "result": null,
             "attempts": [{"n": 1, "started_at": "2026-01-01T00:00:00.000Z", "finished_at": "2026-01-01T00:00:00.025Z",
                 "outcome": "try-again", "code": "http-503", "error": "not now"}],
-        }));
+        });
+        let shown = job(&Answer::read(&document.to_string()).unwrap());
         assert!(shown.contains("attempt       1 of 20\n") && shown.contains("waiting       paused\n"), "{shown}");
         assert!(shown.contains("25 ms") && shown.contains("http-503"), "{shown}");
         assert!(!shown.contains("result") && !shown.contains("labels") && !shown.contains("null"), "{shown}");
+    }
+
+    #[test]
+    fn a_result_is_shown_as_it_is_written() {
+        let shown = |result: &str| job(&Answer::read(&format!(r#"{{"id":"7","result":{result}}}"#)).unwrap());
+        let written = r#"{"z":12345678901234567890.12,"a":98765432109876543210}"#;
+        assert!(shown(written).contains(&format!("result        {written}\n")));
+        assert!(shown("\"a\\u001b[2Jb\"").contains("result        ab\n"));
+    }
+
+    #[test]
+    fn a_document_is_the_same_value_and_hides_nothing() {
+        for (json, fit) in [
+            ("{\"b\":1.00,\r\n\t\"a\" : [\"\\\"\",\t2]}", "{\"b\":1.00, \n \"a\" : [\"\\\"\", 2]}"),
+            ("[\"\\\\\",\t\"\u{9b}\u{202e}\u{7f}\"]", "[\"\\\\\", \"\\u009b\\u202e\\u007f\"]"),
+        ] {
+            assert_eq!(fit_json(json), fit);
+            let read = |json: &str| serde_json::from_str::<Value>(json).unwrap();
+            assert_eq!(read(fit), read(json));
+        }
     }
 
     #[test]

@@ -36,7 +36,7 @@ pub(in crate::cli) struct OneArgs {
 pub(super) async fn list(args: ListArgs) -> anyhow::Result<ExitCode> {
     let document = args.server.client()?.get("/v1/plugins").await?;
     if args.json {
-        print::document(&document);
+        print::json(&document.text);
         return Ok(ExitCode::Done);
     }
     let rows = document["plugins"].as_array().into_iter().flatten().map(|plugin| {
@@ -72,7 +72,7 @@ pub(super) async fn list(args: ListArgs) -> anyhow::Result<ExitCode> {
         "load error",
     ];
     print::out(&print::table(&columns, rows));
-    print::out(&ignored(&document));
+    print::out(&ignored(&document.value));
     Ok(ExitCode::Done)
 }
 
@@ -111,14 +111,14 @@ fn progress(plugin: &Value) -> Option<String> {
 pub(super) async fn show(args: OneArgs) -> anyhow::Result<ExitCode> {
     let plugin = args.server.client()?.get(&path(&args.name)).await?;
     if args.json {
-        print::document(&plugin);
+        print::json(&plugin.text);
         return Ok(ExitCode::Done);
     }
     let of = |name: &str| print::plain(&plugin[name]);
     print::out(&print::facts(&[
         ("plugin", of("name")),
         ("state", of("state")),
-        ("next", progress(&plugin).unwrap_or_default()),
+        ("next", progress(&plugin.value).unwrap_or_default()),
         ("revision", of("revision")),
         ("loaded", of("loaded_at")),
         ("load error", print::plain(&plugin["load_error"]["summary"])),
@@ -131,7 +131,7 @@ pub(super) async fn show(args: OneArgs) -> anyhow::Result<ExitCode> {
         ("jobs", of("counts")),
         ("limits", limits(&plugin["limits"])),
     ]));
-    print::out(&grants(&plugin));
+    print::out(&grants(&plugin.value));
     Ok(ExitCode::Done)
 }
 
