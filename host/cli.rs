@@ -7,7 +7,6 @@ use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
 use tokio::runtime::{Builder, Runtime};
 
-use crate::api::DoorError;
 use crate::plugin::{COMPILE_SUBCOMMAND, compile_component};
 use crate::telemetry::LogFormat;
 
@@ -16,6 +15,7 @@ mod client;
 mod demo;
 mod doctor;
 mod downstreams;
+mod end;
 mod enqueue;
 mod jobs;
 mod place;
@@ -113,16 +113,14 @@ impl From<ExitCode> for std::process::ExitCode {
 }
 
 impl Cli {
-    /// Carries out what was typed.
-    ///
-    /// # Errors
-    /// Where it cannot be done; the chain of causes is for people.
-    pub fn run(self) -> anyhow::Result<ExitCode> {
-        match self.carry_out() {
-            // A door that must not be opened as the settings say.
-            Err(error) if error.is::<DoorError>() => Ok(wrong_usage(&error)),
-            carried_out => carried_out,
-        }
+    /// Carries out what was typed. Where that cannot be done, it says why.
+    #[must_use]
+    pub fn run(self) -> ExitCode {
+        let log_format = match &self.command {
+            Command::Serve(args) => args.log_format,
+            _ => LogFormat::Text,
+        };
+        self.carry_out().unwrap_or_else(|error| end::refused(&error, log_format))
     }
 
     fn carry_out(self) -> anyhow::Result<ExitCode> {
@@ -139,11 +137,6 @@ impl Cli {
             Command::Doctor(args) => doctor::run(&args),
         }
     }
-}
-
-/// Says why it could not be done.
-pub fn complain(error: &anyhow::Error) {
-    print::complain(&format!("windlass: {error:#}"));
 }
 
 /// What runs a host: a thread for each processor.

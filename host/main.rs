@@ -6,11 +6,5 @@ use clap::Parser as _;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> std::process::ExitCode {
-    match windlass::cli::Cli::parse().run() {
-        Ok(code) => code.into(),
-        Err(error) => {
-            windlass::cli::complain(&error);
-            windlass::cli::ExitCode::Failed.into()
-        }
-    }
+    windlass::cli::Cli::parse().run().into()
 }

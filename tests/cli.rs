@@ -6,6 +6,8 @@ mod common;
 mod documents;
 #[path = "cli/environment.rs"]
 mod environment;
+#[path = "cli/log_format.rs"]
+mod log_format;
 
 use std::process::Output;
 

@@ -24,6 +24,7 @@ use crate::store::{HealthKeeper, Store, StoreError};
 use crate::telemetry::{self, Metrics};
 use crate::worker::{Parts, Worker};
 
+use super::end::WrongUsage;
 use super::{ExitCode, ServeArgs};
 
 mod early_look;
@@ -38,10 +39,7 @@ use files::Files;
 /// # Errors
 /// Where the settings are wrong, or the store, the folder of plugins or the port cannot be had.
 pub fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
-    let config = match settings(args) {
-        Ok(config) => config,
-        Err(error) => return Ok(super::wrong_usage(&error)),
-    };
+    let config = settings(args).map_err(|error| WrongUsage::new(&error))?;
     let door = Door::open(&config, &args.place.file())?;
     telemetry::subscribe(args.log_format);
     let runtime = super::runtime()?;
