@@ -23,6 +23,10 @@ mod plugin;
 mod print;
 mod serve;
 mod token;
+mod typed;
+mod usage;
+
+use end::WrongUsage;
 
 /// After so many turns of tasks a busy thread looks for what came from outside. With the usual 61, guests that each take
 /// a tenth of a millisecond would keep a request waiting for six.
@@ -113,9 +117,25 @@ impl From<ExitCode> for std::process::ExitCode {
 }
 
 impl Cli {
-    /// Carries out what was typed. Where that cannot be done, it says why.
+    /// Carries out what was typed. Where that cannot be done, or cannot be read, it says why in one line.
     #[must_use]
-    pub fn run(self) -> ExitCode {
+    pub fn run_typed() -> ExitCode {
+        let typed: Vec<_> = std::env::args_os().collect();
+        match Self::try_parse_from(&typed) {
+            Ok(cli) => cli.run(),
+            Err(asked) if !asked.use_stderr() => {
+                // The help or the version. Who closed the pipe has seen enough.
+                let _ = asked.print();
+                ExitCode::Done
+            }
+            Err(error) => {
+                let why = WrongUsage::new(&usage::told(&error, &typed));
+                end::refused(&why.into(), usage::log_format(&typed))
+            }
+        }
+    }
+
+    fn run(self) -> ExitCode {
         let log_format = match &self.command {
             Command::Serve(args) => args.log_format,
             _ => LogFormat::Text,

@@ -1,10 +1,8 @@
 //! The program: parse, run, exit.
 
-use clap::Parser as _;
-
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> std::process::ExitCode {
-    windlass::cli::Cli::parse().run().into()
+    windlass::cli::Cli::run_typed().into()
 }

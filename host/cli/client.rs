@@ -14,6 +14,8 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use serde_json::Value;
 
+use super::end::WrongUsage;
+
 mod answer;
 mod tls;
 
@@ -21,6 +23,8 @@ pub(super) use answer::{Answer, Pages};
 
 /// The environment variable with a token. No argument takes one: others see those.
 const TOKEN_VARIABLE: &str = "WINDLASS_TOKEN";
+/// The environment variable that names the server.
+const SERVER_VARIABLE: &str = "WINDLASS_SERVER";
 /// The largest file with a token.
 const TOKEN_FILE_BYTES_MAX: usize = 4 << 10;
 
@@ -28,8 +32,8 @@ const TOKEN_FILE_BYTES_MAX: usize = 4 << 10;
 #[derive(Args, Debug)]
 pub(super) struct ServerArgs {
     /// The server
-    #[arg(long, value_name = "URL", env = "WINDLASS_SERVER", default_value = "http://127.0.0.1:7070")]
-    server: String,
+    #[arg(long, value_name = "URL", env = SERVER_VARIABLE, default_value = "http://127.0.0.1:7070", value_parser = server)]
+    server: Uri,
     /// A file with the token [default: the token in the variable WINDLASS_TOKEN]
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
@@ -54,11 +58,10 @@ pub(super) struct Request {
 impl ServerArgs {
     /// A client of that server. Proxies of the environment are not asked: the server is near.
     pub(super) fn client(&self) -> anyhow::Result<Client> {
-        let base = self.server.trim_end_matches('/').to_owned();
-        let uri: Uri = base.parse().map_err(|_| no_url(&base))?;
-        let (Some("http" | "https"), Some(host)) = (uri.scheme_str(), uri.host()) else { return Err(no_url(&base)) };
-        let token = self.token()?;
-        if token.is_some() && uri.scheme_str() == Some("http") && !is_loopback(host) {
+        let base = self.server.to_string().trim_end_matches('/').to_owned();
+        let token = self.token().map_err(|error| WrongUsage::new(&format!("{error:#}")))?;
+        let is_open = self.server.scheme_str() == Some("http") && !self.server.host().is_some_and(is_loopback);
+        if token.is_some() && is_open {
             eprintln!(
                 "windlass: the token goes to {base} without TLS, and whoever is on the way can read it; use https"
             );
@@ -95,8 +98,12 @@ fn read_token(file: &Path) -> anyhow::Result<String> {
     Ok(text)
 }
 
-fn no_url(base: &str) -> anyhow::Error {
-    anyhow!("{base:?} is not the URL of a server")
+/// Reads the URL of a server.
+fn server(text: &str) -> Result<Uri, String> {
+    let url = text.parse().ok().filter(|url: &Uri| matches!(url.scheme_str(), Some("http" | "https")));
+    url.filter(|url| url.host().is_some_and(|host| !host.is_empty())).ok_or_else(|| {
+        format!("a server is named by a URL such as http://127.0.0.1:7070, here or in the variable {SERVER_VARIABLE}")
+    })
 }
 
 fn is_loopback(host: &str) -> bool {

@@ -5,7 +5,7 @@ use clap::{Args, Subcommand};
 use serde_json::{Map, Value, json};
 
 use super::client::{ServerArgs, escaped};
-use super::{ExitCode, print};
+use super::{ExitCode, print, typed};
 
 /// The most downstreams that the server gives in one answer.
 const PAGE_MAX: usize = 1_000;
@@ -79,10 +79,10 @@ struct HoldArgs {
     #[command(flatten)]
     act: ActArgs,
     /// Until then, RFC 3339
-    #[arg(long, value_name = "TIME", conflicts_with = "span")]
+    #[arg(long, value_name = "TIME", conflicts_with = "span", value_parser = typed::moment)]
     until: Option<String>,
     /// For so long [default: until it is released]
-    #[arg(long = "for", value_name = "DURATION")]
+    #[arg(long = "for", value_name = "DURATION", value_parser = typed::span)]
     span: Option<String>,
     /// Why, for people
     #[arg(long)]
@@ -98,7 +98,7 @@ struct LimitArgs {
     #[arg(long, value_name = "N")]
     concurrency: Option<u32>,
     /// The most starts per time, for example 100/s
-    #[arg(long)]
+    #[arg(long, value_parser = typed::rate)]
     rate: Option<String>,
 }
 

@@ -9,7 +9,7 @@ use clap::Args;
 use serde_json::value::RawValue;
 
 use super::client::{Answer, Client, ServerArgs};
-use super::{ExitCode, print, wrong_usage};
+use super::{ExitCode, print, typed, wrong_usage};
 use crate::api::JobRequest;
 use crate::job::RetryOverride;
 use crate::job::units::TimeSpan;
@@ -30,43 +30,37 @@ pub(super) struct EnqueueArgs {
     #[arg(long, value_name = "DURATION", num_args = 0..=1, default_missing_value = "5m")]
     wait: Option<TimeSpan>,
     /// The earliest moment of the first attempt, RFC 3339
-    #[arg(long, value_name = "TIME", conflicts_with = "delay")]
+    #[arg(long, value_name = "TIME", conflicts_with = "delay", value_parser = typed::moment)]
     run_at: Option<String>,
     /// How long from now until the first attempt
-    #[arg(long, value_name = "DURATION")]
+    #[arg(long, value_name = "DURATION", value_parser = typed::span)]
     delay: Option<String>,
     /// Higher runs first
     #[arg(long, value_name = "N", allow_hyphen_values = true)]
     priority: Option<i16>,
     /// The downstream that the job calls
-    #[arg(long, value_name = "KEY")]
+    #[arg(long, value_name = "KEY", value_parser = typed::downstream)]
     downstream: Option<String>,
     /// Jobs with the same key are limited together
-    #[arg(long, value_name = "KEY")]
+    #[arg(long, value_name = "KEY", value_parser = typed::limit_key)]
     limit_key: Option<String>,
     /// A label; can be repeated
-    #[arg(long = "label", value_name = "NAME=VALUE", value_parser = label)]
+    #[arg(long = "label", value_name = "NAME=VALUE", value_parser = typed::label)]
     labels: Vec<(String, String)>,
     /// A key by which a repeat of this command is recognised
-    #[arg(long, value_name = "KEY")]
+    #[arg(long, value_name = "KEY", value_parser = typed::idempotency_key)]
     idempotency_key: Option<String>,
     /// How many attempts the job has in all
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = typed::max_attempts)]
     max_attempts: Option<u32>,
     /// The wall time of one attempt
-    #[arg(long, value_name = "DURATION")]
+    #[arg(long, value_name = "DURATION", value_parser = typed::deadline)]
     deadline: Option<String>,
     /// Print the server's document
     #[arg(long)]
     json: bool,
     #[command(flatten)]
     server: ServerArgs,
-}
-
-/// Reads `NAME=VALUE`.
-pub(super) fn label(text: &str) -> Result<(String, String), String> {
-    let (name, value) = text.split_once('=').ok_or("a label is NAME=VALUE")?;
-    Ok((name.to_owned(), value.to_owned()))
 }
 
 /// Enqueues.

@@ -1,8 +1,7 @@
 //! `windlass jobs …`: what became of jobs, and what a person can do to them.
 
 use super::client::{ServerArgs, escaped};
-use super::enqueue::label;
-use super::{ExitCode, print};
+use super::{ExitCode, print, typed};
 use clap::{Args, Subcommand};
 
 /// The most jobs that the server gives in one answer.
@@ -34,7 +33,7 @@ pub(super) struct ListArgs {
     #[arg(long, value_name = "KEY")]
     downstream: Option<String>,
     /// Only jobs with this label; can be repeated
-    #[arg(long = "label", value_name = "NAME=VALUE", value_parser = label)]
+    #[arg(long = "label", value_name = "NAME=VALUE", value_parser = typed::label)]
     labels: Vec<(String, String)>,
     /// At most so many
     #[arg(long, value_name = "N", default_value_t = 50)]

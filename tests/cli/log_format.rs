@@ -11,6 +11,8 @@ async fn what_ends_serve_is_told_in_json_where_the_log_is() {
         (&["--listen", &listen, "--data", "other"][..], 1, listen.as_str()),
         (&["--config", "missing.toml"], 2, "missing.toml"),
         (&["--listen", "0.0.0.0:0", "--data", "other"], 2, "server.listen"),
+        (&["--listen", "nowhere"], 2, "--listen"),
+        (&["--liste", "x"], 2, "--liste"),
     ] {
         for format in [&["--log-format", "json"][..], &["--log-format=json"]] {
             let args = [&["serve"], format, args].concat();

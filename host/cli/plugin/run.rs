@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use clap::Args;
 use serde_json::Value;
 
-use super::super::enqueue::label;
+use super::super::typed::label;
 use super::super::{ExitCode, print, wrong_usage};
 use super::check;
 use super::solo::{Solo, Trial, ceilings, compiled_folder};

@@ -1,0 +1,63 @@
+//! What is typed, checked before anything is done with it. What is right is passed on as it was typed.
+
+use crate::clock::UnixMs;
+use crate::config::{downstream_key, parse_rate};
+use crate::job::RetryOverride;
+use crate::job::units::TimeSpan;
+
+/// The longest idempotency key.
+const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
+
+/// A duration.
+pub(super) fn span(text: &str) -> Result<String, String> {
+    text.parse::<TimeSpan>().map(|_| text.to_owned())
+}
+
+/// The wall time of an attempt.
+pub(super) fn deadline(text: &str) -> Result<String, String> {
+    match text.parse::<TimeSpan>()? {
+        span if span.as_ms() == 0 => Err("no attempt ends in 0ms".to_owned()),
+        _ => Ok(text.to_owned()),
+    }
+}
+
+/// A moment.
+pub(super) fn moment(text: &str) -> Result<String, String> {
+    UnixMs::parse(text).map(|_| text.to_owned())
+}
+
+/// So many starts per time.
+pub(super) fn rate(text: &str) -> Result<String, String> {
+    parse_rate(text).map(|_| text.to_owned())
+}
+
+/// The key of a downstream.
+pub(super) fn downstream(text: &str) -> Result<String, String> {
+    downstream_key(text).map(|()| text.to_owned())
+}
+
+/// A key by which jobs are limited together.
+pub(super) fn limit_key(text: &str) -> Result<String, String> {
+    let refusal = |_| "a key has 1 to 200 characters without control characters".to_owned();
+    downstream_key(text).map(|()| text.to_owned()).map_err(refusal)
+}
+
+/// A key by which a repeat is recognised.
+pub(super) fn idempotency_key(text: &str) -> Result<String, String> {
+    let is_key =
+        (1..=IDEMPOTENCY_KEY_BYTES_MAX).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic());
+    let refusal = || format!("a key has 1 to {IDEMPOTENCY_KEY_BYTES_MAX} visible ASCII characters without spaces");
+    is_key.then(|| text.to_owned()).ok_or_else(refusal)
+}
+
+/// A number of attempts.
+pub(super) fn max_attempts(text: &str) -> Result<u32, String> {
+    let most = text.parse().map_err(|_| "it is not a whole number".to_owned())?;
+    RetryOverride { max_attempts: Some(most), ..RetryOverride::default() }.validate().map(|()| most)
+}
+
+/// Reads `NAME=VALUE`.
+pub(super) fn label(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or("a label is NAME=VALUE")?;
+    Ok((name.to_owned(), value.to_owned()))
+}

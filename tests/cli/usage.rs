@@ -1,0 +1,65 @@
+//! Wrong usage: exit code 2, and one line that names the argument.
+
+use std::os::unix::ffi::OsStrExt as _;
+
+use crate::common::Setup;
+use crate::said;
+
+#[tokio::test]
+async fn wrong_usage_is_one_line_that_names_the_argument() {
+    let host = Setup::default().start().await;
+    for (args, told) in [
+        (&["serve", "--liste", "x"][..], "--liste"),
+        (&["serve", "--listen", "nowhere"], "--listen"),
+        (&["serve", "--log-format", "xml"], "--log-format"),
+        (&["frobnicate"], "frobnicate"),
+        (&[], "windlass --help"),
+        (&["jobs"], "windlass jobs --help"),
+        (&["enqueue"], "PLUGIN"),
+        (&["token", "new"], "--scope"),
+        (&["jobs", "list", "--server", "nonsense"], "--server"),
+        (&["jobs", "list", "--server", "ftp://127.0.0.1"], "--server"),
+        (&["jobs", "list", "--state", "lost"], "--state"),
+        (&["enqueue", "http", "--idempotency-key", "a\nb"], "--idempotency-key"),
+        (&["enqueue", "http", "--idempotency-key", ""], "--idempotency-key"),
+        (&["enqueue", "http", "--delay", "soon"], "--delay"),
+        (&["enqueue", "http", "--deadline", "never"], "--deadline"),
+        (&["enqueue", "http", "--run-at", "tomorrow"], "--run-at"),
+        (&["enqueue", "http", "--run-at", "2026-01-31T09:30:00Z", "--delay", "1s"], "--delay"),
+        (&["enqueue", "http", "--wait", "long"], "--wait"),
+        (&["enqueue", "http", "--downstream", ""], "--downstream"),
+        (&["enqueue", "http", "--limit-key", "a\tb"], "--limit-key"),
+        (&["enqueue", "http", "--label", "none"], "--label"),
+        (&["enqueue", "http", "--max-attempts", "0"], "--max-attempts"),
+        (&["downstreams", "hold", "erp", "--until", "tomorrow"], "--until"),
+        (&["downstreams", "hold", "erp", "--for", "long"], "--for"),
+        (&["downstreams", "limit", "erp", "--rate", "fast"], "--rate"),
+    ] {
+        let (code, stdout, stderr) = said(&host.command(args).output().unwrap());
+        assert_eq!((code, stdout.as_str()), (2, ""), "{args:?}: {stderr}");
+        assert_eq!(stderr.lines().count(), 1, "{args:?}: {stderr}");
+        assert!(stderr.starts_with("windlass: ") && stderr.contains(told), "{args:?}: {stderr}");
+    }
+    let mut command = host.command(&["jobs", "list"]);
+    let (code, _, stderr) = said(&command.env("WINDLASS_SERVER", "nonsense").output().unwrap());
+    assert!(code == 2 && stderr.contains("WINDLASS_SERVER") && stderr.lines().count() == 1, "{stderr}");
+    let odd = std::ffi::OsStr::from_bytes(b"caf\xe9");
+    let mut command = host.command(&["jobs", "list"]);
+    let (code, _, stderr) = said(&command.env("WINDLASS_TOKEN", odd).output().unwrap());
+    assert!(code == 2 && stderr.contains("WINDLASS_TOKEN") && stderr.lines().count() == 1, "{stderr}");
+    let (code, _, stderr) = said(&host.command(&["jobs", "list", "--token-file", "none"]).output().unwrap());
+    assert!(code == 2 && stderr.contains("none") && stderr.lines().count() == 1, "{stderr}");
+    let mut command = host.command(&["jobs", "show"]);
+    let (code, _, stderr) = said(&command.arg(odd).output().unwrap());
+    assert!(code == 2 && stderr.lines().count() == 1, "{stderr}");
+}
+
+#[tokio::test]
+async fn help_and_the_version_are_data() {
+    let host = Setup::default().start().await;
+    for args in [&["--help"][..], &["-h"], &["serve", "--help"], &["jobs", "list", "--help"], &["--version"]] {
+        let (code, stdout, stderr) = said(&host.command(args).output().unwrap());
+        assert_eq!((code, stderr.as_str()), (0, ""), "{args:?}");
+        assert!(stdout.contains("indlass"), "{args:?}: {stdout}");
+    }
+}
