@@ -24,6 +24,7 @@ mod plugin_file;
 mod plugins;
 mod proxy;
 mod queue;
+mod quote;
 mod retention;
 mod retry;
 mod reuse;

@@ -9,6 +9,7 @@ use serde::de::DeserializeOwned;
 use toml::Table;
 use toml::de::DeTable;
 
+use super::quote;
 use super::variable::{self, Variable};
 use super::{Config, DEFAULT_FILE};
 
@@ -93,7 +94,7 @@ fn read(file: Option<&Path>) -> Result<(std::path::PathBuf, String), ConfigError
     }
 }
 
-/// Reads TOML; a mistake names the line and quotes it.
+/// Reads TOML; a mistake names the line and quotes it, where it can hold no secret.
 pub(super) fn parse<T: DeserializeOwned>(path: &Path, text: &str) -> Result<T, ConfigError> {
     parse_without(path, text, &[])
 }
@@ -107,24 +108,9 @@ fn parse_without<T: DeserializeOwned>(path: &Path, text: &str, overridden: &[Var
     read.map_err(|error| {
         let start = error.span().map_or(0, |span| span.start.min(text.len()));
         let line = text[..start].matches('\n').count() + 1;
-        let quoted = quotable(text, line);
-        let reason = format!("in `{quoted}`: {}", error.message().replace('\n', " "));
+        let reason = quote::told(text, line, error.message());
         ConfigError::Line { place: path.display().to_string(), line, reason }
     })
-}
-
-/// A line as it may be shown: of one that should say where a secret is, only what comes before the value, as somebody may
-/// have put the secret itself there.
-fn quotable(text: &str, line: usize) -> String {
-    let quoted = text.lines().nth(line - 1).unwrap_or("").trim();
-    let section = text.lines().take(line).map(str::trim).filter(|line| line.starts_with('[')).last();
-    let is_secret = section.is_some_and(|section| section.trim_start_matches(['[', ' ']).starts_with("secrets"))
-        || quoted.starts_with("secrets")
-        || quoted.contains("proxy");
-    match quoted.split_once('=') {
-        Some((key, _)) if is_secret => format!("{key}= …"),
-        _ => quoted.to_owned(),
-    }
 }
 
 /// Checks a value against its range.
@@ -264,14 +250,41 @@ mod tests {
         for text in [
             "[network]\nproxy = 'http://u:s3cret@p:1'",
             "[network]\nproxy_credentials = 's3cret'",
+            "[network]\nproxy_credentials = {\nenv = s3cret }",
+            "[network]\nhttp://u:s3cret@proxy:1",
             "[network]\nproxy = 'http://p:1'\nproxy_credentials = { env = 's', s3cret = 1 }",
         ] {
             let error = read_file(text, &[]).unwrap_err();
-            assert!(error.contains("proxy") && !error.contains("u:s3cret") && !error.contains("'s3cret'"), "{error}");
+            assert!(error.starts_with("FILE") && !error.contains("u:s3cret") && !error.contains("'s3cret'"), "{error}");
         }
         let error = read_file("", &[("WINDLASS_NETWORK__PROXY", "http://u:s3cret@p:1")]).unwrap_err();
         assert!(error.contains("WINDLASS_NETWORK__PROXY") && !error.contains("s3cret"), "{error}");
-        for text in ["secrets = { k = 's3cret' }", "[secrets]\n\nk = s3cret", "[ secrets ]\nk = ['s3cret']"] {
+        for text in [
+            "secrets = { k = 's3cret' }",
+            "secrets = 's3cret'",
+            "secrets = {\n k = s3cret }",
+            "secrets.s3cret",
+            "[secrets]\n\nk = s3cret",
+            "[secrets]\ns3cret",
+            "[secrets]\ns3cret=",
+            "[secrets]\ns3cret==",
+            "[secrets]\n's3cret' = 1",
+            "[secrets]\ns3cret = { env = 'A' }\ns3cret = { env = 'B' }",
+            "[secrets]\nk = { s3cret = 'A' }",
+            "[secrets]\nk = { env = 'A', s3cret = 'A' }",
+            "[secrets]\nk = { env = 'A', env = 's3cret' }",
+            "[secrets]\nk = { env = ['s3cret'] }",
+            "[secrets]\nk = { file = 'a', env = 's3cret' }",
+            "[secrets]\nk = { command = [\n['a'],\ns3cret] }",
+            "[secrets.k]\ns3cret",
+            "[secrets.k]\nenv = 's3cret\n",
+            "[secrets.s3cret\n",
+            "[secrets.s3cret]\n[secrets.s3cret]",
+            "[ secrets ]\nk = ['s3cret']",
+            "[\"secrets\"]\nk = ['s3cret']",
+            "'secrets' = ['s3cret']",
+            "[config]\n[secrets]\ns3cret = [",
+        ] {
             let error = parse::<crate::config::PluginFile>(Path::new("a.toml"), text).unwrap_err().to_string();
             assert!(error.contains("a.toml, line") && !error.contains("s3cret"), "{error}");
         }
