@@ -26,6 +26,7 @@ use super::{LoadError, Loading, Plugin, Revision, report};
 
 mod blocking;
 mod files;
+mod meanwhile;
 mod retry;
 mod shown;
 
@@ -55,7 +56,7 @@ pub(super) struct Slot {
     habit: Arc<Habit>,
     /// The files as they were last accepted to be taken up. Looked at without waiting for a compilation.
     accepted: Mutex<Found>,
-    /// Tells whoever compiles that `accepted` is another now.
+    /// Tells whoever compiles that `accepted` is another now, or that what commands print is to be read again.
     accepted_changed: Notify,
     /// When what commands print was read, and how long it holds.
     refresh: Mutex<Option<(Stopwatch, Duration)>>,
@@ -179,10 +180,13 @@ impl Slot {
                 // Compiling may take long. The new grants hold at once.
                 self.publish(&standing, std::mem::take(&mut grants_edited));
             }
+            // While it is compiled its file may come to ask for something else: then it is looked at once more.
+            let is_policy_new = std::mem::take(&mut standing.is_policy_new);
             if self.take_component(&mut standing, &found).await {
                 (standing.taken.component, standing.taken.signature) = (found.component, found.signature);
-                standing.is_policy_new = false;
                 is_changed = true;
+            } else {
+                standing.is_policy_new |= is_policy_new;
             }
         }
         if is_changed {
@@ -319,14 +323,14 @@ impl Slot {
         Policy { name: &self.name, file: &standing.file, host: self.place.runtime.signed_by.as_ref() }
     }
 
-    /// Where it takes a while, the plugin says so meanwhile.
+    /// Where it takes a while, the plugin says so meanwhile, and what serves obeys edits of its file.
     async fn compile(&self, standing: &mut Standing, source: Source, known: Known) -> Result<Revision, LoadError> {
         let prepared = Prepared::new(&self.place.runtime, source, known).await?;
         let mut shown = Shown::of(self, standing);
         if let Some(loading) = prepared.loading() {
             shown.begin(loading);
         }
-        let revision = prepared.load().await?;
+        let revision = self.obeying(shown.standing, prepared.load()).await?;
         shown.standing.loading = None;
         Ok(revision)
     }

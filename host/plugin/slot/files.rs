@@ -37,6 +37,7 @@ impl Slot {
         if is_due {
             *read = Stopwatch::start();
             self.is_stale.store(true, Ordering::Release);
+            self.accepted_changed.notify_waiters();
         }
         is_due
     }
@@ -49,8 +50,11 @@ impl Slot {
         };
         let read = match file {
             Ok(file) => {
-                self.follow(standing, &file).await;
-                self.granted(&file).await.map(|granted| (file, granted))
+                let sources = self.follow(&file).await;
+                let granted = self.granted(&file).await;
+                // Only now: who is gone before has taken nothing up.
+                standing.taken.sources = sources;
+                granted.map(|granted| (file, granted))
             }
             Err(why) => Err(why),
         };
@@ -111,14 +115,14 @@ impl Slot {
     }
 
     /// Remembers what the file is made of, before it is read: what changes from here on is taken up again.
-    async fn follow(&self, standing: &mut Standing, file: &PluginFile) {
+    async fn follow(&self, file: &PluginFile) -> Sources {
         let paths = self.place.runtime.outside.files(file);
         let sources = blocking(move || Sources::look(paths)).await;
         self.lock_accepted().sources.clone_from(&sources);
-        standing.taken.sources = sources;
         let secrets = file.secrets.values().chain(self.place.runtime.outside.proxy_credentials(file));
         let refresh = secrets.filter_map(|secret| secret.refresh).min();
         *lock(&self.refresh) = refresh.map(|refresh| (Stopwatch::start(), refresh.0));
+        sources
     }
 
     /// Commands may take a while: they run where nobody else waits.
