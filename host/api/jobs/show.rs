@@ -38,15 +38,14 @@ pub(in super::super) async fn show(
 ) -> Result<Json<JobDocument>, Problem> {
     query.only(&["wait"])?;
     let wait = query.one("wait", read_wait)?;
-    let mut view = find(&state, id).await?;
-    if let Some(wait) = wait.filter(|_| view.state.end().is_none()) {
+    // Nothing of the job is read before: a request that waits would hold its payload all the while.
+    if let Some(wait) = wait {
         until_ended(&state, id, wait.0).await;
-        view = find(&state, id).await?;
     }
-    Ok(Json(JobDocument::of(&state, view)))
+    Ok(Json(JobDocument::of(&state, find(&state, id).await?)))
 }
 
-/// Waits until the job is final, the time is up or the host stops.
+/// Waits until the job is final, the time is up or the host stops; not at all where it is final already, or unknown.
 async fn until_ended(state: &State, id: JobId, most: Duration) {
     tokio::select! {
         () = state.store.ended(id) => {}
@@ -130,6 +129,28 @@ mod tests {
         let (told, ()) = tokio::join!(api.get(&path), end);
         assert_eq!(told.json()["state"], "completed");
         assert_eq!(api.get(&path).await.json()["state"], "completed", "at once where it is final already");
+    }
+
+    #[tokio::test]
+    async fn a_wait_does_not_hold_the_payload() {
+        let api = Api::new().plugin("echo");
+        let id = api.enqueue(json!({"plugin": "echo", "payload": "x".repeat(1_000)})).await;
+        let path = format!("/v1/jobs/{id}?wait=5m");
+        let look = async {
+            api.store.awaited().await;
+            let is_held = api.store.is_payload_held(&id);
+            api.store.end(&id, JobState::Completed);
+            is_held
+        };
+        let (told, is_held) = tokio::join!(api.get(&path), look);
+        assert!(!is_held, "somebody beside the store has the payload while the request waits");
+        assert_eq!(told.json()["payload"].as_str().map(str::len), Some(1_000));
+    }
+
+    #[tokio::test]
+    async fn a_wait_for_an_unknown_job_ends_at_once() {
+        let path = "/v1/jobs/01920000-0000-7000-8000-000000000000?wait=5m";
+        Api::new().get(path).await.problem(ProblemKind::JobUnknown);
     }
 
     #[tokio::test]

@@ -171,6 +171,11 @@ impl FakeStore {
         });
     }
 
+    /// Whether anybody beside the store has the payload of a job in memory.
+    pub(in super::super) fn is_payload_held(&self, id: &str) -> bool {
+        self.edit(id.parse().unwrap(), |kept| !kept.view.spec.payload.is_unique()).expect("a job that is kept")
+    }
+
     /// Waits until somebody waits for the end of a job.
     pub(in super::super) async fn awaited(&self) {
         self.awaited.notified().await;
