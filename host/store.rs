@@ -79,6 +79,15 @@ pub enum Enqueued {
     Withheld,
 }
 
+/// What is remembered under an idempotency key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Keyed {
+    /// The job that was accepted under it; it may have been deleted since.
+    pub id: JobId,
+    /// The sha256 of the request that brought it.
+    pub request_digest: [u8; 32],
+}
+
 /// The right to run one attempt, and the token that voids a late result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Lease {
@@ -257,6 +266,10 @@ pub trait Store: Send + Sync {
     /// Accepts all these jobs, or none where one of them is [`Enqueued::KeyReused`].
     /// The answers stand in the order of the jobs.
     async fn enqueue(&self, jobs: Vec<NewJob>, now: UnixMs) -> Result<Vec<Enqueued>, StoreError>;
+
+    /// What is remembered under an idempotency key; none where nothing is. Only looks: what is being written meanwhile may
+    /// be missed, and it is [`Self::enqueue`] that decides.
+    async fn keyed(&self, key: &str) -> Result<Option<Keyed>, StoreError>;
 
     /// Hands out at most `most` due jobs, each with the leave of `admission`: lanes in turn, within a lane the highest
     /// priority first, then the longest due. Does not wait for the disk: the start of each attempt rides the next

@@ -43,6 +43,7 @@ conformance! {
             what_was_accepted_is_there_after_a_reopening,
             a_repeated_key_answers_the_first_job,
             a_key_with_another_request_is_refused,
+            a_key_is_looked_up_without_an_enqueue,
             keys_count_within_one_call,
             a_batch_is_taken_whole_or_not_at_all,
             a_key_used_by_many_at_once_makes_one_job,

@@ -6,7 +6,7 @@ use windlass::clock::{Chance, UnixMs};
 use windlass::job::gates::LaneRef;
 use windlass::job::{Admission, IdSource, JobId};
 use windlass::store::{
-    Acted, AttemptDetail, Claimed, Counts, Enqueued, Finish, Finished, JobView, LaneCounts, Lease, ListFilter,
+    Acted, AttemptDetail, Claimed, Counts, Enqueued, Finish, Finished, JobView, Keyed, LaneCounts, Lease, ListFilter,
     ListPage, NewJob, Retention, Standing, Standings, Store, StoreError,
 };
 
@@ -28,6 +28,10 @@ impl Store for NullStore {
     async fn enqueue(&self, jobs: Vec<NewJob>, now: UnixMs) -> Result<Vec<Enqueued>, StoreError> {
         let mut ids = self.ids.lock().await;
         Ok(jobs.iter().map(|_| Enqueued::Created(ids.next(now, &self.chance))).collect())
+    }
+
+    async fn keyed(&self, _: &str) -> Result<Option<Keyed>, StoreError> {
+        Ok(None)
     }
 
     async fn claim(&self, _: usize, _: UnixMs, _: &mut (dyn Admission + Send)) -> Result<Vec<Claimed>, StoreError> {

@@ -20,7 +20,7 @@ use crate::job::live::LiveSet;
 use crate::job::{Admission, JobId};
 use crate::lock::lock;
 use crate::store::{
-    Acted, AttemptDetail, Claimed, Counts, Enqueued, Finish, Finished, JobView, LaneCounts, Lease, ListFilter,
+    Acted, AttemptDetail, Claimed, Counts, Enqueued, Finish, Finished, JobView, Keyed, LaneCounts, Lease, ListFilter,
     ListPage, NewJob, Retention, Standing, Standings, Store, StoreError,
 };
 
@@ -281,6 +281,10 @@ impl Store for SqliteStore {
         self.shared.saw(now);
         let jobs = enqueue::prepare(jobs);
         self.ask(|to| Op::Enqueue { jobs, now, ticket, to }).await
+    }
+
+    async fn keyed(&self, key: &str) -> Result<Option<Keyed>, StoreError> {
+        self.read_keyed(key).await
     }
 
     async fn claim(

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use windlass::clock::UnixMs;
 use windlass::job::health::Kept;
 use windlass::job::{Completion, EndState, JobId, JobSpec, Lane};
-use windlass::store::{Act, AttemptView, Enqueued, NewJob, Standing, Standings};
+use windlass::store::{Act, AttemptView, Enqueued, Keyed, NewJob, Standing, Standings};
 
 mod finish;
 mod people;
@@ -84,6 +84,11 @@ impl Book {
             }
         }
         answers
+    }
+
+    /// What is remembered under a key.
+    pub fn keyed(&self, key: &str) -> Option<Keyed> {
+        self.keys.get(key).map(|key| Keyed { id: key.id, request_digest: key.digest })
     }
 
     /// The job of that id.

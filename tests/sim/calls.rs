@@ -8,7 +8,7 @@ use windlass::job::gates::LaneRef;
 use windlass::job::live::{Again, Standing as Right};
 use windlass::job::{Admission, Admit, EndState, JobId, Lane, Opened, State as JobState};
 use windlass::store::{
-    Acted, AttemptDetail, Claimed, Counts, Enqueued, Finish, Finished, JobView, LaneCounts, Lease, ListFilter,
+    Acted, AttemptDetail, Claimed, Counts, Enqueued, Finish, Finished, JobView, Keyed, LaneCounts, Lease, ListFilter,
     ListPage, NewJob, Retention, Standing, Standings, Store, StoreError,
 };
 
@@ -54,6 +54,11 @@ impl Store for SimStore {
         self.saw(now);
         let world = self.world.clone();
         self.ask("enqueue", move |desk| desk.enqueue(&jobs, now, &world.chance)).await
+    }
+
+    async fn keyed(&self, key: &str) -> Result<Option<Keyed>, StoreError> {
+        self.failure()?;
+        Ok(self.world.state().book.keyed(key))
     }
 
     async fn claim(

@@ -102,7 +102,8 @@ impl Host {
     /// A program sends jobs, where the door lets them in.
     fn send(&self, jobs: Vec<NewJob>) {
         if !self.has_room(&jobs) {
-            return self.count("batch refused at the high-water mark");
+            self.count("batch refused at the high-water mark");
+            return self.look_up(jobs);
         }
         let host = self.clone();
         tokio::spawn(async move {
@@ -118,6 +119,23 @@ impl Host {
                     Enqueued::KeyReused(_) => state.tally.count("repeat under another body"),
                     Enqueued::Withheld => {}
                 }
+            }
+        });
+    }
+
+    /// A job that the door has no room for may be the repeat of one that was accepted, see `host/api/jobs/enqueue.rs`.
+    fn look_up(&self, mut jobs: Vec<NewJob>) {
+        let Some(job) = jobs.pop().filter(|_| jobs.is_empty()) else { return };
+        let Some(key) = job.spec.idempotency_key.clone() else { return };
+        let host = self.clone();
+        tokio::spawn(async move {
+            let Ok(Some(known)) = host.store.keyed(&key).await else { return };
+            let mut state = host.world.state();
+            if known.request_digest == job.request_digest {
+                state.tally.count("repeat answered above the high-water mark");
+                state.promise(known.id, job);
+            } else {
+                state.tally.count("repeat under another body");
             }
         });
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use windlass::job::units::TimeSpan;
 use windlass::job::{JobId, JobSpec, RetryOverride, State};
-use windlass::store::{Enqueued, NewJob};
+use windlass::store::{Enqueued, Keyed, NewJob};
 
 use crate::support::*;
 
@@ -50,6 +50,20 @@ pub async fn a_key_with_another_request_is_refused(harness: &dyn Harness) {
     let [Enqueued::Created(id)] = first[..] else { panic!("{first:?}") };
     assert_eq!(store.enqueue(vec![keyed("k", 2)], NOW).await.unwrap(), [Enqueued::KeyReused(id)]);
     assert_eq!(store.counts().unfinished, 1);
+}
+
+pub async fn a_key_is_looked_up_without_an_enqueue(harness: &dyn Harness) {
+    let store = harness.open();
+    assert_eq!(store.keyed("k").await.unwrap(), None);
+    let job = keyed("k", 1);
+    let request_digest = job.request_digest;
+    let answer = store.enqueue(vec![job], NOW).await.unwrap();
+    let [Enqueued::Created(id)] = answer[..] else { panic!("{answer:?}") };
+    store.enqueue(vec![keyed("k", 2)], NOW).await.unwrap();
+    let known = Some(Keyed { id, request_digest });
+    assert_eq!((store.keyed("k").await.unwrap(), store.keyed("K").await.unwrap()), (known, None));
+    drop(store);
+    assert_eq!(harness.open().keyed("k").await.unwrap(), known);
 }
 
 pub async fn keys_count_within_one_call(harness: &dyn Harness) {

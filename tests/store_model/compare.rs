@@ -6,7 +6,7 @@ use windlass::store::{JobView, ListFilter};
 
 use super::{Closed, Trial};
 use crate::harness::Harness;
-use crate::op::PLUGINS;
+use crate::op::{KEYS, PLUGINS};
 
 impl<H: Harness> Trial<H> {
     /// Whether the store has all unfinished jobs in memory.
@@ -21,6 +21,10 @@ impl<H: Harness> Trial<H> {
         for id in &self.ids {
             let (told, known) = (store.job(*id, self.now).await.unwrap(), self.book.view(*id, self.now));
             assert_eq!(told.as_ref().map(text), known.as_ref().map(text));
+        }
+        for key in 0..KEYS {
+            let key = format!("key-{key}");
+            assert_eq!(store.keyed(&key).await.unwrap(), self.book.keyed(&key), "{key}");
         }
         self.compare_attempt().await;
         self.compare_list(ListFilter { limit: 7, ..ListFilter::default() }).await;

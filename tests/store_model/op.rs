@@ -6,6 +6,8 @@ use proptest::prelude::*;
 pub const PLUGINS: [&str; 2] = ["erp", "hook"];
 /// Their downstreams.
 pub const DOWNSTREAMS: [&str; 2] = ["north", "south"];
+/// How many idempotency keys there are.
+pub const KEYS: u8 = 4;
 
 /// A job to be accepted.
 #[derive(Clone, Debug)]
@@ -142,7 +144,7 @@ fn calls() -> impl Strategy<Value = Op> {
 }
 
 fn asked() -> impl Strategy<Value = Asked> {
-    let key = prop::option::weighted(0.3, (0..4_u8, 0..2_u8));
+    let key = prop::option::weighted(0.3, (0..KEYS, 0..2_u8));
     let delay_ms = prop_oneof![2 => Just(0), 1 => 0..5_000_u64];
     let max_attempts = prop::option::weighted(0.2, 1..4_u32);
     (0..4_usize, any::<bool>(), -1..2_i16, delay_ms, key, any::<bool>(), max_attempts).prop_map(

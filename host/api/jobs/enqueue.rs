@@ -10,7 +10,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::super::State;
 use super::super::error::{Problem, ProblemDocument, ProblemKind};
-use super::super::request::{idempotency_key, json_body, object, traceparent};
+use super::super::request::{RawObject, idempotency_key, json_body, object, traceparent};
 use super::super::tokens::Caller;
 use super::room::has_room;
 use super::spec::{self, Envelope, JobRequest};
@@ -41,7 +41,8 @@ pub struct Accepted {
 /// Accept a job
 ///
 /// Answers when the job is on disk, synced. With an `Idempotency-Key`, a repeat of the same body is answered with the
-/// same job; the key is remembered for at least 24 hours, and as long as the job lives.
+/// same job, also where there is no room for another or its plugin is gone; the key is remembered for at least 24 hours,
+/// and as long as the job lives.
 #[utoipa::path(
     post, path = "/v1/jobs", tag = "jobs", request_body = JobRequest,
     params(
@@ -73,19 +74,53 @@ pub(in super::super) async fn enqueue(Shared(state): Shared<State>, request: Req
     let told = format!("limits.payload is {}", state.config.limits.payload);
     let body = json_body(&state, request, most, &told).await?;
     let envelope = Envelope { caller, now: state.now(), traceparent, idempotency_key: key };
-    let spec = spec::read(&state, &object(&body)?, &envelope)?;
-    has_room(&state, [(spec.plugin.as_str(), 1)].into_iter())?;
+    let (job, request_digest) = (object(&body)?, Sha256::digest(&*body).into());
+    let spec = match admitted(&state, &job, &envelope) {
+        Ok(spec) => spec,
+        Err(problem) => return answered_before(&state, &job, &envelope, request_digest).await?.ok_or(problem),
+    };
     let accepted = accepted(&spec, envelope.now);
-    let job = NewJob { spec, request_digest: Sha256::digest(&*body).into() };
-    match state.store.enqueue(vec![job], envelope.now).await?.as_slice() {
+    let new = NewJob { spec, request_digest };
+    match state.store.enqueue(vec![new], envelope.now).await?.as_slice() {
         [Enqueued::Created(id)] => {
             let accepted = accepted(*id);
             state.metrics.jobs_enqueued(&accepted.plugin, 1);
             Ok((StatusCode::ACCEPTED, location(*id), Json(accepted)).into_response())
         }
-        [Enqueued::Replayed(id)] => replayed(&state, accepted(*id)).await,
+        [Enqueued::Replayed(id)] => replayed(&state, *id, || accepted(*id)).await,
         [Enqueued::KeyReused(_)] => Err(key_reused()),
         _ => Err(Problem::new(ProblemKind::Internal, "the store gave no answer for the job")),
+    }
+}
+
+/// The job that is asked for, where its plugin takes it and there is room for it.
+fn admitted(state: &State, job: &RawObject<'_>, envelope: &Envelope) -> Result<JobSpec, Problem> {
+    let spec = spec::read(state, job, envelope)?;
+    has_room(state, [(spec.plugin.as_str(), 1)].into_iter())?;
+    Ok(spec)
+}
+
+/// The answer to a request that could not be taken now, where it repeats one that was: neither a full queue nor what
+/// became of the plugin plays a part in that. None where nothing is remembered under its key, or it has none.
+async fn answered_before(
+    state: &State,
+    job: &RawObject<'_>,
+    envelope: &Envelope,
+    request_digest: [u8; 32],
+) -> Result<Option<Response>, Problem> {
+    let Some(key) = &envelope.idempotency_key else { return Ok(None) };
+    // Who may not hand in jobs for the plugin learns nothing of the key either.
+    let Ok(plugin) = spec::plugin(job, &envelope.caller) else { return Ok(None) };
+    match state.store.keyed(key).await? {
+        Some(known) if known.request_digest == request_digest => {
+            let asked = || {
+                let (downstream, run_at) = spec::asked(job, &plugin, envelope.now);
+                Accepted { id: known.id, state: None, plugin, downstream, run_at }
+            };
+            replayed(state, known.id, asked).await.map(Some)
+        }
+        Some(_) => Err(key_reused()),
+        None => Ok(None),
     }
 }
 
@@ -96,15 +131,21 @@ fn accepted(spec: &JobSpec, now: UnixMs) -> impl FnOnce(JobId) -> Accepted + use
     move |id| Accepted { id, state, plugin, downstream, run_at }
 }
 
-/// The earlier request's job as it stands now.
-async fn replayed(state: &State, asked: Accepted) -> Result<Response, Problem> {
-    let (now_state, run_at) = match state.store.job(asked.id, state.now()).await? {
-        Some(job) => (Some(job.state), job.run_at),
-        None => (None, asked.run_at),
+/// The earlier request's job as it stands now; where it was deleted since, what was `asked` for.
+async fn replayed(state: &State, id: JobId, asked: impl FnOnce() -> Accepted) -> Result<Response, Problem> {
+    let told = match state.store.job(id, state.now()).await? {
+        Some(job) => Accepted {
+            id,
+            state: Some(job.state),
+            plugin: job.spec.plugin,
+            downstream: job.spec.downstream,
+            run_at: job.run_at,
+        },
+        None => Accepted { state: None, ..asked() },
     };
-    let mut headers = location(asked.id);
+    let mut headers = location(id);
     headers.insert(IDEMPOTENCY_REPLAYED, HeaderValue::from_static("true"));
-    Ok((StatusCode::OK, headers, Json(Accepted { state: now_state, run_at, ..asked })).into_response())
+    Ok((StatusCode::OK, headers, Json(told)).into_response())
 }
 
 /// Does not name the other job, which the caller may have no business with.
@@ -157,6 +198,40 @@ mod tests {
         let problem = send(2).await.problem(ProblemKind::IdempotencyKeyReused);
         assert!(!problem.detail.contains(id.as_str().unwrap()), "it may be somebody else's: {problem:?}");
         assert_eq!(api.store.len(), 1);
+    }
+
+    /// An accepted job under a key, then what comes between, then the same body and another one under that key.
+    async fn repeated_after(api: Api, between: impl FnOnce(&Api)) {
+        let send = async |payload: u32| {
+            let job = json!({"plugin": "echo", "payload": payload, "downstream": "erp"});
+            api.send_with("POST", "/v1/jobs", &[("idempotency-key", "k")], Some(job)).await
+        };
+        let first = send(1).await;
+        assert_eq!(first.status, 202);
+        between(&api);
+        let second = send(1).await;
+        assert_eq!((second.status, second.header("idempotency-replayed")), (200, Some("true")), "{:?}", second.body);
+        assert_eq!(second.json(), first.json());
+        assert_eq!(second.header("location"), first.header("location"));
+        send(2).await.problem(ProblemKind::IdempotencyKeyReused);
+        assert_eq!(api.store.len(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_repeat_is_answered_above_the_high_water_mark() {
+        let mut config = Config::default();
+        config.queue.high_water = 1;
+        repeated_after(Api::with_config(config).plugin("echo"), |_| {}).await;
+    }
+
+    #[tokio::test]
+    async fn a_repeat_is_answered_after_its_plugin_is_gone_or_another() {
+        repeated_after(Api::new().plugin("echo"), |api| api.plugins.forget("echo")).await;
+        let strict = || FakePlugin { refuses: Some("/a: it is missing".into()), ..FakePlugin::named("echo") };
+        repeated_after(Api::new().plugin("echo"), |api| api.plugins.put(strict())).await;
+        let mut small = FakePlugin::named("echo");
+        small.limits.payload = ByteSize(0);
+        repeated_after(Api::new().plugin("echo"), |api| api.plugins.put(small)).await;
     }
 
     #[tokio::test]

@@ -119,9 +119,8 @@ pub(super) fn body_most(payload_most: ByteSize) -> ByteSize {
 /// Reads one job and checks it against its plugin.
 pub(super) fn read(state: &State, job: &RawObject<'_>, envelope: &Envelope) -> Result<JobSpec, Problem> {
     job.only(&MEMBERS)?;
-    let name: String = job.get("plugin")?.ok_or_else(|| invalid("plugin", "it is missing; name the plugin"))?;
     // Before anything that depends on the plugin: who may not hand in jobs for it does not learn whether it is there.
-    permit(&envelope.caller, Need::Enqueue(&name)).map_err(|problem| problem.at("plugin"))?;
+    let name = plugin(job, &envelope.caller)?;
     let plugin = state.plugin(&name).map_err(|problem| problem.at("plugin"))?;
     let (content_type, payload) = payload(job, plugin.limits().payload)?;
     let spec = JobSpec {
@@ -142,6 +141,19 @@ pub(super) fn read(state: &State, job: &RawObject<'_>, envelope: &Envelope) -> R
         .check_payload(&spec.content_type, &spec.payload)
         .map_err(|why| Problem::new(ProblemKind::PayloadRefused, misfit(&why)))?;
     Ok(spec)
+}
+
+/// The name of the plugin that a job asks for; refused where the caller may not hand in jobs for it.
+pub(super) fn plugin(job: &RawObject<'_>, caller: &Caller) -> Result<String, Problem> {
+    let name: String = job.get("plugin")?.ok_or_else(|| invalid("plugin", "it is missing; name the plugin"))?;
+    permit(caller, Need::Enqueue(&name)).map_err(|problem| problem.at("plugin"))?;
+    Ok(name)
+}
+
+/// The downstream and the moment that a job asks for, whatever became of its plugin: for one that was taken before.
+pub(super) fn asked(job: &RawObject<'_>, plugin: &str, now: UnixMs) -> (String, UnixMs) {
+    let downstream = job.get("downstream").ok().flatten().unwrap_or_else(|| plugin.to_owned());
+    (downstream, run_at(job, now).unwrap_or(now))
 }
 
 /// A misfit begins with its place in the payload; told as a member it needs no article.

@@ -14,8 +14,8 @@ use crate::job::live::Tally;
 use crate::job::spec::JSON;
 use crate::job::{Admission, IdSource, JobId, JobSpec, Lane, OutcomeKind, State};
 use crate::store::{
-    Act, ActKind, Acted, AttemptDetail, AttemptView, Claimed, Counts, Enqueued, Finish, Finished, JobView, LaneCounts,
-    Lease, ListFilter, ListPage, NewJob, Retention, Standing, Standings, Store, StoreError,
+    Act, ActKind, Acted, AttemptDetail, AttemptView, Claimed, Counts, Enqueued, Finish, Finished, JobView, Keyed,
+    LaneCounts, Lease, ListFilter, ListPage, NewJob, Retention, Standing, Standings, Store, StoreError,
 };
 
 /// A due job of that plugin.
@@ -229,6 +229,13 @@ impl Store for FakeStore {
         self.check()?;
         let mut inner = self.inner.lock().unwrap();
         Ok(jobs.into_iter().map(|job| inner.enqueue(job, now)).collect())
+    }
+
+    async fn keyed(&self, key: &str) -> Result<Option<Keyed>, StoreError> {
+        self.check()?;
+        let inner = self.inner.lock().unwrap();
+        let kept = inner.jobs.iter().find(|kept| kept.view.spec.idempotency_key.as_deref() == Some(key));
+        Ok(kept.map(|kept| Keyed { id: kept.view.id, request_digest: kept.digest }))
     }
 
     async fn ended(&self, id: JobId) {

@@ -10,8 +10,9 @@ use rusqlite::types::ValueRef;
 use super::Shared;
 use super::cache::Known;
 use super::effect::Effect;
-use super::fault::{Outcome, damaged};
+use super::fault::Outcome;
 use super::intake;
+use super::query::keyed::{OF_KEY, keyed};
 use super::statements::{maybe, text};
 use super::sums;
 use super::writer::{Group, Writer};
@@ -19,7 +20,7 @@ use crate::clock::UnixMs;
 use crate::job::live::Unfinished;
 use crate::job::spec::JSON;
 use crate::job::{JobId, JobSpec};
-use crate::store::{Enqueued, NewJob, StoreError};
+use crate::store::{Enqueued, Keyed, NewJob, StoreError};
 
 /// The part of the writer's queue that large batches leave to small calls.
 const KEPT_FOR_SMALL: usize = 11;
@@ -93,38 +94,28 @@ impl Writer<'_> {
 
     /// What becomes of each job, by its idempotency key. Keys of the same call count too.
     fn judge(&mut self, jobs: &[Prepared], now: UnixMs) -> Outcome<Vec<Enqueued>> {
-        let mut of_this_call: HashMap<&str, (JobId, [u8; 32])> = HashMap::new();
+        let mut of_this_call: HashMap<&str, Keyed> = HashMap::new();
         let mut answers = Vec::with_capacity(jobs.len());
         for job in jobs {
             let key = job.spec.idempotency_key.as_deref();
             let known = match key {
-                Some(key) => of_this_call.get(key).copied().map_or_else(|| self.known_key(key), |k| Ok(Some(k)))?,
+                Some(key) => match of_this_call.get(key) {
+                    Some(known) => Some(*known),
+                    None => keyed(self.statements.get(OF_KEY)?.query([key])?)?,
+                },
                 None => None,
             };
             answers.push(match known {
-                Some((id, digest)) if digest == job.request_digest => Enqueued::Replayed(id),
-                Some((id, _)) => Enqueued::KeyReused(id),
+                Some(known) if known.request_digest == job.request_digest => Enqueued::Replayed(known.id),
+                Some(known) => Enqueued::KeyReused(known.id),
                 None => {
                     let id = self.ids.next(now, &self.chance);
-                    of_this_call.extend(key.map(|key| (key, (id, job.request_digest))));
+                    of_this_call.extend(key.map(|key| (key, Keyed { id, request_digest: job.request_digest })));
                     Enqueued::Created(id)
                 }
             });
         }
         Ok(answers)
-    }
-
-    fn known_key(&mut self, key: &str) -> Outcome<Option<(JobId, [u8; 32])>> {
-        let sql = "SELECT place, tail, request_digest, sum = row_sum('key', key, place, tail, request_digest, created_ms) \
-                   FROM idempotency WHERE key = ?1";
-        let statement = self.statements.get(sql)?;
-        let mut rows = statement.query([key])?;
-        let Some(row) = rows.next()? else { return Ok(None) };
-        let place = row.get(0)?;
-        if !row.get::<_, bool>(3)? {
-            return Err(damaged("idempotency key", place, "it does not fit its sum"));
-        }
-        Ok(Some((JobId::from_parts(place, row.get(1)?), row.get(2)?)))
     }
 
     fn insert(&mut self, job: &Prepared, id: JobId, now: UnixMs) -> Outcome<()> {

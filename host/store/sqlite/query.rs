@@ -18,6 +18,7 @@ use crate::job::{JobId, State};
 use crate::store::{AttemptDetail, AttemptView, JobView, StoreError};
 
 mod attempt;
+pub(super) mod keyed;
 pub(super) mod list;
 
 /// How often a read is tried again that fell between a commit and its application in memory.
