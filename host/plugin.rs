@@ -76,6 +76,7 @@ pub use engine::slots as instances_max;
 pub use grants::{DeniedGrant, Grant, GrantKind, GrantsMissing, side_by_side};
 pub use load_error::{LoadCause, LoadError};
 pub use loading::{Ignored, IgnoredFile, InstallError, LoadStep, Loading};
+pub use metadata::CheckSteps;
 pub use pem::pem_fault;
 #[cfg(test)]
 pub(crate) use pem::tests as pem_tests;
@@ -187,19 +188,6 @@ pub struct Revision {
     /// What it says of itself, where it says anything.
     pub description: Option<Description>,
     code: revision::LoadedCode,
-}
-
-impl Revision {
-    /// Checks a JSON payload against the plugin's own schema, where it has one.
-    ///
-    /// # Errors
-    /// Names the place in the payload and what is wrong there.
-    pub fn check_payload(&self, content_type: &str, payload: &[u8]) -> Result<(), String> {
-        match &self.code.payload_schema {
-            Some(schema) => schema.check(content_type, payload),
-            None => Ok(()),
-        }
-    }
 }
 
 /// What one attempt is given.

@@ -11,6 +11,9 @@ use crate::job::units::ByteSize;
 /// Bodies are counted in pieces of so many bytes.
 const PIECE_BYTES: u64 = 1 << 10;
 
+/// How many requests are read or checked at once beside the threads that serve.
+const TURNS_MAX: u32 = 16;
+
 /// How much room there is.
 #[derive(Clone, Debug)]
 pub struct Room {
@@ -18,6 +21,7 @@ pub struct Room {
     waits: Arc<Semaphore>,
     bodies: Arc<Semaphore>,
     answers: Arc<Semaphore>,
+    turns: Arc<Semaphore>,
     settings: Settings,
 }
 
@@ -44,6 +48,7 @@ impl Room {
             waits: places(server.waits),
             bodies: places(pieces(server.bodies.0)),
             answers: places(pieces(server.bodies.0)),
+            turns: places(TURNS_MAX),
             settings: Settings { requests: server.requests, waits: server.waits, bodies: server.bodies },
         }
     }
@@ -81,6 +86,13 @@ impl Room {
     pub(super) fn answer(&self, bytes: u64) -> Result<Place, Problem> {
         let wanted = pieces(bytes.min(self.settings.bodies.0));
         take(&self.answers, wanted).ok_or_else(|| self.full("answers"))
+    }
+
+    /// A turn beside the threads that serve, for what takes long to read or to check. They are few, so that others who work
+    /// there, such as the store's readers, are not kept waiting; who waits for one has its place and its body counted.
+    pub(super) async fn turn(&self) -> Place {
+        let permit = self.turns.clone().acquire_owned().await.expect("the semaphore is never closed");
+        Place { permit }
     }
 
     fn full(&self, what: &str) -> Problem {

@@ -6,9 +6,11 @@ use serde_json::Value;
 use crate::job::units::ByteSize;
 
 pub(super) use super::Description;
-use super::text;
+use super::{Revision, text};
+pub use cost::CheckSteps;
 
 mod cost;
+mod pattern;
 
 /// One line of it.
 const LINE_BYTES_MAX: usize = 4 << 10;
@@ -20,12 +22,21 @@ const MISFIT_BYTES_MAX: usize = 512;
 /// A pattern as it is compiled.
 const PATTERN_BYTES_MAX: usize = 256 << 10;
 
+/// A payload that is checked at once is no larger.
+const SMALL_BYTES: usize = 16 << 10;
+/// And takes no more steps.
+const SMALL_STEPS: usize = 5_000;
+/// Where a schema has alternatives, a payload that takes more steps is told no more than that it does not fit: to find the
+/// place takes memory for each of them.
+const PLACED_STEPS: usize = 20_000;
+
 /// A compiled schema of payloads.
 #[derive(Debug)]
 pub(super) struct PayloadSchema {
     validator: Validator,
-    /// The schema itself, where what it costs is to be counted first.
-    counted: Option<Value>,
+    /// The schema itself: what it costs is counted before it is asked.
+    schema: Value,
+    has_alternatives: bool,
 }
 
 /// Reads a description of at most so many bytes. A schema that cannot be used is left out and logged. It may take a
@@ -64,26 +75,76 @@ impl PayloadSchema {
         let patterns = PatternOptions::regex().size_limit(PATTERN_BYTES_MAX).dfa_size_limit(PATTERN_BYTES_MAX);
         let options = jsonschema::options().with_pattern_options(patterns).offline();
         let validator = options.build(schema).map_err(|error| told(error.to_string()))?;
-        Ok(Self { validator, counted: cost::refers(schema).then(|| schema.clone()) })
+        Ok(Self { validator, schema: schema.clone(), has_alternatives: has_alternatives(schema) })
     }
 
-    /// Checks a payload where it is JSON.
-    pub(super) fn check(&self, content_type: &str, payload: &[u8]) -> Result<(), String> {
-        if !is_json(content_type) {
-            return Err(format!("the payload is {content_type:?}, the plugin wants JSON"));
+    /// Checks a payload where it is JSON. It may take a second for each megabyte: not for a thread that serves.
+    pub(super) fn check(&self, content_type: &str, payload: &[u8], left: &mut CheckSteps) -> Result<(), String> {
+        let value = parse(content_type, payload)?;
+        let steps = left.take(&self.schema, &value, payload.len());
+        let steps = steps.ok_or("the plugin's schema takes too long over this payload: it cannot be checked")?;
+        self.judge(&value, steps)
+    }
+
+    /// The same where it is a small matter, of a millisecond at the most; none where it is not.
+    fn check_small(&self, content_type: &str, payload: &[u8]) -> Option<Result<(), String>> {
+        if payload.len() > SMALL_BYTES {
+            return None;
         }
-        let bytes = payload.len();
-        let payload: Value =
-            serde_json::from_slice(payload).map_err(|error| format!("the payload is no JSON: {error}"))?;
-        if let Some(schema) = &self.counted {
-            cost::check_payload(schema, &payload, bytes)?;
+        let value = match parse(content_type, payload) {
+            Ok(value) => value,
+            Err(why) => return Some(Err(why)),
+        };
+        let steps = cost::steps(&self.schema, &value, SMALL_STEPS)?;
+        Some(self.judge(&value, steps))
+    }
+
+    fn judge(&self, payload: &Value, steps: usize) -> Result<(), String> {
+        if self.has_alternatives && steps > PLACED_STEPS {
+            let told = || "the payload does not fit the plugin's schema; it is too much to say where".to_owned();
+            return self.validator.is_valid(payload).then_some(()).ok_or_else(told);
         }
-        self.validator.validate(&payload).map_err(|misfit| {
+        self.validator.validate(payload).map_err(|misfit| {
             let place = misfit.instance_path().to_string();
             let place = if place.is_empty() { "the payload".to_owned() } else { format!("the payload at {place}") };
             text::line(&format!("{place}: {misfit}"), MISFIT_BYTES_MAX)
         })
     }
+}
+
+impl Revision {
+    /// Checks a JSON payload against the plugin's own schema, where it has one, with the steps that are left for the
+    /// payloads of the request. It may take a second for each megabyte: not for a thread that serves.
+    ///
+    /// # Errors
+    /// Names the place in the payload and what is wrong there.
+    pub fn check_payload(&self, content_type: &str, payload: &[u8], left: &mut CheckSteps) -> Result<(), String> {
+        self.code.payload_schema.as_ref().map_or(Ok(()), |schema| schema.check(content_type, payload, left))
+    }
+
+    /// Checks a payload as [`Self::check_payload`] does, where that is a small matter; none where it is not, and belongs
+    /// on a thread that serves nobody.
+    pub fn check_small_payload(&self, content_type: &str, payload: &[u8]) -> Option<Result<(), String>> {
+        let schema = self.code.payload_schema.as_ref();
+        schema.map_or(Some(Ok(())), |schema| schema.check_small(content_type, payload))
+    }
+}
+
+fn has_alternatives(schema: &Value) -> bool {
+    match schema {
+        Value::Object(members) => {
+            members.iter().any(|(name, value)| matches!(name.as_str(), "anyOf" | "oneOf") || has_alternatives(value))
+        }
+        Value::Array(values) => values.iter().any(has_alternatives),
+        _ => false,
+    }
+}
+
+fn parse(content_type: &str, payload: &[u8]) -> Result<Value, String> {
+    if !is_json(content_type) {
+        return Err(format!("the payload is {content_type:?}, the plugin wants JSON"));
+    }
+    serde_json::from_slice(payload).map_err(|error| format!("the payload is no JSON: {error}"))
 }
 
 fn is_json(content_type: &str) -> bool {
@@ -138,17 +199,53 @@ mod tests {
         let (description, schema) = read(answer).unwrap();
         assert_eq!(description.title.as_deref(), Some("A"));
         let schema = schema.unwrap();
-        assert_eq!(schema.check("application/json", br#"{"url": "https://a"}"#), Ok(()));
+        assert_eq!(schema.check("application/json", br#"{"url": "https://a"}"#, &mut CheckSteps::for_jobs(1)), Ok(()));
         for (payload, told) in [
             (&br#"{"url": "https://a", "n": "x"}"#[..], "/n"),
             (br"{}", "url"),
             (br#"{"url": "ftp://a"}"#, "/url"),
             (br"{", "no JSON"),
         ] {
-            let error = schema.check("application/json; charset=utf-8", payload).unwrap_err();
+            let error =
+                schema.check("application/json; charset=utf-8", payload, &mut CheckSteps::for_jobs(1)).unwrap_err();
             assert!(error.contains(told), "{error}");
         }
-        assert!(schema.check("text/plain", b"{}").is_err());
+        assert!(schema.check("text/plain", b"{}", &mut CheckSteps::for_jobs(1)).is_err());
+    }
+
+    #[test]
+    fn what_takes_too_long_is_refused_whether_the_schema_refers_or_not() {
+        let (zeros, long) = (format!("[{}]", ["0"; 20_000].join(",")), format!("\"{}\"", "a".repeat(100_000)));
+        let all_of = |one: &str| format!(r#"{{"allOf": [{}]"#, [one; 1_000].join(","));
+        for (schema, payload) in [
+            (format!(r#"{{"items": {}}}}}"#, all_of(r#"{"not": {"const": 1}}"#)), &zeros),
+            (format!(r##"{}, "$defs": {{"p": {{"pattern": "b"}}}}}}"##, all_of(r##"{"$ref": "#/$defs/p"}"##)), &long),
+            (r#"{"pattern": "[ab]*a[ab]{500}c"}"#.to_owned(), &long),
+        ] {
+            let schema = read(&format!("{{\"payload_schema\": {schema}}}")).unwrap().1.expect("it can be used");
+            let told = schema.check("application/json", payload.as_bytes(), &mut CheckSteps::for_jobs(1));
+            assert!(told.clone().is_err_and(|why| why.contains("too long")), "{told:?}");
+            assert_eq!(schema.check_small("application/json", payload.as_bytes()), None);
+        }
+    }
+
+    #[test]
+    fn a_small_payload_is_checked_at_once_and_a_large_misfit_has_no_place() {
+        let schema = r#"{"payload_schema": {"items": {"anyOf": [{"const": 1}, {"const": 2}]}}}"#;
+        let schema = read(schema).unwrap().1.unwrap();
+        let numbers = |last: &str, count: usize| format!("[{}{last}]", "1,".repeat(count));
+        let small = |payload: &str| schema.check_small("application/json", payload.as_bytes());
+        assert_eq!(small(&numbers("2", 9)), Some(Ok(())));
+        assert!(small(&numbers("3", 9)).unwrap().unwrap_err().starts_with("the payload at /9: "));
+        assert!(small("[").unwrap().unwrap_err().contains("no JSON"));
+        assert_eq!(small(&numbers("3", 5_000)), None);
+        let large = |payload: &str| schema.check("application/json", payload.as_bytes(), &mut CheckSteps::for_jobs(1));
+        assert_eq!(large(&numbers("2", 50_000)), Ok(()));
+        assert!(large(&numbers("3", 5_000)).unwrap_err().starts_with("the payload at /5000: "));
+        assert!(large(&numbers("3", 50_000)).unwrap_err().contains("does not fit"));
+        let schema = read(r#"{"payload_schema": {"items": {"const": 1}}}"#).unwrap().1.unwrap();
+        let large = |payload: &str| schema.check("application/json", payload.as_bytes(), &mut CheckSteps::for_jobs(1));
+        assert!(large(&numbers("3", 50_000)).unwrap_err().starts_with("the payload at /50000: "));
     }
 
     #[test]

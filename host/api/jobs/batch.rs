@@ -18,6 +18,7 @@ use super::super::tokens::Caller;
 use super::room::has_room;
 use super::spec::{self, Envelope, JobRequest};
 use crate::job::JobId;
+use crate::plugin::CheckSteps;
 use crate::store::{Enqueued, NewJob};
 
 /// The most jobs of one batch.
@@ -85,7 +86,13 @@ pub(in super::super) async fn batch(Shared(state): Shared<State>, request: Reque
 
 /// Ten thousand jobs take long enough to read that others would notice.
 async fn read_off_thread(state: State, body: Arc<HeldBody>, envelope: Envelope) -> Result<Vec<NewJob>, Problem> {
-    let read = tokio::task::spawn_blocking(move || read(&state, &body, &envelope)).await;
+    let turn = state.door.room.turn().await;
+    let read = tokio::task::spawn_blocking(move || {
+        let read = read(&state, &body, &envelope);
+        drop(turn);
+        read
+    });
+    let read = read.await;
     read.unwrap_or_else(|_| Err(Problem::new(ProblemKind::Internal, "the host broke off while it read the batch")))
 }
 
@@ -97,7 +104,11 @@ fn read(state: &State, body: &[u8], envelope: &Envelope) -> Result<Vec<NewJob>, 
     let List { jobs, count } = serde_json::from_str(raw.get()).map_err(|_| invalid("it is not a list of jobs"))?;
     match count {
         0 => Err(invalid("the list is empty; give 1 to 10,000 jobs")),
-        1..=JOBS_MAX => jobs.iter().enumerate().map(|(index, job)| read_one(state, index, job, envelope)).collect(),
+        1..=JOBS_MAX => {
+            let mut left = CheckSteps::for_jobs(count);
+            let mut read = |(index, job)| read_one(state, index, job, envelope, &mut left);
+            jobs.iter().enumerate().map(|(index, job)| read((index, *job))).collect()
+        }
         more => Err(invalid(&format!("there are {more}; a batch takes at most 10,000"))),
     }
 }
@@ -135,15 +146,21 @@ impl<'de> Deserialize<'de> for List<'de> {
     }
 }
 
-fn read_one(state: &State, index: usize, raw: &RawValue, envelope: &Envelope) -> Result<NewJob, Problem> {
-    let read = || {
+fn read_one(
+    state: &State,
+    index: usize,
+    raw: &RawValue,
+    envelope: &Envelope,
+    left: &mut CheckSteps,
+) -> Result<NewJob, Problem> {
+    let mut read = || {
         let most = spec::body_most(state.config.limits.payload);
         if raw.get().len() > most.as_usize() {
             let detail = format!("it is more than {most}, the most that one job can be");
             return Err(Problem::new(ProblemKind::TooLarge, detail));
         }
         let job: RawObject<'_> = value_of(raw)?;
-        spec::read(state, &job, envelope)
+        spec::read(state, &job, envelope, left)
     };
     let spec = read().map_err(|mut problem| {
         problem.detail = format!("jobs[{index}].{}", problem.detail);

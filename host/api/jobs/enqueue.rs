@@ -75,7 +75,7 @@ pub(in super::super) async fn enqueue(Shared(state): Shared<State>, request: Req
     let body = json_body(&state, request, most, &told).await?;
     let envelope = Envelope { caller, now: state.now(), traceparent, idempotency_key: key };
     let (job, request_digest) = (object(&body)?, Sha256::digest(&*body).into());
-    let spec = match admitted(&state, &job, &envelope) {
+    let spec = match admitted(&state, &job, &envelope).await {
         Ok(spec) => spec,
         Err(problem) => return answered_before(&state, &job, &envelope, request_digest).await?.ok_or(problem),
     };
@@ -94,8 +94,8 @@ pub(in super::super) async fn enqueue(Shared(state): Shared<State>, request: Req
 }
 
 /// The job that is asked for, where its plugin takes it and there is room for it.
-fn admitted(state: &State, job: &RawObject<'_>, envelope: &Envelope) -> Result<JobSpec, Problem> {
-    let spec = spec::read(state, job, envelope)?;
+async fn admitted(state: &State, job: &RawObject<'_>, envelope: &Envelope) -> Result<JobSpec, Problem> {
+    let spec = spec::read_beside(state, job, envelope).await?;
     has_room(state, [(spec.plugin.as_str(), 1)].into_iter())?;
     Ok(spec)
 }
@@ -232,6 +232,21 @@ mod tests {
         let mut small = FakePlugin::named("echo");
         small.limits.payload = ByteSize(0);
         repeated_after(Api::new().plugin("echo"), |api| api.plugins.put(small)).await;
+    }
+
+    #[tokio::test]
+    async fn what_takes_a_schema_long_is_looked_at_beside_the_threads_that_serve() {
+        let checked_on = std::sync::Arc::<std::sync::Mutex<Vec<_>>>::default();
+        let api = Api::new();
+        let slow = FakePlugin { checked_on: Some(checked_on.clone()), ..FakePlugin::named("slow") };
+        api.plugins.put(slow.clone());
+        let job = json!({"plugin": "slow", "payload": 1});
+        assert_eq!(api.post("/v1/jobs", job.clone()).await.status, 202);
+        assert_eq!(api.post("/v1/jobs/batch", json!({"jobs": [job]})).await.status, 202);
+        api.plugins.put(FakePlugin { refuses: Some("/a: no".into()), ..slow });
+        api.post("/v1/jobs", json!({"plugin": "slow", "payload": 1})).await.problem(ProblemKind::PayloadRefused);
+        let checked_on = checked_on.lock().unwrap();
+        assert!(checked_on.len() == 3 && !checked_on.contains(&std::thread::current().id()), "{checked_on:?}");
     }
 
     #[tokio::test]

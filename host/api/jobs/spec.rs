@@ -1,6 +1,7 @@
 //! From the body of an enqueue to a [`JobSpec`], member by member.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -18,6 +19,7 @@ use crate::clock::UnixMs;
 use crate::job::spec::JSON;
 use crate::job::units::{ByteSize, TimeSpan};
 use crate::job::{JobSpec, RetryOverride};
+use crate::plugin::CheckSteps;
 
 /// The members of a job.
 const MEMBERS: [&str; 12] = [
@@ -116,8 +118,42 @@ pub(super) fn body_most(payload_most: ByteSize) -> ByteSize {
     ByteSize(payload_most.0.saturating_mul(4).div_ceil(3).saturating_add(MEMBERS_BYTES_MAX))
 }
 
-/// Reads one job and checks it against its plugin.
-pub(super) fn read(state: &State, job: &RawObject<'_>, envelope: &Envelope) -> Result<JobSpec, Problem> {
+/// Reads one job and checks it against its plugin, with the steps that are left for the request. It may take a while: not
+/// for a thread that serves.
+pub(super) fn read(
+    state: &State,
+    job: &RawObject<'_>,
+    envelope: &Envelope,
+    left: &mut CheckSteps,
+) -> Result<JobSpec, Problem> {
+    let (spec, plugin) = read_members(state, job, envelope)?;
+    fits(plugin.check_payload(&spec.content_type, &spec.payload, left))?;
+    Ok(spec)
+}
+
+/// The same, for a thread that serves: what takes a while is done beside it, in turn with others of the kind.
+pub(super) async fn read_beside(state: &State, job: &RawObject<'_>, envelope: &Envelope) -> Result<JobSpec, Problem> {
+    let (spec, plugin) = read_members(state, job, envelope)?;
+    if let Some(checked) = plugin.check_small_payload(&spec.content_type, &spec.payload) {
+        return fits(checked).map(|()| spec);
+    }
+    let turn = state.door.room.turn().await;
+    let checked = tokio::task::spawn_blocking(move || {
+        let checked = plugin.check_payload(&spec.content_type, &spec.payload, &mut CheckSteps::for_jobs(1));
+        drop(turn);
+        (checked, spec)
+    });
+    let broke_off = |_| Problem::new(ProblemKind::Internal, "the host broke off while it checked the payload");
+    let (checked, spec) = checked.await.map_err(broke_off)?;
+    fits(checked).map(|()| spec)
+}
+
+/// Reads one job, all but what its plugin's schema says of its payload.
+fn read_members(
+    state: &State,
+    job: &RawObject<'_>,
+    envelope: &Envelope,
+) -> Result<(JobSpec, Arc<dyn ServedPlugin>), Problem> {
     job.only(&MEMBERS)?;
     // Before anything that depends on the plugin: who may not hand in jobs for it does not learn whether it is there.
     let name = plugin(job, &envelope.caller)?;
@@ -137,10 +173,11 @@ pub(super) fn read(state: &State, job: &RawObject<'_>, envelope: &Envelope) -> R
         content_type,
         payload,
     };
-    plugin
-        .check_payload(&spec.content_type, &spec.payload)
-        .map_err(|why| Problem::new(ProblemKind::PayloadRefused, misfit(&why)))?;
-    Ok(spec)
+    Ok((spec, plugin))
+}
+
+fn fits(checked: Result<(), String>) -> Result<(), Problem> {
+    checked.map_err(|why| Problem::new(ProblemKind::PayloadRefused, misfit(&why)))
 }
 
 /// The name of the plugin that a job asks for; refused where the caller may not hand in jobs for it.

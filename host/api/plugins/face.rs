@@ -10,7 +10,8 @@ use super::super::request::is_json;
 use crate::clock::UnixMs;
 use crate::config::{AttemptLimits, PluginFile};
 use crate::plugin::{
-    DeniedGrant, Description, GrantsMissing, Ignored, InstallError, LoadError, Loader, Loading, Plugin, Signature,
+    CheckSteps, DeniedGrant, Description, GrantsMissing, Ignored, InstallError, LoadError, Loader, Loading, Plugin,
+    Signature,
 };
 
 /// The plugins by name, and the folder in which they are.
@@ -61,8 +62,12 @@ pub trait ServedPlugin: Send + Sync {
     /// What its attempts asked for in vain.
     fn denied(&self) -> Vec<DeniedGrant>;
 
-    /// Checks a payload against the plugin's own schema, where it has one. The error names the place.
-    fn check_payload(&self, content_type: &str, payload: &[u8]) -> Result<(), String>;
+    /// Checks a payload against the plugin's own schema, where it has one, with the steps that are left for the payloads of
+    /// the request. The error names the place. It may take a while: not for a thread that serves.
+    fn check_payload(&self, content_type: &str, payload: &[u8], left: &mut CheckSteps) -> Result<(), String>;
+
+    /// The same where it is a small matter; none where it is not.
+    fn check_small_payload(&self, content_type: &str, payload: &[u8]) -> Option<Result<(), String>>;
 
     /// The downstream of a job with that payload, where the job names none.
     fn downstream_of(&self, content_type: &str, payload: &[u8]) -> String {
@@ -153,7 +158,11 @@ impl ServedPlugin for Plugin {
         self.denied()
     }
 
-    fn check_payload(&self, content_type: &str, payload: &[u8]) -> Result<(), String> {
-        self.revision.as_ref().map_or(Ok(()), |revision| revision.check_payload(content_type, payload))
+    fn check_payload(&self, content_type: &str, payload: &[u8], left: &mut CheckSteps) -> Result<(), String> {
+        self.revision.as_ref().map_or(Ok(()), |revision| revision.check_payload(content_type, payload, left))
+    }
+
+    fn check_small_payload(&self, content_type: &str, payload: &[u8]) -> Option<Result<(), String>> {
+        self.revision.as_ref().map_or(Some(Ok(())), |revision| revision.check_small_payload(content_type, payload))
     }
 }

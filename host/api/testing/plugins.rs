@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Mutex};
+use std::thread::ThreadId;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -12,8 +13,8 @@ use crate::api::plugins::{PluginFolder, RevisionFacts, ServedPlugin};
 use crate::clock::UnixMs;
 use crate::config::{AttemptLimits, Limits, PluginFile};
 use crate::plugin::{
-    DeniedGrant, Description, GrantsMissing, Ignored, IgnoredFile, InstallError, LoadCause, LoadError, Loading,
-    Signature,
+    CheckSteps, DeniedGrant, Description, GrantsMissing, Ignored, IgnoredFile, InstallError, LoadCause, LoadError,
+    Loading, Signature,
 };
 
 /// A plugin with what the API can see of one.
@@ -26,6 +27,8 @@ pub(in super::super) struct FakePlugin {
     pub(in super::super) load_error: Option<LoadError>,
     /// Why its schema refuses every payload.
     pub(in super::super) refuses: Option<String>,
+    /// The threads on which its schema looked at payloads, which it takes long over; none where that is a small matter.
+    pub(in super::super) checked_on: Option<Arc<Mutex<Vec<ThreadId>>>>,
 }
 
 #[derive(Clone, Debug)]
@@ -50,6 +53,7 @@ impl FakePlugin {
             }),
             load_error: None,
             refuses: None,
+            checked_on: None,
         }
     }
 }
@@ -97,8 +101,15 @@ impl ServedPlugin for FakePlugin {
         Vec::new()
     }
 
-    fn check_payload(&self, _: &str, _: &[u8]) -> Result<(), String> {
+    fn check_payload(&self, _: &str, _: &[u8], _: &mut CheckSteps) -> Result<(), String> {
+        if let Some(checked_on) = &self.checked_on {
+            checked_on.lock().unwrap().push(std::thread::current().id());
+        }
         self.refuses.clone().map_or(Ok(()), Err)
+    }
+
+    fn check_small_payload(&self, content_type: &str, payload: &[u8]) -> Option<Result<(), String>> {
+        self.checked_on.is_none().then(|| self.check_payload(content_type, payload, &mut CheckSteps::for_jobs(1)))
     }
 }
 

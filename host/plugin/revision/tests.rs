@@ -4,7 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::plugin::LoadError;
+use crate::plugin::{CheckSteps, LoadError};
 
 use super::super::cache::{Cache, key_of};
 use super::super::testing::{Bench, component, echo};
@@ -86,7 +86,7 @@ async fn a_revision_tells_what_it_is_made_of() {
     assert_eq!(revision.exports, ["windlass:plugin/handler@0.1.0"]);
     assert!(revision.imports.contains(&"wasi:cli/exit@0.2.0".to_owned()));
     assert_eq!(revision.description, None);
-    assert_eq!(revision.check_payload("text/plain", b"anything"), Ok(()));
+    assert_eq!(revision.check_payload("text/plain", b"anything", &mut CheckSteps::for_jobs(1)), Ok(()));
 }
 
 fn artefacts(bench: &Bench) -> Vec<PathBuf> {

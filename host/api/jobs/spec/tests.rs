@@ -11,7 +11,7 @@ fn read_for(plugin: FakePlugin, job: &str) -> Result<JobSpec, Problem> {
     let api = Api::new();
     api.plugins.put(plugin);
     let envelope = Envelope { caller: Caller::Anybody, now: NOW, traceparent: None, idempotency_key: None };
-    super::read(&api.state, &object(job.as_bytes())?, &envelope)
+    super::read(&api.state, &object(job.as_bytes())?, &envelope, &mut CheckSteps::for_jobs(1))
 }
 
 fn read(job: &Value) -> Result<JobSpec, Problem> {
