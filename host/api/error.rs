@@ -1,10 +1,13 @@
 //! Every refusal of the API, as `application/problem+json` (RFC 9457). The `type`s are a closed list: [`ProblemKind`].
 
+use std::borrow::Cow;
+
 use axum::http::header::{CONNECTION, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 
+use crate::job::text;
 use crate::plugin::{LoadCause, LoadError};
 use crate::store::StoreError;
 
@@ -14,6 +17,10 @@ const TYPE_PREFIX: &str = "urn:windlass:problem:";
 pub const PROBLEM_JSON: &str = "application/problem+json";
 /// How much of a caller's own words is repeated in an answer.
 const QUOTED_CHARS_MAX: usize = 80;
+/// The longest detail. What says it may have been made from words of a caller's, who can send megabytes of them.
+const DETAIL_BYTES_MAX: usize = 1 << 10;
+/// Of a long reason, that quotes what it is about, so much is kept of its beginning and of its end.
+const REASON_CHARS_MAX: usize = 200;
 
 /// Declares the kinds with their code, status and title in one table.
 macro_rules! problem_kinds {
@@ -181,15 +188,21 @@ pub struct ProblemDocument {
 }
 
 impl Problem {
-    /// A problem of that kind.
+    /// A problem of that kind. The detail is cleaned, and cut to 1 KiB.
     pub fn new(kind: ProblemKind, detail: impl Into<String>) -> Self {
-        Self { kind, detail: detail.into(), help: None, challenge: None }
+        Self { kind, detail: text::line(&detail.into(), DETAIL_BYTES_MAX), help: None, challenge: None }
     }
 
     /// The same problem, with its place put in front.
     #[must_use]
-    pub(super) fn at(mut self, place: &str) -> Self {
-        self.detail = format!("{place}: {}", self.detail);
+    pub(super) fn at(self, place: &str) -> Self {
+        self.within(&format!("{place}: "))
+    }
+
+    /// The same problem, with the beginning of its place put right in front.
+    #[must_use]
+    pub(super) fn within(mut self, place: &str) -> Self {
+        self.detail = text::line(&format!("{place}{}", self.detail), DETAIL_BYTES_MAX);
         self
     }
 
@@ -282,77 +295,16 @@ pub(super) fn quoted(text: &str) -> String {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use std::collections::BTreeSet;
-
-    use super::*;
-    use crate::api::testing::{Api, json};
-
-    #[test]
-    fn each_kind_has_a_code_of_its_own() {
-        let codes: BTreeSet<_> = ProblemKind::ALL.iter().map(|kind| kind.code()).collect();
-        assert_eq!(codes.len(), ProblemKind::ALL.len());
-        for kind in ProblemKind::ALL {
-            assert!(kind.status().is_client_error() || kind.status().is_server_error(), "{kind:?}");
-            assert!(kind.code().bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-'), "{kind:?}");
-        }
-    }
-
-    #[test]
-    fn overload_says_when_to_come_back() {
-        for kind in ProblemKind::ALL {
-            let is_overload = matches!(kind.status().as_u16(), 429 | 503);
-            let response = Problem::new(*kind, "x").into_response();
-            assert_eq!(response.headers().contains_key(RETRY_AFTER), is_overload, "{kind:?}");
-        }
-    }
-
-    #[tokio::test]
-    async fn an_unknown_path_is_not_found() {
-        let api = Api::new();
-        for path in ["/", "/v1", "/v1/nothing", "/v1/jobs/", "/v2/jobs"] {
-            let problem = api.get(path).await.problem(ProblemKind::RouteUnknown);
-            assert!(problem.detail.contains(path), "{problem:?}");
-        }
-    }
-
-    #[tokio::test]
-    async fn a_wrong_method_is_told_the_right_ones() {
-        let api = Api::new();
-        for (method, path, allow) in [
-            ("DELETE", "/v1/jobs", "GET,HEAD,POST"),
-            ("GET", "/v1/jobs/batch", "POST"),
-            ("PATCH", "/healthz", "GET,HEAD"),
-        ] {
-            let answer = api.send(method, path, None).await;
-            assert_eq!(answer.header("allow"), Some(allow), "{method} {path}");
-            answer.problem(ProblemKind::MethodNotAllowed);
-        }
-    }
-
-    #[tokio::test]
-    async fn each_failure_of_the_store_is_told_apart() {
-        let api = Api::new().plugin("echo");
-        let text = || "the disk is tired".to_owned();
-        for (error, kind) in [
-            (StoreError::Busy(text()), ProblemKind::StoreBusy),
-            (StoreError::Full(text()), ProblemKind::StoreFull),
-            (StoreError::Failed(text()), ProblemKind::StoreFailed),
-            (StoreError::Damaged(text()), ProblemKind::StoreDamaged),
-        ] {
-            api.store.fail_with(Some(error));
-            let problem = api.post("/v1/jobs", json!({"plugin": "echo", "payload": 1})).await.problem(kind);
-            assert!(problem.detail.contains("the disk is tired"), "{problem:?}");
-            api.get("/v1/jobs").await.problem(kind);
-        }
-        api.store.fail_with(None);
-        assert_eq!(api.post("/v1/jobs", json!({"plugin": "echo", "payload": 1})).await.status, 202);
-    }
-
-    #[test]
-    fn long_words_are_cut() {
-        assert_eq!(quoted("a\nb"), "\"a\\nb\"");
-        assert!(quoted(&"é".repeat(1_000)).chars().count() < 100);
+/// A reason that may quote a text of any length at its beginning, with its end, which says what is wrong.
+pub(super) fn reason(why: &str) -> Cow<'_, str> {
+    let mut chars = why.char_indices();
+    let head = chars.nth(REASON_CHARS_MAX).map(|(at, _)| at);
+    let tail = chars.nth_back(REASON_CHARS_MAX).map(|(at, _)| at);
+    match (head, tail) {
+        (Some(head), Some(tail)) => format!("{}…{}", &why[..head], &why[tail..]).into(),
+        _ => why.into(),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -162,10 +162,7 @@ fn read_one(
         let job: RawObject<'_> = value_of(raw)?;
         spec::read(state, &job, envelope, left)
     };
-    let spec = read().map_err(|mut problem| {
-        problem.detail = format!("jobs[{index}].{}", problem.detail);
-        problem
-    })?;
+    let spec = read().map_err(|problem| problem.within(&format!("jobs[{index}].")))?;
     Ok(NewJob { spec, request_digest: Sha256::digest(raw.get()).into() })
 }
 

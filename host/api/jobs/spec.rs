@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::super::State;
-use super::super::error::{Problem, ProblemKind};
+use super::super::error::{Problem, ProblemKind, reason};
 use super::super::guard::permit;
 use super::super::plugins::ServedPlugin;
 use super::super::request::{RawObject, depth_within};
@@ -202,7 +202,7 @@ fn misfit(why: &str) -> String {
 }
 
 fn invalid(member: &str, why: &str) -> Problem {
-    Problem::new(ProblemKind::MemberInvalid, format!("{member}: {why}"))
+    Problem::new(ProblemKind::MemberInvalid, format!("{member}: {}", reason(why)))
 }
 
 fn payload(job: &RawObject<'_>, most: ByteSize) -> Result<(String, Bytes), Problem> {

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde::de::{DeserializeOwned, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::super::error::{Problem, ProblemKind, quoted};
+use super::super::error::{Problem, ProblemKind, quoted, reason};
 
 /// The most members of an object that is read here; those that are known are fewer.
 const MEMBERS_MAX: usize = 64;
@@ -85,7 +85,7 @@ pub(in super::super) fn value<T: DeserializeOwned>(name: &str, raw: &RawValue) -
         let error = error.to_string();
         // The place within the member would be taken for one within the body.
         let why = error.rsplit_once(" at line ").map_or(error.as_str(), |(why, _)| why);
-        Problem::new(ProblemKind::MemberInvalid, format!("{name}: {why}"))
+        Problem::new(ProblemKind::MemberInvalid, format!("{name}: {}", reason(why)))
     })
 }
 
