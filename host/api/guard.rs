@@ -24,6 +24,7 @@ mod size;
 mod untaken;
 
 pub(super) use size::HEADERS_MAX;
+pub(super) use untaken::{always_told, room_before, with_room};
 
 /// The header that ties an answer to the log lines about it.
 pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");

@@ -26,8 +26,11 @@ pub use enqueue::Accepted;
 pub use list::JobPage;
 pub use spec::JobRequest;
 
+use axum::response::Response;
+
 use super::State;
 use super::error::{Problem, ProblemKind};
+use super::guard::always_told;
 use crate::job::JobId;
 use crate::store::{Acted, JobView};
 
@@ -42,11 +45,11 @@ async fn find(state: &State, id: JobId) -> Result<JobView, Problem> {
 }
 
 /// What came of an act on a job: the job as it stands now, or why the act was refused.
-async fn acted(state: &State, id: JobId, acted: Acted, act: &str, from: &str) -> Result<JobDocument, Problem> {
+async fn acted(state: &State, id: JobId, acted: Acted, act: &str, from: &str) -> Result<Response, Problem> {
     match acted {
         Acted::Done => {
             state.wake.notify_one();
-            Ok(JobDocument::of(state, find(state, id).await?))
+            Ok(always_told(JobDocument::of(state, find(state, id).await?), JobDocument::in_short))
         }
         Acted::NotIn(now) => {
             let detail = format!("job {id} is {now}; {act} takes a job that is {from}");

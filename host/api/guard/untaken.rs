@@ -5,37 +5,80 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use axum::Json;
 use axum::body::{Body, HttpBody};
+use axum::http::header::CONTENT_LENGTH;
 use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
 use hyper::body::{Frame, SizeHint};
+use serde::Serialize;
 
+use super::super::error::Problem;
 use super::super::kept::keeping;
 use super::super::room::{Place, Room};
 
 /// Answers that are larger count their bytes too.
 const SMALL_BYTES: u64 = 64 << 10;
 
+/// A shorter body of an answer, for where the answers of others leave no room for the whole.
+#[derive(Clone, Debug)]
+struct Short(Bytes);
+
+/// Room that was taken for an answer before anything was done.
+#[derive(Clone, Debug)]
+struct Taken {
+    _place: Arc<Place>,
+}
+
+/// Room for the answer to something that cannot be told in short, of so many bytes: none is needed where they are few.
+pub(in super::super) fn room_before(room: &Room, bytes: u64) -> Result<Option<Place>, Problem> {
+    (bytes > SMALL_BYTES).then(|| room.answer(bytes)).transpose()
+}
+
+/// The answer with the room that was taken for it.
+pub(in super::super) fn with_room(mut answer: Response, taken: Option<Place>) -> Response {
+    if let Some(place) = taken {
+        answer.extensions_mut().insert(Taken { _place: place.into() });
+    }
+    answer
+}
+
+/// JSON that is always told, as what it tells of was done: where there is no room for the whole, `short` is told, which is
+/// as brief as it can be.
+pub(in super::super) fn always_told<T: Serialize>(whole: T, short: impl FnOnce(T) -> T) -> Response {
+    let mut answer = Json(&whole).into_response();
+    if HttpBody::size_hint(answer.body()).lower() > SMALL_BYTES {
+        let short = serde_json::to_vec(&short(whole)).expect("what was JSON as a whole is JSON in short");
+        answer.extensions_mut().insert(Short(short.into()));
+    }
+    answer
+}
+
 /// The answer, which holds the place. A large answer to a request that only reads is refused where the answers of others
-/// leave no room for it; what changed something is always told.
-pub(super) fn holding(room: &Room, is_read: bool, answer: Response, place: Option<Place>) -> Response {
+/// leave no room for it; what changed something is always told, in short where it can be, or with room that it took before.
+pub(super) fn holding(room: &Room, is_read: bool, mut answer: Response, place: Option<Place>) -> Response {
     // Who takes no place is answered however many there are, and nothing is soon taken.
     let Some(place) = place.filter(|_| !answer.body().is_end_stream()) else { return answer };
     let bytes = HttpBody::size_hint(answer.body()).lower();
-    let large = (is_read && bytes > SMALL_BYTES).then(|| room.answer(bytes)).transpose();
-    match large {
-        Ok(large) => {
-            let places = Arc::new(Places { _request: place, _bytes: large });
-            answer.map(|body| Body::new(Untaken { body, places }))
+    let (taken, short) = (answer.extensions_mut().remove::<Taken>(), answer.extensions_mut().remove::<Short>());
+    let is_counted = taken.is_none() && bytes > SMALL_BYTES && (is_read || short.is_some());
+    let large = match is_counted.then(|| room.answer(bytes)).transpose() {
+        Ok(large) => taken.or(large.map(|place| Taken { _place: place.into() })),
+        Err(problem) => {
+            let Some(Short(bytes)) = short else { return problem.into_response() };
+            answer.headers_mut().remove(CONTENT_LENGTH);
+            *answer.body_mut() = Body::from(bytes);
+            None
         }
-        Err(problem) => problem.into_response(),
-    }
+    };
+    let places = Arc::new(Places { _request: place, _bytes: large });
+    answer.map(|body| Body::new(Untaken { body, places }))
 }
 
 #[derive(Debug)]
 struct Places {
     _request: Place,
-    _bytes: Option<Place>,
+    _bytes: Option<Taken>,
 }
 
 /// A body that holds places, and so does each part of it until it has left for the socket.

@@ -13,6 +13,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::super::State;
 use super::super::error::{Problem, ProblemDocument, ProblemKind};
+use super::super::guard::{room_before, with_room};
 use super::super::request::{HeldBody, RawObject, json_body, object, traceparent, value};
 use super::super::tokens::Caller;
 use super::room::has_room;
@@ -23,6 +24,9 @@ use crate::store::{Enqueued, NewJob};
 
 /// The most jobs of one batch.
 const JOBS_MAX: usize = 10_000;
+
+/// An id in the answer, with its quotes and its comma.
+const ID_BYTES: u64 = 39;
 
 /// Jobs to be accepted, all or none.
 #[derive(Debug, utoipa::ToSchema)]
@@ -75,13 +79,14 @@ pub(in super::super) async fn batch(Shared(state): Shared<State>, request: Reque
     let jobs = read_off_thread(state.clone(), body.clone(), envelope.clone()).await?;
     let by_plugin = count_by_plugin(&jobs);
     has_room(&state, by_plugin.iter().map(|(plugin, count)| (plugin.as_str(), *count)))?;
+    let room = room_before(&state.door.room, jobs.len() as u64 * ID_BYTES)?;
     let enqueued = state.store.enqueue(jobs, envelope.now).await?;
     for (plugin, count) in by_plugin {
         state.metrics.jobs_enqueued(&plugin, count);
     }
     drop(body);
     let ids = enqueued.iter().map(id_of).collect::<Result<_, _>>()?;
-    Ok((StatusCode::ACCEPTED, Json(BatchAccepted { ids })).into_response())
+    Ok(with_room((StatusCode::ACCEPTED, Json(BatchAccepted { ids })).into_response(), room))
 }
 
 /// Ten thousand jobs take long enough to read that others would notice.
@@ -241,6 +246,22 @@ mod tests {
         }
         api.post("/v1/jobs/batch", json!([job()])).await.problem(ProblemKind::BodyMalformed);
         assert_eq!(api.store.len(), 0);
+    }
+
+    #[tokio::test]
+    async fn the_ids_of_a_large_batch_share_the_bytes_of_answers() {
+        let mut config = Config::default();
+        config.server.bodies = ByteSize(1 << 20);
+        let api = Api::with_config(config).plugin("echo");
+        let send = async || api.post("/v1/jobs/batch", json!({"jobs": vec![job(); 5_000]})).await;
+        let others = api.state.door.room.answer(900 << 10).unwrap();
+        send().await.problem(ProblemKind::Overloaded);
+        assert_eq!(api.store.len(), 0, "nothing was done");
+        drop(others);
+        let answer = send().await;
+        assert_eq!((answer.status, answer.body.len()), (202, 5_000 * 39 + 9));
+        drop(answer);
+        assert!(api.state.door.room.answer(1 << 20).is_ok(), "it is given back");
     }
 
     #[tokio::test]

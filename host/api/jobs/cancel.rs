@@ -1,7 +1,7 @@
 //! `POST /v1/jobs/{id}/cancel`: calls off an unfinished job, and stops its running attempt.
 
-use axum::Json;
 use axum::extract::State as Shared;
+use axum::response::Response;
 
 use super::super::State;
 use super::super::error::{Problem, ProblemDocument};
@@ -10,7 +10,8 @@ use super::{JobDocument, acted};
 
 /// Cancel a job
 ///
-/// A running attempt is stopped; what it reports later is void.
+/// A running attempt is stopped; what it reports later is void. The answer leaves out payload, result and attempts where
+/// other answers leave no room for them.
 #[utoipa::path(
     post, path = "/v1/jobs/{id}/cancel", tag = "jobs",
     params(("id" = String, Path, description = "The job's id")),
@@ -21,18 +22,22 @@ use super::{JobDocument, acted};
         (status = 503, description = "The store is busy, full or failed", body = ProblemDocument, content_type = "application/problem+json"),
     ),
 )]
-pub(in super::super) async fn cancel(
-    Shared(state): Shared<State>,
-    JobPath(id): JobPath,
-) -> Result<Json<JobDocument>, Problem> {
+pub(in super::super) async fn cancel(Shared(state): Shared<State>, JobPath(id): JobPath) -> Result<Response, Problem> {
     let came = state.store.cancel(id, state.now()).await?;
-    acted(&state, id, came, "cancel", "not final yet").await.map(Json)
+    acted(&state, id, came, "cancel", "not final yet").await
 }
 
 #[cfg(test)]
 mod tests {
+    use axum::body::Body;
+    use axum::http::Request;
+    use http_body_util::BodyExt as _;
+    use tower_service::Service as _;
+
     use super::super::super::error::ProblemKind;
     use crate::api::testing::{Api, json};
+    use crate::config::Config;
+    use crate::job::units::ByteSize;
 
     #[tokio::test]
     async fn an_unfinished_job_is_called_off_once() {
@@ -45,6 +50,33 @@ mod tests {
         api.woken().await;
         let problem = api.send("POST", &path, None).await.problem(ProblemKind::StateConflict);
         assert!(problem.detail.contains("is cancelled"), "{problem:?}");
+    }
+
+    #[tokio::test]
+    async fn a_large_answer_shares_the_bytes_of_answers_and_is_short_where_there_are_none() {
+        let mut config = Config::default();
+        config.server.bodies = ByteSize(1 << 20);
+        let api = Api::with_config(config).plugin("echo");
+        let mut ids = Vec::new();
+        for _ in 0..3 {
+            ids.push(api.enqueue(json!({"plugin": "echo", "payload": "x".repeat(600 << 10)})).await);
+        }
+        let cancel = async |id: &str| {
+            let request = Request::builder().method("POST").uri(format!("/v1/jobs/{id}/cancel"));
+            let request = request.header("host", "localhost").body(Body::empty()).unwrap();
+            api.router().call(request).await.unwrap()
+        };
+        let first = cancel(&ids[0]).await;
+        api.get(&format!("/v1/jobs/{}", ids[0])).await.problem(ProblemKind::Overloaded);
+        let second = cancel(&ids[1]).await;
+        assert_eq!(second.status(), 200, "what was done is told");
+        let short = second.into_body().collect().await.unwrap().to_bytes();
+        let short: serde_json::Value = serde_json::from_slice(&short).unwrap();
+        assert_eq!((&short["id"], &short["state"]), (&json!(ids[1]), &json!("cancelled")));
+        assert_eq!((short["acts"][0]["what"].as_str(), short.get("payload")), (Some("cancel"), None));
+        drop(first);
+        let third = cancel(&ids[2]).await.into_body().collect().await.unwrap().to_bytes();
+        assert!(third.len() > 600 << 10, "where there is room all is told");
     }
 
     #[tokio::test]

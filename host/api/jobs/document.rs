@@ -174,6 +174,22 @@ impl JobDocument {
     }
 }
 
+impl JobDocument {
+    /// The same without what can be large: payload, result and attempts.
+    pub(super) fn in_short(self) -> Self {
+        Self {
+            payload: None,
+            payload_base64: None,
+            content_type: None,
+            result: None,
+            result_base64: None,
+            result_attributes: Vec::new(),
+            attempts: Vec::new(),
+            ..self
+        }
+    }
+}
+
 impl From<AttemptView> for AttemptDocument {
     fn from(view: AttemptView) -> Self {
         Self {

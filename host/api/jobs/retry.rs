@@ -1,7 +1,7 @@
 //! `POST /v1/jobs/{id}/retry`: makes a job that waits or was given up due now.
 
-use axum::Json;
 use axum::extract::State as Shared;
+use axum::response::Response;
 
 use super::super::State;
 use super::super::error::{Problem, ProblemDocument};
@@ -12,7 +12,7 @@ use super::{JobDocument, acted, find};
 /// Retry a job
 ///
 /// Takes a job that is `retryable`, `scheduled`, `discarded` or `cancelled`. One whose attempts were used up gets one
-/// more.
+/// more. The answer leaves out payload, result and attempts where other answers leave no room for them.
 #[utoipa::path(
     post, path = "/v1/jobs/{id}/retry", tag = "jobs",
     params(("id" = String, Path, description = "The job's id")),
@@ -23,13 +23,10 @@ use super::{JobDocument, acted, find};
         (status = 503, description = "The store is busy, full or failed", body = ProblemDocument, content_type = "application/problem+json"),
     ),
 )]
-pub(in super::super) async fn retry(
-    Shared(state): Shared<State>,
-    JobPath(id): JobPath,
-) -> Result<Json<JobDocument>, Problem> {
+pub(in super::super) async fn retry(Shared(state): Shared<State>, JobPath(id): JobPath) -> Result<Response, Problem> {
     let most = max_attempts(&state, &find(&state, id).await?);
     let came = state.store.retry(id, state.now(), most).await?;
-    acted(&state, id, came, "retry", "retryable, scheduled, discarded or cancelled").await.map(Json)
+    acted(&state, id, came, "retry", "retryable, scheduled, discarded or cancelled").await
 }
 
 #[cfg(test)]
