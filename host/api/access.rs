@@ -42,8 +42,18 @@ pub const ROUTES: &[(&str, &str, Access)] = &[
     ("GET", "/openapi.json", Access::Open),
 ];
 
-/// The routes for those who watch over the process: they answer however much is asked of the others.
-const WATCHED: [&str; 3] = ["/healthz", "/readyz", "/metrics"];
+/// Which places a request takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Places {
+    /// None: it is answered at once, in a few bytes.
+    None,
+    /// Those for scrapes, which nobody else takes.
+    Scrapes,
+    /// Those for who needs no token, so that strangers take none of others.
+    Strangers,
+    /// Those for everybody, and of large answers the bytes.
+    Requests,
+}
 
 /// What is asked for there; nothing where the table has no such line.
 pub(super) fn access(method: &Method, path: &str) -> Option<Access> {
@@ -51,9 +61,15 @@ pub(super) fn access(method: &Method, path: &str) -> Option<Access> {
     ROUTES.iter().find(|(known, route, _)| *known == method && *route == path).map(|(_, _, access)| *access)
 }
 
-/// Whether it answers however much is asked of the others.
-pub(super) fn is_watched(path: &str) -> bool {
-    WATCHED.contains(&path)
+/// Which places a request to that route takes, which asks for that; no route where nothing is there. Who watches over the
+/// process is answered however much is asked by others.
+pub(super) fn places(path: Option<&str>, access: Option<Access>) -> Places {
+    match (path, access) {
+        (Some("/healthz" | "/readyz"), _) => Places::None,
+        (Some("/metrics"), _) => Places::Scrapes,
+        (_, Some(Access::Open)) => Places::Strangers,
+        _ => Places::Requests,
+    }
 }
 
 #[cfg(test)]

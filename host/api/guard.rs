@@ -13,15 +13,16 @@ use futures_util::FutureExt as _;
 use url::form_urlencoded;
 
 use super::State;
-use super::access::{self, Access};
+use super::access::{self, Access, Places};
 use super::asked;
 use super::error::{Problem, ProblemKind};
-use super::room::Place;
 use super::tokens::{Caller, Need, Refused};
 
 mod names;
 mod size;
 mod untaken;
+
+use untaken::Seat;
 
 pub(super) use size::HEADERS_MAX;
 pub(super) use untaken::{always_told, room_before, with_room};
@@ -41,13 +42,13 @@ pub(super) async fn pass(Shared(state): Shared<State>, mut request: Request, nex
     let route = matched.as_ref().map_or("unmatched", MatchedPath::as_str);
     let is_read = matches!(method, Method::GET | Method::HEAD);
     let (caller, mut response) = match admit(&state, &mut request, matched.as_ref().map(MatchedPath::as_str)) {
-        Ok((caller, place)) => {
+        Ok((caller, seat)) => {
             request.extensions_mut().insert(caller.clone());
             // A broken handler must cost its caller an answer, and nobody else anything.
             let answer = AssertUnwindSafe(next.run(request)).catch_unwind();
             let answer = asked::by(id.clone(), caller.clone(), answer).await;
             let answer = answer.unwrap_or_else(|_| broke_off(&id, route));
-            (Some(caller), untaken::holding(&state.door.room, is_read, answer, place))
+            (Some(caller), untaken::holding(&state.door.room, is_read, answer, seat))
         }
         Err(problem) => (None, problem.into_response()),
     };
@@ -59,8 +60,8 @@ pub(super) async fn pass(Shared(state): Shared<State>, mut request: Request, nex
     response
 }
 
-/// Who asks, and the place of the request where it takes one; or why it is refused.
-fn admit(state: &State, request: &mut Request, route: Option<&str>) -> Result<(Caller, Option<Place>), Problem> {
+/// Who asks, and the place of the request; or why it is refused.
+fn admit(state: &State, request: &mut Request, route: Option<&str>) -> Result<(Caller, Seat), Problem> {
     if let Some(problem) = size::refusal(request).or_else(|| names::refusal(&state.config.server, request)) {
         return Err(problem);
     }
@@ -76,11 +77,14 @@ fn admit(state: &State, request: &mut Request, route: Option<&str>) -> Result<(C
     }
     // From here on nobody has a use for it.
     request.headers_mut().remove(AUTHORIZATION);
-    let place = match route {
-        Some(route) if access::is_watched(route) => None,
-        route => Some(state.door.room.request(waits(route, request))?),
+    let room = &state.door.room;
+    let seat = match access::places(route, access) {
+        Places::None => Seat::None,
+        Places::Scrapes => Seat::Apart(room.scrape()?),
+        Places::Strangers => Seat::Apart(room.stranger()?),
+        Places::Requests => Seat::Shared(room.request(waits(route, request))?),
     };
-    Ok((caller, place))
+    Ok((caller, seat))
 }
 
 /// Refuses a caller that may not do what is needed, and names the scope.

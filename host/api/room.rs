@@ -11,6 +11,10 @@ use crate::job::units::ByteSize;
 /// Bodies are counted in pieces of so many bytes.
 const PIECE_BYTES: u64 = 1 << 10;
 
+/// How many scrapes of `/metrics` are answered at once, or not taken yet.
+const SCRAPES_MAX: u32 = 64;
+/// How many requests that need no token are answered at once, or not taken yet.
+const STRANGERS_MAX: u32 = 16;
 /// How many requests are read or checked at once beside the threads that serve.
 const TURNS_MAX: u32 = 16;
 
@@ -19,6 +23,8 @@ const TURNS_MAX: u32 = 16;
 pub struct Room {
     requests: Arc<Semaphore>,
     waits: Arc<Semaphore>,
+    scrapes: Arc<Semaphore>,
+    strangers: Arc<Semaphore>,
     bodies: Arc<Semaphore>,
     answers: Arc<Semaphore>,
     turns: Arc<Semaphore>,
@@ -46,6 +52,8 @@ impl Room {
         Self {
             requests: places(server.requests),
             waits: places(server.waits),
+            scrapes: places(SCRAPES_MAX),
+            strangers: places(STRANGERS_MAX),
             bodies: places(pieces(server.bodies.0)),
             answers: places(pieces(server.bodies.0)),
             turns: places(TURNS_MAX),
@@ -64,6 +72,18 @@ impl Room {
             };
             overloaded(&format!("{most} {what} ({key})"))
         })
+    }
+
+    /// A place for a scrape.
+    pub(super) fn scrape(&self) -> Result<Place, Problem> {
+        let refusal = || overloaded(&format!("{SCRAPES_MAX} answers of /metrics are not taken yet"));
+        take(&self.scrapes, 1).ok_or_else(refusal)
+    }
+
+    /// A place for a request that needs no token.
+    pub(super) fn stranger(&self) -> Result<Place, Problem> {
+        let refusal = || overloaded(&format!("{STRANGERS_MAX} answers of this kind are not taken yet"));
+        take(&self.strangers, 1).ok_or_else(refusal)
     }
 
     /// No room yet, for a body that says to be of so many bytes: refused where it would not fit now.

@@ -105,17 +105,17 @@ async fn who_may_not_enqueue_for_a_plugin_learns_nothing_of_it() {
 }
 
 #[tokio::test]
-async fn beyond_the_room_only_the_watchers_are_answered() {
+async fn beyond_the_room_only_what_has_room_of_its_own_is_answered() {
     let mut config = Config::default();
     (config.server.requests, config.server.waits) = (1, 1);
     let api = Api::with_config(config).plugin("echo");
     let place = api.state.door.room.request(false).unwrap();
-    for path in ["/v1/jobs", "/openapi.json", "/nothing"] {
+    for path in ["/v1/jobs", "/nothing"] {
         let answer = api.get(path).await;
         assert!(answer.header("retry-after").is_some());
         answer.problem(ProblemKind::Overloaded);
     }
-    for path in ["/healthz", "/readyz", "/metrics"] {
+    for path in ["/healthz", "/readyz", "/metrics", "/openapi.json"] {
         assert_eq!(api.get(path).await.status, 200, "{path}");
     }
     let id = "01990000-0000-7000-8000-000000000000";
@@ -160,4 +160,44 @@ async fn an_answer_keeps_its_place_until_it_is_taken() {
     assert_eq!(api.get("/healthz").await.status, 200);
     drop(part);
     assert_eq!(api.get("/v1/plugins").await.status, 200);
+}
+
+/// Answers of that path that nobody takes, as many as there is room for.
+async fn untaken(api: &Api, path: &str, most: usize) -> Vec<Response> {
+    let mut untaken = Vec::new();
+    for _ in 0..most {
+        let request = Request::builder().uri(path).header("host", "localhost").body(Body::empty()).unwrap();
+        let answer = api.router().call(request).await.unwrap();
+        if answer.status() != 200 {
+            assert_eq!((answer.status().as_u16(), answer.headers()["retry-after"].as_bytes()), (503, &b"1"[..]));
+            break;
+        }
+        untaken.push(answer);
+    }
+    untaken
+}
+
+#[tokio::test]
+async fn who_needs_no_token_takes_no_place_and_no_bytes_of_those_who_do() {
+    let mut config = Config::default();
+    (config.server.requests, config.server.bodies) = (1, crate::job::units::ByteSize(1 << 20));
+    let api = Api::with_config(config).plugin("echo");
+    let held = untaken(&api, "/openapi.json", 1_000).await;
+    assert!((1..100).contains(&held.len()), "{}", held.len());
+    assert_eq!(api.get("/v1/jobs").await.status, 200);
+    assert!(api.state.door.room.answer(1 << 20).is_ok(), "the answers of others have all their bytes");
+    drop(held);
+    assert_eq!(api.get("/openapi.json").await.status, 200);
+}
+
+#[tokio::test]
+async fn scrapes_that_nobody_takes_are_bounded() {
+    let api = Api::new().plugin("echo");
+    let held = untaken(&api, "/metrics", 1_000).await;
+    assert!((16..100).contains(&held.len()), "{}", held.len());
+    for path in ["/healthz", "/readyz", "/v1/jobs", "/openapi.json"] {
+        assert_eq!(api.get(path).await.status, 200, "{path}");
+    }
+    drop(held);
+    assert_eq!(api.get("/metrics").await.status, 200);
 }

@@ -20,6 +20,16 @@ use super::super::room::{Place, Room};
 /// Answers that are larger count their bytes too.
 const SMALL_BYTES: u64 = 64 << 10;
 
+/// What an answer holds until it is taken.
+pub(super) enum Seat {
+    /// Nothing.
+    None,
+    /// A place of the few that are kept for its route; its bytes count nowhere.
+    Apart(Place),
+    /// A place beside all others; large answers count their bytes too.
+    Shared(Place),
+}
+
 /// A shorter body of an answer, for where the answers of others leave no room for the whole.
 #[derive(Clone, Debug)]
 struct Short(Bytes);
@@ -56,9 +66,14 @@ pub(in super::super) fn always_told<T: Serialize>(whole: T, short: impl FnOnce(T
 
 /// The answer, which holds the place. A large answer to a request that only reads is refused where the answers of others
 /// leave no room for it; what changed something is always told, in short where it can be, or with room that it took before.
-pub(super) fn holding(room: &Room, is_read: bool, mut answer: Response, place: Option<Place>) -> Response {
-    // Who takes no place is answered however many there are, and nothing is soon taken.
-    let Some(place) = place.filter(|_| !answer.body().is_end_stream()) else { return answer };
+pub(super) fn holding(room: &Room, is_read: bool, mut answer: Response, seat: Seat) -> Response {
+    let place = match seat {
+        Seat::None => return answer,
+        // Nothing is soon taken.
+        _ if answer.body().is_end_stream() => return answer,
+        Seat::Apart(place) => return untaken(answer, Places { _request: place, _bytes: None }),
+        Seat::Shared(place) => place,
+    };
     let bytes = HttpBody::size_hint(answer.body()).lower();
     let (taken, short) = (answer.extensions_mut().remove::<Taken>(), answer.extensions_mut().remove::<Short>());
     let is_counted = taken.is_none() && bytes > SMALL_BYTES && (is_read || short.is_some());
@@ -71,7 +86,11 @@ pub(super) fn holding(room: &Room, is_read: bool, mut answer: Response, place: O
             None
         }
     };
-    let places = Arc::new(Places { _request: place, _bytes: large });
+    untaken(answer, Places { _request: place, _bytes: large })
+}
+
+fn untaken(answer: Response, places: Places) -> Response {
+    let places = Arc::new(places);
     answer.map(|body| Body::new(Untaken { body, places }))
 }
 
@@ -120,7 +139,7 @@ mod tests {
         let room = Room::new(&Server { bodies: ByteSize(1 << 20), ..Server::default() });
         let large = |is_read| {
             let answer = Response::new(Body::from(vec![b'x'; 700 << 10]));
-            holding(&room, is_read, answer, Some(room.request(false).unwrap()))
+            holding(&room, is_read, answer, Seat::Shared(room.request(false).unwrap()))
         };
         let first = large(true);
         assert_eq!((first.status().as_u16(), HttpBody::size_hint(first.body()).exact()), (200, Some(700 << 10)));
