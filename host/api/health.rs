@@ -59,6 +59,27 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_a_host_does_not_know_yet_is_not_called_unknown() {
+        let api = Api::new().plugin("echo");
+        api.state.ready.store(false, Ordering::Release);
+        let job = json!({"plugin": "late", "payload": 1});
+        for answer in [
+            api.post("/v1/jobs", job.clone()).await,
+            api.post("/v1/jobs/batch", json!({"jobs": [job.clone()]})).await,
+            api.get("/v1/plugins/late").await,
+            api.send("POST", "/v1/plugins/late/pause", None).await,
+        ] {
+            assert_eq!(answer.header("retry-after"), Some("1"), "{:?}", answer.body);
+            assert!(answer.problem(ProblemKind::NotReady).detail.contains("\"late\""));
+        }
+        assert_eq!(api.post("/v1/jobs", json!({"plugin": "echo", "payload": 1})).await.status, 202, "it is known");
+        let answer = api.send("DELETE", "/v1/plugins/late", None).await;
+        answer.problem(ProblemKind::PluginUnknown); // the folder itself was asked
+        api.state.ready.store(true, Ordering::Release);
+        api.post("/v1/jobs", job).await.problem(ProblemKind::PluginUnknown);
+    }
+
+    #[tokio::test]
     async fn a_host_whose_store_failed_is_not_ready() {
         let api = Api::new();
         api.store.fail_with(Some(StoreError::Failed("fsync".into())));

@@ -23,7 +23,6 @@ pub(super) use show::{__path_show, show};
 use super::State;
 use super::asked;
 use super::error::Problem;
-use super::state::unknown_plugin;
 use crate::store::Standing;
 
 /// The plugin as it stands: one that the folder knows, or whose jobs wait for it.
@@ -33,7 +32,7 @@ fn find(state: &State, name: &str) -> Result<PluginDocument, Problem> {
     match (state.loader.get(name), tally) {
         (Some(plugin), tally) => Ok(PluginDocument::of(state, &*plugin, tally.unwrap_or_default())),
         (None, Some(tally)) => Ok(PluginDocument::missing(state, name, tally)),
-        (None, None) => Err(unknown_plugin(name, &state.config)),
+        (None, None) => Err(state.unknown_plugin(name)),
     }
 }
 

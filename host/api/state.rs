@@ -7,7 +7,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::Door;
-use super::error::{Problem, ProblemKind};
+use super::error::{Problem, ProblemKind, quoted};
 use super::plugins::{PluginFolder, ServedPlugin};
 use crate::clock::{Clock, UnixMs};
 use crate::config::Config;
@@ -61,13 +61,21 @@ impl State {
 
     /// The plugin of that name, where the folder knows it.
     pub(super) fn plugin(&self, name: &str) -> Result<Arc<dyn ServedPlugin>, Problem> {
-        self.loader.get(name).ok_or_else(|| unknown_plugin(name, &self.config))
+        self.loader.get(name).ok_or_else(|| self.unknown_plugin(name))
+    }
+
+    /// What to say of a plugin that the host does not know. While it starts it may lie in the folder all the same.
+    pub(super) fn unknown_plugin(&self, name: &str) -> Problem {
+        if self.is_ready() {
+            return no_such_plugin(name, &self.config);
+        }
+        let detail = format!("the plugin {} is not known yet: the host is starting, or stopping", quoted(name));
+        Problem::new(ProblemKind::NotReady, detail)
     }
 }
 
-/// What to say of a plugin that is not there.
-pub(super) fn unknown_plugin(name: &str, config: &Config) -> Problem {
-    let folder = config.plugins.dir.display();
-    let name = super::error::quoted(name);
+/// What to say of a plugin that is not in the folder.
+pub(super) fn no_such_plugin(name: &str, config: &Config) -> Problem {
+    let (folder, name) = (config.plugins.dir.display(), quoted(name));
     Problem::new(ProblemKind::PluginUnknown, format!("there is no plugin {name}; put its component into {folder}/"))
 }

@@ -7,7 +7,7 @@ use super::super::State;
 use super::super::asked;
 use super::super::error::{Problem, ProblemDocument};
 use super::super::request::PluginPath;
-use super::super::state::unknown_plugin;
+use super::super::state::no_such_plugin;
 use super::put::unwritable;
 
 /// Remove a plugin
@@ -28,7 +28,7 @@ pub(in super::super) async fn remove(
     PluginPath(name): PluginPath,
 ) -> Result<StatusCode, Problem> {
     if !state.loader.remove(&name).await.map_err(|error| unwritable(&state, &error))? {
-        return Err(unknown_plugin(&name, &state.config));
+        return Err(no_such_plugin(&name, &state.config));
     }
     state.wake.notify_one();
     let (request, token) = (asked::request_id(), asked::token_id());
