@@ -15,7 +15,7 @@ mod table;
 pub struct LimitRow {
     /// The key.
     pub name: &'static str,
-    /// The default, or the key whose value is the default.
+    /// The default, or which other limits it is made of.
     pub default: &'static str,
     /// The least that it can be set to.
     pub least: &'static str,
@@ -33,7 +33,7 @@ macro_rules! settings {
     (
         own { $($own:ident: $own_type:ty, $own_default:literal, $own_least:literal, $own_most:literal,
             $own_doc:literal, $own_reached:literal);* }
-        follow { $($tied:ident: $tied_type:ty, $leader:ident, $tied_least:literal, $tied_most:literal,
+        follow { $($tied:ident: $tied_type:ty, $leader:ident, $doubled:ident, $tied_least:literal, $tied_most:literal,
             $tied_doc:literal, $tied_reached:literal);* }
         host { $($host:ident: $host_type:ty, $host_default:literal, $host_least:literal, $host_most:literal,
             $host_doc:literal, $host_reached:literal);* }
@@ -45,8 +45,8 @@ macro_rules! settings {
         pub struct Limits {
             $(#[doc = concat!($own_doc, " ", $own_least, " to ", $own_most, ".")] pub $own: $own_type,)*
             $(
-                #[doc = concat!($tied_doc, " ", $tied_least, " to ", $tied_most, "; unless set, the same as `",
-                    stringify!($leader), "`.")]
+                #[doc = concat!($tied_doc, " ", $tied_least, " to ", $tied_most, "; unless set, that of `",
+                    stringify!($leader), "`, or twice that of `", stringify!($doubled), "` where this is more.")]
                 #[serde(skip_serializing_if = "Option::is_none")]
                 pub $tied: Option<$tied_type>,
             )*
@@ -87,7 +87,11 @@ macro_rules! settings {
                     meaning: $own_doc, reached: $own_reached, in_plugin_file: true,
                 },)*
                 $(LimitRow {
-                    name: stringify!($tied), default: stringify!($leader), least: $tied_least, most: $tied_most,
+                    name: stringify!($tied),
+                    default: concat!(
+                        "that of `", stringify!($leader), "`, or twice that of `", stringify!($doubled), "` where this is more"
+                    ),
+                    least: $tied_least, most: $tied_most,
                     meaning: $tied_doc, reached: $tied_reached, in_plugin_file: true,
                 },)*
                 $(LimitRow {
@@ -107,8 +111,9 @@ macro_rules! settings {
             pub fn attempt(&self, narrower: &LimitOverride) -> AttemptLimits {
                 $(let $own = narrower.$own.unwrap_or(self.$own).min(self.$own);)*
                 AttemptLimits {
-                    $($tied: narrower.$tied.or(self.$tied).unwrap_or($leader)
-                        .min(self.$tied.unwrap_or(self.$leader)).min(of_table($tied_most)),)*
+                    $($tied: narrower.$tied.or(self.$tied).unwrap_or_else(|| roomy($leader, $doubled))
+                        .min(self.$tied.unwrap_or_else(|| roomy(self.$leader, self.$doubled)))
+                        .min(of_table($tied_most)),)*
                     $($own,)*
                 }
             }
@@ -123,7 +128,7 @@ macro_rules! settings {
                     concat!("limits.", stringify!($tied)),
                     narrower.$tied,
                     of_table($tied_least),
-                    self.$tied.unwrap_or(self.$leader),
+                    self.$tied.unwrap_or_else(|| roomy(self.$leader, self.$doubled)),
                 )?;)*
                 Ok(())
             }
@@ -158,6 +163,11 @@ macro_rules! settings {
 }
 
 limits_table!(settings);
+
+/// The larger of them, the second one doubled: a response in a result is in base64, or has what JSON escapes.
+fn roomy(one: ByteSize, doubled: ByteSize) -> ByteSize {
+    one.max(ByteSize(doubled.0.saturating_mul(2)))
+}
 
 /// A value of the table.
 fn of_table<T: FromStr>(text: &str) -> T {

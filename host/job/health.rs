@@ -72,7 +72,8 @@ impl Sign {
             {
                 Self::Nothing
             }
-            OutcomeKind::Completed | OutcomeKind::Reject if called => Self::Well,
+            // One whose result is too large did what it was to do.
+            OutcomeKind::Completed | OutcomeKind::Reject | OutcomeKind::ResultTooLarge if called => Self::Well,
             OutcomeKind::RateLimited => Self::Busy(asked(outcome.delay_ms().max(seen)), why()),
             OutcomeKind::TryAgain if seen.is_some() => Self::Busy(asked(seen), why()),
             OutcomeKind::TryAgain | OutcomeKind::UnknownOutcome if called => Self::Ill(why()),

@@ -13,8 +13,8 @@ const CLAIM_MAX: usize = 256;
 /// How long to leave a store alone that refused to hand out jobs.
 const STORE_PAUSE: Duration = Duration::from_millis(500);
 /// How long to sleep at most. The timers stand still while the machine sleeps, and what came due meanwhile waits no longer
-/// than this.
-const SLEEP_MAX: Duration = Duration::from_secs(10);
+/// than this, as a retry may.
+const SLEEP_MAX: Duration = Duration::from_secs(1);
 
 /// Claims and starts until it is told to stop. Only what waits is broken off: a claim that is under way comes to its end,
 /// as what it hands out runs nowhere else.

@@ -2,7 +2,7 @@
 //! checks, what a plugin's file may narrow, the API's document and `docs/limits.md` are all made from it.
 
 /// Hands the table to another macro. `own` limits are each plugin's to narrow, `follow` ones are those whose default is
-/// another limit, `host` ones hold for the whole host.
+/// made of two others, `host` ones hold for the whole host.
 macro_rules! limits_table {
     ($use:ident) => {
         $use! {
@@ -81,7 +81,7 @@ macro_rules! limits_table {
                     "The job is not accepted: 413."
             }
             follow {
-                result: ByteSize, response, "1KiB", "256MiB",
+                result: ByteSize, payload, response, "1KiB", "256MiB",
                     "The result of a job, its attributes included.",
                     "The outcome `result-too-large`: the work is done and is not repeated, the job is discarded."
             }

@@ -46,15 +46,16 @@ fn a_plugins_file_may_only_narrow_and_never_leave_the_range() {
 }
 
 #[test]
-fn a_result_is_as_large_as_a_response_unless_it_is_said() {
+fn a_result_has_room_for_a_payload_and_for_a_response_unless_it_is_said() {
     let (kib, none) = (|kib: u64| ByteSize(kib << 10), LimitOverride::default());
-    let host = Limits { response: kib(100), ..Limits::default() };
+    let host = Limits { payload: kib(60), response: kib(50), ..Limits::default() };
     assert_eq!(host.attempt(&none).result, kib(100));
-    assert_eq!(host.attempt(&LimitOverride { response: Some(kib(50)), ..none.clone() }).result, kib(50));
-    assert_eq!(host.attempt(&LimitOverride { result: Some(kib(80)), ..none.clone() }).result, kib(80));
+    assert_eq!(host.attempt(&LimitOverride { response: Some(kib(40)), ..none.clone() }).result, kib(80));
+    assert_eq!(host.attempt(&LimitOverride { response: Some(kib(20)), ..none.clone() }).result, kib(60));
+    assert_eq!(host.attempt(&LimitOverride { result: Some(kib(70)), ..none.clone() }).result, kib(70));
     let wide = Limits { result: Some(kib(900)), ..host };
     assert_eq!(wide.attempt(&none).result, kib(900));
-    assert_eq!(wide.attempt(&LimitOverride { response: Some(kib(50)), ..none.clone() }).result, kib(900));
+    assert_eq!(wide.attempt(&LimitOverride { response: Some(kib(20)), ..none.clone() }).result, kib(900));
     assert!(wide.admits(&LimitOverride { result: Some(kib(901)), ..none }).unwrap_err().contains("limits.result"));
     let widest = Limits { response: ByteSize(1 << 30), ..Limits::default() };
     assert_eq!(widest.attempt(&LimitOverride::default()).result, kib(256 << 10), "what a result can be at most");
@@ -85,12 +86,8 @@ fn rendered() -> String {
     let mut text =
         "\n| limit | default | range | what it limits | what happens there |\n|---|---|---|---|---|\n".to_owned();
     for row in Limits::TABLE {
-        let default = match row.default.starts_with(|first: char| first.is_ascii_digit()) {
-            true => row.default.to_owned(),
-            false => format!("that of `{}`", row.default),
-        };
         let whose = if row.in_plugin_file { "" } else { " Of the whole host: only in `windlass.toml`." };
-        let LimitRow { name, least, most, meaning, reached, .. } = row;
+        let LimitRow { name, default, least, most, meaning, reached, .. } = row;
         let _ = writeln!(text, "| `{name}` | {default} | {least} to {most} | {meaning}{whose} | {reached} |");
     }
     text.push('\n');

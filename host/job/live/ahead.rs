@@ -5,14 +5,14 @@ use std::collections::BTreeSet;
 use super::LiveSet;
 
 impl LiveSet {
-    /// The jobs that come next in the lanes of these: at most `most`, as many from each lane, and from each only up to the
-    /// first that is not `wanted`.
+    /// The jobs that come next in the lanes of these: of each lane as many as would be `most` if all lanes had their share,
+    /// so that none is pushed out before its lane has its turn; and only up to the first that is not `wanted`.
     pub fn next_beside(&self, places: &[i64], most: usize, wanted: impl Fn(i64) -> bool) -> Vec<i64> {
         let lanes: BTreeSet<u32> =
             places.iter().filter_map(|place| self.entries.get(*place)).map(|entry| entry.lane).collect();
-        let each = most.div_ceil(lanes.len().max(1));
+        let each = most / self.lanes.len().max(1);
         let next = |lane| self.lanes.ready(lane).take(each).take_while(|place| wanted(*place));
-        lanes.into_iter().flat_map(next).take(most).collect()
+        lanes.into_iter().flat_map(next).collect()
     }
 }
 

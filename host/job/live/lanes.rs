@@ -254,6 +254,11 @@ impl Lanes {
         self.states[lane as usize].ready.first().copied()
     }
 
+    /// How many lanes have a job.
+    pub(super) fn len(&self) -> usize {
+        self.states.len()
+    }
+
     /// The jobs that are ready in the lane, in their order.
     pub(super) fn ready(&self, lane: u32) -> impl Iterator<Item = i64> {
         self.states[lane as usize].ready.iter().map(|(_, _, place)| *place)

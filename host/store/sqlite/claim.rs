@@ -32,14 +32,19 @@ impl SqliteStore {
         };
         withdrawn.into_iter().for_each(|(lane, started_at)| admission.withdrawn(&lane, started_at, now));
         let (claimed, unreadable) = read?;
-        let on_disk = self.announce(handed.iter().filter(|job| !unreadable.contains(job)))?;
-        match on_disk {
-            Some(on_disk) => match on_disk.await.unwrap_or_else(|_| Err(self.shared.failure())) {
-                // A full disk does not stop the work that frees it: only, a host that dies of it now will not know.
-                Err(error) if !error.is_passing() => Err(error),
-                Ok(()) | Err(_) => Ok(claimed),
-            },
-            None => Ok(claimed),
+        if !unreadable.is_empty() {
+            // Others can have their places.
+            self.shared.changed.notify_one();
+        }
+        let written = match self.announce(handed.iter().filter(|job| !unreadable.contains(job)))? {
+            Some(on_disk) => on_disk.await.unwrap_or_else(|_| Err(self.shared.failure())),
+            None => Ok(()),
+        };
+        match written {
+            Err(error @ StoreError::Failed(_)) => Err(error),
+            // A full disk does not stop the work that frees it, nor does what another met in the same commit: a host that
+            // dies of it before the next commit will not know.
+            Ok(()) | Err(_) => Ok(claimed),
         }
     }
 

@@ -6,6 +6,7 @@ use rusqlite::{OptionalExtension as _, params};
 use super::effect::Effect;
 use super::end::{End, KeptEvidence, KeptResult, whole};
 use super::fault::Outcome;
+use super::rows;
 use super::statements::{maybe, text};
 use super::sums;
 use super::writer::{Group, Writer};
@@ -111,13 +112,9 @@ impl Writer<'_> {
 
     /// What the attempt of a cancelled job follows; none where the job is gone.
     fn before_ghost(&self, end: &End, entry: Option<&Entry>) -> Outcome<Option<Verdict>> {
-        let sql = "SELECT coalesce(last_attempt, 0) FROM jobs WHERE place = ?1";
-        let on_row: Option<i64> =
-            self.conn.prepare_cached(sql)?.query_row([end.place()], |row| row.get(0)).optional()?;
-        let Some(on_row) = on_row else { return Ok(None) };
-        let previous = Some(on_row.max(entry.map_or(0, |entry| entry.newest))).filter(|seq| *seq > 0);
-        let sql = "SELECT failed FROM attempts WHERE seq = ?1";
-        let failed = self.conn.prepare_cached(sql)?.query_row([previous], |row| row.get(0)).optional()?.unwrap_or(0);
+        let Some(row) = rows::job(self.conn, end.place())? else { return Ok(None) };
+        let previous = row.last_attempt.max(entry.map(|entry| entry.newest)).filter(|seq| *seq > 0);
+        let failed = previous.map(|seq| rows::attempt(self.conn, seq)).transpose()?.map_or(0, |attempt| attempt.failed);
         Ok(Some(Verdict { previous, next_run_ms: None, failed, held: false }))
     }
 

@@ -32,6 +32,16 @@ struct Past {
     last_attempt: Option<i64>,
 }
 
+/// How far a look for jobs to be deleted came.
+struct Look {
+    /// The job that it did not go beyond; the largest number there is where it came to the end.
+    stopped_at: i64,
+    /// That job came while the wall clock was ahead.
+    stopped_ahead: bool,
+    /// Up to here there are only such jobs, from where it began.
+    passed_to: i64,
+}
+
 impl Writer<'_> {
     /// Puts the log away, as the last thing.
     pub(super) fn close(mut self) {
@@ -69,18 +79,18 @@ impl Writer<'_> {
     /// Jobs that became final before the cutoff, in the order of their arrival. Those that came while the wall clock was
     /// ahead have their time to come, and do not keep what came behind them.
     fn past(&mut self, end: EndState, cutoff: UnixMs, now: UnixMs, most: usize) -> Outcome<Vec<Past>> {
-        let mut past = Vec::new();
-        if let Some(ahead) = self.look_for_past(end, 0, (cutoff, now), most, 0, &mut past)? {
-            let from = ahead.max(self.numbers.passed_over[end as usize]);
-            let passed = self.look_for_past(end, from, (cutoff, now), most, PASSED_OVER_MAX, &mut past)?;
-            self.numbers.passed_over[end as usize] = passed.unwrap_or(from);
+        let (mut past, passed_over) = (Vec::new(), self.numbers.passed_over[end as usize]);
+        let look = self.look_for_past(end, 0, (cutoff, now), most, 0, &mut past)?;
+        if look.stopped_ahead || passed_over > look.stopped_at {
+            let from = passed_over.max(if look.stopped_ahead { look.stopped_at } else { 0 });
+            let look = self.look_for_past(end, from, (cutoff, now), most, PASSED_OVER_MAX, &mut past)?;
+            self.numbers.passed_over[end as usize] = look.passed_to;
         }
         Ok(past)
     }
 
-    /// Adds them from that place on, up to the first that arrived after the cutoff: it cannot have ended before it, nor can
-    /// those behind it. Passes over so many that came later than now, and answers the last of these, or the one that it
-    /// stopped at.
+    /// Adds them from behind that place on, up to the first that arrived after the cutoff: it cannot have ended before it,
+    /// nor can those behind it. So many that came later than now are passed over.
     fn look_for_past(
         &self,
         end: EndState,
@@ -89,12 +99,13 @@ impl Writer<'_> {
         most: usize,
         passes: usize,
         past: &mut Vec<Past>,
-    ) -> Outcome<Option<i64>> {
+    ) -> Outcome<Look> {
         let sql = "SELECT place, created_ms, idempotency_key, last_attempt, finished_ms FROM jobs \
                    WHERE end_state = ?1 AND place > ?2 ORDER BY place";
         let mut statement = self.conn.prepare_cached(sql)?;
         let mut rows = statement.query((State::from(end).name(), from))?;
-        let (mut passed, mut ahead) = (0, None);
+        let mut look = Look { stopped_at: i64::MAX, stopped_ahead: false, passed_to: from };
+        let (mut passed, mut all_are_ahead) = (0, true);
         while past.len() < most
             && let Some(row) = rows.next()?
         {
@@ -104,19 +115,20 @@ impl Writer<'_> {
             };
             // What cannot be read is left to `windlass doctor`, and keeps no other from being deleted.
             let Some((job, finished_at)) = unless_damaged(read())? else { continue };
-            if job.created_at > now {
-                ahead = Some(job.place);
-                if passed == passes {
-                    break;
-                }
-                passed += 1;
-            } else if job.created_at > cutoff {
+            let is_ahead = job.created_at > now;
+            if is_ahead && passed == passes || !is_ahead && job.created_at > cutoff {
+                (look.stopped_at, look.stopped_ahead) = (job.place, is_ahead);
                 break;
+            }
+            all_are_ahead &= is_ahead;
+            if is_ahead {
+                passed += 1;
+                look.passed_to = if all_are_ahead { job.place } else { look.passed_to };
             } else if finished_at <= self.numbers.forward.cutoff(finished_at, cutoff) {
                 past.push(job);
             }
         }
-        Ok(ahead)
+        Ok(look)
     }
 
     fn delete(&self, job: &Past, now: UnixMs) -> Outcome<()> {
@@ -151,11 +163,12 @@ impl Writer<'_> {
         let sql = "SELECT place, key, created_ms FROM orphan_keys ORDER BY place";
         let mut statement = self.conn.prepare_cached(sql)?;
         let mut rows = statement.query(())?;
-        let mut past = Vec::new();
+        let (mut past, mut passed) = (Vec::new(), 0);
         while let Some(row) = rows.next()? {
             let read = || Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?, UnixMs(row.get(2)?)));
             let Some((place, key, created_at)) = unless_damaged(read())? else { continue };
-            if created_at > now {
+            if created_at > now && passed < PASSED_OVER_MAX {
+                passed += 1;
                 continue;
             }
             if created_at > self.numbers.forward.cutoff(created_at, cutoff) {

@@ -200,8 +200,10 @@ impl<'c> Writer<'c> {
                     waiting.take_all().for_each(|op| op.refuse(&mut group));
                 }
                 // Nobody else tells of them again. They are there before anybody can try again what ends them.
-                self.owes_begun = !group.begun.begun.is_empty();
-                _ = self.shared.add_begun(std::mem::take(&mut group.begun.begun));
+                if self.shared.failed.get().is_none() && !group.begun.begun.is_empty() {
+                    self.owes_begun = true;
+                    _ = self.shared.add_begun(std::mem::take(&mut group.begun.begun));
+                }
                 group.answers.into_iter().for_each(|answer| answer(Err(error.clone())));
             }
         }

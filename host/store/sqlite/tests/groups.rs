@@ -2,56 +2,59 @@
 
 use super::*;
 
-/// A store whose writer waits for a lock that another holds, until it is given up.
-struct Held {
-    store: SqliteStore,
-    other: Connection,
-    /// Answered when the writer goes on.
-    first: oneshot::Receiver<Result<(), StoreError>>,
-}
-
-/// Whatever is told to the writer until [`Held::let_go`] is one group.
-fn hold(store: SqliteStore, folder: &TempDir) -> Held {
-    let other = Connection::open(folder.path().join("data/windlass.db")).unwrap();
-    other.execute_batch("BEGIN IMMEDIATE").unwrap();
-    let (to, first) = oneshot::channel();
-    store.tell(Op::Unhold { plugin: "nobody".to_owned(), to }).unwrap();
-    // The writer has taken it up once nothing more waits to be received: it then waits for the lock.
-    Held { store, other, first }
-}
-
-impl Held {
-    async fn let_go(self) -> SqliteStore {
-        self.other.execute_batch("COMMIT").unwrap();
-        _ = self.first.await.unwrap();
-        self.store
+/// The memory, while the writer waits for it with a transaction begun: nobody else can begin one then.
+fn until_it_waits<'a>(store: &'a SqliteStore, other: &Connection) -> MutexGuard<'a, Memory> {
+    loop {
+        let memory = store.shared.memory();
+        let (to, _nobody) = oneshot::channel();
+        store.tell(Op::Finish { ends: Vec::new(), to }).unwrap();
+        for _ in 0..20 {
+            if other.execute_batch("BEGIN IMMEDIATE; ROLLBACK").is_err() {
+                return memory;
+            }
+            // It needs moments to begin one.
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+        // It waits without one: for what follows the group before.
     }
 }
 
-fn enqueue(store: &SqliteStore, payload_bytes: usize) -> oneshot::Receiver<Result<Vec<Enqueued>, StoreError>> {
+/// Has the writer carry out all these in one group.
+fn tell_at_once(store: &SqliteStore, folder: &TempDir, begun: Vec<Begun>, ops: Vec<Op>) {
+    let other = Connection::open(folder.path().join("data/windlass.db")).unwrap();
+    other.busy_timeout(std::time::Duration::ZERO).unwrap();
+    let memory = until_it_waits(store, &other);
+    assert!(store.shared.add_begun(begun));
+    ops.into_iter().for_each(|op| store.tell(op).unwrap());
+    drop(memory);
+}
+
+type Answer<T> = oneshot::Receiver<Result<T, StoreError>>;
+
+fn enqueue(store: &SqliteStore, payload_bytes: usize) -> (Op, Answer<Vec<Enqueued>>) {
     let (to, answer) = oneshot::channel();
     let jobs = enqueue::prepare(vec![NewJob { spec: spec(NOW, payload_bytes), request_digest: [0; 32] }]);
     let ticket = enqueue::Ticket::draw(&store.shared, 1, 1_000).unwrap();
-    store.tell(Op::Enqueue { jobs, now: NOW, ticket, to }).unwrap();
-    answer
+    (Op::Enqueue { jobs, now: NOW, ticket, to }, answer)
 }
 
 #[tokio::test]
 async fn what_has_begun_is_known_though_the_disk_was_full_for_a_moment() {
     let folder = TempDir::new().unwrap();
     let store = open_with(&folder, SqliteOptions { pages_max: Some(120), ..Default::default() }).unwrap();
-    while enqueue(&store, 20_000).await.unwrap().is_ok() {}
-    let held = hold(store, &folder);
-    let claimed = held.store.claim(1, NOW, &mut Open).await.unwrap();
-    let refused = enqueue(&held.store, 20_000);
-    let store = held.let_go().await;
+    let new = || NewJob { spec: spec(NOW, 20_000), request_digest: [0; 32] };
+    while store.enqueue(vec![new()], NOW).await.is_ok() {}
+    let handed = store.shared.memory().live.claim(1, NOW, &mut Open)[0];
+    let (too_much, refused) = enqueue(&store, 20_000);
+    let begun = Begun { place: handed.id.place(), n: handed.attempt, started_at: handed.started_at };
+    tell_at_once(&store, &folder, vec![begun], vec![Op::Begun, too_much]);
     assert!(matches!(refused.await.unwrap(), Err(StoreError::Full(_))));
     // There is room for this, and what began rides along.
     store.set_standing(Standing::Plugin { name: "echo".to_owned(), paused: true }).await.unwrap();
     let other = Connection::open(folder.path().join("data/windlass.db")).unwrap();
     sums::register(&other).unwrap();
     let known: Vec<i64> = begun::read(&other).unwrap().into_keys().collect();
-    assert_eq!(known, [claimed[0].lease.job.place()]);
+    assert_eq!(known, [handed.id.place()]);
 }
 
 #[tokio::test]
@@ -64,14 +67,13 @@ async fn who_meets_a_row_that_is_not_as_it_should_be_takes_nobody_along() {
     accept(&store, NOW).await;
     let of_other = store.claim(1, NOW, &mut Open).await.unwrap().remove(0);
     Connection::open(folder.path().join("data/windlass.db")).unwrap().execute("DELETE FROM attempts", ()).unwrap();
-    let held = hold(store, &folder);
     let (to, retried) = oneshot::channel();
     let retry = Op::Retry { id: damaged, now: NOW, max_attempts: 9, to };
     let (to, finished) = oneshot::channel();
     let finish = Op::Finish { ends: vec![End::of(&ending(&of_other, NOW, Disposition::Complete))], to };
-    [finish, retry].into_iter().for_each(|op| held.store.tell(op).unwrap());
-    let enqueued = enqueue(&held.store, 1);
-    let store = held.let_go().await;
+    let (enqueue, enqueued) = enqueue(&store, 1);
+    let begun = Begun { place: of_other.lease.job.place(), n: 1, started_at: NOW };
+    tell_at_once(&store, &folder, vec![begun], vec![finish, enqueue, retry]);
     let error = retried.await.unwrap().unwrap_err();
     assert!(matches!(error, StoreError::Damaged(_)), "{error:?}");
     assert_eq!(finished.await.unwrap().unwrap(), [Finished::Recorded]);
@@ -111,6 +113,13 @@ async fn a_row_that_cannot_be_read_keeps_no_other_from_being_deleted() {
 
 #[tokio::test]
 async fn of_a_batch_with_one_damaged_job_nothing_is_written_and_the_others_can_be() {
+    // Of another type, and a number that was never given.
+    for damage in ["'x'", "99"] {
+        one_of_a_batch_is_damaged(damage).await;
+    }
+}
+
+async fn one_of_a_batch_is_damaged(damage: &str) {
     let folder = TempDir::new().unwrap();
     let store = open(&folder).unwrap();
     drop(store);
@@ -123,7 +132,8 @@ async fn of_a_batch_with_one_damaged_job_nothing_is_written_and_the_others_can_b
     let claimed = store.claim(3, NOW, &mut Open).await.unwrap();
     // Its attempt goes on, and its row will be looked at when that ends.
     store.cancel(ids[2], NOW).await.unwrap();
-    assert_eq!(loose.execute("UPDATE jobs SET last_attempt = 'x' WHERE place = ?1", [ids[2].place()]).unwrap(), 1);
+    let sql = format!("UPDATE jobs SET last_attempt = {damage} WHERE place = ?1");
+    assert_eq!(loose.execute(&sql, [ids[2].place()]).unwrap(), 1);
     let ends: Vec<Finish> = claimed.iter().map(|job| ending(job, NOW, Disposition::Complete)).collect();
     let error = store.finish(&ends).await.unwrap_err();
     assert!(matches!(error, StoreError::Damaged(_)) && store.health().is_ok(), "{error:?}");
