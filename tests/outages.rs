@@ -159,7 +159,7 @@ async fn a_person_can_hold_and_release_a_downstream() {
     assert_eq!(host.ended(&id).await["state"], "completed");
     let told = run(&host, &["downstreams", "show", "http"]);
     assert!(told.contains("hold") && told.contains("release"), "{told}");
-    assert!(run(&host, &["downstreams", "--json"]).contains("\"breaker\": \"closed\""));
+    assert!(run(&host, &["downstreams", "--json"]).contains("\"breaker\":\"closed\""));
 }
 
 #[tokio::test]

@@ -69,7 +69,9 @@ fn config(limits: &Limits, concurrency: Concurrency) -> Config {
     config.concurrency_support(concurrency == Concurrency::Several);
     config.wasm_component_model_async(concurrency == Concurrency::Several);
     config.epoch_interruption(true);
-    config.wasm_backtrace_details(WasmBacktraceDetails::Enable);
+    // What a component says of where its code comes from is read without a bound on depth or time, on the stack of whom
+    // it would be read for.
+    config.wasm_backtrace_details(WasmBacktraceDetails::Disable);
     config.cranelift_opt_level(OptLevel::Speed);
     // A compilation stays on its own thread, of low priority, and leaves the other cores to the jobs.
     config.parallel_compilation(false);

@@ -1,5 +1,7 @@
 //! From what a guest answered, or how it ended, to an outcome.
 
+use std::fmt::{self, Write as _};
+
 use bytes::Bytes;
 use wasmtime::{Error, Trap, WasmBacktrace};
 use wasmtime_wasi::I32Exit;
@@ -21,8 +23,6 @@ use super::text;
 const NAME_BYTES_MAX: usize = 255;
 /// What an attribute costs beside its text.
 const ATTRIBUTE_BYTES: usize = 16;
-/// The digits of a hash in the name of a Rust function.
-const HASH_BYTES: usize = 16;
 /// How many frames of a backtrace are told.
 const FRAMES_MAX: usize = 12;
 
@@ -204,38 +204,36 @@ fn backtrace(error: &Error) -> Option<String> {
     (!told.is_empty()).then(|| told[..told.len().min(FRAMES_MAX)].join(" < "))
 }
 
-/// Takes the demangled names out of wasmtime's own rendering, which has no other way to them.
+/// Takes the names out of wasmtime's own rendering, which has no other way to them.
 fn frames(rendered: &str) -> impl Iterator<Item = String> {
     rendered.lines().filter_map(|line| {
         let line = line.trim_start();
-        if let Some(place) = line.strip_prefix("at ") {
-            return place.rsplit('/').next().map(|file| format!("at {file}"));
-        }
         let (_, name) = line.split_once(" - ").or_else(|| Some(("", line.strip_prefix("- ")?)))?;
         let name = name.split_once(".wasm!").map_or(name, |(_, function)| function);
-        Some(text::line(&without_hashes(name), NAME_BYTES_MAX))
+        Some(text::line(&readable(name), NAME_BYTES_MAX))
     })
 }
 
-/// `core[0123456789abcdef]::fmt::write` and `core::fmt::write::h0123456789abcdef` without the hashes of builds.
-fn without_hashes(name: &str) -> String {
-    let is_hash = |text: &str| text.len() == HASH_BYTES && text.bytes().all(|byte| byte.is_ascii_hexdigit());
-    let name = match name.rsplit_once("::h") {
-        Some((path, hash)) if is_hash(hash) => path,
-        _ => name,
-    };
-    let mut kept = String::with_capacity(name.len());
-    for (number, part) in name.split('[').enumerate() {
-        match part.split_once(']') {
-            Some((hash, rest)) if number > 0 && is_hash(hash) => kept.push_str(rest),
-            _ if number > 0 => {
-                kept.push('[');
-                kept.push_str(part);
-            }
-            _ => kept.push_str(part),
-        }
+/// A name as it stood in the source, where it is one of Rust's. A name can stand for a text without end: no more is made of
+/// it than is shown. Those of C++ stay as they are.
+fn readable(name: &str) -> String {
+    let mut readable = Bounded(String::new());
+    match rustc_demangle::try_demangle(name) {
+        // Without the hashes of builds. An error is a name that goes on.
+        Ok(of_rust) => _ = write!(readable, "{of_rust:#}"),
+        Err(_) => return name.to_owned(),
     }
-    kept
+    readable.0
+}
+
+/// A text that ends where it is longer than any name that is shown.
+struct Bounded(String);
+
+impl fmt::Write for Bounded {
+    fn write_str(&mut self, more: &str) -> fmt::Result {
+        self.0.push_str(more);
+        if self.0.len() > 4 * NAME_BYTES_MAX { Err(fmt::Error) } else { Ok(()) }
+    }
 }
 
 #[cfg(test)]
@@ -244,7 +242,36 @@ mod tests {
 
     #[test]
     fn frames_are_names_without_addresses() {
-        let rendered = "error while executing at wasm backtrace:\n    0:    0x1f2 - echo.wasm!core::fmt::h0123456789abcdef\n    1:    0x200 - <unknown>!run\n    2:  0x3 - a.wasm!std[0123456789abcdef]::a[1]";
-        assert_eq!(frames(rendered).collect::<Vec<_>>(), ["core::fmt", "<unknown>!run", "std::a[1]"]);
+        let rendered = "error while executing at wasm backtrace:\n    0:    0x1f2 - echo.wasm!_ZN4core3fmt17h0123456789abcdefE\n    1:    0x200 - <unknown>!run\n    2:  0x3 - a.wasm!_RNvCs1234_7mycrate3foo";
+        assert_eq!(frames(rendered).collect::<Vec<_>>(), ["core::fmt", "<unknown>!run", "mycrate::foo"]);
+    }
+
+    /// A number as names of Rust have it.
+    fn base_62(number: usize) -> String {
+        const DIGITS: &[u8] = b"0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
+        let (mut rest, mut text) = (number, "_".to_owned());
+        while rest > 0 {
+            rest -= 1;
+            text.insert(0, char::from(DIGITS[rest % 62]));
+            rest /= 62;
+        }
+        text
+    }
+
+    #[test]
+    fn a_name_that_stands_for_more_than_is_shown_is_cut() {
+        // Each type is a pair of the one before.
+        let mut name = "INvC1a1f".to_owned();
+        let mut before = name.len();
+        name.push_str("TllE");
+        for _ in 0..40 {
+            let (this, back) = (name.len(), base_62(before));
+            name.push_str(&format!("TB{back}B{back}E"));
+            before = this;
+        }
+        let shown = readable(&format!("_R{name}E"));
+        assert!(shown.starts_with("a::f::<(i32, i32)") && shown.len() < 8 * NAME_BYTES_MAX, "{}", shown.len());
+        let of_cpp = "_Z1f1AIiES_IS0_E";
+        assert_eq!(readable(of_cpp), of_cpp);
     }
 }

@@ -14,6 +14,9 @@ use super::ledger::{Ledger, Wish};
 /// The plugin that makes the calls.
 pub const PLUGIN: &str = "http";
 
+/// How long a client waits for an answer.
+const ANSWER_MAX: Duration = Duration::from_secs(60);
+
 /// Everything that a client needs.
 #[derive(Clone)]
 pub struct Clients {
@@ -41,7 +44,8 @@ impl Clients {
     /// Asks; none where no whole answer came.
     pub async fn ask(&self, method: Method, path: &str, key: Option<&str>, body: Vec<u8>) -> Option<Answer> {
         let mut request = self.client.request(method, format!("{}{path}", self.base)).body(body);
-        request = request.header("content-type", "application/json");
+        // No answer is one too, whatever becomes of a connection that is killed.
+        request = request.header("content-type", "application/json").timeout(ANSWER_MAX);
         if let Some(key) = key {
             request = request.header("idempotency-key", key);
         }

@@ -90,9 +90,12 @@ async fn a_machine_that_slept_neither_hastens_what_comes_after_nor_holds_back_wh
     let trouble = Trouble::new();
     let (downstream, mut host) = start(&trouble).await;
     let id = failed_once(&host, &downstream).await;
+    let due_meanwhile = host.enqueue(json!({"plugin": "misbehave", "payload": {"do": "echo"}, "delay": "1h"})).await;
     trouble.wish(Wish::AsleepNs, ASLEEP_NS);
     trouble.wish(Wish::WallNs, ASLEEP_NS);
-    assert_eq!(host.ended(&id).await["state"], "completed");
+    for id in [&id, &due_meanwhile] {
+        assert_eq!(host.ended(id).await["state"], "completed");
+    }
     let later = host.enqueue(json!({"plugin": "misbehave", "payload": {"do": "echo"}, "delay": "1h"})).await;
     let kept = host.misbehave(json!({"do": "echo"})).await;
     host.ended(&kept).await;

@@ -1,6 +1,6 @@
 //! What a step of the wall clock between two lives of the host does to what is on disk: nothing that anybody would notice.
 //!
-//! While the host runs its time is carried on by the monotonic clock. A later life begins with the wall clock as it is
+//! While the host runs its time is carried on by how long the machine has been up. A later life begins with the wall clock as it is
 //! then, and within one boot the machine's uptime tells by how much that was set. What waits for a while is moved along;
 //! what happened stays as it was written, and so does a moment that somebody named.
 

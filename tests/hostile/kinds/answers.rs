@@ -36,6 +36,30 @@ fn forged_name() -> Vec<u8> {
     Parts { items: &items, run: &run, ..Parts::default() }.build()
 }
 
+/// A function whose name, as a C++ compiler writes them, stands for one of 50^10 letters.
+fn exploding_name() -> Vec<u8> {
+    let many = |of: &str| of.repeat(50);
+    let deeper = (0..10).map(|level| format!("S_I{}E", many(&format!("S{level}_"))));
+    let name = format!("_Z1f1AI{}E{}", many("i"), deeper.collect::<String>());
+    let (items, run) = (format!("(func ${name} unreachable)"), format!("(call ${name})"));
+    Parts { items: &items, run: &run, ..Parts::default() }.build()
+}
+
+/// What a compiler would say of inlined functions, 100,000 of them each within the one before, and a trap.
+pub(super) fn nested_debug_information() -> String {
+    let bytes = |bytes: &[u8]| bytes.iter().map(|byte| format!("\\{byte:02x}")).collect::<String>();
+    // A unit, a function in it, and an inlined one, each with others within it.
+    let abbreviations =
+        bytes(&[1, 0x11, 1, 0x11, 1, 0x12, 6, 0, 0, 2, 0x2e, 1, 0x11, 1, 0x12, 6, 0, 0, 3, 0x1d, 1, 0, 0, 0]);
+    let code = [0, 0, 0, 0, 0, 0, 0x10, 0];
+    let depth = 100_000;
+    let tree = [&[1][..], &code, &[2], &code, &vec![3; depth], &vec![0; depth + 2]].concat();
+    let unit = [&[4, 0][..], &[0; 4], &[4], &tree].concat();
+    let length = u32::try_from(unit.len()).expect("short").to_le_bytes();
+    let information = bytes(&[&length[..], &unit].concat());
+    format!("(@custom \".debug_abbrev\" \"{abbreviations}\") (@custom \".debug_info\" \"{information}\")")
+}
+
 pub fn kinds() -> Vec<Kind> {
     vec![
         Kind::new(
@@ -87,6 +111,20 @@ pub fn kinds() -> Vec<Kind> {
             Component(forged_name),
             Outcome("trap"),
             "texts are cleaned and cut: `limits.error_text`",
+        ),
+        Kind::new(
+            "name-explodes",
+            "traps in a function whose name would be endless if it were made readable",
+            Component(exploding_name),
+            Outcome("trap"),
+            "names are shown as they are, and cut",
+        ),
+        Kind::new(
+            "debug-nested",
+            "traps, with debug information that is nested 100,000 times",
+            Component(|| Parts { items: &nested_debug_information(), run: "unreachable", ..Parts::default() }.build()),
+            Outcome("trap"),
+            "debug information is not read",
         ),
         Kind::new(
             "realloc-loops",

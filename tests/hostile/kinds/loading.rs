@@ -4,6 +4,7 @@ use super::super::component::{Parts, bulky, described, describing, importing};
 use super::Attack::Load;
 use super::Expect::{Bounded, Refused, Undescribed};
 use super::Kind;
+use super::answers::nested_debug_information;
 
 const CHECK: &str = "the check before anything is compiled";
 const TRIAL: &str = "the trial start: a second of CPU time, nothing granted";
@@ -12,8 +13,13 @@ const COMPILE: &str = "`plugins.compile`: CPU time, memory and wall time of a pr
 const SLOW: usize = 3;
 
 fn starting(body: &str) -> Vec<u8> {
+    starting_with("", body)
+}
+
+/// The same, with these items in the module.
+fn starting_with(items: &str, body: &str) -> Vec<u8> {
     let more = format!(
-        "(core module $late (import \"libc\" \"memory\" (memory 1)) (func $go {body}) (start $go))
+        "(core module $late (import \"libc\" \"memory\" (memory 1)) {items} (func $go {body}) (start $go))
          (core instance (instantiate $late (with \"libc\" (instance $libc))))"
     );
     Parts { more: &more, ..Parts::default() }.build()
@@ -176,6 +182,13 @@ pub fn kinds() -> Vec<Kind> {
             Load(|| starting("unreachable")),
             Refused("does not start"),
             TRIAL,
+        ),
+        Kind::new(
+            "start-debug-nested",
+            "traps in its start function, with debug information that is nested 100,000 times",
+            Load(|| starting_with(&nested_debug_information(), "unreachable")),
+            Refused("does not start"),
+            "debug information is not read",
         ),
         Kind::new(
             "forged-module",
