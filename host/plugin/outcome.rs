@@ -242,8 +242,8 @@ mod tests {
 
     #[test]
     fn frames_are_names_without_addresses() {
-        let rendered = "error while executing at wasm backtrace:\n    0:    0x1f2 - echo.wasm!_ZN4core3fmt17h0123456789abcdefE\n    1:    0x200 - <unknown>!run\n    2:  0x3 - a.wasm!_RNvCs1234_7mycrate3foo";
-        assert_eq!(frames(rendered).collect::<Vec<_>>(), ["core::fmt", "<unknown>!run", "mycrate::foo"]);
+        let rendered = "error while executing at wasm backtrace:\n    0:    0x1f2 - echo.wasm!_ZN4core3fmt17h0123456789abcdefE\n    1:    0x200 - <unknown>!run\n    2:  0x3 - a.wasm!_RNvCs1234_5mylib3foo";
+        assert_eq!(frames(rendered).collect::<Vec<_>>(), ["core::fmt", "<unknown>!run", "mylib::foo"]);
     }
 
     /// A number as names of Rust have it.
