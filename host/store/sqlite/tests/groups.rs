@@ -3,6 +3,7 @@
 use super::*;
 
 /// The memory, while the writer waits for it with a transaction begun: nobody else can begin one then.
+#[expect(clippy::disallowed_methods, reason = "the writer tells nobody that it waits, and needs moments to come to it")]
 fn until_it_waits<'a>(store: &'a SqliteStore, other: &Connection) -> MutexGuard<'a, Memory> {
     loop {
         let memory = store.shared.memory();
@@ -12,7 +13,6 @@ fn until_it_waits<'a>(store: &'a SqliteStore, other: &Connection) -> MutexGuard<
             if other.execute_batch("BEGIN IMMEDIATE; ROLLBACK").is_err() {
                 return memory;
             }
-            // It needs moments to begin one.
             std::thread::sleep(std::time::Duration::from_millis(1));
         }
         // It waits without one: for what follows the group before.
