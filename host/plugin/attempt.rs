@@ -17,6 +17,7 @@ use crate::job::{Evidence, HostFault, LogLevel, Outcome};
 use crate::lock::lock;
 
 use calls_out::CallsOut;
+pub(super) use calls_out::HandedOver;
 
 use super::aside::{Aside, Beside};
 use super::bindings::windlass::plugin::types::{AttributeParam as Attribute, Job};
@@ -101,7 +102,10 @@ impl Attempt {
 
     /// Whether any of its requests has no whole answer yet.
     pub(super) fn has_requests_out(&self) -> bool {
-        self.requests.available_permits() < usize::try_from(self.limits.requests).unwrap_or(Semaphore::MAX_PERMITS)
+        // In this order: one that was handed over has its permit before it no longer counts as such.
+        self.calls_out.has_handed_over()
+            || self.requests.available_permits()
+                < usize::try_from(self.limits.requests).unwrap_or(Semaphore::MAX_PERMITS)
     }
 
     /// Counts what went through a call of the guest.

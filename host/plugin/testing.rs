@@ -72,8 +72,13 @@ const TYPES: &str = r#"
 /// A plugin whose `run` executes `body` (core WebAssembly) and then completes with its payload. `body` may return the
 /// address of another answer. Locals 8 and 9 are the payload's address and length; addresses below 8192 are free.
 pub(super) fn component(module_items: &str, body: &str, more: &str) -> Bytes {
+    importing("", "", module_items, body, more)
+}
+
+/// The same, with more `imports`, of which its module gets those `exports`.
+pub(super) fn importing(imports: &str, exports: &str, module_items: &str, body: &str, more: &str) -> Bytes {
     let text = format!(
-        r#"(component {TYPES}
+        r#"(component {TYPES} {imports}
 (core module $main
   (import "libc" "memory" (memory 1))
   (import "host" "log" (func $log (param i32 i32 i32)))
@@ -86,7 +91,7 @@ pub(super) fn component(module_items: &str, body: &str, more: &str) -> Bytes {
     (i32.store (i32.const 1036) (local.get 8))
     (i32.store (i32.const 1040) (local.get 9))
     (i32.const 1024)))
-(core instance $host (export "log" (func $log)) (export "send" (func $send)) (export "exit" (func $exit)))
+(core instance $host (export "log" (func $log)) (export "send" (func $send)) (export "exit" (func $exit)) {exports})
 (core instance $main (instantiate $main (with "libc" (instance $libc)) (with "host" (instance $host))))
 {more}
 (func $run (param "job" $job) (result (result $completion (error $failure)))

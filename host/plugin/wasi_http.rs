@@ -17,7 +17,7 @@ use wasmtime_wasi_http::{Error, ForbiddenHeaderFilter, RequestOptions, WasiBody,
 
 use crate::config::is_host_owned;
 
-use super::attempt::Attempt;
+use super::attempt::{Attempt, HandedOver};
 use super::egress::{self, Answered, InUse, Recorder, SendBody, SendFailure, Unreachable};
 use super::heads;
 use super::host_http::{body_refused, is_bodiless, method, patience, permit, remember, way_out};
@@ -72,7 +72,11 @@ impl WasiHttpHooks for Hooks {
         options: Option<RequestOptions>,
         _: Io,
     ) -> Box<dyn Future<Output = Answer> + Send> {
-        Box::new(send(self.attempt.clone(), request, options.unwrap_or_default()))
+        let (attempt, handed_over) = (self.attempt.clone(), HandedOver::now(self.attempt.clone()));
+        Box::new(async move {
+            let _handed_over = handed_over;
+            send(attempt, request, options.unwrap_or_default()).await
+        })
     }
 }
 
@@ -316,3 +320,6 @@ pub(super) fn narrow(linker: &mut Linker<State>) -> wasmtime::Result<()> {
         },
     )
 }
+
+#[cfg(test)]
+mod tests;
