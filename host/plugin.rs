@@ -377,6 +377,6 @@ impl Loader {
     /// # Errors
     /// Where the folder cannot be written.
     pub async fn remove(&self, name: &str) -> std::io::Result<bool> {
-        if is_plugin_name(name) { self.folder.slot(name).remove().await } else { Ok(false) }
+        if is_plugin_name(name) { self.folder.slot(name).removed().await } else { Ok(false) }
     }
 }

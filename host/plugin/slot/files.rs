@@ -1,11 +1,14 @@
 //! A plugin's files: its grants and its signatures read, its component put there and removed.
 
+use std::future::pending;
 use std::io;
+use std::panic::resume_unwind;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
+use tokio::task::JoinError;
 
 use crate::clock::Stopwatch;
 use crate::config::PluginFile;
@@ -177,8 +180,19 @@ impl Slot {
         Ok(self.signatures(stamp.as_ref()).await.unwrap_or_default().into_iter().next())
     }
 
-    /// Removes the component and its signature from the folder. What is being compiled of it is given up.
-    pub(in super::super) async fn remove(&self) -> std::io::Result<bool> {
+    /// Removes the component and its signature from the folder. What is being compiled of it is given up. Goes on when who
+    /// asked for it is gone: without the files nobody else would take up that it serves no more.
+    pub(in super::super) async fn removed(self: Arc<Self>) -> io::Result<bool> {
+        let ended = tokio::spawn(async move { self.remove().await }).await;
+        match ended.map_err(JoinError::try_into_panic) {
+            Ok(removed) => removed,
+            Err(Ok(panic)) => resume_unwind(panic),
+            // The runtime ends, and this with it.
+            Err(Err(_)) => pending().await,
+        }
+    }
+
+    async fn remove(&self) -> io::Result<bool> {
         let was_there = self.remove_files().await?;
         if was_there {
             self.accept_files(None, None);
@@ -225,5 +239,44 @@ impl Slot {
     /// Where a file of this plugin lies.
     pub(super) fn path(&self, kind: Kind) -> PathBuf {
         self.place.dir.join(format!("{}{}", self.name, kind.ending()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use crate::clock::SystemClock;
+    use crate::plugin::Loader;
+
+    use super::super::super::testing::{Bench, echo};
+
+    #[tokio::test]
+    async fn a_removal_goes_on_when_who_asked_for_it_is_gone() {
+        let bench = Bench::new();
+        let dir = bench.dir.path().join("plugins");
+        let (loader, _changes) = Loader::new(bench.host.clone(), dir, Arc::new(SystemClock::start())).unwrap();
+        let serving = loader.install("a", echo(), None).await.unwrap();
+        assert!(serving.revision.is_some());
+        let slot = loader.folder.slot("a");
+        let busy = slot.state.lock().await;
+        let files_gone = async {
+            while slot.accepted().component.is_some() {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::select! {
+            biased;
+            removed = loader.remove("a") => panic!("it did not wait: {removed:?}"),
+            () = files_gone => {}
+        }
+        drop(busy);
+        let gone = async {
+            while loader.registry.get("a").is_some() {
+                loader.look().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(10), gone).await.expect("it serves no more");
     }
 }
