@@ -168,8 +168,10 @@ pub(super) async fn run(
 ) -> Outcome {
     let threads = revision.code.runtime.heavy.clone();
     let guest = Box::pin(guest(revision.clone(), attempt.clone(), call, warm));
-    let guest = AssertUnwindSafe(Beside::new(attempt.aside.clone(), guest)).catch_unwind();
-    let guest = tokio::time::timeout(attempt.wall, Guest::new(attempt.cpu.clone(), threads, habit.clone(), guest));
+    let guest = Beside::new(attempt.aside.clone(), guest);
+    // A panic may come of where the guest goes as well.
+    let guest = async { Guest::new(attempt.cpu.clone(), threads, habit.clone(), guest).await };
+    let guest = tokio::time::timeout(attempt.wall, AssertUnwindSafe(guest).catch_unwind());
     let outcome = tokio::select! {
         biased;
         () = cancelled.cancelled() => Outcome::Host(HostFault::Cancelled, "the job was cancelled".to_owned()),

@@ -2,8 +2,10 @@
 //! everybody are free at once whatever a guest does. There plugins take turns.
 
 use std::cell::Cell;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -44,41 +46,48 @@ pub(super) fn is_here() -> bool {
     IS_HERE.get()
 }
 
-/// The threads. They are made when the first guest needs them.
-#[derive(Debug, Default)]
-pub(super) struct HeavyThreads(OnceLock<Option<Threads>>);
-
+/// The threads. They are made when the host starts: when a guest needs them the system may have none left.
 #[derive(Debug)]
-struct Threads {
-    runtime: Runtime,
+pub(super) struct HeavyThreads {
+    /// None only at the end.
+    runtime: Option<Runtime>,
     turns: Arc<Turns>,
 }
 
 impl HeavyThreads {
-    /// None where the system gives no threads: guests then stay where they are.
-    fn get(&self) -> Option<&Threads> {
-        let make = || {
-            let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    /// As many as there are processors.
+    pub(super) fn start() -> anyhow::Result<Arc<Self>> {
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        let runtime = made(|| {
             let mut builder = Builder::new_multi_thread();
             builder.worker_threads(threads).enable_all().thread_name("heavy-guests").on_thread_start(|| {
                 IS_HERE.set(true);
                 // On Linux this holds for the calling thread alone. Where it fails, guests are only less polite.
                 let _ = rustix::process::setpriority_process(None, NICENESS);
             });
-            let runtime = builder.build();
-            let runtime =
-                runtime.inspect_err(|error| tracing::warn!(%error, "no threads for guests that compute")).ok()?;
-            Some(Threads { runtime, turns: Turns::new(threads) })
-        };
-        self.0.get_or_init(make).as_ref()
+            builder.build()
+        })?;
+        Ok(Arc::new(Self { runtime: Some(runtime), turns: Turns::new(threads) }))
     }
+}
+
+/// Tokio panics where the system has no thread for it.
+fn made(make: impl FnOnce() -> io::Result<Runtime>) -> anyhow::Result<Runtime> {
+    let why = match catch_unwind(AssertUnwindSafe(make)) {
+        Ok(Ok(runtime)) => return Ok(runtime),
+        Ok(Err(error)) => error.to_string(),
+        Err(panic) => panic.downcast_ref::<String>().map_or("it panicked", String::as_str).to_owned(),
+    };
+    anyhow::bail!(
+        "cannot start the threads for guests that compute: {why}; let this user have more threads and open files"
+    )
 }
 
 impl Drop for HeavyThreads {
     fn drop(&mut self) {
-        if let Some(Some(threads)) = self.0.take() {
+        if let Some(runtime) = self.runtime.take() {
             // What is left there was given up already.
-            threads.runtime.shutdown_background();
+            runtime.shutdown_background();
         }
     }
 }
@@ -159,15 +168,16 @@ where
     /// Begins here, unless its plugin is known to compute.
     pub(super) fn new(meter: Arc<CpuMeter>, threads: Arc<HeavyThreads>, habit: Arc<Habit>, future: F) -> Self {
         let future = Metered::new(meter.clone(), future);
-        // The threads are made only for who computes.
-        match if habit.is_heavy() { threads.get() } else { None } {
-            Some(threads) => Self::there(threads, &habit, future),
-            None => Self::Here { future: Some(future), meter, threads, habit },
+        if habit.is_heavy() {
+            Self::there(&threads, &habit, future)
+        } else {
+            Self::Here { future: Some(future), meter, threads, habit }
         }
     }
 
-    fn there(threads: &Threads, habit: &Habit, future: Metered<F>) -> Self {
-        Self::There(threads.runtime.spawn(InTurn::new(threads.turns.clone(), habit.plugin.clone(), future.exactly())))
+    fn there(threads: &HeavyThreads, habit: &Habit, future: Metered<F>) -> Self {
+        let runtime = threads.runtime.as_ref().expect("nobody has them at their end");
+        Self::There(runtime.spawn(InTurn::new(threads.turns.clone(), habit.plugin.clone(), future.exactly())))
     }
 }
 
@@ -185,7 +195,6 @@ where
             if polled.is_ready() || meter.spent() < HEAVY_AFTER {
                 return polled;
             }
-            let Some(threads) = threads.get() else { return polled };
             // Not only at its end: of a hundred that begin at once the others are to begin there.
             habit.note(meter.spent());
             let leaving = future.take().expect("it leaves once");
@@ -217,7 +226,12 @@ impl<F: Future> Drop for Guest<F> {
 mod tests {
     use std::task::Waker;
 
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    use tokio_util::sync::CancellationToken;
+
+    use super::super::testing::{Bench, call, component};
     use super::*;
+    use crate::job::OutcomeKind;
 
     const SPENT: Duration = Duration::from_micros(250);
 
@@ -261,7 +275,7 @@ mod tests {
 
     #[test]
     fn a_guest_that_computes_notes_it_as_it_leaves() {
-        let (threads, habit) = (Arc::<HeavyThreads>::default(), Habit::new("spinner"));
+        let (threads, habit) = (HeavyThreads::start().unwrap(), Habit::new("spinner"));
         for _ in 0..3 {
             let meter = Arc::<CpuMeter>::default();
             let spin = {
@@ -278,5 +292,42 @@ mod tests {
             assert!(Pin::new(&mut guest).poll(&mut Context::from_waker(Waker::noop())).is_pending());
         }
         assert!(habit.is_heavy());
+    }
+
+    #[test]
+    fn threads_that_cannot_be_had_are_told() {
+        let told = |make: fn() -> io::Result<Runtime>| made(make).unwrap_err().to_string();
+        let no_thread = told(|| panic!("OS can't spawn worker thread: {}", rustix::io::Errno::AGAIN));
+        assert!(no_thread.contains("can't spawn worker thread: Resource temporarily"), "{no_thread}");
+        let no_file = told(|| Err(rustix::io::Errno::MFILE.into()));
+        assert!(no_file.contains("Too many open files"), "{no_file}");
+    }
+
+    /// Set for the process in which no thread can be had.
+    const NO_THREADS: &str = "WINDLASS_TEST_NO_THREADS";
+
+    #[tokio::test]
+    async fn a_guest_computes_where_the_system_gives_no_more_threads() {
+        if std::env::var_os(NO_THREADS).is_none() {
+            // The bound holds for a whole process.
+            let name = "plugin::heavy::tests::a_guest_computes_where_the_system_gives_no_more_threads";
+            let mut alone = std::process::Command::new(std::env::current_exe().unwrap());
+            let ended = alone.args(["--exact", name, "--nocapture"]).env(NO_THREADS, "1").output().unwrap();
+            assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stderr));
+            return;
+        }
+        let bench = Bench::new();
+        let plugin = bench.plugin(component("", "(loop $again (br $again))", ""), &[]).await;
+        let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
+        let pages: u64 = statm.split(' ').next().unwrap().parse().unwrap();
+        // Room for the heap, and for no thread's stack.
+        let current = Some(pages * rustix::param::page_size() as u64 + (1 << 20));
+        let bound = Rlimit { current, maximum: getrlimit(Resource::As).maximum };
+        setrlimit(Resource::As, bound).unwrap();
+        // The stacks of threads that have ended are used again.
+        let mut threads = (0..1_000).map(|_| std::thread::Builder::new().spawn(std::thread::park));
+        assert!(threads.any(|thread| thread.is_err()), "no more can be had");
+        let (outcome, _) = plugin.run(call(b"1"), &CancellationToken::new()).await;
+        assert_eq!(outcome.kind(), OutcomeKind::CpuBudget);
     }
 }

@@ -83,7 +83,7 @@ impl Runtime {
             limits: settings.limits.clone(),
             clock,
             outside: Arc::new(Outside::new(&settings.network, settings.descriptors)),
-            heavy: Arc::default(),
+            heavy: HeavyThreads::start()?,
             signed_by: settings.signed_by.clone(),
             compiler: Compiler::of(&settings.program),
             compile_bounds: settings.compile,
