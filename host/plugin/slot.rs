@@ -30,7 +30,7 @@ mod meanwhile;
 mod retry;
 mod shown;
 
-pub(super) use blocking::scan;
+pub(super) use blocking::{blocking, scan};
 use retry::{Again, Retry};
 use shown::Shown;
 

@@ -1,5 +1,6 @@
 //! The first start of a component, with nothing granted: proves that it starts, and asks it what it is.
 
+use std::panic::catch_unwind;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ use super::machine::Machine;
 use super::metadata::{self, Description, PayloadSchema};
 use super::outcome::{self, Phase};
 use super::revision::{Runtime, is_plugin};
+use super::slot::blocking;
 use super::state::{self, State};
 use super::ticker::Awake;
 use super::{LoadError, lack, report};
@@ -29,10 +31,11 @@ const OUTPUT: ByteSize = ByteSize(16 << 10);
 
 /// Reads what a plugin says off the threads that serve. What takes too long ends by itself, as its size is bounded.
 async fn read(text: String, most: ByteSize) -> Result<(Description, Option<PayloadSchema>), String> {
-    let reading = tokio::task::spawn_blocking(move || metadata::read(&text, most));
+    // It fails for this plugin alone.
+    let reading = blocking(move || catch_unwind(|| metadata::read(&text, most)));
     match tokio::time::timeout(WALL, reading).await {
         Ok(Ok(read)) => read,
-        Ok(Err(error)) => Err(format!("reading it failed: {error}")),
+        Ok(Err(_panic)) => Err("reading it failed; the log says where".to_owned()),
         Err(_) => Err(format!("reading it took longer than {WALL:?}")),
     }
 }

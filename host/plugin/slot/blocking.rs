@@ -12,7 +12,7 @@ use super::folder;
 const NO_THREAD: Duration = Duration::from_secs(1);
 
 /// Does that work, as soon as the system has a thread for it.
-pub(super) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+pub(in super::super) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     let (sender, mut receiver) = oneshot::channel();
     // The receiver is gone where nobody waits any more.
     ask_for_thread(move || drop(sender.send(catch_unwind(AssertUnwindSafe(work)))));
