@@ -173,9 +173,15 @@ impl Limiter {
         } else {
             self.is_steep = false;
         }
-        if now.since(base.measured_at) > BASE_LASTS && self.limit > f64::from(policy.floor) {
+        if now.since(base.measured_at) <= BASE_LASTS {
+            return;
+        }
+        if self.limit > f64::from(policy.floor) {
             self.eased = Some(self.limit);
             self.limit = (self.limit * EASE_OFF).max(f64::from(policy.floor));
+        } else {
+            // There is nothing to ease off: the next window measures it.
+            self.base = None;
         }
     }
 

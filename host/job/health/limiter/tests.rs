@@ -12,31 +12,53 @@ struct Model {
     spread: f64,
 }
 
-/// Calls without end, always as many at once as the limit allows; returns the limits over time, one a window's worth.
-fn drive(model: &Model, policy: &LimiterPolicy, calls: usize, seed: u64) -> Vec<u32> {
-    let chance = Chance::seeded(seed);
-    let mut limiter = Limiter::new(policy);
-    let mut now_us = 0.0;
-    let mut out: Vec<(f64, f64)> = Vec::new();
-    let mut limits = Vec::new();
-    for call in 0..calls {
-        while (out.len() as u32) < limiter.limit(policy) {
-            let crowd = ((out.len() + 1) as f64 / model.knee).max(1.0);
-            let noise = 1.0 + model.spread * (2.0 * chance.unit() - 1.0);
-            out.push((now_us, now_us + model.service_us * crowd * noise));
-        }
-        let soonest = (0..out.len()).min_by(|a, b| out[*a].1.total_cmp(&out[*b].1)).unwrap();
-        let at_once = out.len() as u32;
-        let (started_us, ended_us) = out.swap_remove(soonest);
-        now_us = ended_us;
-        let ms = |us: f64| UnixMs((us / 1e3) as i64);
-        let latency = Some(Duration::from_micros((ended_us - started_us) as u64));
-        limiter.ended(policy, ms(started_us), ms(now_us), latency, false, at_once);
-        if call % 50 == 0 {
-            limits.push(limiter.limit(policy));
-        }
+/// Calls without end, always as many at once as the limit allows.
+struct Drive {
+    policy: LimiterPolicy,
+    limiter: Limiter,
+    chance: Chance,
+    now_us: f64,
+    /// When each of those that are out began, and will end.
+    out: Vec<(f64, f64)>,
+}
+
+impl Drive {
+    fn new(policy: LimiterPolicy, seed: u64) -> Self {
+        let (limiter, chance) = (Limiter::new(&policy), Chance::seeded(seed));
+        Self { policy, limiter, chance, now_us: 0.0, out: Vec::new() }
     }
-    limits
+
+    fn limit(&self) -> u32 {
+        self.limiter.limit(&self.policy)
+    }
+
+    /// So many calls, of which that share fails; returns the limits over time, one a window's worth.
+    fn run(&mut self, model: &Model, calls: usize, failing: f64) -> Vec<u32> {
+        let mut limits = Vec::new();
+        for call in 0..calls {
+            while (self.out.len() as u32) < self.limit() {
+                let crowd = ((self.out.len() + 1) as f64 / model.knee).max(1.0);
+                let noise = 1.0 + model.spread * (2.0 * self.chance.unit() - 1.0);
+                self.out.push((self.now_us, self.now_us + model.service_us * crowd * noise));
+            }
+            let soonest = (0..self.out.len()).min_by(|a, b| self.out[*a].1.total_cmp(&self.out[*b].1)).unwrap();
+            let at_once = self.out.len() as u32;
+            let (started_us, ended_us) = self.out.swap_remove(soonest);
+            self.now_us = ended_us;
+            let ms = |us: f64| UnixMs((us / 1e3) as i64);
+            let latency = Some(Duration::from_micros((ended_us - started_us) as u64));
+            let failed = failing > 0.0 && self.chance.unit() < failing;
+            self.limiter.ended(&self.policy, ms(started_us), ms(self.now_us), latency, failed, at_once);
+            if call % 50 == 0 {
+                limits.push(self.limit());
+            }
+        }
+        limits
+    }
+}
+
+fn drive(model: &Model, policy: &LimiterPolicy, calls: usize, seed: u64) -> Vec<u32> {
+    Drive::new(*policy, seed).run(model, calls, 0.0)
 }
 
 fn settled(limits: &[u32]) -> f64 {
@@ -74,6 +96,37 @@ fn answers_that_vary_do_not_strangle_it() {
     let model = Model { knee: 1e9, service_us: 50_000.0, spread: 0.95 };
     let found = settled(&drive(&model, &LimiterPolicy::default(), 100_000, 1));
     assert!(found > 200.0, "{found}");
+}
+
+/// One that bears any load, and answers after so long.
+fn tireless(service_us: f64) -> Model {
+    Model { knee: 1e9, service_us, spread: 0.3 }
+}
+
+#[test]
+fn what_becomes_slower_for_good_and_bears_everything_is_given_more_again() {
+    let mut drive = Drive::new(LimiterPolicy::default(), 1);
+    drive.run(&tireless(50_000.0), 20_000, 0.0);
+    assert!(drive.limit() > 200, "{}", drive.limit());
+    drive.run(&tireless(1_000_000.0), 20_000, 0.0);
+    assert!(drive.limit() > 100, "{}", drive.limit());
+}
+
+#[test]
+fn what_had_errors_and_came_back_slower_is_given_more_again() {
+    let mut drive = Drive::new(LimiterPolicy::default(), 1);
+    drive.run(&tireless(50_000.0), 20_000, 0.0);
+    drive.run(&tireless(50_000.0), 5_000, 0.9);
+    assert_eq!(drive.limit(), 1);
+    drive.run(&tireless(1_000_000.0), 20_000, 0.0);
+    assert!(drive.limit() > 100, "{}", drive.limit());
+}
+
+#[test]
+fn what_works_on_fewer_than_the_floor_is_not_overrun_as_time_goes_by() {
+    let limits = drive(&Model { knee: 4.0, service_us: 200_000.0, spread: 0.2 }, &LimiterPolicy::default(), 40_000, 1);
+    let found = settled(&limits);
+    assert!(found <= 12.0, "{found}");
 }
 
 #[test]
