@@ -250,8 +250,9 @@ impl Health {
         self.running = self.running.saturating_sub(1);
         let Ended { started_at, sign, latency } = ended;
         let is_regular = self.breaker.role(*started_at) == Role::Regular && self.breaker.opening().is_none();
-        if is_regular {
-            let failed = matches!(sign, Sign::Ill(_) | Sign::Busy(..) | Sign::Unfit(_));
+        // What the plugin did by itself says nothing of what its downstream bears.
+        if is_regular && !matches!(sign, Sign::Unfit(_)) {
+            let failed = matches!(sign, Sign::Ill(_) | Sign::Busy(..));
             let limits = self.limiter_policy(policy, bounds);
             self.limiter.ended(&limits, *started_at, now, *latency, failed, at_once);
         }

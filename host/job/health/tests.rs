@@ -74,6 +74,24 @@ fn the_limit_bounds_what_runs_at_once() {
 }
 
 #[test]
+fn a_plugin_that_fails_by_itself_now_and_then_costs_its_downstream_nothing() {
+    let policy = HealthPolicy::default();
+    let mut health = Health::new(&policy);
+    let mut now = 0;
+    for call in 0..6_000 {
+        now += 1;
+        while health.running() < health.limit(&policy, BOUNDS) {
+            health.start(BOUNDS, at(now));
+        }
+        // What it traps on takes it long: that is not the downstream's latency either.
+        let (sign, ms) = if call % 6 == 0 { (Sign::Unfit("trap".into()), 5_000) } else { (Sign::Well, 20) };
+        let ended = Ended { started_at: at(now), sign, latency: Some(Duration::from_millis(ms)) };
+        health.end(&policy, BOUNDS, &ended, at(now), 0.0);
+    }
+    assert_eq!(health.limit(&policy, BOUNDS), 256);
+}
+
+#[test]
 fn a_person_can_hold_release_probe_and_limit_it() {
     let policy = HealthPolicy::default();
     let mut health = down();
