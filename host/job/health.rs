@@ -361,7 +361,8 @@ impl Health {
     #[must_use]
     pub fn is_plain(&self, now: UnixMs) -> bool {
         self.running == 0
-            && self.opening().is_none()
+            && self.breaker.is_plain(now)
+            && self.whole_again_ms <= now.0 as f64
             && self.held(now).is_none()
             && self.overrides == Overrides::default()
             && self.acts.is_empty()

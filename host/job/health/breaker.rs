@@ -72,8 +72,13 @@ pub struct Opening {
 pub struct Breaker {
     opening: Option<Opening>,
     in_a_row: u32,
+    /// When an attempt failed last.
+    failed_at: UnixMs,
     window: ErrorWindow,
 }
+
+/// So long a streak of failures means something.
+const STREAK_LASTS: Duration = Duration::from_secs(3_600);
 
 /// What an attempt was to the breaker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,7 +93,7 @@ impl Breaker {
     /// A closed one.
     #[must_use]
     pub fn new(policy: &BreakerPolicy) -> Self {
-        Self { opening: None, in_a_row: 0, window: ErrorWindow::new(policy.window) }
+        Self { opening: None, in_a_row: 0, failed_at: UnixMs(0), window: ErrorWindow::new(policy.window) }
     }
 
     /// One that was open when the host stopped.
@@ -107,6 +112,13 @@ impl Breaker {
     #[must_use]
     pub fn error_rate(&self, now: UnixMs) -> (f64, u32) {
         self.window.rate(now)
+    }
+
+    /// Whether it is closed, and knows of no failures that still count.
+    #[must_use]
+    pub fn is_plain(&self, now: UnixMs) -> bool {
+        let is_streak = self.in_a_row > 0 && now.since(self.failed_at) <= STREAK_LASTS;
+        self.opening.is_none() && !is_streak && self.window.rate(now).1 == 0
     }
 
     /// Whether an attempt may start; where not, when it is worth asking again, if time alone can tell.
@@ -167,6 +179,7 @@ impl Breaker {
         let role = self.role(started_at);
         let Some(opening) = &mut self.opening else {
             self.in_a_row += 1;
+            self.failed_at = now;
             self.window.add(now, true);
             let (rate, calls) = self.window.rate(now);
             let opens = self.in_a_row >= policy.failures || calls >= policy.window_calls && rate >= policy.error_rate;

@@ -92,6 +92,29 @@ fn a_plugin_that_fails_by_itself_now_and_then_costs_its_downstream_nothing() {
 }
 
 #[test]
+fn what_was_learnt_lately_is_not_forgotten() {
+    const HOUR_MS: i64 = 3_600_000;
+    let health = || Health::new(&HealthPolicy::default());
+    assert!(health().is_plain(at(0)));
+    let rate = Bounds { rate: Some(Rate { per_second: 0.1 }), ..BOUNDS };
+    let mut spent = health();
+    spent.start(rate, at(0));
+    spent.give_back(at(0), at(1));
+    assert_eq!((spent.is_plain(at(9_999)), spent.is_plain(at(10_000))), (false, true), "its rate is used up until then");
+
+    let mut failing = health();
+    for now in 0..4 {
+        failing.start(BOUNDS, at(now));
+        end(&mut failing, now, now, Sign::Ill("503".into()));
+    }
+    assert!(!failing.is_plain(at(HOUR_MS)), "one more failure and it is down");
+    assert!(failing.is_plain(at(HOUR_MS + 4)));
+    failing.start(BOUNDS, at(HOUR_MS));
+    end(&mut failing, HOUR_MS, HOUR_MS, Sign::Well);
+    assert!(failing.is_plain(at(HOUR_MS + 60_000)));
+}
+
+#[test]
 fn a_person_can_hold_release_probe_and_limit_it() {
     let policy = HealthPolicy::default();
     let mut health = down();
