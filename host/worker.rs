@@ -156,9 +156,23 @@ impl Parts {
 /// Keeps the health of downstreams as it changes.
 async fn keep_health(parts: Parts, mut changed: mpsc::UnboundedReceiver<Lane>) {
     while let Some(lane) = changed.recv().await {
-        if let Err(error) = parts.keeper.keep(&lane).await {
+        if let Err(error) = parts.keeper.keep(&lane, parts.clock.now()).await {
             tracing::error!(%error, downstream = &*lane.downstream, "a downstream's health could not be kept");
         }
+    }
+}
+
+/// How often what is past of downstreams is forgotten.
+const FORGET_EVERY: Duration = Duration::from_secs(3_600);
+
+/// Forgets what is past of downstreams.
+async fn forget_past(parts: Parts) {
+    loop {
+        if let Err(error) = parts.keeper.forget_past(parts.clock.now()).await {
+            tracing::warn!(%error, "what is past of downstreams could not be deleted");
+        }
+        parts.wake.notify_one();
+        tokio::time::sleep(FORGET_EVERY).await;
     }
 }
 
@@ -245,6 +259,7 @@ impl Worker {
         worker.spawn(plugin_sync::watch(parts.clone()));
         worker.loops.spawn(dispatcher::run(parts.clone(), executor, worker.attempts.clone(), worker.stop.clone()));
         worker.spawn(keep_health(parts.clone(), changes_to_keep));
+        worker.spawn(forget_past(parts.clone()));
         worker.spawn(pruner::run(parts));
         Ok(worker)
     }

@@ -21,6 +21,7 @@ mod key_gate;
 mod known;
 mod lane;
 mod limits;
+mod past;
 mod places;
 mod plugin_gate;
 mod waiting;
@@ -80,11 +81,6 @@ pub struct Gates {
     /// When the last attempt ended.
     ended_at: UnixMs,
 }
-
-/// How often that is done.
-const SWEEP: std::time::Duration = std::time::Duration::from_secs(600);
-/// So few lanes are all kept.
-const LANES_KEPT: usize = 1_000;
 
 impl Gates {
     /// Gates of a host that runs at most `concurrency` attempts at once. Every plugin is missing until it is said.
@@ -336,14 +332,6 @@ impl Gates {
         self.lane_opened(whole);
         for lane in self.refused_keyed.remove(whole).unwrap_or_default() {
             self.lane_opened(&lane);
-        }
-    }
-
-    /// Forgets the lanes of which there is nothing to remember but how much they bore long ago.
-    fn sweep(&mut self, now: UnixMs) {
-        if self.lanes.len() > LANES_KEPT && now.since(self.swept_at) >= SWEEP {
-            self.swept_at = now;
-            self.lanes.forget(|health| health.is_plain(now));
         }
     }
 }

@@ -11,6 +11,7 @@ use crate::clock::UnixMs;
 pub mod breaker;
 mod kept;
 pub mod limiter;
+mod past;
 mod window;
 
 pub use breaker::{Breaker, BreakerPolicy, Opening, Role};
@@ -36,7 +37,7 @@ pub enum Sign {
     Well,
     /// It did not do its part; why, for people.
     Ill(String),
-    /// It asked everybody to wait; for how long, where it said so, and no longer than the job's policy allows.
+    /// It asked everybody to wait; for how long, where it said so, and no longer than the plugin's policy allows.
     Busy(Option<Duration>, String),
     /// The plugin failed by itself: it trapped, or used up what it may.
     Unfit(String),
@@ -191,10 +192,10 @@ impl Health {
 
     /// What is to be kept over a restart.
     #[must_use]
-    pub fn kept(&self) -> Kept {
+    pub fn kept(&self, now: UnixMs) -> Kept {
         Kept {
             opening: self.breaker.opening().cloned(),
-            hold: self.hold.clone(),
+            hold: self.held(now).cloned(),
             overrides: self.overrides,
             acts: self.acts.clone(),
         }
@@ -355,17 +356,6 @@ impl Health {
     #[must_use]
     pub fn limit(&self, policy: &HealthPolicy, bounds: Bounds) -> u32 {
         self.limiter.limit(&self.limiter_policy(policy, bounds))
-    }
-
-    /// Whether there is nothing to remember of it.
-    #[must_use]
-    pub fn is_plain(&self, now: UnixMs) -> bool {
-        self.running == 0
-            && self.breaker.is_plain(now)
-            && self.whole_again_ms <= now.0 as f64
-            && self.held(now).is_none()
-            && self.overrides == Overrides::default()
-            && self.acts.is_empty()
     }
 
     fn limiter_policy(&self, policy: &HealthPolicy, bounds: Bounds) -> LimiterPolicy {

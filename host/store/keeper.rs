@@ -3,9 +3,14 @@
 use std::sync::{Arc, Mutex};
 
 use super::{Standing, Store, StoreError};
+use crate::clock::UnixMs;
+use crate::job::gates::LaneRef;
 use crate::job::health::{Act, Health};
 use crate::job::{Gates, Lane};
 use crate::lock::lock;
+
+/// So many downstreams are looked at while the gates are locked.
+const STEP: usize = 256;
 
 /// Writes the health of downstreams as it is at the moment of writing, one after the other, so that an older state
 /// never overwrites a newer one.
@@ -43,17 +48,15 @@ impl HealthKeeper {
     ///
     /// # Errors
     /// Where the store fails.
-    pub async fn keep(&self, lane: &Lane) -> Result<(), StoreError> {
+    pub async fn keep(&self, lane: &Lane, now: UnixMs) -> Result<(), StoreError> {
         let _turn = self.turn.lock().await;
         let kept = {
             let gates = lock(&self.gates);
-            gates.health(lane).map(Health::kept).unwrap_or_default()
+            gates.health(lane).map(|health| health.kept(now)).unwrap_or_default()
         };
         self.store.set_standing(Standing::Downstream { lane: lane.clone(), kept }).await
     }
-}
 
-impl HealthKeeper {
     /// A person does something to a downstream: on disk first, then in the gates.
     ///
     /// # Errors
@@ -65,11 +68,46 @@ impl HealthKeeper {
             let policy = gates.health_policy();
             let mut health = gates.health(lane).cloned().unwrap_or_else(|| Health::new(policy));
             health.act(policy, act.clone());
-            health.kept()
+            health.kept(act.at)
         };
         self.store.set_standing(Standing::Downstream { lane: lane.clone(), kept }).await?;
         lock(&self.gates).act(lane, act);
         Ok(())
+    }
+
+    /// Forgets, in the gates and on disk, holds that have ended, and outages that no job looked into for long and that
+    /// none waits for.
+    ///
+    /// # Errors
+    /// Where the store fails. What it still has is forgotten after the next start.
+    pub async fn forget_past(&self, now: UnixMs) -> Result<(), StoreError> {
+        let (mut downstream, mut plugin) = (String::new(), String::new());
+        loop {
+            let (past, last) = self.past_from((&*plugin, &*downstream).into(), now);
+            for lane in &past {
+                self.forget(lane, now).await?;
+            }
+            let Some(last) = last else { return Ok(()) };
+            // The next name behind that one.
+            (downstream, plugin) = (last.downstream.to_string(), format!("{}\0", last.plugin));
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// Some of those of which something is past, and the last that was looked at where there are more.
+    fn past_from(&self, first: LaneRef<'_>, now: UnixMs) -> (Vec<Lane>, Option<Lane>) {
+        let gates = lock(&self.gates);
+        let known: Vec<_> = gates.known_from(first).take(STEP).map(|(key, plugin)| Lane::new(plugin, key)).collect();
+        let last = known.last().filter(|_| known.len() == STEP).cloned();
+        let has_past = |lane: &Lane| gates.health(lane).is_some_and(|health| health.has_past(now));
+        (known.into_iter().filter(has_past).collect(), last)
+    }
+
+    async fn forget(&self, lane: &Lane, now: UnixMs) -> Result<(), StoreError> {
+        let _turn = self.turn.lock().await;
+        let is_wanted = self.store.lanes(lane.into(), 1).first().is_some_and(|counts| counts.lane == *lane);
+        let Some(kept) = lock(&self.gates).forget_past(lane, now, is_wanted) else { return Ok(()) };
+        self.store.set_standing(Standing::Downstream { lane: lane.clone(), kept }).await
     }
 }
 
@@ -78,3 +116,6 @@ impl std::fmt::Debug for HealthKeeper {
         f.debug_struct("HealthKeeper").finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -100,7 +100,11 @@ fn what_was_learnt_lately_is_not_forgotten() {
     let mut spent = health();
     spent.start(rate, at(0));
     spent.give_back(at(0), at(1));
-    assert_eq!((spent.is_plain(at(9_999)), spent.is_plain(at(10_000))), (false, true), "its rate is used up until then");
+    assert_eq!(
+        (spent.is_plain(at(9_999)), spent.is_plain(at(10_000))),
+        (false, true),
+        "its rate is used up until then"
+    );
 
     let mut failing = health();
     for now in 0..4 {
@@ -112,6 +116,27 @@ fn what_was_learnt_lately_is_not_forgotten() {
     failing.start(BOUNDS, at(HOUR_MS));
     end(&mut failing, HOUR_MS, HOUR_MS, Sign::Well);
     assert!(failing.is_plain(at(HOUR_MS + 60_000)));
+}
+
+#[test]
+fn what_is_past_is_forgotten() {
+    const DAY_MS: i64 = 86_400_000;
+    let policy = HealthPolicy::default();
+    let mut health = down();
+    health.act(&policy, Act { at: at(10), what: ActKind::Limit(Overrides::default()) });
+    let busy = Sign::Busy(Some(Duration::from_secs(60)), "429".into());
+    health.start(BOUNDS, at(1_004));
+    end(&mut health, 1_004, 1_010, busy);
+    assert!(health.kept(at(61_009)).hold.is_some() && !health.has_past(at(61_009)));
+    assert!(health.kept(at(61_010)).hold.is_none() && health.has_past(at(61_010)), "it has ended");
+    assert!(health.forget_past(&policy, at(61_010), true) && !health.has_past(at(61_010)));
+
+    let probe = health.opening().unwrap().next_probe.0;
+    assert!(!health.forget_past(&policy, at(probe + DAY_MS), false), "it may be down yet");
+    let later = at(probe + DAY_MS + 1);
+    assert!(health.has_past(later) && !health.forget_past(&policy, later, true), "jobs wait for it");
+    assert!(health.forget_past(&policy, later, false) && health.opening().is_none());
+    assert_eq!(health.kept(later).acts.len(), 1, "what people did is remembered");
 }
 
 #[test]
@@ -128,8 +153,8 @@ fn a_person_can_hold_release_probe_and_limit_it() {
     );
 
     let mut again =
-        Health::restored(&policy, serde_json::from_str(&serde_json::to_string(&health.kept()).unwrap()).unwrap());
-    assert_eq!(again.kept(), health.kept());
+        Health::restored(&policy, serde_json::from_str(&serde_json::to_string(&health.kept(at(30))).unwrap()).unwrap());
+    assert_eq!(again.kept(at(30)), health.kept(at(30)));
     again.act(&policy, Act { at: at(40), what: ActKind::Probe });
     assert_eq!(reason(&again, 40), None, "one may start");
     again.start(BOUNDS, at(40));
