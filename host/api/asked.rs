@@ -15,6 +15,20 @@ pub(super) fn by<F: Future>(id: HeaderValue, caller: Caller, answer: F) -> impl 
     ASKED.scope((id, caller), answer)
 }
 
+/// Does that to its end, on behalf of the same request: also where whoever asked goes away meanwhile.
+pub(super) async fn to_its_end<T: Send + 'static>(act: impl Future<Output = T> + Send + 'static) -> T {
+    let task = match ASKED.try_with(Clone::clone) {
+        Ok(asked) => tokio::spawn(ASKED.scope(asked, act)),
+        Err(_) => tokio::spawn(act),
+    };
+    match task.await.map_err(tokio::task::JoinError::try_into_panic) {
+        Ok(done) => done,
+        Err(Ok(panic)) => std::panic::resume_unwind(panic),
+        // The runtime ends, and nobody is answered any more.
+        Err(Err(_)) => std::future::pending().await,
+    }
+}
+
 /// The id of the request that is being answered.
 pub(super) fn request_id() -> String {
     ASKED.try_with(|(id, _)| id.to_str().unwrap_or("-").to_owned()).unwrap_or_else(|_| "-".to_owned())

@@ -23,7 +23,7 @@ pub(super) use show::{__path_show, show};
 use super::State;
 use super::asked;
 use super::error::Problem;
-use crate::store::Standing;
+use crate::store::StoreError;
 
 /// The plugin as it stands: one that the folder knows, or whose jobs wait for it.
 fn find(state: &State, name: &str) -> Result<PluginDocument, Problem> {
@@ -36,13 +36,16 @@ fn find(state: &State, name: &str) -> Result<PluginDocument, Problem> {
     }
 }
 
-/// Pauses a plugin or lets it go on: on disk first, then in the gates.
+/// Pauses a plugin or lets it go on.
 async fn set_paused(state: &State, name: &str, paused: bool) -> Result<PluginDocument, Problem> {
     find(state, name)?;
-    let standing = Standing::Plugin { name: name.to_owned(), paused };
-    state.store.set_standing(standing).await?;
-    state.gates().set_paused(name, paused);
-    state.wake.notify_one();
+    let (acting, plugin) = (state.clone(), name.to_owned());
+    asked::to_its_end(async move {
+        acting.keeper.set_paused(&plugin, paused).await?;
+        acting.wake.notify_one();
+        Ok::<_, StoreError>(())
+    })
+    .await?;
     let (request, token) = (asked::request_id(), asked::token_id());
     tracing::info!(
         request.id = request,

@@ -5,6 +5,7 @@ mod store;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::task::Poll;
 
 use axum::Router;
 use axum::body::Body;
@@ -168,6 +169,27 @@ impl Api {
         let answer = self.post("/v1/jobs", job).await;
         assert_eq!(answer.status, 202, "{:?}", answer.body);
         answer.json()["id"].as_str().expect("an id").to_owned()
+    }
+
+    /// Sends that, and goes away when the answer has been waited for so often. True where it came before.
+    pub(super) async fn send_and_leave(&self, path: &str, waits: usize) -> bool {
+        let came = {
+            let mut answer = std::pin::pin!(self.send("POST", path, None));
+            let mut left = waits;
+            std::future::poll_fn(|context| {
+                if answer.as_mut().poll(context).is_ready() {
+                    return Poll::Ready(true);
+                }
+                left = left.saturating_sub(1);
+                if left == 0 { Poll::Ready(false) } else { Poll::Pending }
+            })
+            .await
+        };
+        // Whatever goes on without it comes to its end.
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+        came
     }
 
     /// Checks that the dispatcher was woken.

@@ -75,6 +75,17 @@ impl HealthKeeper {
         Ok(())
     }
 
+    /// A person pauses a plugin or lets it go on: on disk first, then in the gates.
+    ///
+    /// # Errors
+    /// Where the store fails; nothing is changed then.
+    pub async fn set_paused(&self, plugin: &str, paused: bool) -> Result<(), StoreError> {
+        let _turn = self.turn.lock().await;
+        self.store.set_standing(Standing::Plugin { name: plugin.to_owned(), paused }).await?;
+        lock(&self.gates).set_paused(plugin, paused);
+        Ok(())
+    }
+
     /// Forgets, in the gates and on disk, holds that have ended, and outages that no job looked into for long and that
     /// none waits for.
     ///

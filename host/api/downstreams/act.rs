@@ -16,6 +16,7 @@ use crate::clock::UnixMs;
 use crate::job::Lane;
 use crate::job::health::{Act, ActKind, Overrides};
 use crate::job::units::{ByteSize, TimeSpan};
+use crate::store::StoreError;
 
 /// The largest body of an act.
 const BODY_MAX: ByteSize = ByteSize(4 << 10);
@@ -209,13 +210,18 @@ async fn act(
     if lanes.is_empty() {
         return Err(parts::unknown(key));
     }
-    for lane in &lanes {
-        let act = Act { at: state.now(), what: what.clone() };
-        state.keeper.act(lane, act).await?;
-        let (request, token) = (asked::request_id(), asked::token_id());
-        tracing::info!(request.id = request, token.id = token, plugin = &*lane.plugin, downstream = key, act = ?what, "a person acted on a downstream");
-    }
-    state.wake.notify_one();
+    let acting = state.clone();
+    asked::to_its_end(async move {
+        for lane in &lanes {
+            let act = Act { at: acting.now(), what: what.clone() };
+            acting.keeper.act(lane, act).await?;
+            acting.wake.notify_one();
+            let (request, token) = (asked::request_id(), asked::token_id());
+            tracing::info!(request.id = request, token.id = token, plugin = &*lane.plugin, downstream = &*lane.downstream, act = ?what, "a person acted on a downstream");
+        }
+        Ok::<_, StoreError>(())
+    })
+    .await?;
     parts::one(state, key).map(Json)
 }
 
@@ -227,7 +233,6 @@ fn invalid(member: &str, why: &str) -> Problem {
 mod tests {
     use super::*;
     use crate::api::testing::{Api, json};
-    use crate::store::StoreError;
 
     async fn api() -> Api {
         let api = Api::new().plugin("a").plugin("b");
@@ -253,6 +258,26 @@ mod tests {
         let told = api.send("POST", "/v1/downstreams/erp/release", None).await.json();
         assert_eq!((&told["plugins"][0]["hold"], &told["plugins"][0]["blocked"]), (&json!(null), &json!(null)));
         api.woken().await;
+    }
+
+    #[tokio::test]
+    async fn who_goes_away_leaves_nothing_half_done() {
+        let mut waits = 1;
+        loop {
+            let api = api().await;
+            let came = api.send_and_leave("/v1/downstreams/erp/hold", waits).await;
+            let kept = api.store.health().len();
+            let held = ["a", "b"].iter().filter(|plugin| {
+                let health = api.state.gates().health(&Lane::new(plugin, "erp")).cloned();
+                health.is_some_and(|health| health.held(api.state.now()).is_some())
+            });
+            assert_eq!((held.count(), kept == 0 || kept == 2), (kept, true), "after {waits} waits");
+            if came {
+                break;
+            }
+            waits += 1;
+        }
+        assert!(waits > 1, "it was waited for");
     }
 
     #[tokio::test]

@@ -61,6 +61,21 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn who_goes_away_leaves_nothing_half_done() {
+        let mut waits = 1;
+        loop {
+            let api = Api::new().plugin("echo");
+            let came = api.send_and_leave("/v1/plugins/echo/pause", waits).await;
+            assert_eq!(api.state.gates().is_paused("echo"), !api.store.paused().is_empty(), "after {waits} waits");
+            if came {
+                break;
+            }
+            waits += 1;
+        }
+        assert!(waits > 1, "it was waited for");
+    }
+
+    #[tokio::test]
     async fn what_cannot_be_recorded_does_not_hold() {
         let api = Api::new().plugin("echo");
         api.store.fail_with(Some(StoreError::Failed("no".into())));

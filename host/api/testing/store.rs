@@ -316,12 +316,16 @@ impl Store for FakeStore {
 
     async fn set_standing(&self, standing: Standing) -> Result<(), StoreError> {
         self.check()?;
-        let mut inner = self.inner.lock().unwrap();
-        match standing {
-            Standing::Plugin { name, paused: true } => _ = inner.paused.insert(name),
-            Standing::Plugin { name, paused: false } => _ = inner.paused.remove(&name),
-            Standing::Downstream { lane, kept } => _ = inner.health.insert(lane, kept),
+        {
+            let mut inner = self.inner.lock().unwrap();
+            match standing {
+                Standing::Plugin { name, paused: true } => _ = inner.paused.insert(name),
+                Standing::Plugin { name, paused: false } => _ = inner.paused.remove(&name),
+                Standing::Downstream { lane, kept } => _ = inner.health.insert(lane, kept),
+            }
         }
+        // As of a real one, the answer comes later.
+        tokio::task::yield_now().await;
         Ok(())
     }
 
