@@ -43,8 +43,9 @@ use std::sync::{Arc, Mutex};
 use number::number;
 
 use windlass::clock::Chance;
+use windlass::config::Config;
 
-use plan::{Event, HOUR, PLUGINS, Plan, SECOND};
+use plan::{DOWNSTREAMS, Event, HOUR, PLUGINS, Plan, SECOND, Weather};
 use tally::Tally;
 use world::World;
 
@@ -144,9 +145,16 @@ fn one_seed_is_one_history() {
 
 /// Whatever the lots: what happened, where something was wrong.
 fn every_seed_bears(events: &[(i64, Event)]) {
+    every_seed_bears_where(events, |_| {});
+}
+
+/// The same, under these settings.
+fn every_seed_bears_where(events: &[(i64, Event)], set: impl Fn(&mut Config)) {
     catch_panics();
     for seed in 0..30 {
-        let world = World::new(Chance::seeded(seed), Plan::only(events.to_vec()), true);
+        let mut plan = Plan::only(events.to_vec());
+        set(&mut plan.config);
+        let world = World::new(Chance::seeded(seed), plan, true);
         let history = run(&world);
         assert_eq!(history.violation, None, "seed {seed}:\n{}", history.text.join("\n"));
     }
@@ -192,6 +200,24 @@ fn a_host_that_is_told_to_stop_while_it_hands_out_jobs_hands_them_back() {
     events.push((80 * SECOND, Event::Stall(3 * SECOND)));
     events.push((81 * SECOND, Event::Stop));
     every_seed_bears(&events);
+}
+
+#[test]
+fn who_is_interrupted_again_and_again_while_the_plugin_is_gone_keeps_the_attempts_that_the_plugin_allows() {
+    let mut events = vec![(SECOND, Event::Enqueue { jobs: 20, as_batch: true })];
+    for downstream in 0..PLUGINS.len() * DOWNSTREAMS.len() {
+        events.push((0, Event::Weather { downstream, weather: Weather::Hangs }));
+    }
+    for life in 0..6 {
+        let at = 60 * life * SECOND;
+        events.push((at + 10 * SECOND, Event::Crash { effects: 0 }));
+        for plugin in 0..PLUGINS.len() {
+            events.push((at + 10 * SECOND + 1, Event::Remove(plugin)));
+            events.push((at + 40 * SECOND, Event::Swap { plugin, traps: false }));
+        }
+    }
+    // Some plugins allow more.
+    every_seed_bears_where(&events, |config| config.retry.max_attempts = 2);
 }
 
 /// Remembers what panics where it panics.

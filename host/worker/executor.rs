@@ -11,7 +11,7 @@ use crate::clock::UnixMs;
 use crate::job::gates::{Judged, Lane};
 use crate::job::health::{Change, Ended, Sign};
 use crate::job::retry::{Verdict, decide};
-use crate::job::{Disposition, Evidence, HostFault, Outcome, RetryPolicy};
+use crate::job::{Disposition, Evidence, HostFault, Outcome, OutcomeKind, RetryPolicy};
 use crate::plugin::Call;
 use crate::store::{Claimed, Finish};
 
@@ -98,6 +98,9 @@ impl Executor {
             return self.give_back(claimed, place).await;
         };
         let policy = self.parts.policy(Some(&*handler), &claimed.spec);
+        if claimed.failed_before >= policy.max_attempts {
+            return self.give_up(&claimed, &policy, place).await;
+        }
         let (outcome, evidence) = self.run(&*handler, &claimed, &policy).await;
         // Before the place is free, so that who takes it does not seem to have begun earlier.
         let finished_at = self.parts.clock.now();
@@ -120,6 +123,18 @@ impl Executor {
         if let Some(Err(error)) = self.stop_now.run_until_cancelled(given_back).await {
             tracing::error!(%error, job.id = %lease.job, "a job could not be given back");
         }
+    }
+
+    /// The job has no attempts left: the host died during the last one while it was not known how many there are.
+    async fn give_up(&self, claimed: &Claimed, policy: &RetryPolicy, place: Place<'_>) {
+        drop(place);
+        let (at, kind) = (self.parts.clock.now(), OutcomeKind::Interrupted);
+        let (failed, most) = (claimed.failed_before, policy.max_attempts);
+        let finish = Finish {
+            error: Some(format!("this attempt did not begin: {failed} have failed, of {most} that the job may have")),
+            ..Finish::bare(claimed.lease, claimed.attempt, claimed.started_at, at, kind, Disposition::Discard)
+        };
+        self.pass_on(finish, self.ends.room_for(0).await).await;
     }
 
     /// Whether one more rate limit is not held against the job.

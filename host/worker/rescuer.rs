@@ -1,8 +1,8 @@
 //! Takes over attempts whose host died: each is recorded as interrupted, counted, and its job runs again at once.
 
 use super::Parts;
-use crate::job::OutcomeKind;
 use crate::job::retry::{Verdict, decide};
+use crate::job::{Disposition, OutcomeKind};
 use crate::store::{Claimed, Finish, StoreError};
 
 /// Rescues what there is.
@@ -23,7 +23,13 @@ fn finish(parts: &Parts, claimed: Claimed) -> Finish {
     let kind = OutcomeKind::Interrupted;
     let verdict =
         Verdict { kind, delay_ms: None, failed_before: claimed.failed_before, at: finished_at, is_free: false };
-    let disposition = decide(&policy, verdict, parts.chance.unit());
+    // How many attempts a job has is its plugin's to say, and that may be missing now: whoever runs the job decides then.
+    let is_said = handler.is_some() || claimed.spec.retry.max_attempts.is_some();
+    let disposition = if is_said {
+        decide(&policy, verdict, parts.chance.unit())
+    } else {
+        Disposition::Retry { at: finished_at, counted: true }
+    };
     Finish {
         error: Some("the host died during the attempt".to_owned()),
         ..Finish::bare(claimed.lease, claimed.attempt, claimed.started_at, finished_at, kind, disposition)

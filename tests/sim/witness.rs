@@ -35,7 +35,7 @@ impl<'a> Attempt<'a> {
             if state.life.running.insert(place, running).is_some() {
                 state.accuse(format!("job {number} runs twice at once"));
             }
-            state.check_pause(downstream, number);
+            state.check_pause(downstream, number, place);
             probes = state.check_breaker(&world.plan, &track, place);
         }
         Self { world, life, downstream, place, number, n: call.attempt, probes }
@@ -151,11 +151,12 @@ impl State {
         }
     }
 
-    /// It was not asked to wait.
-    fn check_pause(&mut self, downstream: usize, number: usize) {
+    /// It was not asked to wait before the attempt was let in: its beginning may have had to come on disk first.
+    fn check_pause(&mut self, downstream: usize, number: usize, place: i64) {
         let now = self.host_now();
+        let begun = self.book.jobs[&place].attempt.map_or(now, |begun| begun.started_at);
         let asked = self.downstreams[downstream].asked;
-        if let Some((at, until)) = asked.filter(|(at, until)| *at < now && now < *until) {
+        if let Some((at, until)) = asked.filter(|(at, until)| *at < begun && now < *until) {
             self.accuse(format!(
                 "job {number} begins at {now}, and its downstream asked at {at} to wait until {until}"
             ));
@@ -197,7 +198,20 @@ impl State {
             self.accuse(format!("a probe counts against job {}: {finish:?}", track.number));
         }
         if finish.kind == OutcomeKind::Interrupted {
+            self.check_given_up(finish, &track);
             self.tally.count("interrupted attempt");
+        }
+    }
+
+    /// Who was interrupted is given up only after as many attempts as its plugin allows.
+    fn check_given_up(&mut self, finish: &Finish, track: &Track) {
+        let plugin = PLUGINS.iter().position(|name| *name == track.spec.plugin).expect("one of ours");
+        let policy = self.retry.overridden(&self.shelf.plugins[plugin].retry);
+        // A person may have given it one more.
+        let Some(job) = self.book.job(finish.lease.job) else { return };
+        let (most, failed) = (policy.overridden(&job.spec.retry).max_attempts, job.failed + 1);
+        if finish.disposition == Disposition::Discard && failed < most {
+            self.accuse(format!("job {} is given up after {failed} attempts of {most}", track.number));
         }
     }
 }

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use windlass::clock::{Chance, Clock, UnixMs};
-use windlass::job::{Gates, IdSource, JobId, JobSpec};
+use windlass::job::{Gates, IdSource, JobId, JobSpec, RetryPolicy};
 use windlass::store::{Lease, NewJob, Retention};
 
 use crate::book::{Begun, Book, Job};
@@ -47,6 +47,8 @@ pub struct State {
     pub left_behind: Vec<(Lease, Begun)>,
     /// The lives that ended in order, with everything recorded.
     pub orderly: BTreeSet<u32>,
+    /// The policy of the host.
+    pub retry: RetryPolicy,
     /// How many of the plan's events have happened.
     pub happened: usize,
     pub is_healed: bool,
@@ -139,6 +141,7 @@ impl World {
             wall_ahead: 0,
             left_behind: Vec::new(),
             orderly: BTreeSet::new(),
+            retry: plan.config.retry.policy(),
             happened: 0,
             is_healed: false,
             tally: Tally::default(),
