@@ -153,7 +153,7 @@ impl Parts {
     }
 }
 
-/// Keeps the health of downstreams as it changes.
+/// Keeps the health of downstreams as it changes, until nobody is left who could tell of a change.
 async fn keep_health(parts: Parts, mut changed: mpsc::UnboundedReceiver<Lane>) {
     while let Some(lane) = changed.recv().await {
         if let Err(error) = parts.keeper.keep(&lane, parts.clock.now()).await {
@@ -222,6 +222,7 @@ pub struct Worker {
     loops: TaskTracker,
     attempts: TaskTracker,
     recording: tokio::task::JoinHandle<()>,
+    keeping: tokio::task::JoinHandle<Option<()>>,
     ends: Ends,
     stop: CancellationToken,
     stop_now: CancellationToken,
@@ -249,7 +250,10 @@ impl Worker {
         spawn(&loops, &stop, plugin_sync::apply(parts.clone(), changes));
         parts.plugins.look().await;
         rescuer::run(&parts).await?;
-        let worker = Self { parts: parts.clone(), loops, attempts, recording, ends, stop, stop_now, give_up };
+        // What attempts learn while the host stops is kept too.
+        let keeps = keep_health(parts.clone(), changes_to_keep);
+        let keeping = tokio::spawn(give_up.clone().run_until_cancelled_owned(keeps));
+        let worker = Self { parts: parts.clone(), loops, attempts, recording, keeping, ends, stop, stop_now, give_up };
         let executor = executor::Executor {
             parts: parts.clone(),
             ends: worker.ends.clone(),
@@ -258,7 +262,6 @@ impl Worker {
         };
         worker.spawn(plugin_sync::watch(parts.clone()));
         worker.loops.spawn(dispatcher::run(parts.clone(), executor, worker.attempts.clone(), worker.stop.clone()));
-        worker.spawn(keep_health(parts.clone(), changes_to_keep));
         worker.spawn(forget_past(parts.clone()));
         worker.spawn(pruner::run(parts));
         Ok(worker)
@@ -267,7 +270,7 @@ impl Worker {
     /// Takes no more work, lets running attempts finish for at most `grace` or until `hurry` is done, hands the others
     /// back, records everything.
     pub async fn stop(self, grace: Duration, hurry: impl Future<Output = ()>) {
-        let Self { parts, loops, attempts, recording, ends, stop, stop_now, give_up } = self;
+        let Self { parts, loops, attempts, recording, keeping, ends, stop, stop_now, give_up } = self;
         parts.gates().stop();
         stop.cancel();
         loops.close();
@@ -283,7 +286,8 @@ impl Worker {
         let mut recorded = std::pin::pin!(async {
             attempts.wait().await;
             drop(ends);
-            recording.await
+            let (recorded, kept) = (recording.await, keeping.await);
+            recorded.and(kept)
         });
         let ended = tokio::select! {
             biased;
@@ -294,7 +298,7 @@ impl Worker {
             }
         };
         if let Err(error) = ended {
-            tracing::error!(%error, "the recording of attempts broke off");
+            tracing::error!(%error, "the recording of attempts, or of downstreams' health, broke off");
         }
     }
 

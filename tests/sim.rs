@@ -203,6 +203,21 @@ fn a_host_that_is_told_to_stop_while_it_hands_out_jobs_hands_them_back() {
 }
 
 #[test]
+fn what_attempts_learn_while_the_host_stops_is_known_to_the_next() {
+    let mut events = Vec::new();
+    for downstream in 0..PLUGINS.len() * DOWNSTREAMS.len() {
+        events.push((0, Event::Weather { downstream, weather: Weather::Limits(900_000) }));
+        events.push((1_200 * SECOND, Event::Weather { downstream, weather: Weather::Up }));
+    }
+    events.push((SECOND, Event::Enqueue { jobs: 60, as_batch: true }));
+    for ms in 1..20 {
+        events.push((SECOND + ms, Event::Enqueue { jobs: 3, as_batch: false }));
+    }
+    events.push((SECOND + 20, Event::Stop));
+    every_seed_bears(&events);
+}
+
+#[test]
 fn who_is_interrupted_again_and_again_while_the_plugin_is_gone_keeps_the_attempts_that_the_plugin_allows() {
     let mut events = vec![(SECOND, Event::Enqueue { jobs: 20, as_batch: true })];
     for downstream in 0..PLUGINS.len() * DOWNSTREAMS.len() {

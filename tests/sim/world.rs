@@ -222,12 +222,12 @@ impl World {
                 state.done(place);
             }
         }
-        let now = state.now();
+        let (now, was_orderly) = (state.now(), state.orderly.contains(&state.life.n));
         (state.life.gates, state.life.source) = (None, None);
         for downstream in &mut state.downstreams {
             downstream.outage.beginnings += 1;
-            // What was asked for last may not have come on disk.
-            downstream.asked = None;
+            // What was asked for last may not have come on disk, unless the host stopped in order.
+            downstream.asked = downstream.asked.filter(|_| was_orderly);
         }
         state.life.started = None;
         state.life.began = now + pause_ms;
