@@ -148,8 +148,13 @@ impl Parts {
 
     /// The retry policy of a job: its own words, then its plugin's, then the host's.
     fn policy(&self, handler: Option<&dyn Handler>, spec: &JobSpec) -> RetryPolicy {
+        self.policy_of_all(handler).overridden(&spec.retry)
+    }
+
+    /// The same without a job's own words: what all jobs of a plugin are held by.
+    fn policy_of_all(&self, handler: Option<&dyn Handler>) -> RetryPolicy {
         let host = self.config.retry.policy();
-        handler.map_or(host, |handler| host.overridden(handler.retry())).overridden(&spec.retry)
+        handler.map_or(host, |handler| host.overridden(handler.retry()))
     }
 }
 

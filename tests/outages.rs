@@ -138,6 +138,23 @@ async fn a_wish_for_a_pause_is_everybodys_and_costs_no_attempt() {
 }
 
 #[tokio::test]
+async fn one_jobs_cap_does_not_decide_how_long_everybody_is_held() {
+    for cap in ["100d", "0s"] {
+        let downstream = Downstream::start(|_, _| async { Reply::status(429).header("retry-after", "4000000") }).await;
+        let host = host(&downstream, "[retry]\ncap = \"1h\"").await;
+        let payload = json!({"url": downstream.url("/")});
+        let id = host.enqueue(json!({"plugin": "http", "payload": payload, "retry": {"cap": cap}})).await;
+        let held = when(&host, "the downstream is held", |part| !part["hold"].is_null()).await;
+        let job = host.waiting(&id, "retry-after").await;
+        let attempt = &job["attempts"][0];
+        let held_ms = ms(&held["hold"]["until"]) - ms(&attempt["finished_at"]);
+        assert!((3_599_000..=3_601_000).contains(&held_ms), "{cap}: {held_ms}");
+        let own_ms = ms(&attempt["next_run_at"]) - ms(&attempt["finished_at"]);
+        assert_eq!(own_ms, if cap == "0s" { 0 } else { 4_000_000_000 }, "its own delay");
+    }
+}
+
+#[tokio::test]
 async fn a_person_can_hold_and_release_a_downstream() {
     let up = Arc::new(AtomicBool::new(true));
     let downstream = switched(&up).await;

@@ -105,7 +105,7 @@ impl Executor {
         // Before the place is free, so that who takes it does not seem to have begun earlier.
         let finished_at = self.parts.clock.now();
         let room = self.ends.room_for(bytes_of(&outcome, &evidence)).await;
-        let sign = Sign::of(&outcome, &evidence, policy.cap.0);
+        let sign = Sign::of(&outcome, &evidence, self.parts.policy_of_all(Some(&*handler)).cap.0);
         let is_rate_limit = matches!(sign, Sign::Busy(..));
         // The place is free when the guest is gone, not when the disk is done: what is to be written has its room.
         let judged = place.end(sign, &evidence, &self.changed);

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use windlass::clock::Clock as _;
 use windlass::job::health::{Act, ActKind, Overrides};
+use windlass::job::units::TimeSpan;
 use windlass::job::{JobId, JobSpec, Lane, PluginStanding, RetryOverride, State as JobState};
 use windlass::store::{Acted, Enqueued, NewJob, Standing, Store as _};
 
@@ -81,6 +82,8 @@ impl Host {
         let (chance, now) = (&self.world.chance, self.clock.now());
         let later_ms = chance.one_of(&[0, 0, 0, 0, 700, 90_000, 7_200_000]);
         let max_attempts = chance.one_of(&[None, None, None, Some(2)]);
+        // What a job says of its own delay is its own matter: it does not bound how long others are held.
+        let cap = chance.one_of(&[None, None, None, None, Some(0), Some(1_800)]).map(TimeSpan::from_secs);
         let number = chance.below(1_000_000);
         let spec = JobSpec {
             plugin: PLUGINS[chance.below(PLUGINS.len())].to_owned(),
@@ -90,7 +93,7 @@ impl Host {
             payload: Default::default(),
             run_at: now.after(Duration::from_millis(chance.below(later_ms + 1) as u64)),
             priority: chance.one_of(&[0, 0, 5, -5]),
-            retry: RetryOverride { max_attempts, ..RetryOverride::default() },
+            retry: RetryOverride { max_attempts, cap, ..RetryOverride::default() },
             deadline: None,
             labels: BTreeMap::new(),
             traceparent: None,
