@@ -145,8 +145,11 @@ async fn one_jobs_cap_does_not_decide_how_long_everybody_is_held() {
         let payload = json!({"url": downstream.url("/")});
         let id = host.enqueue(json!({"plugin": "http", "payload": payload, "retry": {"cap": cap}})).await;
         let held = when(&host, "the downstream is held", |part| !part["hold"].is_null()).await;
-        let job = host.waiting(&id, "retry-after").await;
-        let attempt = &job["attempts"][0];
+        let attempt = until("its attempt is recorded", || async {
+            let attempt = host.get(&format!("/v1/jobs/{id}")).await["attempts"][0].clone();
+            attempt["finished_at"].is_string().then_some(attempt)
+        })
+        .await;
         let held_ms = ms(&held["hold"]["until"]) - ms(&attempt["finished_at"]);
         assert!((3_599_000..=3_601_000).contains(&held_ms), "{cap}: {held_ms}");
         let own_ms = ms(&attempt["next_run_at"]) - ms(&attempt["finished_at"]);
