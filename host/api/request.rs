@@ -18,10 +18,8 @@ pub(super) use query::{Query, invalid};
 use super::State;
 use super::error::{Problem, ProblemKind, quoted};
 use crate::job::JobId;
+use crate::job::spec::is_idempotency_key;
 use crate::plugin::is_plugin_name;
-
-/// The longest idempotency key.
-const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
 
 /// The id of a job, from the path. What cannot be the id of a job is no job's.
 pub(super) struct JobPath(pub(super) JobId);
@@ -106,7 +104,7 @@ pub(super) fn single_header<'a>(headers: &'a HeaderMap, name: &str) -> Result<Op
 /// The caller's idempotency key.
 pub(super) fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
     let Some(key) = single_header(headers, "Idempotency-Key")? else { return Ok(None) };
-    if (1..=IDEMPOTENCY_KEY_BYTES_MAX).contains(&key.len()) && key.bytes().all(|byte| byte.is_ascii_graphic()) {
+    if is_idempotency_key(key) {
         return Ok(Some(key.to_owned()));
     }
     let detail = "the header Idempotency-Key must be 1 to 255 visible ASCII characters without spaces";

@@ -3,10 +3,8 @@
 use crate::clock::UnixMs;
 use crate::config::{downstream_key, parse_rate};
 use crate::job::RetryOverride;
+use crate::job::spec::{IDEMPOTENCY_KEY_BYTES_MAX, is_idempotency_key};
 use crate::job::units::TimeSpan;
-
-/// The longest idempotency key.
-const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
 
 /// A duration.
 pub(super) fn span(text: &str) -> Result<String, String> {
@@ -44,10 +42,8 @@ pub(super) fn limit_key(text: &str) -> Result<String, String> {
 
 /// A key by which a repeat is recognised.
 pub(super) fn idempotency_key(text: &str) -> Result<String, String> {
-    let is_key =
-        (1..=IDEMPOTENCY_KEY_BYTES_MAX).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic());
     let refusal = || format!("a key has 1 to {IDEMPOTENCY_KEY_BYTES_MAX} visible ASCII characters without spaces");
-    is_key.then(|| text.to_owned()).ok_or_else(refusal)
+    is_idempotency_key(text).then(|| text.to_owned()).ok_or_else(refusal)
 }
 
 /// A number of attempts.

@@ -12,6 +12,15 @@ use crate::clock::UnixMs;
 /// The media type of a payload given as JSON.
 pub const JSON: &str = "application/json";
 
+/// The longest idempotency key.
+pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
+
+/// Whether that can be an idempotency key: visible ASCII without spaces, of a length.
+#[must_use]
+pub fn is_idempotency_key(text: &str) -> bool {
+    (1..=IDEMPOTENCY_KEY_BYTES_MAX).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic())
+}
+
 /// A job as it was asked for.
 #[derive(Clone, Debug, PartialEq)]
 pub struct JobSpec {
@@ -42,6 +51,25 @@ pub struct JobSpec {
 }
 
 impl JobSpec {
+    /// One with a payload of JSON and nothing special about it.
+    #[cfg(test)]
+    pub(crate) fn plain(plugin: &str, downstream: &str, run_at: UnixMs) -> Self {
+        Self {
+            plugin: plugin.to_owned(),
+            downstream: downstream.to_owned(),
+            limit_key: None,
+            content_type: JSON.to_owned(),
+            payload: "{\"n\":1}".into(),
+            run_at,
+            priority: 0,
+            retry: RetryOverride::default(),
+            deadline: None,
+            labels: BTreeMap::new(),
+            traceparent: None,
+            idempotency_key: None,
+        }
+    }
+
     /// The line that it waits in.
     #[must_use]
     pub fn lane(&self) -> LaneRef<'_> {

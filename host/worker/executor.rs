@@ -97,7 +97,8 @@ impl Executor {
         let Some(handler) = self.parts.handlers.find(&claimed.spec.plugin) else {
             return self.give_back(claimed, place).await;
         };
-        let policy = self.parts.policy(Some(&*handler), &claimed.spec);
+        let of_all = self.parts.policy_of_all(Some(&*handler));
+        let policy = of_all.overridden(&claimed.spec.retry);
         if claimed.failed_before >= policy.max_attempts {
             return self.give_up(&claimed, &policy, place).await;
         }
@@ -105,7 +106,7 @@ impl Executor {
         // Before the place is free, so that who takes it does not seem to have begun earlier.
         let finished_at = self.parts.clock.now();
         let room = self.ends.room_for(bytes_of(&outcome, &evidence)).await;
-        let sign = Sign::of(&outcome, &evidence, self.parts.policy_of_all(Some(&*handler)).cap.0);
+        let sign = Sign::of(&outcome, &evidence, of_all.cap.0);
         let is_rate_limit = matches!(sign, Sign::Busy(..));
         // The place is free when the guest is gone, not when the disk is done: what is to be written has its room.
         let judged = place.end(sign, &evidence, &self.changed);

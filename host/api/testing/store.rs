@@ -11,7 +11,6 @@ use super::NOW;
 use crate::clock::{Chance, UnixMs};
 use crate::job::gates::LaneRef;
 use crate::job::live::Tally;
-use crate::job::spec::JSON;
 use crate::job::{Admission, IdSource, JobId, JobSpec, Lane, OutcomeKind, State};
 use crate::store::{
     Act, ActKind, Acted, AttemptDetail, AttemptView, Claimed, Counts, Enqueued, Finish, Finished, JobView, Keyed,
@@ -20,20 +19,7 @@ use crate::store::{
 
 /// A due job of that plugin.
 pub(in super::super) fn view(plugin: &str) -> JobView {
-    let spec = JobSpec {
-        limit_key: None,
-        plugin: plugin.to_owned(),
-        downstream: plugin.to_owned(),
-        content_type: JSON.to_owned(),
-        payload: "{\"n\":1}".into(),
-        run_at: NOW,
-        priority: 0,
-        retry: crate::job::RetryOverride::default(),
-        deadline: None,
-        labels: std::collections::BTreeMap::new(),
-        traceparent: None,
-        idempotency_key: None,
-    };
+    let spec = JobSpec::plain(plugin, plugin, NOW);
     accepted(IdSource::after(0).next(NOW, &Chance::seeded(1)), spec, NOW)
 }
 

@@ -21,20 +21,8 @@ mod tests {
     use super::*;
     use crate::clock::{Chance, UnixMs};
     use crate::job::IdSource;
-    use crate::job::gates::Opened;
-    use crate::job::live::{Admission, Admit, Lane, Unfinished};
-
-    struct Anybody;
-
-    impl Admission for Anybody {
-        fn admit(&mut self, _: &Lane, _: UnixMs) -> Admit {
-            Admit::Yes
-        }
-
-        fn opened(&mut self) -> Opened {
-            Opened::Any
-        }
-    }
+    use crate::job::live::Unfinished;
+    use crate::job::live::counted::Open;
 
     #[test]
     fn what_comes_next_is_what_is_claimed_next() {
@@ -46,7 +34,7 @@ mod tests {
             live.insert(&job, ("p", if number % 2 == 0 { "a" } else { "b" }), now);
         }
         let claim = |live: &mut LiveSet, most| -> Vec<i64> {
-            live.claim(most, now, &mut Anybody).iter().map(|job| job.id.place()).collect()
+            live.claim(most, now, &mut Open).iter().map(|job| job.id.place()).collect()
         };
         let first = claim(&mut live, 2);
         assert!(live.next_beside(&first[..1], 0, |_| true).is_empty());

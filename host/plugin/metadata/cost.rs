@@ -174,20 +174,22 @@ impl<'a> Walk<'a> {
 
     /// The schemas within one that look at the same value.
     fn beside(&mut self, keyword: &str, value: &'a Value, instance: &Value, depth: usize, again: bool) -> Counted {
-        let mut each = |schema: &'a Value| {
-            self.step(schema, instance, depth)?;
-            if again { self.again(schema, instance, depth) } else { Ok(()) }
+        let each = |walk: &mut Self, schema: &'a Value| {
+            walk.step(schema, instance, depth)?;
+            if again { walk.again(schema, instance, depth) } else { Ok(()) }
         };
         match (keyword, value) {
-            ("allOf" | "anyOf" | "oneOf", Value::Array(schemas)) => schemas.iter().try_for_each(each),
-            ("not" | "if" | "then" | "else", schema) => each(schema),
-            ("dependentSchemas" | "dependencies", Value::Object(schemas)) => schemas.values().try_for_each(each),
+            ("allOf" | "anyOf" | "oneOf", Value::Array(schemas)) => {
+                schemas.iter().try_for_each(|schema| each(self, schema))
+            }
+            ("not" | "if" | "then" | "else", schema) => each(self, schema),
+            ("dependentSchemas" | "dependencies", Value::Object(schemas)) => {
+                schemas.values().try_for_each(|schema| each(self, schema))
+            }
             ("$ref", Value::String(reference)) => {
                 // The way to what it refers to is gone each time.
                 self.glance(reference.split('/').count() + reference.len() / TEXT_BYTES)?;
-                let Some(schema) = target(self.root, reference) else { return Ok(()) };
-                self.step(schema, instance, depth)?;
-                if again { self.again(schema, instance, depth) } else { Ok(()) }
+                target(self.root, reference).map_or(Ok(()), |schema| each(self, schema))
             }
             _ => Ok(()),
         }

@@ -52,20 +52,7 @@ fn store(folder: &tempfile::TempDir) -> Arc<SqliteStore> {
 }
 
 fn job(downstream: &str) -> NewJob {
-    let spec = JobSpec {
-        limit_key: None,
-        plugin: "erp".into(),
-        downstream: downstream.into(),
-        content_type: "application/json".into(),
-        payload: "1".into(),
-        run_at: NOW,
-        priority: 0,
-        retry: Default::default(),
-        deadline: None,
-        labels: Default::default(),
-        traceparent: None,
-        idempotency_key: None,
-    };
+    let spec = JobSpec::plain("erp", downstream, NOW);
     NewJob { spec, request_digest: [0; 32] }
 }
 

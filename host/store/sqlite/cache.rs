@@ -68,25 +68,7 @@ mod tests {
     use super::*;
 
     fn known(bytes: usize) -> Known {
-        let (plugin, downstream) = ("p".to_owned(), "d".to_owned());
-        let payload = vec![0; bytes].into();
-        let (content_type, run_at, priority) = (String::new(), UnixMs(0), 0);
-        let (retry, deadline, labels) = Default::default();
-        let (traceparent, idempotency_key) = (None, None);
-        let spec = JobSpec {
-            limit_key: None,
-            plugin,
-            downstream,
-            content_type,
-            payload,
-            run_at,
-            priority,
-            retry,
-            deadline,
-            labels,
-            traceparent,
-            idempotency_key,
-        };
+        let spec = JobSpec { payload: vec![0; bytes].into(), ..JobSpec::plain("p", "d", UnixMs(0)) };
         Known { spec: Arc::new(spec), created_at: UnixMs(0) }
     }
 

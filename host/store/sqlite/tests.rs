@@ -38,22 +38,7 @@ fn open(folder: &TempDir) -> Result<SqliteStore, StoreError> {
 }
 
 fn spec(run_at: UnixMs, payload_bytes: usize) -> JobSpec {
-    let (plugin, downstream) = ("echo".to_owned(), "echo".to_owned());
-    let (retry, deadline, labels) = Default::default();
-    JobSpec {
-        limit_key: None,
-        plugin,
-        downstream,
-        content_type: crate::job::spec::JSON.to_owned(),
-        payload: vec![b'1'; payload_bytes].into(),
-        run_at,
-        priority: 0,
-        retry,
-        deadline,
-        labels,
-        traceparent: None,
-        idempotency_key: None,
-    }
+    JobSpec { payload: vec![b'1'; payload_bytes].into(), ..JobSpec::plain("echo", "echo", run_at) }
 }
 
 fn job(run_at: UnixMs) -> NewJob {
