@@ -52,7 +52,7 @@ pub struct JobSpec {
 
 impl JobSpec {
     /// One with a payload of JSON and nothing special about it.
-    #[cfg(test)]
+    #[cfg(any(test, feature = "fuzzing"))]
     pub(crate) fn plain(plugin: &str, downstream: &str, run_at: UnixMs) -> Self {
         Self {
             plugin: plugin.to_owned(),
