@@ -14,7 +14,7 @@ pub(crate) mod text;
 pub mod units;
 
 pub use by_downstream::ByDownstream;
-pub use gates::{Admission, Admit, Gates, Lane, Opened, PluginStanding, WaitReason, Waiting};
+pub use gates::{Admission, Admit, Doors, Gates, Lane, Opened, PluginStanding, WaitReason, Waiting};
 pub use id::{IdSource, JobId};
 pub use outcome::{Completion, Evidence, Exchange, Fault, HostFault, LogLevel, LogLine, Outcome, OutcomeKind, Setback};
 pub use retry::{Disposition, Jitter, RetryOverride, RetryPolicy};

@@ -3,10 +3,10 @@
 //! A state machine: the host tells it what changed, the store asks it for leave before it hands out a job, and the API
 //! asks it why a job waits. It knows no clock; each question carries the present moment.
 //!
-//! Who asked in vain is told when it is worth asking again, so that a closed lane or plugin costs nothing while it is
-//! closed: see [`Admission::opened`].
+//! Who asked in vain is told when it is worth asking again, so that what is closed costs nothing, however many lanes wait
+//! behind it: see [`Admission::opened`].
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
@@ -26,10 +26,10 @@ mod places;
 mod plugin_gate;
 mod waiting;
 
-pub use admission::{Admission, Admit, Opened};
+pub use admission::{Admission, Admit, Doors, Opened};
 use key_gate::KeyGates;
 use known::Known;
-pub use lane::{Lane, LaneRef};
+pub use lane::{KeyName, Lane, LaneRef};
 pub use limits::{KeyLimits, PluginLimits};
 use places::Places;
 use plugin_gate::PluginGate;
@@ -70,12 +70,9 @@ pub struct Gates {
     keys: KeyGates,
     health: HealthPolicy,
     stopped: bool,
-    refused_lanes: HashSet<Lane>,
-    /// Those of them with a limit key, by their downstream.
-    refused_keyed: HashMap<Lane, BTreeSet<Lane>>,
+    refused_downstreams: HashSet<Lane>,
     refused_plugins: HashSet<Arc<str>>,
-    opened_lanes: Vec<Lane>,
-    opened_plugins: Vec<Arc<str>>,
+    opened: Doors,
     /// When the lanes were last looked through for those with nothing to remember.
     swept_at: UnixMs,
     /// When the last attempt ended.
@@ -99,11 +96,9 @@ impl Gates {
             keys: KeyGates::default(),
             health,
             stopped: false,
-            refused_lanes: HashSet::new(),
-            refused_keyed: HashMap::new(),
+            refused_downstreams: HashSet::new(),
             refused_plugins: HashSet::new(),
-            opened_lanes: Vec::new(),
-            opened_plugins: Vec::new(),
+            opened: Doors::default(),
             swept_at: UnixMs(0),
             ended_at: UnixMs(0),
         }
@@ -136,11 +131,9 @@ impl Gates {
     pub fn set_limits(&mut self, plugin: &str, limits: PluginLimits) {
         self.plugin(plugin).limits = limits;
         self.plugin_opened(plugin);
-        // The plugin's bound is part of each lane's.
-        let of_plugin: Vec<_> = self.refused_lanes.iter().filter(|lane| &*lane.plugin == plugin).cloned().collect();
-        for lane in of_plugin {
-            self.lane_opened(&lane);
-        }
+        // They are part of what bounds its downstreams, and bound its limit keys.
+        self.opened.downstreams.extend(self.refused_downstreams.extract_if(|lane| &*lane.plugin == plugin));
+        self.opened.keys.extend(self.keys.reopen(plugin));
     }
 
     /// Pauses a plugin, or lets it go on.
@@ -203,9 +196,7 @@ impl Gates {
         });
         self.places.give_back(&lane.plugin, held);
         self.plugin_opened(&lane.plugin);
-        for opened in self.keys.leave(lane) {
-            self.lane_opened(&opened);
-        }
+        self.opened.keys.extend(self.keys.leave(lane));
     }
 
     /// The health of a downstream, where anything is known of it.
@@ -256,7 +247,7 @@ impl Gates {
         if let Some(waiting) = self.plugin_waits(&lane.plugin, now) {
             return Some(waiting);
         }
-        if let Some(waiting) = self.lane_waits(lane, now) {
+        if let Some(waiting) = self.downstream_waits(lane, now).or_else(|| self.key_waits(lane, now)) {
             return Some(waiting);
         }
         if self.stopped {
@@ -273,10 +264,13 @@ impl Gates {
         }
     }
 
-    fn lane_waits(&self, lane: &Lane, now: UnixMs) -> Option<Waiting> {
-        let health = self.lanes.get(&lane.whole());
-        let sick = health.and_then(|health| health.why_waiting(&self.health, self.bounds(&lane.plugin), now));
-        sick.or_else(|| self.keys.why_waiting(lane, self.key_limits(&lane.plugin), now))
+    fn downstream_waits(&self, lane: &Lane, now: UnixMs) -> Option<Waiting> {
+        let health = self.lanes.get(&lane.whole())?;
+        health.why_waiting(&self.health, self.bounds(&lane.plugin), now)
+    }
+
+    fn key_waits(&self, lane: &Lane, now: UnixMs) -> Option<Waiting> {
+        self.keys.why_waiting(lane, self.key_limits(&lane.plugin), now)
     }
 
     fn key_limits(&self, plugin: &str) -> KeyLimits {
@@ -292,47 +286,12 @@ impl Gates {
 
     fn plugin_opened(&mut self, name: &str) {
         if let Some(name) = self.refused_plugins.take(name) {
-            self.opened_plugins.push(name);
+            self.opened.plugins.push(name);
         }
     }
 
-    fn refuse(&mut self, lane: &Lane) {
-        let is_new = self.refused_lanes.insert(lane.clone());
-        if lane.limit_key.is_none() {
-            return;
-        }
-        // Not the first time only: what refused it then may have opened by itself, and now it is the key.
-        self.keys.refuse(lane);
-        if is_new {
-            self.refused_keyed.entry(lane.whole().into_owned()).or_default().insert(lane.clone());
-        }
-    }
-
-    fn lane_opened(&mut self, lane: &Lane) {
-        if let Some(lane) = self.refused_lanes.take(lane) {
-            if lane.limit_key.is_some() {
-                self.forget_keyed(&lane);
-            }
-            self.opened_lanes.push(lane);
-        }
-    }
-
-    fn forget_keyed(&mut self, lane: &Lane) {
-        let whole = lane.whole();
-        if let Some(refused) = self.refused_keyed.get_mut(&*whole) {
-            refused.remove(lane);
-            if refused.is_empty() {
-                self.refused_keyed.remove(&*whole);
-            }
-        }
-    }
-
-    /// All lanes of a downstream may have opened: those of its limit keys too.
     fn downstream_opened(&mut self, whole: &Lane) {
-        self.lane_opened(whole);
-        for lane in self.refused_keyed.remove(whole).unwrap_or_default() {
-            self.lane_opened(&lane);
-        }
+        self.opened.downstreams.extend(self.refused_downstreams.take(whole));
     }
 }
 
@@ -352,9 +311,13 @@ impl Admission for Gates {
             self.places.refuse(&lane.plugin, held);
             return Admit::PluginClosed { until: None };
         }
-        if let Some(waiting) = self.lane_waits(lane, now) {
-            self.refuse(lane);
-            return Admit::LaneClosed { until: waiting.until };
+        if let Some(waiting) = self.downstream_waits(lane, now) {
+            self.refused_downstreams.insert(lane.whole().into_owned());
+            return Admit::DownstreamClosed { until: waiting.until };
+        }
+        if let Some(waiting) = self.key_waits(lane, now) {
+            self.keys.refuse(lane);
+            return Admit::KeyClosed { until: waiting.until };
         }
         self.places.take();
         let whole = lane.whole();
@@ -374,9 +337,9 @@ impl Admission for Gates {
     }
 
     fn opened(&mut self) -> Opened {
-        let (lanes, mut plugins) = (std::mem::take(&mut self.opened_lanes), std::mem::take(&mut self.opened_plugins));
-        plugins.extend(self.places.next());
-        Opened::These { lanes, plugins }
+        let mut opened = std::mem::take(&mut self.opened);
+        opened.plugins.extend(self.places.next());
+        Opened::These(opened)
     }
 }
 

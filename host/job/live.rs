@@ -7,7 +7,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use super::gates::{Admission, Admit, Lane, LaneRef, Opened};
+use super::gates::{Admission, Admit, Lane, LaneRef};
 use super::id::JobId;
 use crate::clock::UnixMs;
 
@@ -123,7 +123,7 @@ impl LiveSet {
     /// due.
     pub fn claim(&mut self, most: usize, now: UnixMs, admission: &mut dyn Admission) -> Vec<Handed> {
         self.promote(now);
-        self.open(admission.opened(), now);
+        self.lanes.open(admission.opened(), now);
         let mut handed = Vec::new();
         while handed.len() < most {
             let Some(lane) = self.lanes.first_ready() else {
@@ -132,7 +132,7 @@ impl LiveSet {
                 if opened.is_nobody() {
                     break;
                 }
-                self.open(opened, now);
+                self.lanes.open(opened, now);
                 continue;
             };
             match admission.admit(self.lanes.name(lane), now) {
@@ -140,24 +140,13 @@ impl LiveSet {
                     let place = self.lanes.head(lane).expect("a lane in the ring has a ready job").2;
                     handed.push(self.start(place, now));
                 }
-                Admit::LaneClosed { until } => self.lanes.close(lane, until),
+                Admit::KeyClosed { until } => self.lanes.close_key_of(lane, until),
+                Admit::DownstreamClosed { until } => self.lanes.close_downstream_of(lane, until),
                 Admit::PluginClosed { until } => self.lanes.close_plugin_of(lane, until),
                 Admit::HostFull => break,
             }
         }
         handed
-    }
-
-    /// Brings back what was closed and may have opened.
-    fn open(&mut self, opened: Opened, now: UnixMs) {
-        self.lanes.open_due(now);
-        match opened {
-            Opened::Any => self.lanes.open_all(),
-            Opened::These { lanes, plugins } => {
-                lanes.iter().for_each(|lane| self.lanes.open_named(lane));
-                plugins.iter().for_each(|plugin| self.lanes.open_plugin_named(plugin));
-            }
-        }
     }
 
     /// Hands out the attempts that a dead host left behind, to be recorded as interrupted.

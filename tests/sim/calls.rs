@@ -36,7 +36,8 @@ impl Admission for Watched<'_> {
         }
         match answer {
             Admit::Yes => self.closed.push(self.refusals.admitted(lane, self.now)),
-            Admit::LaneClosed { .. } => self.refusals.lane(lane, self.now),
+            Admit::KeyClosed { .. } => self.refusals.key(lane, self.now),
+            Admit::DownstreamClosed { .. } => self.refusals.downstream(lane, self.now),
             Admit::PluginClosed { .. } => self.refusals.plugin(&lane.plugin, self.now),
             Admit::HostFull => self.refusals.host(self.now),
         }

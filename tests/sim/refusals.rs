@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 
 use windlass::clock::UnixMs;
 use windlass::job::Lane;
+use windlass::job::gates::KeyName;
 
-/// When lanes, plugins and the host were refused last, and whether they have been admitted since.
+/// When limit keys, downstreams, plugins and the host were refused last, and whether they have been admitted since.
 #[derive(Debug, Default)]
 pub struct Refusals {
-    lanes: BTreeMap<Lane, Refused>,
+    keys: BTreeMap<KeyName, Refused>,
+    downstreams: BTreeMap<Lane, Refused>,
     plugins: BTreeMap<String, Refused>,
     host: UnixMs,
 }
@@ -30,8 +32,12 @@ impl Refused {
 }
 
 impl Refusals {
-    pub fn lane(&mut self, lane: &Lane, at: UnixMs) {
-        self.lanes.insert(lane.clone(), Refused { at, still: true });
+    pub fn key(&mut self, lane: &Lane, at: UnixMs) {
+        self.keys.extend(lane.key().map(|name| (name, Refused { at, still: true })));
+    }
+
+    pub fn downstream(&mut self, lane: &Lane, at: UnixMs) {
+        self.downstreams.insert(lane.whole().into_owned(), Refused { at, still: true });
     }
 
     pub fn plugin(&mut self, plugin: &str, at: UnixMs) {
@@ -44,8 +50,9 @@ impl Refusals {
 
     /// A job of that lane begins now: when its way was closed last.
     pub fn admitted(&mut self, lane: &Lane, now: UnixMs) -> UnixMs {
-        let of_lane = self.lanes.get_mut(lane).map(|refused| refused.admitted(now));
+        let of_key = lane.key().and_then(|name| self.keys.get_mut(&name)).map(|refused| refused.admitted(now));
+        let of_downstream = self.downstreams.get_mut(&*lane.whole()).map(|refused| refused.admitted(now));
         let of_plugin = self.plugins.get_mut(&*lane.plugin).map(|refused| refused.admitted(now));
-        of_lane.max(of_plugin).unwrap_or_default().max(self.host)
+        of_key.max(of_downstream).max(of_plugin).unwrap_or_default().max(self.host)
     }
 }

@@ -57,7 +57,7 @@ impl Admission for Doors {
             return Admit::HostFull;
         }
         if self.closed.contains(&&*lane.plugin) {
-            return Admit::LaneClosed { until: Some(at(700)) };
+            return Admit::DownstreamClosed { until: Some(at(700)) };
         }
         self.room -= 1;
         Admit::Yes

@@ -50,7 +50,7 @@ struct Closed(Vec<Lane>);
 
 impl Admission for Closed {
     fn admit(&mut self, lane: &Lane, _: UnixMs) -> Admit {
-        if self.0.contains(&*lane.whole()) { Admit::LaneClosed { until: None } } else { Admit::Yes }
+        if self.0.contains(&*lane.whole()) { Admit::DownstreamClosed { until: None } } else { Admit::Yes }
     }
 }
 

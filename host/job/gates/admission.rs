@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::Lane;
+use super::{KeyName, Lane};
 use crate::clock::UnixMs;
 
 /// The answer to a store that asks to hand out one job of a lane.
@@ -11,9 +11,14 @@ pub enum Admit {
     /// Yes: the place is taken, and must be given back by [`super::Gates::end`] or
     /// [`super::Gates::give_back`].
     Yes,
-    /// No job of this lane now; at `until`, where it is known, it is worth asking again.
-    LaneClosed {
-        /// When the lane opens by itself.
+    /// No job of this plugin now that has the lane's limit key, whatever downstream it calls. Only for a lane with one.
+    KeyClosed {
+        /// When it is worth asking again, where that is known.
+        until: Option<UnixMs>,
+    },
+    /// No job of this plugin now that calls the lane's downstream, whatever its limit key.
+    DownstreamClosed {
+        /// When the downstream opens by itself.
         until: Option<UnixMs>,
     },
     /// No job of any lane of this plugin now.
@@ -30,13 +35,19 @@ pub enum Admit {
 pub enum Opened {
     /// Anything: ask again for every lane.
     Any,
-    /// These lanes, and the lanes of these plugins.
-    These {
-        /// The lanes.
-        lanes: Vec<Lane>,
-        /// The plugins.
-        plugins: Vec<Arc<str>>,
-    },
+    /// These.
+    These(Doors),
+}
+
+/// What was closed, and may have opened.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Doors {
+    /// Limit keys.
+    pub keys: Vec<KeyName>,
+    /// Downstreams, each under the name of its lane without a limit key.
+    pub downstreams: Vec<Lane>,
+    /// Plugins.
+    pub plugins: Vec<Arc<str>>,
 }
 
 impl Opened {
@@ -45,7 +56,9 @@ impl Opened {
     pub fn is_nobody(&self) -> bool {
         match self {
             Self::Any => true,
-            Self::These { lanes, plugins } => lanes.is_empty() && plugins.is_empty(),
+            Self::These(Doors { keys, downstreams, plugins }) => {
+                keys.is_empty() && downstreams.is_empty() && plugins.is_empty()
+            }
         }
     }
 }

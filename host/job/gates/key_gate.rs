@@ -1,18 +1,26 @@
 //! The gates of limit keys: jobs that asked to be limited together, whatever downstream they call.
 
-use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
+use std::collections::HashMap;
 
-use super::{KeyLimits, Lane, WaitReason, Waiting};
+use super::{KeyLimits, KeyName, Lane, WaitReason, Waiting};
 use crate::clock::UnixMs;
 
-/// So many keys at rest are remembered for their rate before they are looked through.
-const AT_REST_MAX: usize = 10_000;
+/// So few keys are remembered without a look for those at rest.
+const KEPT: usize = 10_000;
 
 /// The keys that run, or whose rate is not whole again.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct KeyGates {
-    keys: HashMap<(Arc<str>, Arc<str>), KeyGate>,
+    keys: HashMap<KeyName, KeyGate>,
+    /// Where there are so many they are looked through for those at rest: twice as many as were left the last time, so that
+    /// a start has only a small part in it.
+    swept_at: usize,
+}
+
+impl Default for KeyGates {
+    fn default() -> Self {
+        Self { keys: HashMap::new(), swept_at: KEPT }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -20,14 +28,14 @@ struct KeyGate {
     running: u32,
     /// The moment, in fractions of a millisecond, at which the rate's allowance is whole again.
     whole_again_ms: f64,
-    /// The lanes that were refused while it was closed.
-    refused: HashSet<Lane>,
+    /// Somebody was refused since an attempt ended.
+    has_refused: bool,
 }
 
 impl KeyGates {
     /// Why a job of this lane would not start at this moment; none where it would, or has no key.
     pub(super) fn why_waiting(&self, lane: &Lane, limits: KeyLimits, now: UnixMs) -> Option<Waiting> {
-        let gate = self.keys.get(&name(lane)?)?;
+        let gate = self.keys.get(&lane.key()?)?;
         let key = lane.limit_key.as_deref().unwrap_or_default();
         if gate.running >= limits.concurrency {
             let detail = format!("{} attempts run under the limit key {key:?}", gate.running);
@@ -40,9 +48,10 @@ impl KeyGates {
 
     /// An attempt starts.
     pub(super) fn start(&mut self, lane: &Lane, limits: KeyLimits, now: UnixMs) {
-        let Some(name) = name(lane) else { return };
-        if self.keys.len() >= AT_REST_MAX {
+        let Some(name) = lane.key() else { return };
+        if self.keys.len() >= self.swept_at {
             self.keys.retain(|_, gate| gate.running > 0 || gate.whole_again_ms > now.0 as f64);
+            self.swept_at = KEPT.max(2 * self.keys.len());
         }
         let gate = self.keys.entry(name).or_default();
         gate.running += 1;
@@ -51,26 +60,28 @@ impl KeyGates {
         }
     }
 
-    /// A lane was refused, for whatever reason.
+    /// A lane was refused for its key.
     pub(super) fn refuse(&mut self, lane: &Lane) {
-        if let Some(gate) = name(lane).and_then(|name| self.keys.get_mut(&name)) {
-            gate.refused.insert(lane.clone());
+        if let Some(gate) = lane.key().and_then(|name| self.keys.get_mut(&name)) {
+            gate.has_refused = true;
         }
     }
 
-    /// An attempt ended: the lanes that may have opened by it.
-    pub(super) fn leave(&mut self, lane: &Lane) -> Vec<Lane> {
-        let Some(name) = name(lane) else { return Vec::new() };
-        let Some(gate) = self.keys.get_mut(&name) else { return Vec::new() };
+    /// An attempt ended: the key, where it may have opened to who was refused.
+    pub(super) fn leave(&mut self, lane: &Lane) -> Option<KeyName> {
+        let name = lane.key()?;
+        let gate = self.keys.get_mut(&name)?;
         gate.running = gate.running.saturating_sub(1);
-        let opened = gate.refused.drain().collect();
+        let has_refused = std::mem::take(&mut gate.has_refused);
         if gate.running == 0 && gate.whole_again_ms == 0.0 {
             self.keys.remove(&name);
         }
-        opened
+        has_refused.then_some(name)
     }
-}
 
-fn name(lane: &Lane) -> Option<(Arc<str>, Arc<str>)> {
-    Some((lane.plugin.clone(), lane.limit_key.clone()?))
+    /// The keys of a plugin that refused somebody, who is to ask again: their limits are others now.
+    pub(super) fn reopen(&mut self, plugin: &str) -> impl Iterator<Item = KeyName> {
+        let of_plugin = self.keys.iter_mut().filter(move |((of, _), _)| **of == *plugin);
+        of_plugin.filter_map(|(name, gate)| std::mem::take(&mut gate.has_refused).then(|| name.clone()))
+    }
 }

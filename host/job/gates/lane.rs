@@ -15,6 +15,9 @@ pub struct Lane {
     pub limit_key: Option<Arc<str>>,
 }
 
+/// A plugin, and the limit key of some of its jobs.
+pub type KeyName = (Arc<str>, Arc<str>);
+
 /// The parts of a [`Lane`], borrowed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LaneRef<'a> {
@@ -31,6 +34,12 @@ impl Lane {
     #[must_use]
     pub fn new(plugin: &str, downstream: &str) -> Self {
         LaneRef { plugin, downstream, limit_key: None }.to_lane()
+    }
+
+    /// The name of its limit key, where it has one.
+    #[must_use]
+    pub fn key(&self) -> Option<KeyName> {
+        Some((self.plugin.clone(), self.limit_key.clone()?))
     }
 
     /// The lane of its jobs without a limit key: under its name health is kept.

@@ -95,19 +95,19 @@ fn who_was_refused_is_told_when_to_ask_again() {
     gates.set_limits("erp", PluginLimits { concurrency: Some(1), rate: None, ..PluginLimits::default() });
     assert_eq!(gates.admit(&lane, UnixMs(0)), Admit::Yes);
     assert_eq!(gates.admit(&other, UnixMs(0)), Admit::PluginClosed { until: None });
-    assert_eq!(gates.opened(), Opened::These { lanes: vec![], plugins: vec![] });
+    assert_eq!(gates.opened(), Opened::These(Doors::default()));
     gates.give_back(&lane, UnixMs(0), UnixMs(0));
-    assert_eq!(gates.opened(), Opened::These { lanes: vec![], plugins: vec!["erp".into()] });
+    assert_eq!(gates.opened(), Opened::These(Doors { plugins: vec!["erp".into()], ..Doors::default() }));
     gates.set_limits("erp", PluginLimits::default());
 
     let limit = HealthPolicy::default().limiter.initial;
     for _ in 0..limit {
         assert_eq!(gates.admit(&lane, UnixMs(0)), Admit::Yes);
     }
-    assert_eq!(gates.admit(&lane, UnixMs(0)), Admit::LaneClosed { until: None });
+    assert_eq!(gates.admit(&lane, UnixMs(0)), Admit::DownstreamClosed { until: None });
     assert_eq!(gates.admit(&other, UnixMs(0)), Admit::Yes, "another downstream has its own");
     gates.give_back(&lane, UnixMs(0), UnixMs(0));
-    assert_eq!(gates.opened(), Opened::These { lanes: vec![lane], plugins: vec![] });
+    assert_eq!(gates.opened(), Opened::These(Doors { downstreams: vec![lane], ..Doors::default() }));
 }
 
 proptest! {
@@ -124,8 +124,8 @@ proptest! {
                     starts.push(now);
                     gates.give_back(&lane, now, now);
                 }
-                Admit::PluginClosed { until } | Admit::LaneClosed { until } => prop_assert!(until.is_some_and(|until| until > now)),
-                Admit::HostFull => prop_assert!(false),
+                Admit::PluginClosed { until } => prop_assert!(until.is_some_and(|until| until > now)),
+                answer => prop_assert!(false, "{answer:?}"),
             }
         }
         // Within any window the starts are at most one burst and what the window's length allows.
@@ -139,16 +139,37 @@ proptest! {
 }
 
 #[test]
-fn lanes_that_are_refused_again_and_again_are_remembered_once() {
-    let (mut gates, lane) = gates(100);
-    let keyed = Lane { limit_key: Some("customer".into()), ..lane.clone() };
-    for now in 0..50 {
-        assert_eq!(gates.admit(&keyed, UnixMs(now)), Admit::Yes);
-        assert!(matches!(gates.admit(&keyed, UnixMs(now)), Admit::LaneClosed { .. }));
-        assert_eq!(gates.refused_keyed.values().map(BTreeSet::len).sum::<usize>(), 1);
-        gates.give_back(&keyed, UnixMs(now), UnixMs(now));
-        assert!(gates.refused_keyed.is_empty(), "it has opened");
+fn what_refused_a_thousand_lanes_is_told_once() {
+    let (mut gates, _) = gates(9_999);
+    let lane = |downstream: &str, key: &str| Lane { limit_key: Some(key.into()), ..Lane::new("erp", downstream) };
+    let limit = HealthPolicy::default().limiter.initial;
+    for _ in 0..limit {
+        assert_eq!(gates.admit(&Lane::new("erp", "north"), UnixMs(0)), Admit::Yes);
     }
+    assert_eq!(gates.admit(&lane("south", "customer"), UnixMs(0)), Admit::Yes);
+    for number in 0..1_000 {
+        let number = number.to_string();
+        assert_eq!(gates.admit(&lane("north", &number), UnixMs(0)), Admit::DownstreamClosed { until: None });
+        assert_eq!(gates.admit(&lane(&number, "customer"), UnixMs(0)), Admit::KeyClosed { until: None });
+    }
+    assert_eq!(gates.opened(), Opened::These(Doors::default()));
+    gates.give_back(&Lane::new("erp", "north"), UnixMs(0), UnixMs(0));
+    gates.give_back(&lane("south", "customer"), UnixMs(0), UnixMs(0));
+    let (downstreams, keys) = (vec![Lane::new("erp", "north")], vec![("erp".into(), "customer".into())]);
+    assert_eq!(gates.opened(), Opened::These(Doors { downstreams, keys, ..Doors::default() }));
+}
+
+#[test]
+fn who_waits_for_a_limit_key_is_told_of_other_limits() {
+    let (mut gates, lane) = gates(9);
+    let keyed = Lane { limit_key: Some("customer".into()), ..lane.clone() };
+    assert_eq!(gates.admit(&keyed, UnixMs(0)), Admit::Yes);
+    assert_eq!(gates.admit(&keyed, UnixMs(0)), Admit::KeyClosed { until: None });
+    let per_key = KeyLimits { concurrency: 2, ..KeyLimits::default() };
+    gates.set_limits("erp", PluginLimits { per_key, ..PluginLimits::default() });
+    let keys = keyed.key().into_iter().collect();
+    assert_eq!(gates.opened(), Opened::These(Doors { keys, ..Doors::default() }));
+    assert_eq!(gates.admit(&keyed, UnixMs(0)), Admit::Yes);
 }
 
 #[test]
@@ -160,12 +181,12 @@ fn a_lane_that_opened_by_itself_and_met_its_limit_key_is_told_when_the_key_is_fr
     let pause = Sign::Busy(Some(std::time::Duration::from_millis(50)), "429".into());
     let ended = Ended { started_at: UnixMs(0), sign: pause, latency: None };
     gates.end(&north, &ended, UnixMs(0), 0.0);
-    assert_eq!(gates.admit(&north, UnixMs(1)), Admit::LaneClosed { until: Some(UnixMs(50)) });
+    assert_eq!(gates.admit(&north, UnixMs(1)), Admit::DownstreamClosed { until: Some(UnixMs(50)) });
     assert_eq!(gates.admit(&south, UnixMs(40)), Admit::Yes);
-    assert_eq!(gates.admit(&north, UnixMs(50)), Admit::LaneClosed { until: None }, "the key is taken");
+    assert_eq!(gates.admit(&north, UnixMs(50)), Admit::KeyClosed { until: None }, "the key is taken");
     gates.opened();
     gates.give_back(&south, UnixMs(40), UnixMs(60));
-    let Opened::These { lanes, .. } = gates.opened() else { panic!("it says which") };
-    assert!(lanes.contains(&north), "{lanes:?}");
+    let Opened::These(doors) = gates.opened() else { panic!("it says which") };
+    assert_eq!(doors.keys, [north.key().expect("it has one")]);
     assert_eq!(gates.admit(&north, UnixMs(60)), Admit::Yes);
 }

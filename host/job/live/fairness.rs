@@ -4,8 +4,9 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::clock::Chance;
-use crate::job::gates::{Gates, PluginLimits, PluginStanding};
-use crate::job::{IdSource, Share};
+use crate::job::gates::{Gates, KeyLimits, PluginLimits, PluginStanding};
+use crate::job::health::{Ended, Overrides, Sign};
+use crate::job::{IdSource, Opened, Share};
 
 const PLACES: u32 = 20;
 const PLUGINS: [&str; 4] = ["a", "b", "c", "d"];
@@ -42,6 +43,7 @@ struct Bench {
     now: UnixMs,
     waiting: HashMap<Lane, usize>,
     running: Vec<(Handed, Lane)>,
+    /// Where each waiting job waits.
     lanes: HashMap<i64, Lane>,
     asked: usize,
     is_alone: bool,
@@ -81,7 +83,7 @@ impl Bench {
             let handed = self.live.claim(most, self.now, &mut watched);
             self.asked += watched.asked;
             for job in &handed {
-                let lane = self.lanes[&job.id.place()].clone();
+                let lane = self.lanes.remove(&job.id.place()).expect("it waited");
                 *self.waiting.get_mut(&lane).expect("it waited") -= 1;
                 self.running.push((*job, lane));
             }
@@ -101,6 +103,26 @@ impl Bench {
         let (handed, lane) = self.running.swap_remove(index % self.running.len());
         self.gates.give_back(&lane, handed.started_at, self.now);
         self.live.end(handed.id.place(), true);
+    }
+
+    /// An attempt ends, and its downstream asks everybody to wait for so many milliseconds.
+    fn pause(&mut self, index: usize, ms: u64) {
+        if self.running.is_empty() {
+            return;
+        }
+        let (handed, lane) = self.running.swap_remove(index % self.running.len());
+        let sign = Sign::Busy(Some(std::time::Duration::from_millis(ms)), "429".into());
+        self.gates.end(&lane, &Ended { started_at: handed.started_at, sign, latency: None }, self.now, 0.0);
+        self.live.end(handed.id.place(), true);
+    }
+
+    /// The first job of the lane that waits is cancelled.
+    fn cancel(&mut self, lane: &Lane) {
+        let of_lane = self.lanes.iter().filter(|(_, of)| *of == lane).map(|(place, _)| *place);
+        let Some(place) = of_lane.min() else { return };
+        self.lanes.remove(&place);
+        self.live.end(place, false);
+        *self.waiting.get_mut(lane).expect("it waited") -= 1;
     }
 
     fn running_of(&self, plugin: &str) -> usize {
@@ -174,6 +196,34 @@ proptest! {
                 6 => {
                     let concurrency = (count > 4).then_some(count as u32);
                     bench.gates.set_limits(PLUGINS[plugin], PluginLimits { concurrency, ..PluginLimits::default() });
+                }
+                _ => bench.now = UnixMs(bench.now.0 + 1),
+            }
+            bench.claim(count);
+        }
+    }
+
+    /// Limit keys lie across downstreams with limits of their own, some of which ask for a pause; jobs are cancelled, too.
+    #[test]
+    fn nobody_who_may_run_is_forgotten_behind_a_limit_key(
+        steps in prop::collection::vec((0_usize..9, 0_usize..4, 0_usize..4, 1_usize..5), 1..200),
+        (at_once, per_key) in (1_u32..4, 1_u32..3),
+    ) {
+        let mut bench = Bench::new();
+        let per_downstream = Overrides { concurrency: Some(at_once), rate: None };
+        let per_key = KeyLimits { concurrency: per_key, rate: None };
+        bench.gates.set_limits("a", PluginLimits { per_downstream, per_key, ..PluginLimits::default() });
+        for (what, downstream, key, count) in steps {
+            let limit_key = [None, Some("k".into()), Some("l".into()), Some("m".into())][key].clone();
+            let lane = Lane { limit_key, ..Lane::new("a", &downstream.to_string()) };
+            match what {
+                0..=2 => bench.insert(&lane, count),
+                3..=4 => (0..count).for_each(|n| bench.end(downstream + n)),
+                5 => bench.pause(key, count as u64),
+                6 => bench.cancel(&lane),
+                7 => {
+                    let per_key = KeyLimits { concurrency: count as u32, rate: None };
+                    bench.gates.set_limits("a", PluginLimits { per_downstream, per_key, ..PluginLimits::default() });
                 }
                 _ => bench.now = UnixMs(bench.now.0 + 1),
             }

@@ -23,7 +23,7 @@ impl Admission for Doors {
             return Admit::HostFull;
         }
         if self.closed[index] {
-            return Admit::LaneClosed { until: self.until };
+            return Admit::DownstreamClosed { until: self.until };
         }
         self.room -= 1;
         Admit::Yes
