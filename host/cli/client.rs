@@ -15,6 +15,7 @@ use hyper_util::rt::TokioExecutor;
 use serde_json::Value;
 
 use super::end::WrongUsage;
+use super::print;
 
 mod answer;
 mod tls;
@@ -62,9 +63,9 @@ impl ServerArgs {
         let token = self.token().map_err(|error| WrongUsage::new(&format!("{error:#}")))?;
         let is_open = self.server.scheme_str() == Some("http") && !self.server.host().is_some_and(is_loopback);
         if token.is_some() && is_open {
-            eprintln!(
+            print::complain(&format!(
                 "windlass: the token goes to {base} without TLS, and whoever is on the way can read it; use https"
-            );
+            ));
         }
         let http = legacy::Client::builder(TokioExecutor::new()).build(tls::connector(self.ca.as_deref())?);
         Ok(Client { http, base, token })

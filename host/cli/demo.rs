@@ -48,7 +48,7 @@ pub fn run(args: &DemoArgs) -> anyhow::Result<ExitCode> {
             () = signals.next() => return running.stop(std::future::ready(())).await,
         }
         if !args.once {
-            print!("{}", farewell(running.address, downstream));
+            print::out(&farewell(running.address, downstream));
             signals.next().await;
         }
         running.stop(async { signals.next().await }).await
@@ -105,7 +105,7 @@ async fn flaky_downstream() -> anyhow::Result<SocketAddr> {
 /// Enqueues over HTTP and prints every attempt as it ends.
 async fn show(host: SocketAddr, downstream: SocketAddr) -> anyhow::Result<()> {
     let client = reqwest::Client::builder().no_proxy().build()?;
-    println!("windlass is up on http://{host}; its plugins are in {FOLDER}/plugins\n");
+    print::out(&format!("windlass is up on http://{host}; its plugins are in {FOLDER}/plugins\n\n"));
     let mut jobs = Vec::new();
     for (number, refusals) in (1..).zip(REFUSALS) {
         let url = format!("http://{downstream}/refuse/{refusals}");
@@ -119,7 +119,9 @@ async fn show(host: SocketAddr, downstream: SocketAddr) -> anyhow::Result<()> {
             1 => "the first call".to_owned(),
             more => format!("the first {more} calls"),
         };
-        println!("POST /v1/jobs {request}\n  {status}: job {number} is {id}; its downstream refuses {calls}\n");
+        print::out(&format!(
+            "POST /v1/jobs {request}\n  {status}: job {number} is {id}; its downstream refuses {calls}\n\n"
+        ));
         jobs.push(Watched { number, id, refusals, attempts: 0, previous_end: None });
     }
     while !jobs.is_empty() {
@@ -130,7 +132,7 @@ async fn show(host: SocketAddr, downstream: SocketAddr) -> anyhow::Result<()> {
         jobs.retain(|watched| watched.attempts <= watched.refusals);
         tokio::time::sleep(GLANCE).await;
     }
-    println!("\nEvery job is {}.", State::Completed);
+    print::out(&format!("\nEvery job is {}.\n", State::Completed));
     Ok(())
 }
 

@@ -16,9 +16,9 @@ pub(super) fn out(text: &str) {
     let _ = stdout.write_all(text::block(text).as_bytes()).and_then(|()| stdout.flush());
 }
 
-/// Writes a line to standard error, in the same way.
+/// Writes a line to standard error, in the same way. Who closed that wants to hear nothing.
 pub(super) fn complain(text: &str) {
-    eprintln!("{}", text::block(text));
+    let _ = writeln!(std::io::stderr().lock(), "{}", text::block(text));
 }
 
 /// Writes a document as it is, what a terminal would obey as escapes.

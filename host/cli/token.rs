@@ -112,7 +112,7 @@ fn new(args: NewArgs, file: &TokenFile, now: UnixMs) -> anyhow::Result<ExitCode>
     writeln!(stdout, "{}", minted.text).and_then(|()| stdout.flush()).with_context(|| {
         format!("cannot print the token, which is lost; revoke it with `windlass token revoke {}`", minted.id)
     })?;
-    eprintln!("{told}");
+    print::complain(&told);
     Ok(ExitCode::Done)
 }
 
@@ -124,7 +124,7 @@ fn list(args: &ListArgs, file: &TokenFile, now: UnixMs) -> anyhow::Result<ExitCo
         return Ok(ExitCode::Done);
     }
     let Some(tokens) = tokens else {
-        eprintln!("there is no {}: a host on loopback asks for no tokens", file.path().display());
+        print::complain(&format!("there is no {}: a host on loopback asks for no tokens", file.path().display()));
         return Ok(ExitCode::Done);
     };
     let rows = tokens.iter().map(|token| {

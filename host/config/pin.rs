@@ -64,11 +64,11 @@ impl FromStr for PublicKey {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
+        // What is no public key may be the private one: it is not shown.
         let refusal = || {
-            format!(
-                "{text:?} is not an Ed25519 public key: give the line between BEGIN and END that `openssl pkey -in \
-                 KEY -pubout` prints, or what `windlass plugin keygen` printed"
-            )
+            "this is not an Ed25519 public key: give the line between BEGIN and END that `openssl pkey -in KEY -pubout` \
+             prints, or what `windlass plugin keygen` printed"
+                .to_owned()
         };
         let bytes = STANDARD.decode(text.trim()).map_err(|_| refusal())?;
         let raw = bytes.strip_prefix(&SPKI_PREFIX[..]).unwrap_or(&bytes);

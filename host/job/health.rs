@@ -300,7 +300,7 @@ impl Health {
             ActKind::Release => {
                 self.hold = None;
                 if self.breaker.opening().is_some() {
-                    self.breaker.close(&policy.breaker);
+                    self.breaker.close(&policy.breaker, act.at);
                     self.limiter.restart(&policy.limiter);
                 }
             }

@@ -63,3 +63,15 @@ async fn help_and_the_version_are_data() {
         assert!(stdout.contains("indlass"), "{args:?}: {stdout}");
     }
 }
+
+#[tokio::test]
+async fn who_cannot_be_told_of_a_failure_has_its_exit_code() {
+    let host = Setup::default().start().await;
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let output = host.command(&["jobs", "show", "no-such-job"]).stderr(full.try_clone().unwrap()).output().unwrap();
+    let expected = host.command(&["jobs", "show", "no-such-job"]).output().unwrap();
+    assert!(!expected.stderr.is_empty());
+    assert_eq!(output.status.code(), expected.status.code());
+    let output = host.command(&["token", "list"]).stderr(full).output().unwrap();
+    assert_eq!(output.status.code(), Some(0));
+}

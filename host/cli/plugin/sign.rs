@@ -95,11 +95,11 @@ pub(super) fn verify(args: &VerifyArgs) -> anyhow::Result<ExitCode> {
             Ok(ExitCode::Done)
         }
         None => {
-            eprintln!(
+            print::complain(&format!(
                 "windlass: {shown}: no signature in {} is by one of these keys, for this component (sha256 {digest}) \
                  as {name}",
                 path.display()
-            );
+            ));
             Ok(ExitCode::Failed)
         }
     }

@@ -32,7 +32,7 @@ impl Health {
         self.hold = self.held(now).cloned();
         let is_stale = self.is_stale(now) && !is_wanted;
         if is_stale {
-            self.breaker.close(&policy.breaker);
+            self.breaker.close(&policy.breaker, now);
             self.limiter.restart(&policy.limiter);
         }
         was_held && self.hold.is_none() || is_stale
