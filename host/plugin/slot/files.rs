@@ -279,4 +279,22 @@ mod tests {
         };
         tokio::time::timeout(Duration::from_secs(10), gone).await.expect("it serves no more");
     }
+
+    #[tokio::test]
+    async fn a_pin_that_was_read_for_a_component_holds_when_who_brought_that_is_gone() {
+        let bench = Bench::new();
+        let dir = bench.dir.path().join("plugins");
+        let (loader, _changes) = Loader::new(bench.host.clone(), dir.clone(), Arc::new(SystemClock::start())).unwrap();
+        loader.install("a", echo(), None).await.unwrap();
+        std::fs::write(dir.join("a.toml"), format!("sha256 = \"{}\"", "ab".repeat(32))).unwrap();
+        let slot = loader.folder.slot("a");
+        slot.refresh_grants(&mut *slot.state.lock().await).await.unwrap();
+        let is_held = async {
+            while slot.state.lock().await.component_error.is_none() {
+                loader.look().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(10), is_held).await.expect("it is not the pinned one");
+        assert!(!slot.is_retry_due(), "once");
+    }
 }
