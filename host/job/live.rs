@@ -270,7 +270,7 @@ impl LiveSet {
         self.entries.get(id.place()).filter(|entry| entry.tail == id.tail())
     }
 
-    /// The moment at which the next job of the future comes due, or a closed lane opens by itself.
+    /// The moment at which the next job of the future comes due, or something closed opens by itself.
     #[must_use]
     pub fn next_due(&self) -> Option<UnixMs> {
         let delayed = self.delayed.first().map(|(due, _)| *due);

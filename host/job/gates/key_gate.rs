@@ -12,14 +12,14 @@ const KEPT: usize = 10_000;
 #[derive(Debug)]
 pub(super) struct KeyGates {
     keys: HashMap<KeyName, KeyGate>,
-    /// Where there are so many they are looked through for those at rest: twice as many as were left the last time, so that
+    /// From so many on they are looked through for those at rest: twice as many as were left the last time, so that
     /// a start has only a small part in it.
-    swept_at: usize,
+    sweep_from: usize,
 }
 
 impl Default for KeyGates {
     fn default() -> Self {
-        Self { keys: HashMap::new(), swept_at: KEPT }
+        Self { keys: HashMap::new(), sweep_from: KEPT }
     }
 }
 
@@ -28,7 +28,7 @@ struct KeyGate {
     running: u32,
     /// The moment, in fractions of a millisecond, at which the rate's allowance is whole again.
     whole_again_ms: f64,
-    /// Somebody was refused since an attempt ended.
+    /// Somebody was refused who was not yet told to ask again.
     has_refused: bool,
 }
 
@@ -49,9 +49,9 @@ impl KeyGates {
     /// An attempt starts.
     pub(super) fn start(&mut self, lane: &Lane, limits: KeyLimits, now: UnixMs) {
         let Some(name) = lane.key() else { return };
-        if self.keys.len() >= self.swept_at {
+        if self.keys.len() >= self.sweep_from {
             self.keys.retain(|_, gate| gate.running > 0 || gate.whole_again_ms > now.0 as f64);
-            self.swept_at = KEPT.max(2 * self.keys.len());
+            self.sweep_from = KEPT.max(2 * self.keys.len());
         }
         let gate = self.keys.entry(name).or_default();
         gate.running += 1;

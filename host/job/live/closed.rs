@@ -132,6 +132,12 @@ struct Narrow {
     asked: usize,
 }
 
+impl Narrow {
+    fn refusing(refusal: Admit) -> Self {
+        Self { room: 0, refusal, opened: Doors::default(), asked: 0 }
+    }
+}
+
 impl Admission for Narrow {
     fn admit(&mut self, _: &Lane, _: UnixMs) -> Admit {
         self.asked += 1;
@@ -150,7 +156,7 @@ impl Admission for Narrow {
 /// Jobs of very many lanes that are let in one after the other: what each costs in questions.
 fn let_in_one_by_one(lanes: impl IntoIterator<Item = Lane>, refusal: Admit, opened: &Doors) -> usize {
     let (mut live, _) = of_lanes(lanes);
-    let mut doors = Narrow { room: 0, refusal, opened: Doors::default(), asked: 0 };
+    let mut doors = Narrow::refusing(refusal);
     let mut place = Vec::new();
     assert!(live.claim(9, UnixMs(2), &mut doors).is_empty());
     doors.asked = 0;
@@ -176,8 +182,7 @@ fn a_narrow_downstream_costs_two_questions_a_job_however_many_limit_keys_wait_fo
 #[test]
 fn a_limit_key_costs_two_questions_a_job_however_many_downstreams_it_spans() {
     let lanes = (0..10_000).map(|number| keyed(&number.to_string(), "customer"));
-    let opened = Doors { keys: vec![("p".into(), "customer".into())], ..Doors::default() };
-    let asked = let_in_one_by_one(lanes, Admit::KeyClosed { until: None }, &opened);
+    let asked = let_in_one_by_one(lanes, Admit::KeyClosed { until: None }, &key_opened());
     assert_eq!(asked, 200, "one is let in, and one refused");
 }
 
@@ -199,7 +204,7 @@ fn who_leads_for_a_limit_key_and_finds_its_downstream_closed_hands_on() {
 #[test]
 fn who_waits_for_an_open_limit_key_with_something_urgent_is_asked_for_at_once() {
     let (mut live, _) = of_lanes([keyed("x", "customer"), keyed("y", "customer")]);
-    let mut doors = Narrow { room: 0, refusal: Admit::KeyClosed { until: None }, opened: Doors::default(), asked: 0 };
+    let mut doors = Narrow::refusing(Admit::KeyClosed { until: None });
     assert!(live.claim(9, UnixMs(2), &mut doors).is_empty());
     assert!(live.claim(0, UnixMs(2), &mut Porter { opened: key_opened(), ..Porter::default() }).is_empty());
     let mut ids = IdSource::after(9);
@@ -211,9 +216,31 @@ fn who_waits_for_an_open_limit_key_with_something_urgent_is_asked_for_at_once() 
 }
 
 #[test]
+fn who_leads_for_a_limit_key_and_becomes_less_urgent_hands_on() {
+    let (mut live, mut ids, chance) = (LiveSet::new(usize::MAX, 1), IdSource::after(0), Chance::seeded(1));
+    let mut insert = |live: &mut LiveSet, lane: &Lane, priority| {
+        let id = ids.next(UnixMs(1), &chance);
+        live.insert(&Unfinished { priority, ..Unfinished::new(id) }, lane, UnixMs(1));
+        id
+    };
+    let urgent = insert(&mut live, &keyed("x", "customer"), 5);
+    insert(&mut live, &keyed("x", "customer"), 0);
+    let second = insert(&mut live, &keyed("y", "customer"), 4);
+    let mut doors = Narrow::refusing(Admit::KeyClosed { until: None });
+    assert!(live.claim(9, UnixMs(2), &mut doors).is_empty());
+    doors.opened = key_opened();
+    assert!(live.claim(0, UnixMs(2), &mut doors).is_empty(), "x leads, and is not asked for yet");
+    live.end(urgent.place(), false);
+    insert(&mut live, &Lane::new("p", "z"), 2);
+    doors.room = 1;
+    let handed = live.claim(1, UnixMs(2), &mut doors);
+    assert_eq!(handed.iter().map(|job| job.id).collect::<Vec<_>>(), [second]);
+}
+
+#[test]
 fn who_leads_for_a_limit_key_and_is_cancelled_hands_on() {
     let (mut live, by_place) = of_lanes([keyed("x", "customer"), keyed("y", "customer")]);
-    let mut doors = Narrow { room: 0, refusal: Admit::KeyClosed { until: None }, opened: Doors::default(), asked: 0 };
+    let mut doors = Narrow::refusing(Admit::KeyClosed { until: None });
     assert!(live.claim(9, UnixMs(2), &mut doors).is_empty());
     doors.opened = key_opened();
     assert!(live.claim(0, UnixMs(2), &mut doors).is_empty());
@@ -227,7 +254,7 @@ fn who_leads_for_a_limit_key_and_is_cancelled_hands_on() {
 fn those_who_wait_for_a_limit_key_take_turns() {
     let lanes = ["x", "x", "x", "y", "y", "z"].map(|downstream| keyed(downstream, "customer"));
     let (mut live, by_place) = of_lanes(lanes);
-    let mut doors = Narrow { room: 0, refusal: Admit::KeyClosed { until: None }, opened: Doors::default(), asked: 0 };
+    let mut doors = Narrow::refusing(Admit::KeyClosed { until: None });
     assert!(live.claim(9, UnixMs(2), &mut doors).is_empty());
     (doors.room, doors.opened) = (9, key_opened());
     let handed = live.claim(9, UnixMs(2), &mut doors);

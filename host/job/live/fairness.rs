@@ -43,8 +43,8 @@ struct Bench {
     now: UnixMs,
     waiting: HashMap<Lane, usize>,
     running: Vec<(Handed, Lane)>,
-    /// Where each waiting job waits.
-    lanes: HashMap<i64, Lane>,
+    /// Where each waiting job waits, and how urgent it is.
+    lanes: HashMap<i64, (Lane, i16)>,
     asked: usize,
     is_alone: bool,
 }
@@ -68,10 +68,14 @@ impl Bench {
     }
 
     fn insert(&mut self, lane: &Lane, count: usize) {
+        self.insert_urgent(lane, count, 0);
+    }
+
+    fn insert_urgent(&mut self, lane: &Lane, count: usize, priority: i16) {
         for _ in 0..count {
             let id = self.ids.next(self.now, &self.chance);
-            self.live.insert(&Unfinished::new(id), lane, self.now);
-            self.lanes.insert(id.place(), lane.clone());
+            self.live.insert(&Unfinished { priority, ..Unfinished::new(id) }, lane, self.now);
+            self.lanes.insert(id.place(), (lane.clone(), priority));
         }
         *self.waiting.entry(lane.clone()).or_default() += count;
     }
@@ -79,11 +83,16 @@ impl Bench {
     /// Claims in portions of that size, as the dispatcher does, and checks what stays behind.
     fn claim(&mut self, most: usize) {
         loop {
+            let urgent = self.most_urgent();
             let mut watched = Watched { gates: &mut self.gates, asked: 0, is_alone: self.is_alone };
             let handed = self.live.claim(most, self.now, &mut watched);
             self.asked += watched.asked;
+            if let Some(first) = handed.first() {
+                let (lane, priority) = &self.lanes[&first.id.place()];
+                assert!(urgent.get(&lane.plugin) <= Some(priority), "{lane:?} {priority}: {urgent:?}");
+            }
             for job in &handed {
-                let lane = self.lanes.remove(&job.id.place()).expect("it waited");
+                let (lane, _) = self.lanes.remove(&job.id.place()).expect("it waited");
                 *self.waiting.get_mut(&lane).expect("it waited") -= 1;
                 self.running.push((*job, lane));
             }
@@ -94,6 +103,17 @@ impl Bench {
         for (lane, _) in self.waiting.iter().filter(|(_, count)| **count > 0) {
             assert!(self.gates.why_waiting(lane, self.now).is_some(), "{lane:?} was forgotten");
         }
+    }
+
+    /// How urgent the most urgent job of each plugin is that may run.
+    fn most_urgent(&self) -> HashMap<std::sync::Arc<str>, i16> {
+        let mut urgent = HashMap::new();
+        for (lane, priority) in self.lanes.values().filter(|(lane, _)| self.gates.why_waiting(lane, self.now).is_none())
+        {
+            let most = urgent.entry(lane.plugin.clone()).or_insert(*priority);
+            *most = *priority.max(most);
+        }
+        urgent
     }
 
     fn end(&mut self, index: usize) {
@@ -118,7 +138,7 @@ impl Bench {
 
     /// The first job of the lane that waits is cancelled.
     fn cancel(&mut self, lane: &Lane) {
-        let of_lane = self.lanes.iter().filter(|(_, of)| *of == lane).map(|(place, _)| *place);
+        let of_lane = self.lanes.iter().filter(|(_, (of, _))| of == lane).map(|(place, _)| *place);
         let Some(place) = of_lane.min() else { return };
         self.lanes.remove(&place);
         self.live.end(place, false);
@@ -207,24 +227,24 @@ proptest! {
     #[test]
     fn nobody_who_may_run_is_forgotten_behind_a_limit_key(
         steps in prop::collection::vec((0_usize..9, 0_usize..4, 0_usize..4, 1_usize..5), 1..200),
-        (at_once, per_key) in (1_u32..4, 1_u32..3),
+        (in_all, at_once, per_key) in (1_u32..9, 1_u32..4, 1_u32..3),
     ) {
         let mut bench = Bench::new();
-        let per_downstream = Overrides { concurrency: Some(at_once), rate: None };
-        let per_key = KeyLimits { concurrency: per_key, rate: None };
-        bench.gates.set_limits("a", PluginLimits { per_downstream, per_key, ..PluginLimits::default() });
+        let limits = |per_key| {
+            let per_downstream = Overrides { concurrency: Some(at_once), rate: None };
+            let per_key = KeyLimits { concurrency: per_key, rate: None };
+            PluginLimits { concurrency: Some(in_all), per_downstream, per_key, ..PluginLimits::default() }
+        };
+        bench.gates.set_limits("a", limits(per_key));
         for (what, downstream, key, count) in steps {
             let limit_key = [None, Some("k".into()), Some("l".into()), Some("m".into())][key].clone();
             let lane = Lane { limit_key, ..Lane::new("a", &downstream.to_string()) };
             match what {
-                0..=2 => bench.insert(&lane, count),
+                0..=2 => bench.insert_urgent(&lane, count, what as i16),
                 3..=4 => (0..count).for_each(|n| bench.end(downstream + n)),
                 5 => bench.pause(key, count as u64),
                 6 => bench.cancel(&lane),
-                7 => {
-                    let per_key = KeyLimits { concurrency: count as u32, rate: None };
-                    bench.gates.set_limits("a", PluginLimits { per_downstream, per_key, ..PluginLimits::default() });
-                }
+                7 => bench.gates.set_limits("a", limits(count as u32)),
                 _ => bench.now = UnixMs(bench.now.0 + 1),
             }
             bench.claim(count);

@@ -43,8 +43,6 @@ struct LaneState {
     /// Where it stands, while it has a ready job: in its part's ring, or among those that wait for their limit key.
     ring: Option<RingKey>,
     waits_for_key: bool,
-    /// It stands in the ring for all that wait for its limit key: see [`doors`].
-    leads: bool,
     turn: u64,
 }
 
@@ -80,7 +78,7 @@ struct PartState {
     ring: PartRing,
     /// Where its first lane stands in the plugin's ring, while it does.
     place: Option<RingKey>,
-    /// Its lanes that stand for others.
+    /// Its lanes that stand in the ring for all that wait for their limit key: see [`doors`].
     leaders: HashSet<u32>,
     closed: Closed,
 }
@@ -139,10 +137,6 @@ impl Lanes {
             Phase::Delayed | Phase::Barred | Phase::Held => return,
         }
         self.rejoin(lane);
-        if phase != Phase::Ready {
-            // It was asked for, and its limit key may have room for one more.
-            self.hand_on(lane);
-        }
     }
 
     /// Counts a job in that is put in order later: see [`Self::fill`].
@@ -204,10 +198,11 @@ impl Lanes {
         }
         let head = state.ready.first().map(|(priority, ..)| *priority);
         let ring = head.map(|priority| (priority, state.tally.running, state.turn, lane));
-        // What changed may be more urgent now than who stands for it.
-        let waits = state.waits_for_key && (ring == state.ring || self.is_key_closed(lane));
+        let old = state.ring;
+        // Who waits may come before its leader now, and a leader behind who waits: also one that was let in.
+        let waits = state.waits_for_key && (ring == old || self.is_key_closed(lane));
         self.stand(lane, ring, waits);
-        if ring.is_none() {
+        if ring.is_none_or(|ring| old.is_some_and(|old| ring > old)) {
             self.hand_on(lane);
         }
     }

@@ -2,9 +2,9 @@
 //!
 //! A lane stands below one plugin and one part, which leave their rings with all their lanes at once. A limit key lies
 //! across the parts. A lane that is refused for its key waits beside the ring, with the others that were. When the key
-//! opens, the first of them stands in the ring again and *leads*: it is asked for in the place of all. When it is not to be
-//! had any more, because it was let in, has no job left, or its downstream was found closed, the next one leads, until one
-//! is refused. So each question that is answered by a key lets one lane wait, and each place that a key gives is one
+//! opens, the first of them stands in the ring again and *leads*: it is asked for in the place of all. When it may be the
+//! first no more, because it was let in, has less urgent jobs left or none, or its downstream was found closed, the next one
+//! leads, until one is refused. So each question that is answered by a key lets one lane wait, and each place that a key gives is one
 //! question, however many lanes wait for it.
 
 use std::collections::BTreeSet;
@@ -60,7 +60,6 @@ impl Lanes {
         self.openings.close(&mut self.parts[part as usize].closed, until, Door::Part(part));
         self.place(part);
         for leader in std::mem::take(&mut self.parts[part as usize].leaders) {
-            self.states[leader as usize].leads = false;
             if let Some(key) = self.states[leader as usize].key {
                 self.lead(key);
             }
@@ -83,11 +82,10 @@ impl Lanes {
 
     /// Where the lane stood for those that wait for its limit key, the next of them does.
     pub(super) fn hand_on(&mut self, lane: u32) {
-        let state = &mut self.states[lane as usize];
+        let state = &self.states[lane as usize];
         if let Some(key) = state.key
-            && std::mem::take(&mut state.leads)
+            && self.parts[state.part as usize].leaders.remove(&lane)
         {
-            self.parts[state.part as usize].leaders.remove(&lane);
             self.lead(key);
         }
     }
@@ -100,10 +98,8 @@ impl Lanes {
         {
             let (.., lane) = first;
             self.stand(lane, Some(first), false);
-            let state = &mut self.states[lane as usize];
-            let part = &mut self.parts[state.part as usize];
+            let part = &mut self.parts[self.states[lane as usize].part as usize];
             if part.closed.is_none() {
-                state.leads = true;
                 part.leaders.insert(lane);
                 return;
             }

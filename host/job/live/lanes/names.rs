@@ -146,7 +146,6 @@ impl LaneState {
             ready: BTreeSet::new(),
             ring: None,
             waits_for_key: false,
-            leads: false,
             turn: 0,
         }
     }
