@@ -250,7 +250,7 @@ impl Health {
         let at_once = self.running;
         self.running = self.running.saturating_sub(1);
         let Ended { started_at, sign, latency } = ended;
-        let is_regular = self.breaker.role(*started_at) == Role::Regular && self.breaker.opening().is_none();
+        let is_regular = self.breaker.role(*started_at) == Role::Regular;
         // What the plugin did by itself says nothing of what its downstream bears.
         if is_regular && !matches!(sign, Sign::Unfit(_)) {
             let failed = matches!(sign, Sign::Ill(_) | Sign::Busy(..));

@@ -85,8 +85,10 @@ const STREAK_LASTS: Duration = Duration::from_secs(3_600);
 /// What an attempt was to the breaker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
-    /// The breaker was closed when it began, or it began before the breaker opened.
+    /// The breaker is closed, and was when it began.
     Regular,
+    /// It began before the breaker opened or closed: it says nothing of what is now.
+    Past,
     /// It was sent to see whether the downstream is back.
     Probe,
 }
@@ -151,22 +153,19 @@ impl Breaker {
         // None starts in the moment of the opening: the first probe is later.
         match &self.opening {
             Some(opening) if started_at > opening.since => Role::Probe,
-            _ => Role::Regular,
+            None if started_at >= self.closed_at => Role::Regular,
+            _ => Role::Past,
         }
     }
 
     /// An attempt went well. True where the breaker closes by it.
     pub fn succeed(&mut self, policy: &BreakerPolicy, started_at: UnixMs, now: UnixMs) -> bool {
         let role = self.role(started_at);
-        let Some(opening) = &mut self.opening else {
+        if role == Role::Regular {
             self.in_a_row = 0;
             self.window.add(now, false);
-            return false;
-        };
-        // What began before the opening says nothing of what is now.
-        if role == Role::Regular {
-            return false;
         }
+        let Some(opening) = self.opening.as_mut().filter(|_| role == Role::Probe) else { return false };
         opening.out = opening.out.saturating_sub(1);
         opening.successes += 1;
         opening.next_probe = opening.next_probe.min(now);
@@ -180,11 +179,7 @@ impl Breaker {
     /// An attempt failed. True where the breaker opens by it. `draw`, from 0 to 1, spreads the next probe.
     pub fn fail(&mut self, policy: &BreakerPolicy, started_at: UnixMs, now: UnixMs, cause: &str, draw: f64) -> bool {
         let role = self.role(started_at);
-        let Some(opening) = &mut self.opening else {
-            // What began in the outage says nothing of what is now.
-            if started_at < self.closed_at {
-                return false;
-            }
+        if role == Role::Regular {
             self.in_a_row += 1;
             self.failed_at = now;
             self.window.add(now, true);
@@ -194,8 +189,8 @@ impl Breaker {
                 self.open(policy, now, cause, draw);
             }
             return opens;
-        };
-        if role == Role::Probe {
+        }
+        if let Some(opening) = self.opening.as_mut().filter(|_| role == Role::Probe) {
             opening.out = opening.out.saturating_sub(1);
             opening.successes = 0;
             opening.interval = TimeSpan((opening.interval.0 * 2).min(policy.probe_cap).max(policy.probe));
@@ -221,9 +216,9 @@ impl Breaker {
         }
     }
 
-    /// A person knows better.
+    /// It is closed, whatever the probes say.
     pub fn close(&mut self, policy: &BreakerPolicy, now: UnixMs) {
-        *self = Self { closed_at: now, ..Self::new(policy) };
+        *self = Self { closed_at: now.max(self.closed_at), ..Self::new(policy) };
     }
 
     fn open(&mut self, policy: &BreakerPolicy, now: UnixMs, cause: &str, draw: f64) {

@@ -74,6 +74,23 @@ fn the_limit_bounds_what_runs_at_once() {
 }
 
 #[test]
+fn what_hung_in_an_outage_does_not_cut_the_limit_behind_it() {
+    let policy = HealthPolicy::default();
+    let mut health = down();
+    for (started, ended) in [(1_004, 1_010), (1_010, 1_020)] {
+        health.start(BOUNDS, at(started));
+        end(&mut health, started, ended, Sign::Well);
+    }
+    assert!(health.opening().is_none());
+    let limit = health.limit(&policy, BOUNDS);
+    for n in 0..40 {
+        health.start(BOUNDS, at(n));
+        assert_eq!(end(&mut health, n, 2_000 + n, Sign::Ill("timeout".into())), None);
+    }
+    assert_eq!((health.limit(&policy, BOUNDS), health.running()), (limit, 0));
+}
+
+#[test]
 fn a_plugin_that_fails_by_itself_now_and_then_costs_its_downstream_nothing() {
     let policy = HealthPolicy::default();
     let mut health = Health::new(&policy);
