@@ -47,14 +47,13 @@ fn pause(failures: u32, took: Duration) -> Duration {
 }
 
 impl Slot {
-    /// Whether the time has come to try again what failed, or what its file asks for newly was not held against the
-    /// component, as who began with it is gone; and nobody is at it.
+    /// Whether the time has come to try again what failed, or the component was to be looked at by somebody who is gone;
+    /// and nobody is at it.
     pub(in super::super) fn is_retry_due(&self) -> bool {
         let now = self.place.clock.now();
         self.state.try_lock().is_ok_and(|standing| {
-            let owes_look =
-                standing.is_policy_new && standing.file_error.is_none() && standing.taken.component.is_some();
-            owes_look || standing.retry.is_some_and(|retry| retry.is_due(now))
+            let is_owed = self.is_component_due(&standing, &self.accepted());
+            is_owed || standing.retry.is_some_and(|retry| retry.is_due(now))
         })
     }
 }
