@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::job::HighWater;
+
 mod breaker;
 mod compile;
 pub(crate) mod disk;
@@ -114,6 +116,12 @@ impl Config {
         self.queue.validate()?;
         self.retention.validate()?;
         self.network.validate()
+    }
+
+    /// How many jobs may be unfinished: of a plugin that is alone, or of one among several.
+    #[must_use]
+    pub fn high_water(&self, is_alone: bool) -> HighWater {
+        HighWater::new(self.queue.high_water, if is_alone { 1.0 } else { self.fairness.share })
     }
 
     /// The folder of everything that the host keeps.

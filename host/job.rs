@@ -3,6 +3,7 @@
 mod by_downstream;
 pub mod gates;
 pub mod health;
+pub mod high_water;
 pub mod id;
 pub mod live;
 pub mod outcome;
@@ -15,6 +16,7 @@ pub mod units;
 
 pub use by_downstream::ByDownstream;
 pub use gates::{Admission, Admit, Doors, Gates, Lane, Opened, PluginStanding, WaitReason, Waiting};
+pub use high_water::HighWater;
 pub use id::{IdSource, JobId};
 pub use outcome::{Completion, Evidence, Exchange, Fault, HostFault, LogLevel, LogLine, Outcome, OutcomeKind, Setback};
 pub use retry::{Disposition, Jitter, RetryOverride, RetryPolicy};

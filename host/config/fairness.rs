@@ -10,7 +10,7 @@ use crate::job::Share;
 pub struct Fairness {
     /// The largest share of `limits.concurrency` that one plugin may hold while there are others in the folder, whether
     /// they have jobs or not. The rest is kept for who holds less, so that a newcomer starts at once. A plugin that is
-    /// alone may hold all. 0.1 to 1.0; at 1.0 nothing is kept.
+    /// alone may hold all. As much of `queue.high_water` is kept above it. 0.1 to 1.0; at 1.0 nothing is kept.
     pub share: f64,
 }
 

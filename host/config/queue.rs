@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Queue {
-    /// With so many unfinished jobs, further ones are refused with 429. 1 to 1000000000.
+    /// With so many unfinished jobs, further ones are refused with 429, but for plugins that have few beside others
+    /// that have many, see `fairness.share`. 1 to 1000000000.
     pub high_water: u64,
     /// So many unfinished jobs are held in memory, those due first; the others wait on disk. 1000 to 100000000.
     pub held_in_memory: usize,

@@ -1,5 +1,5 @@
-//! The one rule by which plugins share what the host has only so much of: places for attempts, places in the queue,
-//! waiting instances.
+//! The one rule by which plugins share what the host has only so much of: places for attempts, waiting instances,
+//! sockets, and what the queue has above its mark.
 //!
 //! A holder may take one more place while it holds less than a multiple of what is *free* (dynamic thresholds, after
 //! Choudhury and Hahne, 1998, by which switches share their buffers). So nobody holds everything, whoever comes finds a

@@ -143,18 +143,15 @@ impl Host {
         });
     }
 
-    /// The rule of the door, see `host/api/jobs/room.rs`.
+    /// As the door asks, see `host/api/jobs/room.rs`.
     fn has_room(&self, jobs: &[NewJob]) -> bool {
-        let config = &self.world.plan.config;
+        let more =
+            PLUGINS.iter().map(|plugin| (*plugin, jobs.iter().filter(|job| job.spec.plugin == *plugin).count() as u64));
         let (unfinished, _) = self.store.unfinished("");
-        let free = config.queue.high_water.saturating_sub(unfinished);
-        let share = config.fairness.policy();
-        jobs.len() as u64 <= free
-            && PLUGINS.iter().all(|plugin| {
-                let count = jobs.iter().filter(|job| job.spec.plugin == *plugin).count() as u64;
-                let (held, last) = (self.store.unfinished(plugin).1, count.saturating_sub(1));
-                count == 0 || share.admits(held + last, free.saturating_sub(last))
-            })
+        let queue = self.world.plan.config.high_water(false);
+        queue
+            .refused(unfinished, more.filter(|(_, count)| *count > 0), |plugin| self.store.unfinished(plugin).1)
+            .is_none()
     }
 
     fn repeat(&self, same: bool) {
