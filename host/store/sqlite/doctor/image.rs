@@ -19,7 +19,7 @@ pub(super) enum Image {
 impl Image {
     /// Of a store that nobody uses: its file, with the pages of its log in their places.
     pub(super) fn of_stopped(store: &Path, wal: Wal, folder: &Path) -> io::Result<Self> {
-        if matches!(wal, Wal::Absent | Wal::Headless | Wal::Whole(0)) {
+        if matches!(wal, Wal::Absent | Wal::Whole(0)) {
             return Ok(Self::Store(store.to_path_buf()));
         }
         let copy = NewFile::temporary(folder, "doctor")?;

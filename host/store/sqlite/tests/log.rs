@@ -16,6 +16,16 @@ async fn broken(sync: SyncMode) -> TempDir {
 
 /// The store as it lies there, with that done to the frames of its log.
 fn left_behind(folder: &TempDir, damage: impl FnOnce(&mut [&mut [u8]])) -> TempDir {
+    left_with_log(folder, |content| {
+        let (header, frames) = content.split_at_mut(32);
+        // Behind them lie frames of an earlier log.
+        let frames = frames.chunks_mut(24 + 4_096).take_while(|frame| frame[8..16] == header[16..24]);
+        damage(&mut frames.collect::<Vec<_>>());
+    })
+}
+
+/// The same, with that done to its log.
+fn left_with_log(folder: &TempDir, damage: impl FnOnce(&mut [u8])) -> TempDir {
     let left = TempDir::new().unwrap();
     std::fs::create_dir(left.path().join("data")).unwrap();
     for name in ["data/windlass.db", "data/windlass.db-wal"] {
@@ -23,10 +33,7 @@ fn left_behind(folder: &TempDir, damage: impl FnOnce(&mut [&mut [u8]])) -> TempD
     }
     let log = left.path().join("data/windlass.db-wal");
     let mut content = std::fs::read(&log).unwrap();
-    let (header, frames) = content.split_at_mut(32);
-    // Behind them lie frames of an earlier log.
-    let frames = frames.chunks_mut(24 + 4_096).take_while(|frame| frame[8..16] == header[16..24]);
-    damage(&mut frames.collect::<Vec<_>>());
+    damage(&mut content);
     std::fs::write(log, content).unwrap();
     left
 }
@@ -75,6 +82,54 @@ async fn damage_where_the_file_has_what_is_lost_is_damage_too() {
     assert!(examine(&file, left.path()).unwrap().log.is_some());
     let (_, made) = salvage(&file, &left.path().join("new.db")).unwrap();
     assert_eq!(made.jobs, JOBS, "nothing is lost with it");
+}
+
+#[tokio::test]
+async fn a_log_without_its_header_is_told_of_and_all_that_is_in_it_is_salvaged() {
+    let folder = TempDir::new().unwrap();
+    let store = open(&folder).unwrap();
+    for _ in 0..JOBS {
+        accept(&store, NOW).await;
+    }
+    for byte in 0..33 {
+        let left = left_with_log(&folder, |log| if byte < 32 { log[byte] ^= 1 } else { log[..32].fill(0xa5) });
+        let file = left.path().join("data/windlass.db");
+        let refusal = open(&left).unwrap_err().to_string();
+        assert!(refusal.contains("beginning of its write-ahead log is damaged, with"), "{byte}: {refusal}");
+        let (report, made) = salvage(&file, &left.path().join("new.db")).unwrap();
+        assert!(report.log.unwrap().contains("that were promised"), "{byte}");
+        assert_eq!(made.jobs, JOBS, "{byte}");
+    }
+}
+
+#[tokio::test]
+async fn a_page_beyond_what_there_can_be_is_not_taken_unseen() {
+    let folder = TempDir::new().unwrap();
+    let store = open(&folder).unwrap();
+    for _ in 0..JOBS {
+        accept(&store, NOW).await;
+    }
+    for at in [0, 4] {
+        let left = left_with_log(&folder, |log| log[..32 + at + 2].fill(0x7f));
+        let (_, made) = salvage(&left.path().join("data/windlass.db"), &left.path().join("new.db")).unwrap();
+        assert!(made.jobs >= JOBS - 1, "{at}: {}", made.jobs);
+    }
+}
+
+#[tokio::test]
+async fn the_salts_of_a_log_that_lost_its_first_page_stand_in_its_index() {
+    let folder = TempDir::new().unwrap();
+    let store = open(&folder).unwrap();
+    for _ in 0..JOBS {
+        accept(&store, NOW).await;
+    }
+    let left = left_with_log(&folder, |log| log[..4_096].fill(0));
+    let file = left.path().join("data/windlass.db");
+    assert!(examine(&file, left.path()).unwrap().log.unwrap().contains("with 0 transactions"));
+    std::fs::copy(folder.path().join("data/windlass.db-shm"), left.path().join("data/windlass.db-shm")).unwrap();
+    let (report, made) = salvage(&file, &left.path().join("new.db")).unwrap();
+    assert!(!report.log.unwrap().contains("with 0 transactions"));
+    assert!(made.jobs >= JOBS - 1, "{}", made.jobs);
 }
 
 #[tokio::test]
