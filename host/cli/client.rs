@@ -60,14 +60,16 @@ impl ServerArgs {
     /// A client of that server. Proxies of the environment are not asked: the server is near.
     pub(super) fn client(&self) -> anyhow::Result<Client> {
         let base = self.server.to_string().trim_end_matches('/').to_owned();
-        let token = self.token().map_err(|error| WrongUsage::new(&format!("{error:#}")))?;
+        let wrong = |error: anyhow::Error| WrongUsage::new(&format!("{error:#}"));
+        let token = self.token().map_err(wrong)?;
         let is_open = self.server.scheme_str() == Some("http") && !self.server.host().is_some_and(is_loopback);
         if token.is_some() && is_open {
             print::complain(&format!(
                 "windlass: the token goes to {base} without TLS, and whoever is on the way can read it; use https"
             ));
         }
-        let http = legacy::Client::builder(TokioExecutor::new()).build(tls::connector(self.ca.as_deref())?);
+        let http =
+            legacy::Client::builder(TokioExecutor::new()).build(tls::connector(self.ca.as_deref()).map_err(wrong)?);
         Ok(Client { http, base, token })
     }
 

@@ -99,7 +99,7 @@ async fn tls_is_spoken_and_plain_http_is_told() {
     let (code, _, stderr) = run(&["jobs", "list"]);
     assert!(code == 1 && stderr.contains("--ca") && stderr.trim().lines().count() == 1, "{stderr}");
     let (code, _, stderr) = run(&["jobs", "list", "--ca", "key.pem"]);
-    assert!(code == 1 && stderr.contains("key.pem"), "{stderr}");
+    assert!(code == 2 && stderr.contains("key.pem"), "{stderr}");
 }
 
 #[tokio::test]
