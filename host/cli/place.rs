@@ -22,7 +22,7 @@ impl PlaceArgs {
     pub(super) fn settings(&self) -> Result<Config, ConfigError> {
         let mut config = Config::load(self.config.as_deref(), std::env::vars_os())?;
         if let Some(data) = &self.data {
-            config.store = config::Store::in_folder(data);
+            config.store.url = config::Store::in_folder(data).url;
         }
         Ok(config)
     }
@@ -30,5 +30,21 @@ impl PlaceArgs {
     /// The name of the file of settings.
     pub(super) fn file(&self) -> String {
         self.config.as_ref().map_or_else(|| config::DEFAULT_FILE.to_owned(), |file| file.display().to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::SyncMode;
+
+    #[test]
+    fn the_data_folder_says_where_the_store_is_and_nothing_else_of_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("windlass.toml");
+        std::fs::write(&file, "[store]\nsync = \"normal\"").unwrap();
+        let place = PlaceArgs { config: Some(file), data: Some(PathBuf::from("elsewhere")) };
+        let store = place.settings().unwrap().store;
+        assert_eq!((store.url.as_str(), store.sync), ("sqlite:elsewhere/windlass.db", SyncMode::Normal));
     }
 }

@@ -186,6 +186,7 @@ impl SqliteStore {
         let write =
             move || writer::Writer::new(&conn, of_writer, recovered.numbers, chance, checkpoints).run(&incoming);
         let writer = thread.spawn(write).map_err(|error| open::refusal(path, error))?;
+        ownership.say_ready().map_err(|error| open::refusal(path, error))?;
         let queued_jobs_max = options.queued_jobs_max;
         Ok(Self { shared, ops: Some(ops), writer: Some(writer), queued_jobs_max, _ownership: ownership })
     }

@@ -4,12 +4,13 @@
 //! its transaction several times as long, and a copy in steps begins anew with each foreign write, so that under load it
 //! never ends.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rusqlite::backup::{Backup, StepResult};
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use super::new_file::NewFile;
 use super::wal::{self, Wal};
@@ -38,25 +39,40 @@ pub struct BackedUp {
 /// # Errors
 /// [`StoreError::Open`] where there is no store, it is damaged, or the copy cannot be written.
 pub fn backup(store: &Path, to: &Path) -> Result<BackedUp, StoreError> {
-    let refused = |error: rusqlite::Error| open::failure(store, error);
     let unread = |error: std::io::Error| open::refusal(store, error);
     store.metadata().map_err(unread)?;
+    let store = &open::behind_links(store);
     let unwritten = |error: std::io::Error| open::refusal(store, format!("cannot write {}: {error}", to.display()));
     let file = NewFile::begin(to).map_err(unwritten)?;
-    // As long as it lives no host begins to write to what is copied.
-    let (in_use, _lock) = open::in_use(store).map_err(unread)?;
-    let log = if in_use { None } else { Some(open::refuse_damaged_log(store)?) };
-    match log {
-        None => copy_pages(store, file.path()).map_err(refused)?,
-        Some(log) => wal::copy(store, log, file.path()).map_err(unread)?,
-    }
-    let (jobs, unfinished) = settle(store, file.path(), log == Some(Wal::Absent))?;
+    let is_log_gone = match open::user(store).map_err(unread)? {
+        open::User::Host => {
+            copy_pages(store, &file)?;
+            false
+        }
+        // As long as it lives no host begins to write to what is copied.
+        open::User::Nobody { .. } => {
+            let log = open::refuse_damaged_log(store)?;
+            wal::copy(store, log, file.path()).map_err(|error| match error.kind() {
+                ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge => unwritten(error),
+                _ => unread(error),
+            })?;
+            log == Wal::Absent
+        }
+    };
+    let (jobs, unfinished) = settle(store, file.path(), is_log_gone)?;
     let bytes = file.finish().map_err(unwritten)?;
     Ok(BackedUp { file: to.to_path_buf(), bytes, jobs, unfinished })
 }
 
-/// Copies all pages as they are.
-pub(super) fn copy_pages(store: &Path, to: &Path) -> rusqlite::Result<()> {
+/// Copies all pages as they are, beside a host.
+pub(super) fn copy_pages(store: &Path, to: &NewFile) -> Result<(), StoreError> {
+    step(store, to.path()).map_err(|error| match error.sqlite_error_code() {
+        Some(ErrorCode::DiskFull) => open::refusal(store, format!("cannot write {}: the disk is full", to.shown())),
+        _ => open::failure(store, error),
+    })
+}
+
+fn step(store: &Path, to: &Path) -> rusqlite::Result<()> {
     let from = Connection::open_with_flags(store, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
     from.busy_timeout(BUSY_TIMEOUT)?;
     // Nothing of the store changes, not even where its host ends meanwhile and leaves this as its last reader.

@@ -3,7 +3,6 @@
 //! The store itself is only read. Its pages are read one by one, without SQLite, and each row is held against its sum, so
 //! that what is damaged costs what lies on it and no more; nothing is taken for a job that was not written as one.
 
-use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
@@ -25,6 +24,7 @@ mod walk;
 mod write;
 
 use super::new_file::NewFile;
+use super::open::User;
 use super::wal::{self, Wal};
 use super::{backup, layout, open};
 use census::Census;
@@ -54,11 +54,10 @@ pub struct Salvaged {
 /// What there is to look at.
 struct Patient {
     store: PathBuf,
-    in_use: bool,
+    /// No host takes the store while it is looked at, if none has it.
+    user: User,
     wal: Wal,
     image: Image,
-    /// No host takes the store while it is looked at.
-    _lock: Option<File>,
 }
 
 /// Looks the store over. `scratch` is a folder for a copy, where one is needed.
@@ -78,7 +77,7 @@ pub fn salvage(store: &Path, to: &Path) -> Result<(Report, Salvaged), StoreError
     let unwritten = |error: io::Error| open::refusal(store, format!("cannot write {}: {error}", to.display()));
     let file = NewFile::begin(to).map_err(unwritten)?;
     let patient = Patient::receive(store, folder_of(to))?;
-    if patient.in_use {
+    if patient.is_in_use() {
         return Err(open::refusal(store, "a windlass is using it: stop that one before anything is salvaged"));
     }
     let (mut report, pages, census, mut judgement) = patient.look()?;
@@ -97,20 +96,29 @@ pub fn salvage(store: &Path, to: &Path) -> Result<(Report, Salvaged), StoreError
 }
 
 impl Patient {
+    fn is_in_use(&self) -> bool {
+        matches!(self.user, User::Host)
+    }
+
     fn receive(store: &Path, scratch: &Path) -> Result<Self, StoreError> {
         let unread = |error: io::Error| open::refusal(store, error);
         if !store.metadata().map_err(unread)?.is_file() {
             return Err(open::refusal(store, "it is no file"));
         }
-        let (in_use, lock) = open::in_use(store).map_err(unread)?;
-        if in_use {
-            let copy = NewFile::temporary(scratch, "doctor").map_err(|error| open::refusal(scratch, error))?;
-            backup::copy_pages(store, copy.path()).map_err(|error| open::refusal(store, error))?;
-            return Ok(Self { store: store.into(), in_use, wal: Wal::Absent, image: Image::Copy(copy), _lock: lock });
-        }
-        let wal = wal::inspect(store).map_err(unread)?;
-        let image = Image::of_stopped(store, wal, scratch).map_err(unread)?;
-        Ok(Self { store: store.into(), in_use, wal, image, _lock: lock })
+        let store = open::behind_links(store);
+        let user = open::user(&store).map_err(unread)?;
+        let (wal, image) = match user {
+            User::Host => {
+                let copy = NewFile::temporary(scratch).map_err(|error| open::refusal(scratch, error))?;
+                backup::copy_pages(&store, &copy)?;
+                (Wal::Absent, Image::Copy(copy))
+            }
+            User::Nobody { .. } => {
+                let wal = wal::inspect(&store).map_err(unread)?;
+                (wal, Image::of_stopped(&store, wal, scratch).map_err(unread)?)
+            }
+        };
+        Ok(Self { store, user, wal, image })
     }
 
     fn look(&self) -> Result<(Report, Pages, Census, Judgement), StoreError> {
@@ -128,7 +136,7 @@ impl Patient {
         let number = roots.layout.or(told).filter(|number| (1..=layout::NEWEST).contains(number));
         let census = Census::take(&pages, number, &roots.sure, &roots.usual);
         let judgement = Judgement::of(&census, &Unread::of(&pages, &census), census.has_one_clock(&pages));
-        let mut report = Report::new(&self.store, self.in_use, number);
+        let mut report = Report::new(&self.store, self.is_in_use(), number);
         report.structure = self.image.faults(FAULTS_MAX);
         if let (Some(told), Some(number)) = (told, number)
             && told != number
@@ -143,7 +151,7 @@ impl Patient {
 
     /// What the log tells, or that it is not there to tell anything.
     fn tell_log(&self, report: &mut Report, pages: &Pages, census: &Census) {
-        let is_gone = !self.in_use && matches!(self.wal, Wal::Absent) && census.was_open(pages);
+        let is_gone = !self.is_in_use() && matches!(self.wal, Wal::Absent) && census.was_open(pages);
         report.log = match self.wal {
             _ if is_gone => Some(open::LOG_GONE.to_owned()),
             Wal::Torn => Some(
@@ -163,7 +171,7 @@ impl Patient {
 /// The layout that the file says it has; none where its beginning is damaged.
 fn layout_number(path: &Path) -> io::Result<Option<u32>> {
     let mut header = [0; 100];
-    let whole = match File::open(path)?.read_exact_at(&mut header, 0) {
+    let whole = match std::fs::File::open(path)?.read_exact_at(&mut header, 0) {
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => false,
         read => read.map(|()| true)?,
     };

@@ -1,15 +1,14 @@
 //! A file that comes into being whole or not at all, and never over another.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io;
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::io::Errno;
 
 use super::open::beside;
-use crate::config::disk::folder_of;
+use crate::config::disk::{self, folder_of};
 
 /// A file in the making, for nobody else to read. Dropped unfinished it is deleted.
 #[derive(Debug)]
@@ -24,22 +23,22 @@ impl NewFile {
         if target.symlink_metadata().is_ok() {
             return Err(io::Error::new(io::ErrorKind::AlreadyExists, "it is there already, and is not written over"));
         }
-        let hidden = format!(".{}-{}", std::process::id(), target.file_name().unwrap_or_default().to_string_lossy());
-        let path = folder_of(target).join(hidden);
-        create(&path)?;
-        Ok(Self { target: Some(target.to_path_buf()), path })
+        Ok(Self { target: Some(target.to_path_buf()), path: create_in(folder_of(target))? })
     }
 
     /// Begins one that is deleted at the end.
-    pub(super) fn temporary(folder: &Path, name: &str) -> io::Result<Self> {
-        let path = folder.join(format!(".windlass-{name}-{}", std::process::id()));
-        create(&path)?;
-        Ok(Self { target: None, path })
+    pub(super) fn temporary(folder: &Path) -> io::Result<Self> {
+        Ok(Self { target: None, path: create_in(folder)? })
     }
 
     /// Where it is until it is finished.
     pub(super) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// What it is called to people: its name to come.
+    pub(super) fn shown(&self) -> std::path::Display<'_> {
+        self.target.as_ref().unwrap_or(&self.path).display()
     }
 
     /// Brings it to the disk, gives it its name, and brings that to the disk. Answers how large it is.
@@ -54,7 +53,7 @@ impl NewFile {
                 }
                 renamed => renamed?,
             }
-            File::open(folder_of(&target))?.sync_all()?;
+            disk::sync_folder_of(&target)?;
         }
         Ok(file.metadata()?.len())
     }
@@ -69,8 +68,16 @@ impl Drop for NewFile {
     }
 }
 
-fn create(path: &Path) -> io::Result<File> {
-    OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
+/// Makes one under a name that nothing has. What a process that was killed left there may have had the same number.
+fn create_in(folder: &Path) -> io::Result<PathBuf> {
+    let mut made = 0..;
+    loop {
+        let path = folder.join(format!(".windlass-{}-{}", std::process::id(), made.next().expect("without end")));
+        match disk::create_private(&path) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            created => return created.map(|_| path),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -94,6 +101,12 @@ mod tests {
         assert_eq!(std::fs::read_to_string(&target).unwrap(), "whole");
         assert_eq!(target.metadata().unwrap().permissions().mode() & 0o777, 0o600);
         assert_eq!((left(), NewFile::begin(&target).unwrap_err().kind()), (1, io::ErrorKind::AlreadyExists));
+        // What others left under the names that we choose is in nobody's way, and a name may be as long as one can be.
+        let foreign = folder.path().join(format!(".windlass-{}-0", std::process::id()));
+        std::fs::write(&foreign, "left").unwrap();
+        drop(NewFile::begin(&folder.path().join("z".repeat(255))).unwrap());
+        assert_eq!((std::fs::read_to_string(&foreign).unwrap(), left()), ("left".to_owned(), 2));
+        std::fs::remove_file(&foreign).unwrap();
         // One that came meanwhile is left alone too.
         let other = folder.path().join("y.db");
         let file = NewFile::begin(&other).unwrap();

@@ -21,14 +21,19 @@ pub(super) const ASK_DOCTOR: &str =
 /// What to say where a log should be.
 pub(super) const LOG_GONE: &str = "its write-ahead log (the file beside it that ends in -wal) is missing: what was in it \
      alone is lost";
+/// How many links lead to a store at most, as the system has it for paths.
+const LINKS_MAX: usize = 40;
 /// How long a write waits for a foreign process that writes to the file, an operator's shell for instance.
 const BUSY_TIMEOUT_MS: u32 = 5_000;
 
 /// The right of one process to a store's file, until it is dropped.
+///
+/// Its lock is a file beside the store: empty while the store is opened, of one byte when a host has it. So nobody takes
+/// for a host's what a host would refuse.
 #[derive(Debug)]
 pub struct Ownership {
     pub(super) path: PathBuf,
-    _lock: File,
+    lock: File,
 }
 
 impl Ownership {
@@ -37,17 +42,34 @@ impl Ownership {
     /// # Errors
     /// [`StoreError::Open`] at once where another process has it, or the folder cannot be made.
     pub fn take(path: &Path) -> Result<Self, StoreError> {
+        let path = &behind_links(path);
         make_folder(disk::folder_of(path)).map_err(|error| refusal(path, error))?;
         let lock_path = beside(path, ".lock");
         let lock = disk::open_private(&lock_path).map_err(|error| refusal(&lock_path, error))?;
         match lock.try_lock() {
-            Ok(()) => Ok(Self { path: path.to_path_buf(), _lock: lock }),
+            Ok(()) => {
+                lock.set_len(0).map_err(|error| refusal(&lock_path, error))?;
+                Ok(Self { path: path.clone(), lock })
+            }
             Err(TryLockError::WouldBlock) => {
                 Err(refusal(path, "another windlass is using it; stop that one, or give this one its own data folder"))
             }
             Err(TryLockError::Error(error)) => Err(refusal(&lock_path, error)),
         }
     }
+
+    /// Says that the store is open. The byte takes no room, so that a full disk does not refuse it.
+    pub(super) fn say_ready(&self) -> std::io::Result<()> {
+        self.lock.set_len(1)
+    }
+}
+
+/// Who uses a store.
+pub(super) enum User {
+    /// A host that is ready.
+    Host,
+    /// No host, and none begins to as long as this lives. Others who look at it may.
+    Nobody { _lock: Option<File> },
 }
 
 /// Makes a [`StoreError::Open`] for a path.
@@ -69,17 +91,33 @@ pub(super) fn refuse_damaged_log(path: &Path) -> Result<Wal, StoreError> {
     }
 }
 
-/// Whether a host uses the store. Keeps one from beginning to as long as what it answers lives.
-pub(super) fn in_use(path: &Path) -> std::io::Result<(bool, Option<File>)> {
+/// Who uses the store.
+///
+/// # Errors
+/// Where a host is opening it: what it would see is not known yet.
+pub(super) fn user(path: &Path) -> std::io::Result<User> {
     let file = match File::open(beside(path, ".lock")) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok((false, None)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(User::Nobody { _lock: None }),
         file => file?,
     };
-    match file.try_lock() {
-        Ok(()) => Ok((false, Some(file))),
-        Err(TryLockError::WouldBlock) => Ok((true, None)),
+    match file.try_lock_shared() {
+        Ok(()) => Ok(User::Nobody { _lock: Some(file) }),
+        Err(TryLockError::WouldBlock) if file.metadata()?.len() > 0 => Ok(User::Host),
+        Err(TryLockError::WouldBlock) => Err(std::io::Error::other("a windlass is opening it; try again in a moment")),
         Err(TryLockError::Error(error)) => Err(error),
     }
+}
+
+/// Where the file itself lies: SQLite keeps what is beside a store beside that, and not beside a link that leads there.
+pub(super) fn behind_links(path: &Path) -> PathBuf {
+    let mut path = path.to_path_buf();
+    for _ in 0..LINKS_MAX {
+        match path.read_link() {
+            Ok(target) => path = disk::folder_of(&path).join(target),
+            Err(_) => break,
+        }
+    }
+    path
 }
 
 /// Opens the file for writing, and brings it to the newest layout.
@@ -145,11 +183,14 @@ fn connect(path: &Path) -> rusqlite::Result<Connection> {
 fn prepare(path: &Path, conn: &Connection, is_log_gone: bool) -> Result<(), String> {
     let plain = |error: rusqlite::Error| Fault::from(error).advice();
     conn.busy_timeout(std::time::Duration::from_millis(BUSY_TIMEOUT_MS.into())).map_err(plain)?;
+    // What is in the log stays there where the store is refused; one that was not there is not left behind.
+    if !is_log_gone {
+        leave_to_others(conn).map_err(plain)?;
+    }
     let version = layout::of(conn)?;
     if version > 0 {
         refuse_lost_log(conn, is_log_gone)?;
     }
-    // From here on there is something in the log that a host which does not get ready must leave there.
     leave_to_others(conn).map_err(plain)?;
     let mode: String = conn.query_row("PRAGMA journal_mode = WAL", (), |row| row.get(0)).map_err(plain)?;
     if mode != "wal" {

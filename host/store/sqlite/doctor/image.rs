@@ -22,7 +22,7 @@ impl Image {
         if matches!(wal, Wal::Absent | Wal::Whole(0)) {
             return Ok(Self::Store(store.to_path_buf()));
         }
-        let copy = NewFile::temporary(folder, "doctor")?;
+        let copy = NewFile::temporary(folder)?;
         wal::copy(store, wal, copy.path())?;
         Ok(Self::Copy(copy))
     }

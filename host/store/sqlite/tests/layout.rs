@@ -39,6 +39,57 @@ async fn a_newer_layout_and_a_foreign_file_are_refused() {
 }
 
 #[tokio::test]
+async fn what_is_refused_keeps_its_log() {
+    let folder = TempDir::new().unwrap();
+    let store = open(&folder).unwrap();
+    accept(&store, NOW).await;
+    let set = |folder: &TempDir, number: u32| {
+        let conn = Connection::open(folder.path().join("data/windlass.db")).unwrap();
+        crate::store::sqlite::open::leave_to_others(&conn).unwrap();
+        conn.pragma_update(None, "user_version", number).unwrap();
+    };
+    let number = Connection::open(folder.path().join("data/windlass.db"))
+        .unwrap()
+        .query_row("PRAGMA user_version", (), |row| row.get(0))
+        .unwrap();
+    set(&folder, 99);
+    let left = log::left_with_log(&folder, |_| ());
+    let content = || ["", "-wal"].map(|it| std::fs::read(left.path().join(format!("data/windlass.db{it}"))).unwrap());
+    let before = content();
+    assert!(reason(open(&left)).contains("its layout is number 99"));
+    assert!(before == content(), "the version that it is of goes on from there");
+    set(&left, number);
+    assert_eq!(open(&left).unwrap().counts().unfinished, 1);
+}
+
+#[tokio::test]
+async fn a_link_to_a_store_is_the_store() {
+    let folder = TempDir::new().unwrap();
+    let link = |folder: &TempDir| {
+        std::fs::create_dir(folder.path().join("data")).unwrap();
+        std::os::unix::fs::symlink("link.db", folder.path().join("data/windlass.db")).unwrap();
+        std::os::unix::fs::symlink("../disk.db", folder.path().join("data/link.db")).unwrap();
+        folder.path().join("data/windlass.db")
+    };
+    link(&folder);
+    let store = open(&folder).unwrap();
+    accept(&store, NOW).await;
+    // As a host that is killed leaves it.
+    let left = TempDir::new().unwrap();
+    for name in ["disk.db", "disk.db-wal"] {
+        std::fs::copy(folder.path().join(name), left.path().join(name)).unwrap();
+    }
+    let link = link(&left);
+    assert_eq!(backup(&link, &left.path().join("copy.db")).unwrap().jobs, 1);
+    assert!(examine(&link, left.path()).unwrap().whole);
+    let store = open(&left).unwrap();
+    assert_eq!(store.counts().unfinished, 1);
+    let target = left.path().join("disk.db");
+    let second = SqliteStore::open(&target, SqliteOptions::default(), Arc::new(Chance::seeded(1)));
+    assert!(reason(second).starts_with("another windlass is using it"));
+}
+
+#[tokio::test]
 async fn nobody_else_can_read_it() {
     let folder = TempDir::new().unwrap();
     let store = open(&folder).unwrap();

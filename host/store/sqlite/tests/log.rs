@@ -25,7 +25,7 @@ fn left_behind(folder: &TempDir, damage: impl FnOnce(&mut [&mut [u8]])) -> TempD
 }
 
 /// The same, with that done to its log.
-fn left_with_log(folder: &TempDir, damage: impl FnOnce(&mut [u8])) -> TempDir {
+pub(super) fn left_with_log(folder: &TempDir, damage: impl FnOnce(&mut [u8])) -> TempDir {
     let left = TempDir::new().unwrap();
     std::fs::create_dir(left.path().join("data")).unwrap();
     for name in ["data/windlass.db", "data/windlass.db-wal"] {
@@ -148,4 +148,31 @@ async fn what_the_index_promises_counts_until_the_machine_is_started_anew() {
     let earlier = std::time::UNIX_EPOCH + std::time::Duration::from_secs(1);
     std::fs::File::options().write(true).open(&index).unwrap().set_modified(earlier).unwrap();
     assert_eq!(open(&left).unwrap().counts().unfinished, JOBS - 1);
+}
+
+#[tokio::test]
+async fn who_looks_at_a_store_takes_others_who_do_for_no_host() {
+    let left = broken(SyncMode::Full).await;
+    let (file, lock) = (left.path().join("data/windlass.db"), left.path().join("data/windlass.db.lock"));
+    std::fs::write(&lock, [0]).unwrap();
+    let other = std::fs::File::open(&lock).unwrap();
+    other.try_lock_shared().unwrap();
+    let told = backup(&file, &left.path().join("copy.db")).unwrap_err().to_string();
+    assert!(told.contains("log is damaged at frame"), "{told}");
+    assert!(!examine(&file, left.path()).unwrap().whole);
+    std::fs::remove_file(left.path().join("data/windlass.db-wal")).unwrap();
+    let told = backup(&file, &left.path().join("copy.db")).unwrap_err().to_string();
+    assert!(told.contains("log (the file beside it that ends in -wal) is missing"), "{told}");
+    assert!(!examine(&file, left.path()).unwrap().whole);
+    assert!(!left.path().join("data/windlass.db-wal").exists());
+}
+
+#[tokio::test]
+async fn what_a_host_is_opening_is_not_looked_at() {
+    let left = broken(SyncMode::Full).await;
+    let file = left.path().join("data/windlass.db");
+    let _opening = Ownership::take(&file).unwrap();
+    for told in [examine(&file, left.path()).unwrap_err(), backup(&file, &left.path().join("copy.db")).unwrap_err()] {
+        assert!(told.to_string().contains("a windlass is opening it"), "{told}");
+    }
 }
