@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 
+use jsonschema::Draft;
 use serde_json::Value;
 
 use super::pattern::places;
@@ -82,31 +83,37 @@ fn patterns(schema: &Value) -> usize {
 }
 
 fn check_references(schema: &Value) -> Result<(), String> {
-    fn check(value: &Value, root: &Value) -> Result<(), String> {
+    fn check(value: &Value, root: &Value, names: &[&str]) -> Result<(), String> {
         match value {
-            // A part with a name of its own would be the root of the references within it.
-            Value::Object(members)
-                if members.get("$id").is_some_and(Value::is_string) && !std::ptr::eq(value, root) =>
-            {
-                Err("a part of it has an $id: only the whole can have one".to_owned())
-            }
             Value::Object(members) => members.iter().try_for_each(|(name, value)| match (name.as_str(), value) {
+                // A part with a name of its own would be the root of the references within it.
+                (name, Value::String(_)) if names.contains(&name) && !is(members, root) => {
+                    Err(format!("a part of it has an {name}: only the whole can have one"))
+                }
                 ("$ref", Value::String(reference)) if target(root, reference).is_none() => {
                     Err(format!("it refers to {reference:?}: only \"#\" and \"#/…\" that is there can be referred to"))
                 }
                 ("$dynamicRef" | "$recursiveRef", Value::String(_)) => Err(format!("it uses {name}: use $ref")),
-                _ => check(value, root),
+                _ => check(value, root, names),
             }),
-            Value::Array(values) => values.iter().try_for_each(|value| check(value, root)),
+            Value::Array(values) => values.iter().try_for_each(|value| check(value, root, names)),
             _ => Ok(()),
         }
     }
-    check(schema, schema)
+    let is_old = Draft::default().detect(schema).id_keyword() == "id";
+    // What else a part says it is written in may have other names again.
+    check(schema, schema, if is_old { &["$id", "$schema", "id"] } else { &["$id", "$schema"] })
 }
 
+fn is(members: &serde_json::Map<String, Value>, root: &Value) -> bool {
+    root.as_object().is_some_and(|root| std::ptr::eq(root, members))
+}
+
+/// What a reference refers to: the same as for whoever validates. It takes some characters for others (RFC 3986, section
+/// 2.1), so that a name that has such ones is no more than not found.
 fn target<'a>(root: &'a Value, reference: &str) -> Option<&'a Value> {
-    // A pointer whose names need escapes is rare, and no more than not found.
-    root.pointer(reference.strip_prefix('#')?)
+    let is_itself = |byte: u8| byte.is_ascii_alphanumeric() || b"/~_-.$:@".contains(&byte);
+    root.pointer(reference.strip_prefix('#').filter(|pointer| pointer.bytes().all(is_itself))?)
 }
 
 /// There are too many steps.

@@ -172,11 +172,16 @@ pub(super) fn put_away(conn: &Connection) -> rusqlite::Result<()> {
 
 fn connect(path: &Path) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let conn = Connection::open_with_flags(path, flags)?;
+    let conn = Connection::open_with_flags(plain(path), flags)?;
     // Otherwise SQLite prepares some statements anew for each of their values, in case another plan were better for it.
     conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     sums::register(&conn)?;
     Ok(conn)
+}
+
+/// The path as SQLite takes it for nothing but a path: one that begins with `file:` would be a URI, `:memory:` no file.
+pub(super) fn plain(path: &Path) -> PathBuf {
+    Path::new(".").join(path)
 }
 
 /// Settings and layout.

@@ -1,8 +1,12 @@
 //! What is counted, and what is refused for it.
 
+use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
+
+/// A schema in which names are given by `id`.
+const OLD: &str = "http://json-schema.org/draft-04/schema#";
 
 /// Each definition asks the one before it twice, by `twice`.
 fn doubling(levels: usize, twice: impl Fn(Value) -> Value) -> Value {
@@ -30,6 +34,9 @@ fn references_in_a_circle_and_those_that_multiply_are_not_used() {
             json!({"$defs": {"a": {"$id": "http://127.0.0.1:1/", "$ref": "#/$defs/b"}, "b": {}}, "$ref": "#/$defs/a"}),
             "$id",
         ),
+        (json!({"$ref": "#/$defs/%61", "$defs": {"a": false, "%61": true}}), "refers to"),
+        (json!({"$defs": {"a": {"$schema": OLD, "id": "http://127.0.0.1:1/"}}}), "$schema"),
+        (json!({"$schema": OLD, "allOf": [{"id": "http://127.0.0.1:1/", "allOf": [{"$ref": "#"}]}]}), "an id"),
         (json!({"allOf": vec![json!({"pattern": "a"}); 257]}), "patterns"),
     ] {
         assert!(check_schema(&schema).unwrap_err().contains(told), "{schema}");
@@ -138,4 +145,37 @@ fn the_payloads_of_one_request_share_their_steps() {
     assert_eq!(left.take(&schema, &json!(1), 1), None, "nothing is left of it");
     let (schema, mut left) = (json!({ "allOf": vec![json!({"type": "integer"}); 900] }), CheckSteps::for_jobs(10_000));
     assert!((0..10_000).all(|_| left.take(&schema, &json!(1), 1).is_some()));
+}
+
+proptest! {
+    /// What a reference refers to is the same for who counts and for who validates, whatever stands around it.
+    #[test]
+    fn a_reference_leads_where_the_validation_goes(
+        names in prop::sample::subsequence(vec!["a", "%61", "%2561", "~", "~0", "/", "~1", "0", "é"], 1..9),
+        reference in prop::sample::select(vec!["a", "%61", "%2561", "~", "~0", "~01", "%7E0", "~1", "%2F", "0", "+0", "é"]),
+        draft in prop::sample::select(vec!["", OLD, "http://json-schema.org/draft-06/schema#",
+            "http://json-schema.org/draft-07/schema#", "https://json-schema.org/draft/2019-09/schema",
+            "https://json-schema.org/draft/2020-12/schema"]),
+        own in prop::sample::select(vec!["", "id", "$id", "$anchor", "$schema", "title"]),
+    ) {
+        let definitions = |from: usize| -> Value {
+            names.iter().enumerate().map(|(n, name)| ((*name).to_owned(), json!({"enum": [from + n]}))).collect()
+        };
+        let inner = json!({"$ref": format!("#/definitions/{reference}")});
+        let mut part = json!({"allOf": [inner], "definitions": definitions(100)});
+        let mut schema = json!({"definitions": definitions(0)});
+        if !own.is_empty() {
+            part[own] = json!(if own == "$schema" { OLD } else { "http://127.0.0.1:1/part" });
+        }
+        if !draft.is_empty() {
+            schema["$schema"] = json!(draft);
+        }
+        schema["allOf"] = json!([part]);
+        if check_schema(&schema).is_ok() && let Ok(validator) = jsonschema::options().offline().build(&schema) {
+            let meant = target(&schema, &format!("#/definitions/{reference}")).expect("it was checked");
+            for n in (0..names.len()).flat_map(|n| [n, 100 + n]) {
+                prop_assert_eq!(validator.is_valid(&json!(n)), meant["enum"] == json!([n]), "{} in {}", n, schema);
+            }
+        }
+    }
 }

@@ -90,6 +90,17 @@ async fn a_link_to_a_store_is_the_store() {
 }
 
 #[tokio::test]
+async fn a_path_is_a_path_and_no_uri() {
+    let folder = TempDir::new().unwrap();
+    drop(open(&folder).unwrap());
+    let file = folder.path().join("data/windlass.db");
+    let uri = format!("file:{}", file.display());
+    assert!(Connection::open(&uri).is_ok(), "SQLite takes it for one");
+    crate::store::sqlite::open::reader(Path::new(&uri)).unwrap_err();
+    assert!(backup(Path::new(&uri), &folder.path().join("copy.db")).is_err());
+}
+
+#[tokio::test]
 async fn nobody_else_can_read_it() {
     let folder = TempDir::new().unwrap();
     let store = open(&folder).unwrap();
