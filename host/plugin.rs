@@ -296,6 +296,8 @@ pub enum PluginChange {
     Updated {
         /// How it stands now.
         plugin: Arc<Plugin>,
+        /// Its revision or its file is another than before: what it did until now says nothing of it.
+        is_another: bool,
         /// Its grants were edited, so that jobs which wait for one can go on.
         grants_edited: bool,
     },

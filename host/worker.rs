@@ -92,6 +92,8 @@ pub enum PluginNews {
         standing: PluginStanding,
         /// What bounds it now.
         limits: PluginLimits,
+        /// Its revision or its file is another than before.
+        is_another: bool,
         /// Its grants were edited, so that jobs which wait for one can go on.
         grants_edited: bool,
     },
@@ -106,10 +108,11 @@ impl From<PluginChange> for PluginNews {
     fn from(change: PluginChange) -> Self {
         match change {
             PluginChange::Removed { name } => Self::Gone { name },
-            PluginChange::Updated { plugin, grants_edited } => Self::Stands {
+            PluginChange::Updated { plugin, is_another, grants_edited } => Self::Stands {
                 name: plugin.name.clone(),
                 standing: plugin.standing(),
                 limits: plugin.file.gate_limits(),
+                is_another,
                 grants_edited,
             },
         }

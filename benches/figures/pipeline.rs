@@ -36,7 +36,7 @@ impl Crew<PluginNews> {
     pub fn native(handler: Arc<dyn Handler>) -> Self {
         let (tell, changes) = mpsc::unbounded_channel();
         let (name, standing, limits) = (NATIVE.to_owned(), PluginStanding::Ready, PluginLimits::default());
-        let _ = tell.send(PluginNews::Stands { name, standing, limits, grants_edited: false });
+        let _ = tell.send(PluginNews::Stands { name, standing, limits, is_another: true, grants_edited: false });
         Self { handlers: Arc::new(Native(handler)), plugins: Arc::new(NoPlugins), changes }
     }
 }

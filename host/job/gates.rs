@@ -122,8 +122,13 @@ impl Gates {
         let is_there = standing != PluginStanding::Missing;
         let gate = self.plugin(plugin);
         let was_there = std::mem::replace(&mut gate.standing, standing) != PluginStanding::Missing;
-        gate.forgive();
         self.places.count_plugin(was_there, is_there);
+        self.plugin_opened(plugin);
+    }
+
+    /// Says that a plugin is another one now: that it failed by itself before says nothing of it.
+    pub fn forgive(&mut self, plugin: &str) {
+        self.plugin(plugin).forgive();
         self.plugin_opened(plugin);
     }
 

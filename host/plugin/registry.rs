@@ -27,21 +27,26 @@ impl Publisher {
 
     /// A plugin is new or changed.
     pub(super) fn update(&self, plugin: &Arc<Plugin>, grants_edited: bool) {
-        self.change(
-            |plugins| drop(plugins.insert(plugin.name.clone(), plugin.clone())),
-            PluginChange::Updated { plugin: plugin.clone(), grants_edited },
-        );
+        self.change(|plugins| {
+            let before = plugins.insert(plugin.name.clone(), plugin.clone());
+            let digest = |plugin: &Plugin| plugin.revision.as_ref().map(|revision| revision.digest.clone());
+            let is_same = before.is_some_and(|before| digest(&before) == digest(plugin) && before.file == plugin.file);
+            PluginChange::Updated { plugin: plugin.clone(), is_another: !is_same || grants_edited, grants_edited }
+        });
     }
 
     /// A plugin is gone.
     pub(super) fn remove(&self, name: &str) {
-        self.change(|plugins| drop(plugins.remove(name)), PluginChange::Removed { name: name.to_owned() });
+        self.change(|plugins| {
+            plugins.remove(name);
+            PluginChange::Removed { name: name.to_owned() }
+        });
     }
 
-    fn change(&self, edit: impl FnOnce(&mut BTreeMap<String, Arc<Plugin>>), change: PluginChange) {
+    fn change(&self, edit: impl FnOnce(&mut BTreeMap<String, Arc<Plugin>>) -> PluginChange) {
         let changes = lock(&self.changes);
         let mut plugins = BTreeMap::clone(&self.registry.plugins.load());
-        edit(&mut plugins);
+        let change = edit(&mut plugins);
         self.registry.plugins.store(Arc::new(plugins));
         // Nobody listens any more while the host stops.
         let _ = changes.send(change);

@@ -41,7 +41,10 @@ fn apply_one(parts: &Parts, news: PluginNews) -> Option<String> {
             gates.set_standing(&name, PluginStanding::Missing);
             None
         }
-        PluginNews::Stands { name, standing, limits, grants_edited } => {
+        PluginNews::Stands { name, standing, limits, is_another, grants_edited } => {
+            if is_another {
+                gates.forgive(&name);
+            }
             gates.set_standing(&name, standing);
             gates.set_limits(&name, limits);
             grants_edited.then_some(name)

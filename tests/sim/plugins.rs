@@ -113,7 +113,10 @@ fn news(index: usize, plugin: &OnShelf, grants_edited: bool) -> PluginNews {
     let name = PLUGINS[index].to_owned();
     match &plugin.standing {
         PluginStanding::Missing => PluginNews::Gone { name },
-        standing => PluginNews::Stands { name, standing: standing.clone(), limits: plugin.limits, grants_edited },
+        standing => {
+            let (standing, limits) = (standing.clone(), plugin.limits);
+            PluginNews::Stands { name, standing, limits, is_another: true, grants_edited }
+        }
     }
 }
 

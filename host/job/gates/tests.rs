@@ -85,6 +85,8 @@ fn a_storm_of_traps_stops_the_plugin_and_a_new_revision_starts_it_again() {
     }
     assert_eq!(reason(&gates, &lane), Some(WaitReason::BreakerOpen));
     gates.set_standing("erp", PluginStanding::Ready);
+    assert_eq!(reason(&gates, &lane), Some(WaitReason::BreakerOpen), "it is the same one");
+    gates.forgive("erp");
     assert_eq!(reason(&gates, &lane), None);
 }
 

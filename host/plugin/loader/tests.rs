@@ -49,7 +49,7 @@ impl Fixture {
                 continue;
             }
             told.push(match change {
-                PluginChange::Updated { plugin, grants_edited: true } => format!("{} granted", plugin.name),
+                PluginChange::Updated { plugin, grants_edited: true, .. } => format!("{} granted", plugin.name),
                 PluginChange::Updated { plugin, .. } => plugin.name.clone(),
                 PluginChange::Removed { name } => format!("{name} removed"),
             });
@@ -60,6 +60,26 @@ impl Fixture {
 
 fn digest(plugin: &Plugin) -> Option<&str> {
     plugin.revision.as_ref().map(|revision| revision.digest.as_str())
+}
+
+#[tokio::test]
+async fn what_is_told_says_whether_the_plugin_is_another_one() {
+    let mut fixture = Fixture::new();
+    let mut look = async |name: &str, bytes: bytes::Bytes| {
+        fixture.write(name, bytes);
+        fixture.look().await;
+        let mut last = None;
+        while let Ok(PluginChange::Updated { is_another, .. }) = fixture.changes.try_recv() {
+            last = Some(is_another);
+        }
+        last
+    };
+    assert_eq!(look("a.wasm", echo()).await, Some(true));
+    assert_eq!(look("a.wasm", echo().slice(..100)).await, Some(false), "the older one goes on");
+    assert_eq!(look("a.toml", "concurrency = 3".into()).await, Some(true));
+    assert_eq!(look("a.toml", "concurrency = three".into()).await, Some(false), "the older file goes on");
+    assert_eq!(look("a.toml", "concurrency = 3".into()).await, Some(false), "it is the same again");
+    assert_eq!(look("a.wasm", other()).await, Some(true));
 }
 
 /// Another component than `echo`.
