@@ -229,7 +229,7 @@ async fn finished_jobs_go_when_their_time_is_over() {
     let host = Setup::default()
         .guest("echo", "")
         .guest("misbehave", "")
-        .config("[retention]\ncompleted = \"0s\"\nevery = \"100ms\"")
+        .config("[retention]\ncompleted = \"0s\"")
         .start()
         .await;
     let kept = host.misbehave(json!({"do": "reject", "message": "no"})).await;

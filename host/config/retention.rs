@@ -14,7 +14,7 @@ pub struct Retention {
     pub cancelled: TimeSpan,
     /// Discarded ones.
     pub discarded: TimeSpan,
-    /// How often the host looks for jobs to delete. 100ms to 1d.
+    /// How often the host looks for jobs to delete; more often where some are kept for less. 100ms to 1d.
     pub every: TimeSpan,
 }
 

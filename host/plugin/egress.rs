@@ -18,6 +18,7 @@ use super::secrets::Secrets;
 
 mod address;
 mod body;
+mod brief;
 mod connect;
 mod failure;
 #[cfg(any(test, feature = "fuzzing"))]
@@ -47,6 +48,7 @@ pub(super) use policy::Target;
 pub(super) use record::Recorder;
 pub(super) use send::{Answered, read};
 
+use brief::Brief;
 use connect::Connector;
 use inject::Injection;
 use resolve::Resolver;
@@ -141,13 +143,15 @@ pub(super) struct Egress {
     way: Way,
     serving: Handle,
     client: OnceLock<Client<Connections, SendBody>>,
+    brief: Brief,
 }
 
 impl Egress {
     /// A client that has not been used. Its connections belong to the present runtime, also those that a guest asks for
     /// which has moved to threads of low priority.
     pub(super) fn new(plugin: &str, outside: Arc<Outside>, way: Way) -> Self {
-        Self { plugin: plugin.into(), outside, way, serving: Handle::current(), client: OnceLock::new() }
+        let (client, brief) = Default::default();
+        Self { plugin: plugin.into(), outside, way, serving: Handle::current(), client, brief }
     }
 
     /// Whether connections that were made here may be used on that way.

@@ -8,6 +8,9 @@ use crate::store::Retention;
 /// So many jobs go in one transaction, so that pruning never holds up the queue for long.
 const PRUNE_MAX: usize = 1_000;
 
+/// It is not looked for them more often than that, however short they are kept.
+const LEAST: Duration = Duration::from_secs(1);
+
 /// Prunes, for ever.
 pub(super) async fn run(parts: Parts) {
     loop {
@@ -20,12 +23,15 @@ async fn poll(parts: &Parts) -> Duration {
     let settings = &parts.config.retention;
     let retention =
         Retention { completed: settings.completed.0, cancelled: settings.cancelled.0, discarded: settings.discarded.0 };
+    // Who keeps them for less than that means it.
+    let shortest = retention.completed.min(retention.cancelled).min(retention.discarded).max(LEAST);
+    let every = settings.every.0.min(shortest);
     match parts.store.prune(retention, parts.clock.now(), PRUNE_MAX).await {
         Ok(PRUNE_MAX) => Duration::ZERO,
-        Ok(_) => settings.every.0,
+        Ok(_) => every,
         Err(error) => {
             tracing::warn!(%error, "finished jobs could not be deleted");
-            settings.every.0
+            every
         }
     }
 }

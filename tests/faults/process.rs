@@ -38,11 +38,11 @@ async fn sigterm_under_load_ends_in_order_and_loses_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn sigterm_as_soon_as_it_listens_ends_it_as_any_other() {
+async fn a_signal_as_soon_as_it_listens_ends_it_as_any_other() {
     let (mut host, _trouble) = troubled("").await;
     let id = host.enqueue(json!({"plugin": "misbehave", "payload": {"do": "echo"}, "delay": "1h"})).await;
-    for _ in 0..3 {
-        host.signal(Signal::TERM);
+    for signal in [Signal::TERM, Signal::HUP, Signal::INT] {
+        host.signal(signal);
         assert_eq!(host.exited().await, 0);
         host.begin();
         host.listens().await;

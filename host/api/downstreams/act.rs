@@ -3,13 +3,12 @@
 
 use axum::Json;
 use axum::extract::{Request, State as Shared};
-use axum::http::header::CONTENT_TYPE;
 use serde::Serialize;
 
 use super::super::State;
 use super::super::asked;
 use super::super::error::{Problem, ProblemDocument, ProblemKind};
-use super::super::request::{DownstreamPath, HeldBody, RawObject, json_body, object, read_body};
+use super::super::request::{DownstreamPath, HeldBody, RawObject, json_body, object};
 use super::document::DownstreamDocument;
 use super::parts;
 use crate::clock::UnixMs;
@@ -172,17 +171,8 @@ pub(in super::super) async fn limit(
 
 /// The body, which may be left out where nothing has to be said.
 async fn body(state: &State, request: Request) -> Result<Option<HeldBody>, Problem> {
-    if request.headers().contains_key(CONTENT_TYPE) {
-        return json_body(state, request, BODY_MAX, "an act").await.map(Some);
-    }
-    match read_body(state, request, ByteSize(1), "an act without a Content-Type").await {
-        Ok(body) if body.is_empty() => Ok(None),
-        Err(problem) if problem.kind != ProblemKind::TooLarge => Err(problem),
-        _ => Err(Problem::new(
-            ProblemKind::MediaTypeUnsupported,
-            "the body must have the Content-Type application/json; none is said",
-        )),
-    }
+    let body = json_body(state, request, BODY_MAX, "an act").await?;
+    Ok((!body.is_empty()).then_some(body))
 }
 
 fn read<'a>(body: Option<&'a [u8]>, members: &[&str]) -> Result<RawObject<'a>, Problem> {

@@ -15,19 +15,15 @@ pub struct DownstreamDocument {
     /// Whether it counts as down, for any of its plugins; what follows is of the plugin that sees it worst.
     pub breaker: BreakerState,
     /// Since when it is down.
-    #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime)]
     pub since: Option<UnixMs>,
     /// When the next probe may start.
-    #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime)]
     pub next_probe: Option<UnixMs>,
     /// Until when it is left alone, where that has an end.
-    #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime)]
     pub held_until: Option<UnixMs>,
-    /// The share of failures among the calls of the last while, from 0 to 1; absent without calls.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// The share of failures among the calls of the last while, from 0 to 1; null without calls.
     pub error_rate: Option<f64>,
     /// How many attempts call it.
     pub running: u64,

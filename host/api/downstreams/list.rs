@@ -67,12 +67,15 @@ mod tests {
         }
         api.send("POST", "/v1/plugins/b/pause", None).await;
         let told = api.get("/v1/downstreams").await.json();
+        let nothing = json!(null);
         let expected = json!({"downstreams": [
-            {"key": "erp", "breaker": "closed", "running": 0, "waiting": 2, "plugins": [
+            {"key": "erp", "breaker": "closed", "since": nothing, "next_probe": nothing, "held_until": nothing,
+                "error_rate": nothing, "running": 0, "waiting": 2, "plugins": [
                 {"plugin": "a", "running": 0, "waiting": 1, "held": 0, "later": 1, "breaker": "closed"},
                 {"plugin": "b", "running": 0, "waiting": 1, "held": 0, "later": 0, "breaker": "closed", "blocked": {"reason": "paused"}},
             ]},
-            {"key": "x", "breaker": "closed", "running": 0, "waiting": 1, "plugins": [
+            {"key": "x", "breaker": "closed", "since": nothing, "next_probe": nothing, "held_until": nothing,
+                "error_rate": nothing, "running": 0, "waiting": 1, "plugins": [
                 {"plugin": "b", "running": 0, "waiting": 1, "held": 0, "later": 0, "breaker": "closed", "blocked": {"reason": "paused"}},
             ]},
         ], "next": null});

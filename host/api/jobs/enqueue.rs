@@ -284,6 +284,12 @@ mod tests {
         let api = Api::new().plugin("echo");
         let problem = api.post_text("/v1/jobs", "text/plain", "{}").await.problem(ProblemKind::MediaTypeUnsupported);
         assert!(problem.detail.contains("application/json") && problem.detail.contains("text/plain"), "{problem:?}");
+        // What curl says of itself is no reason to refuse, and neither is to say nothing.
+        let job = r#"{"plugin": "echo", "payload": 1}"#;
+        let told = api.post_text("/v1/jobs", "application/x-www-form-urlencoded", job).await;
+        assert_eq!(told.status, 202);
+        let untold = Request::post("/v1/jobs").header("host", "localhost").body(axum::body::Body::from(job)).unwrap();
+        assert_eq!(api.request(untold).await.status, 202);
     }
 
     #[tokio::test]

@@ -42,6 +42,10 @@ impl std::ops::Deref for HeldBody {
     }
 }
 
+/// What many programs say of a body where nobody tells them what it is. (Pages of other sites, which can send it too, are
+/// kept out by their `Origin`.)
+const UNTOLD: &str = "application/x-www-form-urlencoded";
+
 /// Reads a JSON body of at most `most` bytes.
 pub(in super::super) async fn json_body(
     state: &State,
@@ -50,9 +54,8 @@ pub(in super::super) async fn json_body(
     told: &str,
 ) -> Result<HeldBody, Problem> {
     let content_type = request.headers().get(CONTENT_TYPE).map(|value| value.to_str().unwrap_or("(not text)"));
-    if !content_type.is_some_and(is_json) {
-        let got = content_type.map_or_else(|| "none is said".to_owned(), |got| format!("this one is {}", quoted(got)));
-        let detail = format!("the body must have the Content-Type application/json; {got}");
+    if let Some(other) = content_type.filter(|said| !is_json(said) && !said.eq_ignore_ascii_case(UNTOLD)) {
+        let detail = format!("the body must have the Content-Type application/json; this one is {}", quoted(other));
         return Err(Problem::new(ProblemKind::MediaTypeUnsupported, detail));
     }
     read_body(state, request, most, told).await

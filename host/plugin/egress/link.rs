@@ -63,6 +63,13 @@ impl InUse {
     }
 }
 
+/// Whether that connection was made for an earlier request.
+pub(super) fn was_kept(connected: &Connected) -> bool {
+    let mut extras = Extensions::new();
+    connected.get_extras(&mut extras);
+    extras.get::<Made>().is_some_and(|made| made.0.was_kept())
+}
+
 impl Drop for InUse {
     fn drop(&mut self) {
         if let Some(usage) = &self.0 {

@@ -10,7 +10,7 @@ use hyper_util::client::legacy::connect::capture_connection;
 
 use super::connect::ConnectError;
 use super::failure::{SendFailure, Unreachable, cause, chain};
-use super::{Egress, InUse, Recorder, SendBody};
+use super::{Egress, InUse, Recorder, SendBody, link};
 
 /// An answer whose head is there.
 pub(in crate::plugin) struct Answered {
@@ -29,14 +29,23 @@ impl Egress {
         patience: Duration,
     ) -> impl Future<Output = Result<Answered, SendFailure>> + Send {
         let connection = capture_connection(&mut request);
+        let uri = request.uri().clone();
         let mut sent = self.client().request(request);
         async move {
             match tokio::time::timeout(patience, &mut sent).await {
                 Ok(Ok(response)) => {
-                    let (connected, age_max) = (connection.connection_metadata(), self.outside.age_max);
+                    let connected = connection.connection_metadata();
+                    let age_max = if self.brief.holds(&uri) { Duration::ZERO } else { self.outside.age_max };
                     Ok(Answered { in_use: InUse::note(connected.as_ref(), response.extensions(), age_max), response })
                 }
-                Ok(Err(error)) => Err(classify(&error)),
+                Ok(Err(error)) => {
+                    let failure = classify(&error);
+                    let is_kept = connection.connection_metadata().as_ref().is_some_and(link::was_kept);
+                    if is_kept && matches!(failure, SendFailure::Unanswered(_)) {
+                        self.brief.note(&uri);
+                    }
+                    Err(failure)
+                }
                 // Once it has a connection, the request may be on its way.
                 Err(_) if connection.connection_metadata().is_some() => {
                     Err(SendFailure::Silent(format!("no answer within {patience:.1?}")))

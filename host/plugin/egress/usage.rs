@@ -1,6 +1,6 @@
 //! Whether anybody uses a connection, and its early end where nobody does and its socket is needed.
 
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::task::Waker;
 
 use futures_util::task::AtomicWaker;
@@ -32,13 +32,15 @@ pub(super) struct Usage {
     made: Stopwatch,
     /// When it came to stand like that, in milliseconds since it was made.
     since_ms: AtomicU64,
+    /// It was kept for later once at least.
+    was_kept: AtomicBool,
     reader: AtomicWaker,
 }
 
 impl Default for Usage {
     fn default() -> Self {
         let (state, since_ms, reader) = (AtomicU8::new(USED), AtomicU64::new(0), AtomicWaker::new());
-        Self { state, made: Stopwatch::start(), since_ms, reader }
+        Self { state, made: Stopwatch::start(), since_ms, was_kept: AtomicBool::new(false), reader }
     }
 }
 
@@ -64,7 +66,13 @@ impl Usage {
 
     /// The answer to the only request on it is there: it is kept for later.
     pub(super) fn rest(&self) {
+        self.was_kept.store(true, Ordering::Relaxed);
         self.stand(IDLE);
+    }
+
+    /// Whether it was made for an earlier request.
+    pub(super) fn was_kept(&self) -> bool {
+        self.was_kept.load(Ordering::Relaxed)
     }
 
     /// More than one request may be on it.
