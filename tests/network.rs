@@ -158,7 +158,10 @@ async fn what_goes_over_the_wire_is_exactly_the_request() {
     assert_eq!(result(&host, post).await["ok"]["status"], 200);
     let body = "GET /evil HTTP/1.1\r\n";
     let sent = format!("POST /p HTTP/1.1\r\nhost: 127.0.0.1:{port}\r\ncontent-length: {}\r\n\r\n{body}", body.len());
-    assert_eq!(raw.seen(), [format!("{request}{request}{sent}")]);
+    let nothing = json!({"do": "fetch", "url": raw.url("/n"), "method": "PUT"});
+    assert_eq!(result(&host, nothing).await["ok"]["status"], 200);
+    let empty = format!("PUT /n HTTP/1.1\r\ncontent-length: 0\r\nhost: 127.0.0.1:{port}\r\n\r\n");
+    assert_eq!(raw.seen(), [format!("{request}{request}{sent}{empty}")]);
 }
 
 #[tokio::test]

@@ -130,6 +130,63 @@ async fn a_length_that_the_guest_states_is_that_of_the_body_over_both_versions_o
 }
 
 #[tokio::test]
+async fn a_connection_that_is_silent_takes_no_further_request() {
+    let authority = Authority::new("ours");
+    for protocol in ["h2", "http/1.1"] {
+        let downstream = TlsDownstream::start(&authority.leaf(&Leaf::good()), None, &[protocol]).await;
+        let host = host(&downstream, &authority.pem(), "ca = 'ca.pem'").await;
+        let mut told = Vec::new();
+        for n in 0..3 {
+            let call = json!({"do": "fetch", "url": downstream.url("/lost"), "timeout_ms": 1_000});
+            let id = host.enqueue(json!({"plugin": "misbehave", "downstream": n.to_string(), "payload": call})).await;
+            told.push(host.ended(&id).await["result"]["ok"]["body"].clone());
+        }
+        assert_eq!(
+            (told, downstream.connections()),
+            (vec![json!("safe"), json!(null), json!("safe")], 2),
+            "{protocol}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn the_length_that_an_answer_without_a_body_states_is_no_matter() {
+    let authority = Authority::new("ours");
+    for protocol in ["h2", "http/1.1"] {
+        let downstream = TlsDownstream::start(&authority.leaf(&Leaf::good()), None, &[protocol]).await;
+        let host = host(&downstream, &authority.pem(), "ca = 'ca.pem'").await;
+        for verb in ["fetch", "wasi-fetch"] {
+            let call = json!({"do": verb, "url": downstream.url("/large"), "method": "HEAD"});
+            let id = host.enqueue(json!({"plugin": "misbehave", "payload": call})).await;
+            let job = host.ended(&id).await;
+            assert_eq!(job["result"]["ok"]["status"], 200, "{protocol} {verb}: {job:#}");
+        }
+    }
+}
+
+/// What an answer over HTTP/2 is that states ten bytes, sends four, and is reset as if nothing had happened.
+#[tokio::test]
+async fn an_answer_that_breaks_off_without_an_error_is_not_taken_for_a_whole_one() {
+    let authority = Authority::new("ours");
+    let downstream = TlsDownstream::start_raw(&authority.leaf(&Leaf::good()), &["h2"], |stream| {
+        let frame = |kind: u8, flags: u8, payload: &[u8]| {
+            let mut frame = vec![0, 0, u8::try_from(payload.len()).unwrap(), kind, flags, 0, 0, 0, stream];
+            frame.extend(payload);
+            frame
+        };
+        // `:status: 200`, and `content-length` by its number in the table (RFC 7541, appendix A).
+        let head = frame(1, 4, &[0x88, 0x0f, 0x0d, 2, b'1', b'0']);
+        [head, frame(0, 0, b"half"), frame(3, 0, &[0; 4])].concat()
+    })
+    .await;
+    let host = host(&downstream, &authority.pem(), "ca = 'ca.pem'").await;
+    for verb in ["fetch", "wasi-fetch"] {
+        let answer = fetch(&host, verb, &downstream).await;
+        assert_eq!(answer["ok"], json!(null), "{verb}: {answer}");
+    }
+}
+
+#[tokio::test]
 async fn what_is_wrong_with_the_files_is_told() {
     let authority = Authority::new("ours");
     let (leaf, other) = (authority.leaf(&Leaf::good()), authority.leaf(&Leaf::good()));

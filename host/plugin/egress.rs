@@ -46,7 +46,7 @@ pub(super) use link::InUse;
 pub(super) use outside::{Outside, Way};
 pub(super) use policy::Target;
 pub(super) use record::Recorder;
-pub(super) use send::{Answered, read};
+pub(super) use send::{Answered, has_no_body, is_cut_short, read};
 
 use brief::Brief;
 use connect::Connector;
@@ -56,6 +56,9 @@ use tls::{Connections, Material};
 
 /// How long an unused connection is kept. Below what servers commonly allow, so that few are found dead.
 const IDLE_SECS: u64 = 45;
+/// How often a connection of HTTP/2 is asked whether it is there, while it carries requests, and how long it may take.
+const PING_EVERY: std::time::Duration = std::time::Duration::from_secs(10);
+const PING_PATIENCE: std::time::Duration = std::time::Duration::from_secs(10);
 /// Unused connections that are kept per origin: as many as a burst opens, up to this.
 const IDLE_CONNECTIONS_MAX: usize = 256;
 /// The head of an answer.
@@ -184,6 +187,9 @@ impl Egress {
                 .pool_max_idle_per_host(IDLE_CONNECTIONS_MAX)
                 .http1_max_buf_size(HEAD_BYTES_MAX)
                 .http1_max_headers(HEADERS_MAX)
+                // One that carries requests and is silent even to a ping is gone.
+                .http2_keep_alive_interval(PING_EVERY)
+                .http2_keep_alive_timeout(PING_PATIENCE)
                 .http2_max_header_list_size(u32::try_from(HEAD_BYTES_MAX).unwrap_or(u32::MAX))
                 .build(self.connector())
         })

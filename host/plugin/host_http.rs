@@ -61,6 +61,7 @@ async fn send(attempt: Arc<Attempt>, request: wit::Request) -> Result<wit::Respo
 /// A request that was checked and handed over, while its answer is waited for.
 struct Sending<Sent> {
     sent: Sent,
+    method: Method,
     patience: Duration,
     watch: Stopwatch,
     _permit: OwnedSemaphorePermit,
@@ -83,7 +84,8 @@ fn begin<'a>(
     let patience = patience(attempt, request.timeout_ms.map(|ms| Duration::from_millis(u64::from(ms))));
     let watch = Stopwatch::start();
     let request = outgoing(attempt, request, target, recorder)?;
-    Ok(Sending { sent: egress.send(request, patience), patience, watch, _permit: permit })
+    let method = request.method().clone();
+    Ok(Sending { sent: egress.send(request, patience), method, patience, watch, _permit: permit })
 }
 
 async fn exchange(
@@ -91,8 +93,8 @@ async fn exchange(
     sending: Sending<impl Future<Output = Result<Answered, SendFailure>>>,
     recorder: &mut Recorder,
 ) -> Result<wit::Response, SendFailure> {
-    let Sending { sent, patience, watch, _permit } = sending;
-    let Answered { response, in_use: _in_use } = sent.await?;
+    let Sending { sent, method, patience, watch, _permit } = sending;
+    let Answered { response, in_use } = sent.await?;
     recorder.head(response.status(), response.headers());
     if let Some(why) = heads::too_large(response.headers(), &attempt.limits) {
         return Err(SendFailure::TooLarge(why));
@@ -100,13 +102,18 @@ async fn exchange(
     let hidden = attempt.grants.secrets.hidden();
     let (mut head, body) = response.into_parts();
     egress::veil(hidden, &mut head.headers);
-    let body = egress::read(body, attempt.limits.response.0, recorder);
-    let body = tokio::time::timeout(patience.saturating_sub(watch.elapsed()), body).await;
-    let mut body = body.map_err(|_| SendFailure::Silent(format!("no whole answer within {patience:.1?}")))??;
-    if let Some(hidden) = hidden {
-        hidden.blot(&mut body);
+    let mut bytes = Vec::new();
+    if !egress::has_no_body(&method, head.status) {
+        let read = egress::read(body, attempt.limits.response.0, recorder);
+        bytes = tokio::time::timeout(patience.saturating_sub(watch.elapsed()), read).await.map_err(|_| {
+            in_use.distrust();
+            SendFailure::Silent(format!("no whole answer within {patience:.1?}"))
+        })??;
     }
-    Ok(wit::Response { status: head.status.as_u16(), headers: headers_of(&head.headers), body })
+    if let Some(hidden) = hidden {
+        hidden.blot(&mut bytes);
+    }
+    Ok(wit::Response { status: head.status.as_u16(), headers: headers_of(&head.headers), body: bytes })
 }
 
 /// The plugin's client; a component that is only tried has none.
@@ -155,6 +162,10 @@ fn outgoing(
     }
     let mut headers = headers(&request.headers, &attempt.limits)?;
     attempt.grants.inject(&target, &mut headers)?;
+    if request.body.is_empty() && !is_bodiless(&method) && ![Method::DELETE, Method::OPTIONS].contains(&method) {
+        // Else there are servers that ask for it (RFC 9110, section 8.6).
+        headers.insert(http::header::CONTENT_LENGTH, HeaderValue::from(0));
+    }
     let mut outgoing = Request::new(SendBody::whole(request.body, recorder.sent_bytes()));
     *outgoing.method_mut() = method;
     *outgoing.uri_mut() = target.uri;

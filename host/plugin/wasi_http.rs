@@ -115,11 +115,12 @@ async fn send(attempt: Arc<Attempt>, request: Request<WasiBody>, options: Reques
             .connect_timeout
             .unwrap_or(Duration::MAX)
             .saturating_add(options.first_byte_timeout.unwrap_or(Duration::MAX));
+        let method = head.method.clone();
         let answer = egress.send(Request::from_parts(head, body), patience(&attempt, Some(longest))).await?;
-        Ok::<_, SendFailure>((answer, permit))
+        Ok::<_, SendFailure>((answer, method, permit))
     };
     match sent.await {
-        Ok((Answered { response, in_use }, permit)) => {
+        Ok((Answered { response, in_use }, method, permit)) => {
             recorder.head(response.status(), response.headers());
             attempt.passed(heads::size(response.headers()));
             if let Some(why) = heads::too_large(response.headers(), &attempt.limits) {
@@ -129,15 +130,16 @@ async fn send(attempt: Arc<Attempt>, request: Request<WasiBody>, options: Reques
             let hidden = attempt.grants.secrets.hidden();
             let (mut head, body) = response.into_parts();
             egress::veil(hidden, &mut head.headers);
-            let idle = patience(&attempt, options.between_bytes_timeout);
             let left_bytes = attempt.limits.response.0;
             let window = hidden.cloned().map(Window::new);
+            let has_body = !egress::has_no_body(&method, head.status);
             let body = answer_body(Reading {
                 attempt,
+                has_body,
                 body,
                 recorder,
                 left_bytes,
-                idle,
+                between: options.between_bytes_timeout,
                 out: Some((permit, in_use)),
                 window,
                 last: None,
@@ -168,10 +170,11 @@ fn check(headers: &HeaderMap, attempt: &Attempt) -> Result<(), SendFailure> {
 /// An answer that is being read. The record is closed when it ends or when the guest lets go of it.
 struct Reading {
     attempt: Arc<Attempt>,
+    has_body: bool,
     body: Incoming,
     recorder: Recorder,
     left_bytes: u64,
-    idle: Duration,
+    between: Option<Duration>,
     /// Its place among the attempt's requests and its connection. None once all of it came.
     out: Option<(OwnedSemaphorePermit, InUse)>,
     /// Covers what the guest must not see; none where it may see all.
@@ -184,7 +187,7 @@ struct Reading {
 type Step = (Result<Frame<Bytes>, Error>, Option<Reading>);
 
 fn answer_body(reading: Reading) -> WasiBody {
-    if reading.body.is_end_stream() {
+    if !reading.has_body || reading.body.is_end_stream() {
         reading.recorder.answered();
         return StreamBody::new(stream::empty()).boxed_unsync();
     }
@@ -197,7 +200,13 @@ async fn next_frame(reading: Option<Reading>) -> Option<Step> {
         return Some((Ok(last), Some(reading)));
     }
     loop {
-        match tokio::time::timeout(reading.idle, reading.body.frame()).await {
+        // What is left for the guest shrinks from frame to frame.
+        let idle = patience(&reading.attempt, reading.between);
+        match tokio::time::timeout(idle, reading.body.frame()).await {
+            Ok(None) if egress::is_cut_short(&reading.body) => {
+                reading.recorder.failed("the answer broke off before its end");
+                return Some((Err(Error::HttpResponseIncomplete), None));
+            }
             Ok(None) => return reading.end(),
             Ok(Some(Ok(frame))) => {
                 let bytes = frame.data_ref().map_or(0, Bytes::len);
@@ -220,6 +229,9 @@ async fn next_frame(reading: Option<Reading>) -> Option<Step> {
                 return Some((Err(Error::HttpResponseIncomplete), None));
             }
             Err(_) => {
+                if let Some((_, in_use)) = &reading.out {
+                    in_use.distrust();
+                }
                 reading.recorder.failed("the answer stopped coming");
                 return Some((Err(Error::ConnectionReadTimeout), None));
             }

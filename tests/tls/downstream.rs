@@ -16,6 +16,7 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
@@ -97,14 +98,51 @@ impl TlsDownstream {
                 let (acceptor, seen, connections) = (acceptor.clone(), seen.clone(), connections.clone());
                 tokio::spawn(async move {
                     let Ok(stream) = acceptor.accept(stream).await else { return };
-                    connections.fetch_add(1, Ordering::SeqCst);
-                    let service = service_fn(move |request| answer(request, seen.clone()));
+                    let (nth, requests) = (connections.fetch_add(1, Ordering::SeqCst), AtomicUsize::new(0));
+                    let service = service_fn(move |request: Request<Incoming>| {
+                        // The first connection is lost on the way after its first request, and nobody is told.
+                        let is_lost = request.uri().path() == "/lost" && nth == 0;
+                        let is_lost = is_lost && requests.fetch_add(1, Ordering::SeqCst) > 0;
+                        let seen = seen.clone();
+                        async move { if is_lost { std::future::pending().await } else { answer(request, seen).await } }
+                    });
                     let server = auto::Builder::new(TokioExecutor::new());
                     let _ = server.serve_connection(TokioIo::new(stream), service).await;
                 });
             }
         });
         downstream
+    }
+
+    /// One that answers the first request of each connection with these bytes, whose stream has that number.
+    pub async fn start_raw(identity: &Identity, protocols: &[&str], answer: fn(u8) -> Vec<u8>) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let acceptor = TlsAcceptor::from(Arc::new(config(identity, None, protocols)));
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let acceptor = acceptor.clone();
+                tokio::spawn(async move {
+                    let Ok(mut stream) = acceptor.accept(stream).await else { return };
+                    let mut preface = [0; 24];
+                    stream.read_exact(&mut preface).await.unwrap();
+                    // No settings of our own, and theirs are fine.
+                    stream.write_all(&[0, 0, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 4, 1, 0, 0, 0, 0]).await.unwrap();
+                    loop {
+                        let mut head = [0; 9];
+                        if stream.read_exact(&mut head).await.is_err() {
+                            return;
+                        }
+                        let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
+                        stream.read_exact(&mut vec![0; length as usize]).await.unwrap();
+                        if head[3] == 1 {
+                            stream.write_all(&answer(head[8])).await.unwrap();
+                        }
+                    }
+                });
+            }
+        });
+        Self { address, seen: Arc::default(), connections: Arc::default() }
     }
 
     pub fn authority(&self) -> String {
@@ -159,5 +197,9 @@ async fn answer(
     let line = format!("{:?} {} {} {}", head.version, head.method, authority.unwrap_or_default(), head.uri.path());
     let _ = body.collect().await;
     seen.lock().unwrap().push(line);
+    if head.uri.path() == "/large" {
+        let length = ("content-length", 50_000_000);
+        return Ok(Response::builder().header(length.0, length.1).body(Full::default()).unwrap());
+    }
     Ok(Response::new(Full::new(Bytes::from_static(b"safe"))))
 }

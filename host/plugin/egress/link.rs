@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use http::Extensions;
 use hyper::rt::{Read, ReadBufCursor, Write};
-use hyper_util::client::legacy::connect::{Connected, Connection};
+use hyper_util::client::legacy::connect::{CaptureConnection, Connected, Connection};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
@@ -31,7 +31,10 @@ struct Made(Arc<Usage>);
 
 /// The connection that an answer comes over. It is kept for later from when this is dropped: when the answer is there.
 #[derive(Debug)]
-pub(in crate::plugin) struct InUse(Option<Arc<Usage>>);
+pub(in crate::plugin) struct InUse {
+    connection: CaptureConnection,
+    usage: Option<Arc<Usage>>,
+}
 
 impl Link {
     /// One that was made just now.
@@ -49,9 +52,9 @@ impl Link {
 impl InUse {
     /// The one that this answer comes over. Where it is too old it takes no further request, and one that many may share
     /// is left to the pool.
-    pub(super) fn note(connected: Option<&Connected>, answer: &Extensions, age_max: Duration) -> Self {
+    pub(super) fn note(connection: CaptureConnection, answer: &Extensions, age_max: Duration) -> Self {
         let usage = answer.get::<Made>().map(|made| made.0.clone());
-        if let (Some(connected), Some(usage)) = (connected, &usage) {
+        if let (Some(connected), Some(usage)) = (connection.connection_metadata().as_ref(), &usage) {
             if usage.made().elapsed() > age_max {
                 connected.poison();
             }
@@ -59,7 +62,15 @@ impl InUse {
                 usage.share();
             }
         }
-        Self(usage)
+        Self { connection, usage }
+    }
+
+    /// No more comes over it, though more was to come: it takes no further request. One that carries nothing else is closed
+    /// anyway; one of HTTP/2 would be used for ever, and be silent to everybody.
+    pub(in crate::plugin) fn distrust(&self) {
+        if let Some(connected) = self.connection.connection_metadata().as_ref() {
+            connected.poison();
+        }
     }
 }
 
@@ -72,7 +83,7 @@ pub(super) fn was_kept(connected: &Connected) -> bool {
 
 impl Drop for InUse {
     fn drop(&mut self) {
-        if let Some(usage) = &self.0 {
+        if let Some(usage) = &self.usage {
             usage.rest();
         }
     }

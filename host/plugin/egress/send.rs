@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use http::{Request, Response};
+use http::{Method, Request, Response, StatusCode};
 use http_body_util::BodyExt as _;
 use hyper::body::{Body as _, Incoming};
 use hyper_util::client::legacy::Error;
@@ -34,9 +34,8 @@ impl Egress {
         async move {
             match tokio::time::timeout(patience, &mut sent).await {
                 Ok(Ok(response)) => {
-                    let connected = connection.connection_metadata();
                     let age_max = if self.brief.holds(&uri) { Duration::ZERO } else { self.outside.age_max };
-                    Ok(Answered { in_use: InUse::note(connected.as_ref(), response.extensions(), age_max), response })
+                    Ok(Answered { in_use: InUse::note(connection, response.extensions(), age_max), response })
                 }
                 Ok(Err(error)) => {
                     let failure = classify(&error);
@@ -46,11 +45,14 @@ impl Egress {
                     }
                     Err(failure)
                 }
-                // Once it has a connection, the request may be on its way.
-                Err(_) if connection.connection_metadata().is_some() => {
-                    Err(SendFailure::Silent(format!("no answer within {patience:.1?}")))
-                }
-                Err(_) => Err(self.no_connection(patience)),
+                Err(_) => match connection.connection_metadata().as_ref() {
+                    // Once it has a connection, the request may be on its way. Over HTTP/2 others would follow it.
+                    Some(connected) => {
+                        connected.poison();
+                        Err(SendFailure::Silent(format!("no answer within {patience:.1?}")))
+                    }
+                    None => Err(self.no_connection(patience)),
+                },
             }
         }
     }
@@ -62,6 +64,16 @@ impl Egress {
             None => SendFailure::Unreachable(Unreachable::TimedOut, format!("no connection within {patience:.1?}")),
         }
     }
+}
+
+/// Whether the answer to that has no body, whatever length it states (RFC 9110, section 6.4.1).
+pub(in crate::plugin) fn has_no_body(method: &Method, status: StatusCode) -> bool {
+    method == Method::HEAD || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
+}
+
+/// Whether less came than was announced. Over HTTP/2 a stream that is reset without an error looks like its end.
+pub(in crate::plugin) fn is_cut_short(body: &Incoming) -> bool {
+    body.size_hint().lower() > 0
 }
 
 /// Reads a whole body, at most so many bytes of it.
@@ -85,6 +97,9 @@ pub(in crate::plugin) async fn read(
             return Err(too_large());
         }
         whole.extend_from_slice(&data);
+    }
+    if is_cut_short(&body) {
+        return Err(SendFailure::Unanswered("the answer broke off before its end".to_owned()));
     }
     Ok(whole)
 }
@@ -117,6 +132,9 @@ fn classify(error: &Error) -> SendFailure {
             Unreachable::Refused,
             format!("the connection closed at once: {}", chain(error)),
         );
+    }
+    if cause::<hyper::Error>(error).is_some_and(hyper::Error::is_parse_too_large) {
+        return SendFailure::TooLarge(format!("the head of the answer is too large: {}", chain(error)));
     }
     SendFailure::Unanswered(format!("no complete answer came: {}", chain(error)))
 }

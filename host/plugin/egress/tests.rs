@@ -367,3 +367,13 @@ async fn one_that_closes_its_first_connection_is_not_taken_for_such_a_one() {
     }
     assert!(!way.1.brief.holds(&url.parse().unwrap()));
 }
+
+#[tokio::test]
+async fn an_answer_with_more_headers_than_are_read_is_too_large() {
+    let headers: String = (0..HEADERS_MAX + 50).map(|n| format!("x-{n}: 1\r\n")).collect();
+    let answer = Box::leak(format!("HTTP/1.1 200 OK\r\n{headers}content-length: 0\r\n\r\n").into_boxed_str());
+    let raw = Raw::start("127.0.0.1", answer).await;
+    let url = format!("http://127.0.0.1:{}/", raw.port);
+    let way = egress(&network(&[]), &format!("origins = ['{url}']"), &[&[]]);
+    assert!(matches!(get(&way, &url).await, Err(SendFailure::TooLarge(_))));
+}

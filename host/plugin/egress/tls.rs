@@ -12,6 +12,7 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore};
 use tokio::runtime::Handle;
+use tokio::time::error::Elapsed;
 use tokio_util::task::AbortOnDropHandle;
 use tower_service::Service;
 use zeroize::Zeroizing;
@@ -139,11 +140,13 @@ impl Connections {
     /// Waiting for a socket is bounded by whoever waits, and not by the time that a connection may take: nothing is slow.
     async fn connect(self, uri: Uri) -> Result<Wire, BoxError> {
         let Making { connector, tls, names, .. } = &*self.0;
-        let route = tokio::time::timeout(TIMEOUT, connector.route(&uri)).await??;
+        let slow =
+            |_: Elapsed| ConnectError::Unreachable(Unreachable::TimedOut, format!("no connection within {TIMEOUT:?}"));
+        let route = tokio::time::timeout(TIMEOUT, connector.route(&uri)).await.map_err(slow)??;
         let socket = connector.socket().await;
         let dial = Dial::new(connector.clone(), route, socket);
         let mut made = HttpsConnector::new(dial, tls.clone(), false, names.clone());
-        Ok(tokio::time::timeout(TIMEOUT, made.call(uri)).await??.into())
+        Ok(tokio::time::timeout(TIMEOUT, made.call(uri)).await.map_err(slow)??.into())
     }
 }
 
