@@ -1,7 +1,7 @@
 //! Files that are there as a whole or not at all, and files that nobody but their owner can read. One way to each, for
 //! whoever keeps something on disk.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
@@ -24,22 +24,36 @@ pub(crate) fn create_public(path: &Path) -> io::Result<File> {
     File::create_new(path)
 }
 
+/// A file that was put into its place: as it was under its first name, and under its own, where others can change it.
+#[derive(Debug)]
+pub(crate) struct Replaced {
+    pub(crate) before: Metadata,
+    pub(crate) after: Metadata,
+}
+
 /// Puts a file into its place in one step, on disk before it is seen: it is made `beside` by `create`, and renamed.
 pub(crate) fn replace(
     path: &Path,
     beside: &Path,
     create: impl FnOnce(&Path) -> io::Result<File>,
     bytes: &[u8],
-) -> io::Result<()> {
+) -> io::Result<Replaced> {
     remove(beside)?;
-    let write = |mut file: File| file.write_all(bytes).and_then(|()| file.sync_all());
-    let written = create(beside).and_then(write).and_then(|()| fs::rename(beside, path));
-    if let Err(error) = written {
-        // It is no use to anybody, and why it is there is told.
-        let _ = fs::remove_file(beside);
-        return Err(error);
+    let put = |mut file: File| {
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        let before = file.metadata()?;
+        fs::rename(beside, path)?;
+        Ok(Replaced { before, after: file.metadata()? })
+    };
+    match create(beside).and_then(put) {
+        Ok(replaced) => sync_folder_of(path).map(|()| replaced),
+        Err(error) => {
+            // It is no use to anybody, and why it is there is told.
+            let _ = fs::remove_file(beside);
+            Err(error)
+        }
     }
-    sync_folder_of(path)
 }
 
 /// Makes sure that a power cut does not take away what was put into the file's folder, or bring back what was removed.

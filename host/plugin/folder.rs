@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags};
 
-use crate::config::disk;
+use crate::config::disk::{self, Replaced};
 use crate::job::units::ByteSize;
 
 use super::revision::Known;
@@ -316,11 +316,14 @@ fn still(file: &File, expected: &Stamp, length: u64) -> Result<(), ReadError> {
     if is_same { Ok(()) } else { Err(ReadError::Unsettled) }
 }
 
-/// Puts a file into the folder in one step, on disk before it is seen.
-pub(super) fn put(dir: &Path, file_name: &str, bytes: &[u8]) -> io::Result<()> {
+/// Puts a file into the folder in one step, on disk before it is seen. Answers the stamp of that file, also where another
+/// lies there by now.
+pub(super) fn put(dir: &Path, file_name: &str, bytes: &[u8]) -> io::Result<Stamp> {
     // Where it cannot be removed after a failure, its name hides it.
     let beside = dir.join(format!(".{file_name}.{}", std::process::id()));
-    disk::replace(&dir.join(file_name), &beside, disk::create_public, bytes)
+    let Replaced { before, after } = disk::replace(&dir.join(file_name), &beside, disk::create_public, bytes)?;
+    // The new name changes this time alone. Whatever else is another by now, somebody has written to it.
+    Ok(Stamp { changed: Stamp::of(&after, None).changed, ..Stamp::of(&before, None) })
 }
 
 /// Removes a file of the folder. False where there was none.

@@ -235,8 +235,8 @@ impl Slot {
         // Meanwhile its file may have come to ask for something else.
         self.admit_now(&mut standing, &revision.digest, signature.as_slice()).await?;
         let (component, signature) = self.put_files(bytes, signature).await?;
-        self.accept_files(component.clone(), signature.clone());
-        (standing.taken.component, standing.taken.signature) = (component, signature);
+        self.accept_files(Some(component.clone()), signature.clone());
+        (standing.taken.component, standing.taken.signature) = (Some(component), signature);
         standing.is_policy_new = false;
         self.serve(&mut standing, revision);
         Ok(self.publish(&standing, false))

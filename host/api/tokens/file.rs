@@ -222,7 +222,7 @@ impl TokenFile {
         let beside = self.path.with_extension("toml.new");
         let bytes = [HEADING, &text].concat();
         let written = disk::replace(&self.path, &beside, disk::create_private, bytes.as_bytes());
-        written.map_err(|error| self.io("write", error))
+        written.map(drop).map_err(|error| self.io("write", error))
     }
 
     /// Keeps other commands out until the returned file is dropped. Makes the data folder where there is none.

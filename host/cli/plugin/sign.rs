@@ -125,7 +125,7 @@ fn read(path: &Path) -> anyhow::Result<Vec<Signature>> {
 fn replace(path: &Path, text: &str) -> std::io::Result<()> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let part = path.with_file_name(format!(".{name}.{}", std::process::id()));
-    disk::replace(path, &part, disk::create_public, text.as_bytes())
+    disk::replace(path, &part, disk::create_public, text.as_bytes()).map(drop)
 }
 
 fn beside(component: &Path) -> PathBuf {

@@ -70,7 +70,7 @@ fn write(to: &Path, component: &[u8]) -> anyhow::Result<()> {
     let mut part = to.as_os_str().to_owned();
     part.push(format!(".part-{}", std::process::id()));
     let shown = || format!("cannot write {}", to.display());
-    disk::replace(to, Path::new(&part), disk::create_public, component).with_context(shown)
+    disk::replace(to, Path::new(&part), disk::create_public, component).map(drop).with_context(shown)
 }
 
 #[cfg(test)]

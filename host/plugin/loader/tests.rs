@@ -1,7 +1,8 @@
 //! The folder's rules, on a real folder.
 
 use std::fs;
-use std::path::PathBuf;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tokio::sync::mpsc::UnboundedReceiver;
@@ -306,4 +307,27 @@ async fn an_installed_component_serves_before_the_answer() {
     assert!(fixture.loader.registry.get("a").is_none());
     // The refused one was seen to be compiled, and to be so no longer.
     assert_eq!(fixture.changes(), ["a", "a", "a", "a", "a removed"]);
+}
+
+#[tokio::test]
+async fn a_file_that_takes_the_place_of_one_just_put_there_is_taken_up() {
+    let fixture = Fixture::new();
+    let path = fixture.dir.join("a.wasm");
+    let others = fixture.loader.install("a", other(), None).await.unwrap();
+    for _ in 0..10 {
+        fixture.write(".other", other());
+        let (from, to) = (fixture.dir.join(".other"), path.clone());
+        let inode = |path: &Path| fs::metadata(path).unwrap().ino();
+        let before = inode(&path);
+        let somebody = std::thread::spawn(move || {
+            while inode(&to) == before {
+                std::hint::spin_loop();
+            }
+            fs::rename(from, to).unwrap();
+        });
+        fixture.loader.install("a", echo(), None).await.unwrap();
+        somebody.join().unwrap();
+        let serving = fixture.plugin("a").await;
+        assert_eq!(digest(&serving), digest(&others), "what lies there serves");
+    }
 }

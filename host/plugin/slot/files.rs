@@ -146,31 +146,35 @@ impl Slot {
 
     /// Puts a component and its signature into the folder. At no moment does a file of signatures lie there that does
     /// not have the signature of the component beside it: first both are in it, then the component changes, then the
-    /// older one goes.
+    /// older one goes. Answers the files that it put there, whatever somebody else has put in their place by then.
     pub(super) async fn put_files(
         &self,
         component: Bytes,
         signature: Option<Signature>,
-    ) -> io::Result<(Option<Stamp>, Option<Stamp>)> {
+    ) -> io::Result<(Stamp, Option<Stamp>)> {
         let dir = self.place.dir.clone();
         let name_of = |kind: Kind| format!("{}{}", self.name, kind.ending());
         let (component_name, signature_name) = (name_of(Kind::Component), name_of(Kind::Signature));
         let older = self.older_signature().await?;
         blocking(move || {
-            if let Some(signature) = signature {
-                let lines = [Some(signature), older].into_iter().flatten().map(|line| format!("{line}\n"));
-                folder::put(&dir, &signature_name, lines.collect::<String>().as_bytes())?;
-            }
-            folder::put(&dir, &component_name, &component)?;
+            let put_signatures = |lines: &[Signature]| {
+                let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
+                folder::put(&dir, &signature_name, text.as_bytes())
+            };
+            let mut lies_beside = match (signature, older) {
+                (None, _) => None,
+                (Some(signature), None) => Some(put_signatures(&[signature])?),
+                (Some(signature), Some(older)) => Some(put_signatures(&[signature, older])?),
+            };
+            let component = folder::put(&dir, &component_name, &component)?;
             match signature {
-                Some(_) if older.is_none() => {}
-                Some(signature) => folder::put(&dir, &signature_name, format!("{signature}\n").as_bytes())?,
                 None => drop(folder::remove(&dir, &signature_name)?),
+                Some(signature) if older.is_some() => lies_beside = Some(put_signatures(&[signature])?),
+                Some(_) => {}
             }
-            Ok::<_, io::Error>(())
+            Ok((component, lies_beside))
         })
-        .await?;
-        Ok((self.stamp(Kind::Component).await?, self.stamp(Kind::Signature).await?))
+        .await
     }
 
     /// The first signature that lies in the folder now: the only one, unless somebody else wrote the file. None where that
