@@ -3,9 +3,10 @@
 use std::collections::BTreeSet;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
-use notify::event::{AccessKind, AccessMode};
+use notify::event::{AccessKind, AccessMode, ModifyKind};
 use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
 use tokio::sync::Notify;
 
@@ -28,6 +29,9 @@ struct Watching {
     folder: Option<(u64, u64)>,
     /// The folders of files elsewhere.
     beside: BTreeSet<PathBuf>,
+    /// One of these folders was removed or moved: what lies at its path by now is not watched, though it may have the
+    /// number of the old one.
+    is_lost: Arc<AtomicBool>,
     is_warned: bool,
 }
 
@@ -46,12 +50,14 @@ impl Watch {
     pub(super) fn renew(&self, dir: &Path) {
         let folder = std::fs::metadata(dir).ok().map(|metadata| (metadata.dev(), metadata.ino()));
         let mut watching = lock(&self.watching);
-        if watching.watcher.is_some() && watching.folder == folder {
+        if watching.watcher.is_some() && watching.folder == folder && !watching.is_lost.load(Ordering::Acquire) {
             return;
         }
         watching.folder = folder;
         watching.beside.clear();
-        match watch(self.changed.clone(), self.files.clone(), dir) {
+        // The old watcher may still report of the old folders.
+        watching.is_lost = Arc::default();
+        match self.watch(watching.is_lost.clone(), dir) {
             Ok(watcher) => watching.watcher = Some(watcher),
             Err(error) => {
                 watching.watcher = None;
@@ -61,9 +67,7 @@ impl Watch {
             }
         }
     }
-}
 
-impl Watch {
     /// Watches these files too, and no others any more. What cannot be watched now is tried again the next time.
     pub(super) fn beside(&self, files: BTreeSet<PathBuf>, dir: &Path) {
         let mut watching = lock(&self.watching);
@@ -86,27 +90,48 @@ impl Watch {
             }
         }
     }
+
+    fn watch(&self, is_lost: Arc<AtomicBool>, dir: &Path) -> notify::Result<RecommendedWatcher> {
+        // The system's reports name files from the root, however the folder was named.
+        let own = std::path::absolute(dir)?;
+        let (changed, files) = (self.changed.clone(), self.files.clone());
+        let mut watcher = notify::recommended_watcher(move |event: notify::Result<Event>| {
+            let is_news = match event {
+                Ok(event) => {
+                    let is_going = is_going(event.kind) && event.paths.iter().any(|path| is_folder(path, &own, &files));
+                    // Where reports were dropped, that one may have been among them.
+                    let goes = is_going || event.need_rescan();
+                    is_lost.fetch_or(goes, Ordering::AcqRel);
+                    goes || is_change(event.kind)
+                        && (event.paths.is_empty() || event.paths.iter().any(|path| is_told(path, &own, &files)))
+                }
+                // It is a lost event: look to be sure.
+                Err(_) => true,
+            };
+            if is_news {
+                changed.notify_one();
+            }
+        })?;
+        watcher.watch(dir, RecursiveMode::NonRecursive)?;
+        Ok(watcher)
+    }
 }
 
-fn watch(changed: Arc<Notify>, files: Arc<Mutex<BTreeSet<PathBuf>>>, dir: &Path) -> notify::Result<RecommendedWatcher> {
-    // The system's reports name files from the root, however the folder was named.
-    let own = std::path::absolute(dir)?;
-    let is_told = move |path: &PathBuf| {
-        // Mounts of containers change by a link whose name begins with two dots.
-        let is_mount = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b".."));
-        let is_own = path.starts_with(&own);
-        is_own || is_mount || lock(&files).contains(path)
-    };
-    let mut watcher = notify::recommended_watcher(move |event: notify::Result<Event>| {
-        // An error is a lost event: look to be sure.
-        let is_news =
-            |event: Event| is_change(event.kind) && (event.paths.is_empty() || event.paths.iter().any(&is_told));
-        if event.map_or(true, is_news) {
-            changed.notify_one();
-        }
-    })?;
-    watcher.watch(dir, RecursiveMode::NonRecursive)?;
-    Ok(watcher)
+/// Whether changes of what lies there are reported.
+fn is_told(path: &Path, own: &Path, files: &Mutex<BTreeSet<PathBuf>>) -> bool {
+    // Mounts of containers change by a link whose name begins with two dots.
+    let is_mount = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b".."));
+    path.starts_with(own) || is_mount || lock(files).contains(path)
+}
+
+/// Whether that is one of the folders that are watched.
+fn is_folder(path: &Path, own: &Path, files: &Mutex<BTreeSet<PathBuf>>) -> bool {
+    path == own || lock(files).iter().any(|file| file.parent() == Some(path))
+}
+
+/// Whether something is no longer where it was.
+fn is_going(kind: EventKind) -> bool {
+    matches!(kind, EventKind::Remove(_) | EventKind::Modify(ModifyKind::Name(_)))
 }
 
 /// Our own reading is reported too, and must not make us read again.
@@ -114,5 +139,43 @@ fn is_change(kind: EventKind) -> bool {
     match kind {
         EventKind::Access(access) => access == AccessKind::Close(AccessMode::Write),
         _ => true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::time::Duration;
+
+    use super::*;
+
+    /// Whether what is written there is heard of, each time anew: what one write stirs up may come in several reports.
+    async fn is_heard(watch: &Watch, files: &BTreeSet<PathBuf>, dir: &Path, file: &Path) {
+        for n in 0..4 {
+            watch.renew(dir);
+            watch.beside(files.clone(), dir);
+            fs::write(file, n.to_string()).unwrap();
+            tokio::time::timeout(Duration::from_secs(10), watch.changed()).await.expect("it is watched");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_folder_that_was_removed_and_made_again_is_watched() {
+        let root = tempfile::tempdir().unwrap();
+        let [dir, secrets] = ["plugins", "secrets"].map(|name| root.path().join(name));
+        let (plugin, secret) = (dir.join("a.wasm"), secrets.join("key"));
+        let files = BTreeSet::from([secret.clone()]);
+        let watch = Watch::new();
+        for _ in 0..2 {
+            for (folder, file) in [(&dir, &plugin), (&secrets, &secret)] {
+                fs::create_dir_all(&dir).unwrap();
+                fs::create_dir_all(&secrets).unwrap();
+                is_heard(&watch, &files, &dir, file).await;
+                // The new one has the inode of the old one on many file systems.
+                fs::remove_dir_all(folder).unwrap();
+                fs::create_dir(folder).unwrap();
+                is_heard(&watch, &files, &dir, file).await;
+            }
+        }
     }
 }
