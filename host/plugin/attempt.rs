@@ -197,7 +197,7 @@ async fn guest(revision: Arc<Revision>, attempt: Arc<Attempt>, call: Call, warm:
             let mut store = state::store(&code.machine, attempt.clone());
             match code.pre.instantiate_async(&mut store).await {
                 Ok(plugin) => Instance { store, plugin, jobs: 0 },
-                Err(error) => return outcome::of_error(&error, Phase::Start, &attempt),
+                Err(error) => return outcome::of_error(&error, Phase::Start, store.data()),
             }
         }
     };
@@ -216,7 +216,7 @@ async fn guest(revision: Arc<Revision>, attempt: Arc<Attempt>, call: Call, warm:
     };
     let answer = match instance.plugin.windlass_plugin_handler().call_run(&mut instance.store, job).await {
         Ok(answer) => answer,
-        Err(error) => return outcome::of_error(&error, Phase::Run, &attempt),
+        Err(error) => return outcome::of_error(&error, Phase::Run, instance.store.data()),
     };
     if let Err(exceeded) = instance.store.data().check_calls() {
         return outcome::host_calls(exceeded, &attempt);

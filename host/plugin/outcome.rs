@@ -16,7 +16,7 @@ use super::host_calls::HostCallsExceeded;
 use super::lack;
 use super::ledger::{Crowded, Scarce};
 use super::limits::MemoryExceeded;
-use super::state::CpuExceeded;
+use super::state::{CpuExceeded, State};
 use super::text;
 
 /// The longest media type, and the longest name of an attribute.
@@ -141,13 +141,16 @@ pub(super) fn masked(outcome: Outcome, attempt: &Attempt) -> Outcome {
 }
 
 /// The guest ended otherwise than by answering.
-pub(super) fn of_error(error: &Error, phase: Phase, attempt: &Attempt) -> Outcome {
+pub(super) fn of_error(error: &Error, phase: Phase, guest: &State) -> Outcome {
+    let attempt = &guest.attempt;
     // Others have taken what there is: no fault of the plugin's, which is tried again.
     if lack::of_places(error) || phase == Phase::Start && lack::of_wasmtime(error) {
         let why = format!("the host has no room for one more instance now: {error:#}");
         attempt.ledger().crowd(Scarce::Instances, &why);
         return Outcome::TryAgain(Setback { message: why, code: None, delay_ms: None });
     }
+    // Its last line may have no end.
+    guest.end_lines();
     let (fault, message) = explain(error, phase, attempt);
     let mut told = message;
     if matches!(fault, HostFault::Trap | HostFault::Exit | HostFault::Start)

@@ -66,7 +66,7 @@ pub(super) async fn start(
             return Err(report::host_failed(&format!("there is no room to start it: {error:#}")));
         }
         Ok(Err(error)) => {
-            let outcome = outcome::of_error(&error, Phase::Start, &attempt);
+            let outcome = outcome::of_error(&error, Phase::Start, store.data());
             return Err(report::no_start(outcome.message().unwrap_or_default()));
         }
         Err(_) => return Err(report::no_start(&format!("it took longer than {WALL:?}"))),
@@ -86,7 +86,7 @@ impl Trial {
                 match tokio::time::timeout(WALL, answer).await {
                     Ok(Ok((text,))) => read(text, self.describe).await,
                     Ok(Err(error)) => {
-                        let outcome = outcome::of_error(&error, Phase::Run, &self.attempt);
+                        let outcome = outcome::of_error(&error, Phase::Run, self.store.data());
                         Err(outcome.message().unwrap_or_default().to_owned())
                     }
                     Err(_) => Err(format!("it took longer than {WALL:?}")),

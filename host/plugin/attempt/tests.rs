@@ -8,7 +8,7 @@ use crate::job::health::Sign;
 use crate::job::{HostFault, LogLevel, Outcome};
 
 use super::super::engine;
-use super::super::testing::{Bench, call, call_within, caller, component, echo, small_limits};
+use super::super::testing::{Bench, call, call_within, caller, component, echo, importing, small_limits};
 
 /// An endless loop.
 const SPIN: &str = "(loop $again (br $again))";
@@ -55,6 +55,50 @@ async fn a_trap_tells_the_guests_frames_and_not_the_hosts() {
     assert_eq!(fault, HostFault::Trap);
     assert!(message.contains("unreachable") && message.contains("inner < ") && message.contains("run"), "{message}");
     assert!(!message.contains("tokio") && !message.contains("wasmtime") && !message.contains('\n'), "{message}");
+}
+
+/// Imports standard error, for `$complain`: so many bytes from 256 on, without an end of the line.
+fn complaining(module_items: &str, body: &str) -> bytes::Bytes {
+    let imports = r#"
+        (import "wasi:io/error@0.2.0" (instance $ioerr (export "error" (type (sub resource)))))
+        (alias export $ioerr "error" (type $error))
+        (import "wasi:io/streams@0.2.0" (instance $streams
+          (export "output-stream" (type $os (sub resource)))
+          (alias outer 1 $error (type $e0)) (export "error" (type $e1 (eq $e0)))
+          (type $se (variant (case "last-operation-failed" (own $e1)) (case "closed")))
+          (export "stream-error" (type $se2 (eq $se)))
+          (export "[method]output-stream.write"
+            (func (param "self" (borrow $os)) (param "contents" (list u8)) (result (result (error $se2)))))))
+        (alias export $streams "output-stream" (type $outs))
+        (import "wasi:cli/stderr@0.2.0" (instance $stderr
+          (alias outer 1 $outs (type $o0)) (export "output-stream" (type $o1 (eq $o0)))
+          (export "get-stderr" (func (result (own $o1))))))
+        (core func $get (canon lower (func $stderr "get-stderr")))
+        (core func $write (canon lower (func $streams "[method]output-stream.write") (memory (core memory $libc "memory"))))"#;
+    let words = "the order has no lines";
+    let items = format!(
+        r#"(import "host" "get" (func $get (result i32)))
+           (import "host" "write" (func $write (param i32 i32 i32 i32)))
+           (data (i32.const 256) "{words}")
+           (func $complain (call $write (call $get) (i32.const 256) (i32.const {}) (i32.const 512)))
+           {module_items}"#,
+        words.len()
+    );
+    importing(imports, r#"(export "get" (func $get)) (export "write" (func $write))"#, &items, body, "")
+}
+
+#[tokio::test]
+async fn the_last_words_are_told_also_where_their_line_has_no_end() {
+    let bench = Bench::new();
+    let (outcome, evidence) = bench.run(complaining("", "(call $complain) unreachable"), b"").await;
+    let (fault, message) = fault(&outcome);
+    assert_eq!(fault, HostFault::Trap);
+    assert!(message.contains("the order has no lines"), "{message}");
+    let log: Vec<_> = evidence.log.iter().map(|line| (line.level, line.message.as_str())).collect();
+    assert_eq!(log, [(LogLevel::Stderr, "the order has no lines")]);
+    let start = complaining("(func $begin (call $complain) unreachable) (start $begin)", "");
+    let error = bench.load(start).await.unwrap_err();
+    assert!(error.summary.contains("the order has no lines"), "{error:?}");
 }
 
 #[tokio::test]
