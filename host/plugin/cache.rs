@@ -45,6 +45,14 @@ pub(super) fn may_hold(dir: &Path, digest: &str) -> bool {
     entries.flatten().any(|entry| entry.file_name().to_string_lossy().starts_with(digest))
 }
 
+/// Which look for compiled code it is. What is not to be trusted is told once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Look {
+    First,
+    /// Because somebody may have kept it meanwhile.
+    Again,
+}
+
 /// The folder of compiled code.
 pub(super) struct Cache {
     dir: PathBuf,
@@ -66,7 +74,12 @@ impl Cache {
     ///
     /// # Errors
     /// Where it asks for more than this host gives by now, or the machine lacks something for it.
-    pub(super) fn load(&self, engine: &Engine, digest: &str) -> Result<Option<(Component, Shape)>, LoadError> {
+    pub(super) fn load(
+        &self,
+        engine: &Engine,
+        digest: &str,
+        look: Look,
+    ) -> Result<Option<(Component, Shape)>, LoadError> {
         let path = self.path(digest);
         let told = match self.checked(&path, digest) {
             Ok((code, shape)) => match deserialize(engine, &code) {
@@ -87,7 +100,9 @@ impl Cache {
             Err(error) if error.kind() == io::ErrorKind::NotFound && !path.exists() => return Ok(None),
             Err(error) => error.to_string(),
         };
-        tracing::warn!(file = %path.display(), error = told, "compiled code is not to be trusted: compiling again");
+        if look == Look::First {
+            tracing::warn!(file = %path.display(), error = told, "compiled code is not to be trusted: compiling again");
+        }
         Ok(None)
     }
 

@@ -14,7 +14,7 @@ use crate::config::{Compile, Limits, PluginFile, Signers};
 use crate::lock::lock;
 
 use super::bindings::{Plugin, PluginPre};
-use super::cache;
+use super::cache::{self, Look};
 use super::compile::{Compiler, Order};
 use super::egress::Outside;
 use super::engine::Concurrency;
@@ -110,14 +110,14 @@ impl Runtime {
     }
 
     /// What was compiled before of the component of that digest.
-    fn find(&self, digest: &str) -> Result<Option<Code>, LoadError> {
+    fn find(&self, digest: &str, look: Look) -> Result<Option<Code>, LoadError> {
         let code = |machine: Arc<Machine>, found: Option<(Component, Shape)>| {
             found.map(|(component, shape)| Code::link(machine, &component, shape)).transpose()
         };
-        let found = self.machine.cache.load(&self.machine.engine, digest)?;
+        let found = self.machine.cache.load(&self.machine.engine, digest, look)?;
         if found.is_none() && cache::may_hold(&self.cache_dir.join(ASYNC_DIR), digest) {
             let machine = self.machine_for(true)?;
-            let found = machine.cache.load(&machine.engine, digest)?;
+            let found = machine.cache.load(&machine.engine, digest, look)?;
             return code(machine, found);
         }
         code(self.machine.clone(), found)
@@ -232,8 +232,7 @@ pub(super) struct Prepared {
 impl Prepared {
     /// Looks whether it was compiled before.
     pub(super) async fn new(runtime: &Arc<Runtime>, source: Source, known: Known) -> Result<Self, LoadError> {
-        let (finder, digest) = (runtime.clone(), known.digest.clone());
-        let found = runtime.read_aside(move || finder.find(&digest)).await?;
+        let found = find(runtime, &known, Look::First).await?;
         let loading = Arc::new(Loading::new(known.size_bytes, runtime.clock.now()));
         Ok(Self { runtime: runtime.clone(), source, known, found, loading })
     }
@@ -245,19 +244,7 @@ impl Prepared {
 
     /// Compiles it where that is to be done, and tries it. Who drops the future ends the compiling.
     pub(super) async fn load(mut self) -> Result<Revision, LoadError> {
-        let mut compile_time = Duration::ZERO;
-        let code = match self.found.take() {
-            Some(code) => code,
-            None => {
-                let permits = self.runtime.compilations.permits(self.known.size_bytes).await;
-                self.loading.reach(LoadStep::Compiling);
-                let watch = Stopwatch::start();
-                let code = self.compile().await?;
-                drop(permits);
-                compile_time = watch.elapsed();
-                code
-            }
-        };
+        let (code, compile_time) = self.code().await?;
         self.loading.reach(LoadStep::Starting);
         let watch = Stopwatch::start();
         let trial = trial::start(&self.runtime, &code.machine, &code.pre).await?;
@@ -274,6 +261,21 @@ impl Prepared {
             description,
             code: LoadedCode { runtime: self.runtime, machine, pre, payload_schema: payload_schema.flatten() },
         })
+    }
+
+    /// Its code, and how long it took to compile it, where that was to be done.
+    async fn code(&mut self) -> Result<(Code, Duration), LoadError> {
+        if let Some(code) = self.found.take() {
+            return Ok((code, Duration::ZERO));
+        }
+        let _permits = self.runtime.compilations.permits(self.known.size_bytes).await;
+        // The same bytes may have been compiled for another plugin meanwhile.
+        if let Some(code) = find(&self.runtime, &self.known, Look::Again).await? {
+            return Ok((code, Duration::ZERO));
+        }
+        self.loading.reach(LoadStep::Compiling);
+        let watch = Stopwatch::start();
+        Ok((self.compile().await?, watch.elapsed()))
     }
 
     async fn compile(&self) -> Result<Code, LoadError> {
@@ -293,6 +295,12 @@ impl Prepared {
         })
         .await
     }
+}
+
+/// What was compiled before of that component.
+async fn find(runtime: &Arc<Runtime>, known: &Known, look: Look) -> Result<Option<Code>, LoadError> {
+    let (finder, digest) = (runtime.clone(), known.digest.clone());
+    runtime.read_aside(move || finder.find(&digest, look)).await
 }
 
 /// What a revision runs on.

@@ -220,3 +220,23 @@ async fn what_is_due_and_cannot_be_tried_keeps_no_look_busy() {
     assert!(fixture.after(60_000).await.load_error.as_ref().unwrap().is_hosts_own());
     assert_eq!(fixture.runs(), 2);
 }
+
+#[tokio::test]
+async fn what_was_compiled_while_it_waited_for_its_turn_is_not_compiled_again() {
+    let fixture = Fixture::new("until [ -e healed ]; do sleep 0.01; done; exit 3");
+    for name in ["a.wasm", "b.wasm", "c.wasm"] {
+        fixture.write(name, echo());
+    }
+    let healing = async {
+        // Two are at it, and the third waits.
+        while fixture.runs() < 2 {
+            tokio::task::yield_now().await;
+        }
+        fixture.heal(echo()).await;
+        fs::write(fixture.dir.path().join("healed"), "").unwrap();
+    };
+    tokio::join!(fixture.after(0), healing);
+    let plugins = fixture.loader.registry.all();
+    assert_eq!(plugins.values().filter(|plugin| plugin.revision.is_some()).count(), 1, "{plugins:?}");
+    assert_eq!(fixture.runs(), 2);
+}
