@@ -362,7 +362,7 @@ impl Loader {
         if !is_plugin_name(name) {
             return Err(InstallError::Refused(report::bad_name(name)));
         }
-        self.folder.slot(name).install(component, signature).await
+        self.folder.slot_of_new(name)?.install(component, signature).await
     }
 
     /// What lies in the folder, looks like a plugin's and is none.

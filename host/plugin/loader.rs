@@ -13,10 +13,10 @@ use crate::clock::Stopwatch;
 use crate::lock::lock;
 
 use super::folder::{Found, Kind, Scan, Stamp};
-use super::report;
 use super::slot::{self, Place, Slot};
 use super::sources::Sources;
 use super::watch::Watch;
+use super::{LoadError, report};
 
 /// How long a file must stay the same before it is read.
 const REST: Duration = Duration::from_millis(100);
@@ -96,8 +96,24 @@ impl Folder {
 
     /// The place of that plugin.
     pub(super) fn slot(&self, name: &str) -> Arc<Slot> {
-        let mut slots = lock(&self.slots);
+        self.slot_in(&mut lock(&self.slots), name)
+    }
+
+    fn slot_in(&self, slots: &mut BTreeMap<String, Arc<Slot>>, name: &str) -> Arc<Slot> {
         slots.entry(name.to_owned()).or_insert_with(|| Arc::new(Slot::new(name.to_owned(), self.place.clone()))).clone()
+    }
+
+    /// The place of a plugin that is to be put there, where there is room for one more.
+    pub(super) fn slot_of_new(&self, name: &str) -> Result<Arc<Slot>, LoadError> {
+        let mut slots = lock(&self.slots);
+        if slots.len() >= PLUGINS_MAX && !slots.contains_key(name) {
+            // Somebody may have asked for names that nobody has.
+            slots.retain(|_, slot| is_needed(slot));
+            if slots.len() >= PLUGINS_MAX {
+                return Err(report::too_many(PLUGINS_MAX));
+            }
+        }
+        Ok(self.slot_in(&mut slots, name))
     }
 
     /// Takes up what is new, and what becomes new meanwhile. Answers when to look again where a file is still being
@@ -172,7 +188,7 @@ impl Folder {
     /// The plugins to be looked at: those that have a place, and those that get one.
     fn names(&self, scan: &Scan) -> BTreeSet<String> {
         let mut slots = lock(&self.slots);
-        slots.retain(|name, slot| scan.found.contains_key(name) || Arc::strong_count(slot) > 1 || !slot.is_vacant());
+        slots.retain(|name, slot| scan.found.contains_key(name) || is_needed(slot));
         let mut names: BTreeSet<String> = slots.keys().cloned().collect();
         drop(slots);
         let new = scan.found.iter().filter(|(name, found)| !found.is_nobody() && !names.contains(*name));
@@ -235,7 +251,7 @@ impl Folder {
     }
 
     /// What is to be told of a plugin's file that keeps changing, where that is news.
-    fn unrest(&self, name: &str) -> Option<Option<super::LoadError>> {
+    fn unrest(&self, name: &str) -> Option<Option<LoadError>> {
         let restless = lock(&self.restless);
         let kinds = [Kind::Component, Kind::Grants, Kind::Signature];
         let long = kinds.into_iter().find(|kind| {
@@ -284,6 +300,11 @@ impl Folder {
             }
         }
     }
+}
+
+/// Whether something stands in that place, or somebody is at it.
+fn is_needed(slot: &Arc<Slot>) -> bool {
+    Arc::strong_count(slot) > 1 || !slot.is_vacant()
 }
 
 fn report_panic(ended: Result<(), tokio::task::JoinError>) {

@@ -361,3 +361,9 @@ pub(super) fn bad_grants(unusable: &Unusable, has_older: bool) -> LoadError {
 pub(super) fn bad_name(name: &str) -> LoadError {
     error(&format!("{name:?} is no name of a plugin"), "a name is 1 to 63 of a-z, 0-9 and -, and does not begin with -")
 }
+
+/// There is no room for one more.
+pub(super) fn too_many(plugins_max: usize) -> LoadError {
+    let summary = format!("there are {plugins_max} plugins in the folder, as many as there may be");
+    error(&summary, "remove one that is not needed, with its file of grants")
+}

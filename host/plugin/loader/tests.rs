@@ -9,7 +9,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::clock::SystemClock;
 use crate::job::PluginStanding;
-use crate::plugin::{Loader, Plugin, PluginChange};
+use crate::plugin::{InstallError, Loader, Plugin, PluginChange};
 
 use super::super::folder::{Found, Kind};
 use super::super::testing::{Bench, component, echo};
@@ -330,4 +330,26 @@ async fn a_file_that_takes_the_place_of_one_just_put_there_is_taken_up() {
         let serving = fixture.plugin("a").await;
         assert_eq!(digest(&serving), digest(&others), "what lies there serves");
     }
+}
+
+#[tokio::test]
+async fn where_there_are_as_many_plugins_as_there_may_be_no_more_are_put_there() {
+    let fixture = Fixture::new();
+    fixture.write("a.wasm", echo());
+    assert!(fixture.plugin("a").await.revision.is_some());
+    let found = fixture.loader.folder.slot("a").accepted();
+    for n in 1..super::PLUGINS_MAX {
+        assert!(fixture.loader.folder.slot(&format!("p{n}")).accept(&Found::default(), found.clone()));
+    }
+    let refused = fixture.loader.install("one-more", echo(), None).await;
+    let Err(InstallError::Refused(error)) = refused else { panic!("{refused:?}") };
+    assert!(error.summary.contains("4096") && !error.is_hosts_own(), "{error:?}");
+    assert!(!fixture.dir.join("one-more.wasm").exists());
+    // One that is there may be replaced. Names that nobody has take no room.
+    fixture.loader.install("a", other(), None).await.unwrap();
+    fixture.look().await;
+    for n in 0..super::PLUGINS_MAX {
+        fixture.loader.folder.slot(&format!("none{n}"));
+    }
+    fixture.loader.install("one-more", echo(), None).await.unwrap();
 }
