@@ -6,7 +6,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use bytes::Bytes;
 use tokio::sync::Notify;
 
 use crate::clock::{Clock, Stopwatch, UnixMs};
@@ -14,18 +13,18 @@ use crate::config::PluginFile;
 use crate::lock::lock;
 
 use super::egress::{Egress, Grants};
-use super::folder::{self, COMPONENT_BYTES_MAX, Found, Kind, Seen, Stamp};
+use super::folder::{self, Found, Kind, Seen, Stamp};
 use super::granted::Granted;
 use super::grants::{self, Denials};
 use super::heavy::Habit;
 use super::policy::Policy;
 use super::registry::Publisher;
 use super::revision::{Known, Prepared, Runtime, Source};
-use super::signature::Signature;
-use super::{LoadError, Loading, Plugin, Revision, report};
+use super::{LoadError, Loading, Plugin, Revision};
 
 mod blocking;
 mod files;
+mod install;
 mod meanwhile;
 mod retry;
 mod shown;
@@ -63,7 +62,7 @@ pub(super) struct Slot {
     /// What commands print is to be read again.
     is_stale: AtomicBool,
     /// One change at a time.
-    state: tokio::sync::Mutex<Standing>,
+    state: Arc<tokio::sync::Mutex<Standing>>,
 }
 
 /// How a plugin stands.
@@ -114,7 +113,7 @@ impl Slot {
             denials: Arc::default(),
         };
         let (accepted, accepted_changed, refresh, is_stale) = Default::default();
-        let state = tokio::sync::Mutex::new(standing);
+        let state = Arc::new(tokio::sync::Mutex::new(standing));
         let habit = Habit::new(&name);
         Self { name, place, habit, accepted, accepted_changed, refresh, is_stale, state }
     }
@@ -207,54 +206,6 @@ impl Slot {
                 is_due && standing.file_error.is_none()
             }
         }
-    }
-
-    /// Checks a component, puts it into the folder and takes it up.
-    pub(super) async fn install(
-        &self,
-        bytes: Bytes,
-        signature: Option<Signature>,
-    ) -> Result<Arc<Plugin>, super::InstallError> {
-        let installed = self.put(bytes, signature).await;
-        if installed.is_err() {
-            // The plugin's file may have been read for it, and ask something of what lies in the folder.
-            self.take_up().await;
-        }
-        installed.map_err(super::InstallError::handed_over)
-    }
-
-    async fn put(&self, bytes: Bytes, signature: Option<Signature>) -> Result<Arc<Plugin>, super::InstallError> {
-        if bytes.len() as u64 > COMPONENT_BYTES_MAX {
-            return Err(report::too_large(COMPONENT_BYTES_MAX).into());
-        }
-        let source = Source::Held(bytes.clone());
-        let known = self.known(&source).await?;
-        let mut standing = self.state.lock().await;
-        self.admit_now(&mut standing, &known.digest, signature.as_slice()).await?;
-        let revision = Arc::new(self.compile(&mut standing, source, known).await?);
-        // Meanwhile its file may have come to ask for something else.
-        self.admit_now(&mut standing, &revision.digest, signature.as_slice()).await?;
-        let (component, signature) = self.put_files(bytes, signature).await?;
-        self.accept_files(Some(component.clone()), signature.clone());
-        (standing.taken.component, standing.taken.signature) = (Some(component), signature);
-        standing.is_policy_new = false;
-        self.serve(&mut standing, revision);
-        Ok(self.publish(&standing, false))
-    }
-
-    /// Lets a component in by what the plugin's file says at this moment.
-    async fn admit_now(
-        &self,
-        standing: &mut Standing,
-        digest: &str,
-        signatures: &[Signature],
-    ) -> Result<(), super::InstallError> {
-        self.refresh_grants(standing).await?;
-        if let Some(error) = &standing.file_error {
-            // What an older file asked for may be less than what this one was to ask for.
-            return Err(error.clone().into());
-        }
-        Ok(self.policy(standing).admit(digest, Ok(signatures))?)
     }
 
     /// False where the files are others by now: nothing is changed then, and whoever found the new ones takes them up.

@@ -1,14 +1,9 @@
-//! A plugin's files: its grants and its signatures read, its component put there and removed.
+//! A plugin's files: its grants and its signatures read.
 
-use std::future::pending;
 use std::io;
-use std::panic::resume_unwind;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-
-use bytes::Bytes;
-use tokio::task::JoinError;
 
 use crate::clock::Stopwatch;
 use crate::config::PluginFile;
@@ -144,86 +139,6 @@ impl Slot {
         Ok(Signature::read_all(&text).map_err(|error| error.to_string())?)
     }
 
-    /// Puts a component and its signature into the folder. At no moment does a file of signatures lie there that does
-    /// not have the signature of the component beside it: first both are in it, then the component changes, then the
-    /// older one goes. Answers the files that it put there, whatever somebody else has put in their place by then.
-    pub(super) async fn put_files(
-        &self,
-        component: Bytes,
-        signature: Option<Signature>,
-    ) -> io::Result<(Stamp, Option<Stamp>)> {
-        let dir = self.place.dir.clone();
-        let name_of = |kind: Kind| format!("{}{}", self.name, kind.ending());
-        let (component_name, signature_name) = (name_of(Kind::Component), name_of(Kind::Signature));
-        let older = self.older_signature().await?;
-        blocking(move || {
-            let put_signatures = |lines: &[Signature]| {
-                let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
-                folder::put(&dir, &signature_name, text.as_bytes())
-            };
-            let mut lies_beside = match (signature, older) {
-                (None, _) => None,
-                (Some(signature), None) => Some(put_signatures(&[signature])?),
-                (Some(signature), Some(older)) => Some(put_signatures(&[signature, older])?),
-            };
-            let component = folder::put(&dir, &component_name, &component)?;
-            match signature {
-                None => drop(folder::remove(&dir, &signature_name)?),
-                Some(signature) if older.is_some() => lies_beside = Some(put_signatures(&[signature])?),
-                Some(_) => {}
-            }
-            Ok((component, lies_beside))
-        })
-        .await
-    }
-
-    /// The first signature that lies in the folder now: the only one, unless somebody else wrote the file. None where that
-    /// holds none that can be read: it may be replaced.
-    async fn older_signature(&self) -> io::Result<Option<Signature>> {
-        let stamp = self.stamp(Kind::Signature).await?;
-        Ok(self.signatures(stamp.as_ref()).await.unwrap_or_default().into_iter().next())
-    }
-
-    /// Removes the component and its signature from the folder. What is being compiled of it is given up. Goes on when who
-    /// asked for it is gone: without the files nobody else would take up that it serves no more.
-    pub(in super::super) async fn removed(self: Arc<Self>) -> io::Result<bool> {
-        let ended = tokio::spawn(async move { self.remove().await }).await;
-        match ended.map_err(JoinError::try_into_panic) {
-            Ok(removed) => removed,
-            Err(Ok(panic)) => resume_unwind(panic),
-            // The runtime ends, and this with it.
-            Err(Err(_)) => pending().await,
-        }
-    }
-
-    async fn remove(&self) -> io::Result<bool> {
-        let was_there = self.remove_files().await?;
-        if was_there {
-            self.accept_files(None, None);
-        }
-        let mut standing = self.state.lock().await;
-        // One may have been put there while this waited.
-        let was_there = self.remove_files().await? || was_there;
-        if was_there {
-            self.accept_files(None, None);
-            (standing.taken.component, standing.taken.signature) = (None, None);
-            (standing.revision, standing.component_error) = (None, None);
-            self.publish(&standing, false);
-        }
-        Ok(was_there)
-    }
-
-    /// Removes the component, then its signatures: these alone make no plugin.
-    async fn remove_files(&self) -> io::Result<bool> {
-        let (dir, name) = (self.place.dir.clone(), self.name.clone());
-        blocking(move || {
-            let was_there = folder::remove(&dir, &format!("{name}{}", Kind::Component.ending()))?;
-            folder::remove(&dir, &format!("{name}{}", Kind::Signature.ending()))?;
-            Ok(was_there)
-        })
-        .await
-    }
-
     /// A file that changes while it is read is seen as changed by the next look.
     async fn read(&self, kind: Kind, stamp: &Stamp) -> Result<Vec<u8>, Unusable> {
         let (dir, name, stamp) = (self.place.dir.clone(), self.name.clone(), stamp.clone());
@@ -235,7 +150,7 @@ impl Slot {
     }
 
     /// How a file of this plugin stands now.
-    async fn stamp(&self, kind: Kind) -> io::Result<Option<Stamp>> {
+    pub(super) async fn stamp(&self, kind: Kind) -> io::Result<Option<Stamp>> {
         let (dir, path) = (self.place.dir.clone(), self.path(kind));
         blocking(move || folder::stamp(&dir.canonicalize()?, &path, kind)).await
     }
@@ -255,34 +170,6 @@ mod tests {
     use crate::plugin::Loader;
 
     use super::super::super::testing::{Bench, echo};
-
-    #[tokio::test]
-    async fn a_removal_goes_on_when_who_asked_for_it_is_gone() {
-        let bench = Bench::new();
-        let dir = bench.dir.path().join("plugins");
-        let (loader, _changes) = Loader::new(bench.host.clone(), dir, Arc::new(SystemClock::start())).unwrap();
-        let serving = loader.install("a", echo(), None).await.unwrap();
-        assert!(serving.revision.is_some());
-        let slot = loader.folder.slot("a");
-        let busy = slot.state.lock().await;
-        let files_gone = async {
-            while slot.accepted().component.is_some() {
-                tokio::task::yield_now().await;
-            }
-        };
-        tokio::select! {
-            biased;
-            removed = loader.remove("a") => panic!("it did not wait: {removed:?}"),
-            () = files_gone => {}
-        }
-        drop(busy);
-        let gone = async {
-            while loader.registry.get("a").is_some() {
-                loader.look().await;
-            }
-        };
-        tokio::time::timeout(Duration::from_secs(10), gone).await.expect("it serves no more");
-    }
 
     #[tokio::test]
     async fn a_pin_that_was_read_for_a_component_holds_when_who_brought_that_is_gone() {
