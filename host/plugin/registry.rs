@@ -25,6 +25,11 @@ impl Publisher {
         Self { registry, changes: Mutex::new(changes) }
     }
 
+    /// A plugin as it was shown last.
+    pub(super) fn shown(&self, name: &str) -> Option<Arc<Plugin>> {
+        self.registry.get(name)
+    }
+
     /// A plugin is new or changed.
     pub(super) fn update(&self, plugin: &Arc<Plugin>, grants_edited: bool) {
         self.change(|plugins| {

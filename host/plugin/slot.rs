@@ -13,14 +13,14 @@ use crate::config::PluginFile;
 use crate::lock::lock;
 
 use super::egress::{Egress, Grants};
-use super::folder::{self, Found, Kind, Seen, Stamp};
+use super::folder::{self, Found, Seen, Stamp};
 use super::granted::Granted;
 use super::grants::{self, Denials};
 use super::heavy::Habit;
 use super::policy::Policy;
 use super::registry::Publisher;
 use super::revision::{Known, Prepared, Runtime, Source};
-use super::{LoadError, Loading, Plugin, Revision};
+use super::{LoadError, Loading, Revision};
 
 mod blocking;
 mod files;
@@ -28,8 +28,11 @@ mod install;
 mod meanwhile;
 mod retry;
 mod shown;
+#[cfg(test)]
+mod tests;
 
 pub(super) use blocking::{blocking, scan};
+use files::Edit;
 use retry::{Again, Retry};
 use shown::Shown;
 
@@ -167,31 +170,30 @@ impl Slot {
         let found = self.accepted();
         let began = self.place.clock.now();
         standing.begin(&found, began);
-        let mut is_changed = found.grants != standing.taken.grants || found.sources != standing.taken.sources;
-        let mut grants_edited = false;
-        let is_stale = self.is_stale.swap(false, Ordering::AcqRel);
-        is_changed |= is_stale || standing.again.file;
-        if is_changed {
-            grants_edited = self.take_grants(&mut standing, found.grants.as_ref()).await;
+        let is_other = found.grants != standing.taken.grants || found.sources != standing.taken.sources;
+        let mut was_tried = self.is_stale.swap(false, Ordering::AcqRel) || is_other || standing.again.file;
+        let mut edit = Edit::default();
+        if was_tried {
+            edit = self.take_grants(&mut standing, found.grants.as_ref()).await;
         }
         if self.is_component_due(&standing, &found) {
-            if is_changed && standing.revision.is_some() {
+            if edit.is_news && standing.revision.is_some() {
                 // Compiling may take long. The new grants hold at once.
-                self.publish(&standing, std::mem::take(&mut grants_edited));
+                self.publish(&standing, std::mem::take(&mut edit.grants_edited));
             }
             // While it is compiled its file may come to ask for something else: then it is looked at once more.
             let is_policy_new = std::mem::take(&mut standing.is_policy_new);
             if self.take_component(&mut standing, &found).await {
                 (standing.taken.component, standing.taken.signature) = (found.component, found.signature);
-                is_changed = true;
+                (was_tried, edit.is_news) = (true, true);
             } else {
                 standing.is_policy_new |= is_policy_new;
             }
         }
-        if is_changed {
-            self.publish(&standing, grants_edited);
+        if edit.is_news {
+            self.publish(&standing, edit.grants_edited);
         }
-        standing.end(is_changed, began, self.place.clock.now());
+        standing.end(was_tried, began, self.place.clock.now());
     }
 
     /// Whether the component is to be looked at. It is not before its own file is right: that may let nobody in. What
@@ -306,41 +308,5 @@ impl Slot {
         }
         standing.revision = Some((revision, self.place.clock.now()));
         standing.component_error = None;
-    }
-
-    fn publish(&self, standing: &Standing, grants_edited: bool) -> Arc<Plugin> {
-        let plugin = Arc::new(self.plugin(standing));
-        if standing.taken.is_nobody() && standing.loading.is_none() && standing.unrest.is_none() {
-            self.place.publisher.remove(&self.name);
-        } else {
-            self.place.publisher.update(&plugin, grants_edited);
-        }
-        plugin
-    }
-
-    fn grants_file(&self) -> String {
-        self.path(Kind::Grants).display().to_string()
-    }
-
-    fn plugin(&self, standing: &Standing) -> Plugin {
-        let serving = standing.revision.clone().filter(|_| standing.is_file_known);
-        let (revision, loaded_at) = serving.unzip();
-        let description = revision.as_ref().and_then(|revision| revision.description.as_ref());
-        let asked = description.map(|description| description.secrets.as_slice()).unwrap_or_default();
-        let grants = Grants::clone(&standing.grants).asked(self.grants_file(), asked, standing.denials.clone());
-        Plugin {
-            name: self.name.clone(),
-            limits: self.place.runtime.limits.attempt(&standing.file.limits),
-            revision,
-            loaded_at,
-            loading: standing.loading.clone(),
-            load_error: standing.load_error(),
-            grants: Arc::new(grants),
-            egress: standing.egress.clone(),
-            warm: self.place.runtime.warm_pool(&standing.file),
-            habit: self.habit.clone(),
-            runtime: self.place.runtime.clone(),
-            file: standing.file.clone(),
-        }
     }
 }

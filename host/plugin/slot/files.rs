@@ -20,6 +20,15 @@ use super::blocking::blocking;
 use super::retry::is_news;
 use super::{Slot, Standing};
 
+/// What came of reading a plugin's file.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Edit {
+    /// The file, what it grants or what is wrong with it is another than before.
+    pub(super) is_news: bool,
+    /// The plugin may reach something else, or is told something else: what it was denied it may be given now.
+    pub(super) grants_edited: bool,
+}
+
 impl Slot {
     /// The files that its grants are made of, as they lie there now.
     pub(in super::super) async fn sources(&self) -> Sources {
@@ -40,8 +49,8 @@ impl Slot {
         is_due
     }
 
-    /// Answers whether the grants are others now. A file that is not right changes nothing but the report.
-    pub(super) async fn take_grants(&self, standing: &mut Standing, stamp: Option<&Stamp>) -> bool {
+    /// Reads the plugin's file and what it names. A file that is not right changes nothing but the report.
+    pub(super) async fn take_grants(&self, standing: &mut Standing, stamp: Option<&Stamp>) -> Edit {
         let file = match stamp {
             None => Ok(PluginFile::default()),
             Some(stamp) => self.read_grants(stamp).await,
@@ -56,39 +65,48 @@ impl Slot {
             }
             Err(why) => Err(why),
         };
-        let had_file = standing.taken.grants.is_some();
-        standing.taken.grants = stamp.cloned();
+        let before = std::mem::replace(&mut standing.taken.grants, stamp.cloned());
+        let is_other_file = standing.taken.grants != before;
         match read {
             Ok((file, granted)) => {
-                let old = std::mem::replace(&mut standing.file, file);
-                let is_same_way = standing.egress.goes(&granted.way);
-                if !is_same_way {
-                    // Connections that were made under older grants are not used under these.
-                    let outside = self.place.runtime.outside.clone();
-                    standing.egress = Arc::new(Egress::new(&self.name, outside, granted.way));
-                }
-                standing.grants = granted.grants;
-                standing.is_file_known = true;
-                standing.file_error = None;
-                let new = &standing.file;
-                standing.is_policy_new |= old.sha256 != new.sha256 || old.signed_by != new.signed_by;
-                let is_edited = !is_same_way || old.config != new.config;
-                if is_edited {
-                    standing.denials = Arc::default();
-                }
-                is_edited
+                let was_wrong = !std::mem::replace(&mut standing.is_file_known, true);
+                let had_error = standing.file_error.take().is_some();
+                let edit = self.grant(standing, file, granted);
+                Edit { is_news: edit.is_news || was_wrong || had_error || is_other_file, ..edit }
             }
             Err(why) => {
                 // A plugin that never had a file goes on without, until it is given one.
-                standing.is_file_known &= had_file || standing.revision.is_some();
+                standing.is_file_known &= before.is_some() || standing.revision.is_some();
                 let error = report::bad_grants(&why, standing.is_file_known);
                 if is_news(standing.again.file, standing.file_error.as_ref(), &error) {
                     tracing::warn!(plugin.name = self.name, error = error.summary, "a plugin's file is not right");
                 }
-                standing.file_error = Some(error);
-                false
+                let last = standing.file_error.replace(error);
+                Edit { is_news: last != standing.file_error || is_other_file, grants_edited: false }
             }
         }
+    }
+
+    /// Gives what a file grants. Where that is the same as before, all that is made of it stays too.
+    fn grant(&self, standing: &mut Standing, file: PluginFile, granted: Granted) -> Edit {
+        let is_same_way = standing.egress.goes(&granted.way);
+        if is_same_way && standing.file == file {
+            return Edit::default();
+        }
+        if !is_same_way {
+            // Connections that were made under older grants are not used under these.
+            let outside = self.place.runtime.outside.clone();
+            standing.egress = Arc::new(Egress::new(&self.name, outside, granted.way));
+        }
+        standing.grants = granted.grants;
+        let old = std::mem::replace(&mut standing.file, file);
+        let new = &standing.file;
+        standing.is_policy_new |= old.sha256 != new.sha256 || old.signed_by != new.signed_by;
+        let grants_edited = !is_same_way || old.config != new.config;
+        if grants_edited {
+            standing.denials = Arc::default();
+        }
+        Edit { is_news: true, grants_edited }
     }
 
     /// Takes up the file of grants as it lies there now: it may ask something of the component that is about to come.
@@ -96,10 +114,10 @@ impl Slot {
         let now = self.stamp(Kind::Grants).await?;
         if now != standing.taken.grants {
             // Whoever asked may be gone before it is read: then it still counts as new, and the next look takes it up.
-            let grants_edited = self.take_grants(standing, now.as_ref()).await;
+            let edit = self.take_grants(standing, now.as_ref()).await;
             let before = self.accepted();
             self.accept(&before, folder::Found { grants: now, ..before.clone() });
-            self.publish(standing, grants_edited);
+            self.publish(standing, edit.grants_edited);
         }
         Ok(())
     }

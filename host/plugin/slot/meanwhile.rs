@@ -45,8 +45,10 @@ impl Slot {
     }
 
     async fn take_edit(&self, standing: &mut Standing, grants: Option<&Stamp>) {
-        let grants_edited = self.take_grants(standing, grants).await;
+        let edit = self.take_grants(standing, grants).await;
         self.is_stale.store(false, Ordering::Release);
-        self.publish(standing, grants_edited);
+        if edit.is_news {
+            self.publish(standing, edit.grants_edited);
+        }
     }
 }

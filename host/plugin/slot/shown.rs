@@ -1,9 +1,11 @@
-//! What is seen of a plugin while it changes, and what is wrong with it.
+//! What is seen of a plugin, also while it changes, and what is wrong with it.
 
 use std::sync::Arc;
 
 use super::super::egress::Grants;
-use super::super::{LoadError, Loading, report};
+use super::super::folder::Kind;
+use super::super::warm::WarmPool;
+use super::super::{LoadError, Loading, Plugin, Revision, report};
 use super::{Slot, Standing};
 
 impl Standing {
@@ -11,6 +13,62 @@ impl Standing {
     pub(super) fn load_error(&self) -> Option<LoadError> {
         let error = both(both(self.component_error.clone(), self.file_error.clone()), self.unrest.clone());
         error.map(|error| report::in_folder(masked(error, &self.grants)))
+    }
+}
+
+impl Slot {
+    /// Shows how the plugin stands, or that it is gone.
+    pub(super) fn publish(&self, standing: &Standing, grants_edited: bool) -> Arc<Plugin> {
+        let plugin = Arc::new(self.plugin(standing));
+        if standing.taken.is_nobody() && standing.loading.is_none() && standing.unrest.is_none() {
+            self.place.publisher.remove(&self.name);
+        } else {
+            self.place.publisher.update(&plugin, grants_edited);
+        }
+        plugin
+    }
+
+    /// Where its grants stand, as people read it.
+    pub(super) fn grants_file(&self) -> String {
+        self.path(Kind::Grants).display().to_string()
+    }
+
+    fn plugin(&self, standing: &Standing) -> Plugin {
+        let serving = standing.revision.clone().filter(|_| standing.is_file_known);
+        let (revision, loaded_at) = serving.unzip();
+        let description = revision.as_ref().and_then(|revision| revision.description.as_ref());
+        let asked = description.map(|description| description.secrets.as_slice()).unwrap_or_default();
+        let grants = Grants::clone(&standing.grants).asked(self.grants_file(), asked, standing.denials.clone());
+        let warm = self.warm_pool(standing, revision.as_ref());
+        Plugin {
+            name: self.name.clone(),
+            limits: self.place.runtime.limits.attempt(&standing.file.limits),
+            revision,
+            loaded_at,
+            loading: standing.loading.clone(),
+            load_error: standing.load_error(),
+            grants: Arc::new(grants),
+            egress: standing.egress.clone(),
+            warm,
+            habit: self.habit.clone(),
+            runtime: self.place.runtime.clone(),
+            file: standing.file.clone(),
+        }
+    }
+
+    /// Where its instances wait for their next job. Those that wait go on as long as all that they were made with is the
+    /// same, whatever else is told of the plugin.
+    fn warm_pool(&self, standing: &Standing, revision: Option<&Arc<Revision>>) -> Option<Arc<WarmPool>> {
+        let is_same = |shown: &Arc<Plugin>| {
+            shown.revision.as_ref().map(Arc::as_ptr) == revision.map(Arc::as_ptr)
+                && Arc::ptr_eq(&shown.grants.secrets, &standing.grants.secrets)
+                && Arc::ptr_eq(&shown.egress, &standing.egress)
+                && shown.file == standing.file
+        };
+        match self.place.publisher.shown(&self.name).filter(is_same) {
+            Some(shown) => shown.warm.clone(),
+            None => self.place.runtime.warm_pool(&standing.file),
+        }
     }
 }
 
