@@ -9,7 +9,6 @@ use futures_util::FutureExt as _;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use wasmtime::Store;
-use wasmtime::component::ResourceTable;
 
 use crate::clock::{Clock, Stopwatch};
 use crate::config::AttemptLimits;
@@ -79,7 +78,7 @@ impl Attempt {
             grants,
             egress,
             clock,
-            requests: Arc::new(Semaphore::new(usize::try_from(limits.requests).unwrap_or(Semaphore::MAX_PERMITS))),
+            requests: Arc::new(Semaphore::new(requests_at_once(&limits))),
             cpu: Arc::default(),
             memory_peak_bytes: Arc::default(),
             aside: Arc::default(),
@@ -103,9 +102,7 @@ impl Attempt {
     /// Whether any of its requests has no whole answer yet.
     pub(super) fn has_requests_out(&self) -> bool {
         // In this order: one that was handed over has its permit before it no longer counts as such.
-        self.calls_out.has_handed_over()
-            || self.requests.available_permits()
-                < usize::try_from(self.limits.requests).unwrap_or(Semaphore::MAX_PERMITS)
+        self.calls_out.has_handed_over() || self.requests.available_permits() < requests_at_once(&self.limits)
     }
 
     /// Counts what went through a call of the guest.
@@ -155,6 +152,10 @@ impl Attempt {
             crowded: ledger.crowded.is_some(),
         }
     }
+}
+
+fn requests_at_once(limits: &AttemptLimits) -> usize {
+    usize::try_from(limits.requests).unwrap_or(Semaphore::MAX_PERMITS)
 }
 
 /// Runs one attempt to its outcome, whatever happens.
@@ -228,13 +229,6 @@ async fn guest(revision: Arc<Revision>, attempt: Arc<Attempt>, call: Call, warm:
         Ok(completion) => outcome::completed(completion, &attempt),
         Err(failure) => outcome::failed(&failure, &attempt),
     }
-}
-
-/// A table for the guest's handles, small: it needs a handful a call.
-pub(super) fn small_table(handles_max: u32) -> ResourceTable {
-    let mut table = ResourceTable::new();
-    table.set_max_capacity(usize::try_from(handles_max).unwrap_or(usize::MAX));
-    table
 }
 
 /// A store's type, in one place.

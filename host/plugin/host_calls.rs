@@ -15,7 +15,7 @@ use super::attempt::Attempt;
 use super::state::State;
 
 /// What wasmtime says of a call that hands over more than it may; it has no type for it.
-const FUEL: &str = "fuel allocated for hostcalls";
+pub(super) const FUEL: &str = "fuel allocated for hostcalls";
 /// The same of a handle too many.
 const HANDLES: &str = "store handle limit exceeded";
 

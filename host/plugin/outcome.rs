@@ -12,7 +12,7 @@ use super::attempt::Attempt;
 use super::bindings::windlass::plugin::types::{
     Completion as GuestCompletion, Failure, Fault as GuestFault, Setback as GuestSetback,
 };
-use super::host_calls::HostCallsExceeded;
+use super::host_calls::{FUEL, HostCallsExceeded};
 use super::lack;
 use super::ledger::{Crowded, Scarce};
 use super::limits::MemoryExceeded;
@@ -185,7 +185,7 @@ fn explain(error: &Error, phase: Phase, attempt: &Attempt) -> (HostFault, String
         return (HostFault::HostCalls, exceeded.to_string());
     }
     let root = error.root_cause().to_string();
-    if phase == Phase::Run && root.contains("fuel allocated for hostcalls") {
+    if phase == Phase::Run && root.contains(FUEL) {
         let message = "the guest handed over more at once than the host takes; raise limits.result if that is right";
         return (HostFault::ResultTooLarge, message.to_owned());
     }

@@ -10,7 +10,7 @@ use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use crate::job::LogLevel;
 
-use super::attempt::{Attempt, small_table};
+use super::attempt::Attempt;
 use super::cpu;
 use super::heavy;
 use super::host_calls::{Calls, HostCallsExceeded};
@@ -128,6 +128,13 @@ impl State {
     pub(super) fn held_bytes(&self) -> u64 {
         self.limiter.held_bytes()
     }
+}
+
+/// A table for the guest's handles, small: it needs a handful a call.
+fn small_table(handles_max: u32) -> ResourceTable {
+    let mut table = ResourceTable::new();
+    table.set_max_capacity(usize::try_from(handles_max).unwrap_or(usize::MAX));
+    table
 }
 
 /// Nothing is granted here: no environment, no arguments, no folder, no name lookup, and not even a socket that leads

@@ -186,7 +186,7 @@ struct Reading {
 /// What the guest is given next, and what there is to go on with.
 type Step = (Result<Frame<Bytes>, Error>, Option<Reading>);
 
-fn answer_body(reading: Reading) -> WasiBody {
+fn answer_body(mut reading: Reading) -> WasiBody {
     if !reading.has_body || reading.body.is_end_stream() {
         reading.recorder.answered();
         return StreamBody::new(stream::empty()).boxed_unsync();
@@ -263,7 +263,7 @@ impl Reading {
 
     /// The whole answer came.
     fn whole(&mut self) {
-        self.recorder.whole();
+        self.recorder.answered();
         self.out = None;
     }
 

@@ -70,13 +70,8 @@ impl Recorder {
         self.attempt.passed(bytes as u64);
     }
 
-    /// The whole answer came.
-    pub(in crate::plugin) fn answered(mut self) {
-        self.close(None);
-    }
-
     /// The whole answer came, although more may be heard of its connection.
-    pub(in crate::plugin) fn whole(&mut self) {
+    pub(in crate::plugin) fn answered(&mut self) {
         self.close(None);
     }
 
