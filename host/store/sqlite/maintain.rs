@@ -11,7 +11,7 @@ use super::recover::{self, set_meta};
 use super::writer::{Group, Writer};
 use crate::clock::UnixMs;
 use crate::job::{EndState, State};
-use crate::store::Retention;
+use crate::store::{Retention, StoreError};
 
 /// How long an idempotency key is remembered at least.
 const KEY_RETENTION: Duration = Duration::from_hours(24);
@@ -45,13 +45,21 @@ struct Look {
 impl Writer<'_> {
     /// Puts the log away, as the last thing.
     pub(super) fn close(mut self) {
+        if self.shared.health().is_err() {
+            return;
+        }
         self.numbers.group_attempts_from = self.numbers.attempts_next;
         // The numbers only spare the next opening some reading.
-        let settled = self.shared.health().is_ok()
-            && self.write_numbers().and_then(|()| Ok(recover::mark_open(self.conn, false)?)).is_ok();
-        // Otherwise nothing that failed is tried again: the next opening does all of it. The file says that there is a log.
-        if settled {
-            _ = open::put_away(self.conn);
+        let settled = self.write_numbers().and_then(|()| Ok(recover::mark_open(self.conn, false)?));
+        match settled.map_err(|fault| StoreError::from(&fault)) {
+            Ok(()) => _ = open::put_away(self.conn),
+            Err(StoreError::Busy(_)) => tracing::warn!(
+                file = %self.shared.readers.path().display(),
+                "another program holds the store's lock as the host ends: end its transaction, and start the host before \
+                 that program closes the file, or it takes the log along and the start will miss it"
+            ),
+            // Nothing that failed is tried again: the next opening does all of it. The file says that there is a log.
+            Err(_) => {}
         }
     }
 

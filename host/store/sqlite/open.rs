@@ -23,8 +23,9 @@ pub(super) const LOG_GONE: &str = "its write-ahead log (the file beside it that 
      alone is lost";
 /// How many links lead to a store at most, as the system has it for paths.
 const LINKS_MAX: usize = 40;
-/// How long a write waits for a foreign process that writes to the file, an operator's shell for instance.
-const BUSY_TIMEOUT_MS: u32 = 5_000;
+/// How long a write waits for a foreign process that writes to the file, an operator's shell for instance. Not long in
+/// the tests, which go that way.
+const BUSY_TIMEOUT_MS: u32 = if cfg!(test) { 500 } else { 5_000 };
 
 /// The right of one process to a store's file, until it is dropped.
 ///

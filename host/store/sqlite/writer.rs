@@ -195,8 +195,9 @@ impl<'c> Writer<'c> {
         match written {
             Ok(()) => self.apply(group),
             Err(error) => {
-                // After the failure of the whole store nothing of what waits is tried.
-                if self.shared.failed.get().is_some() {
+                // After the failure of the whole store nothing of what waits is tried. Nor does it wait for as long as
+                // another program holds the lock: then no group could begin, and nobody's call was taken out.
+                if self.shared.failed.get().is_some() || group.answers.is_empty() {
                     waiting.take_all().for_each(|op| op.refuse(&mut group));
                 }
                 // Nobody else tells of them again. They are there before anybody can try again what ends them.

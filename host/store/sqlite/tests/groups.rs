@@ -58,6 +58,22 @@ async fn what_has_begun_is_known_though_the_disk_was_full_for_a_moment() {
 }
 
 #[tokio::test]
+async fn while_another_program_holds_the_lock_callers_are_told_so_and_the_store_can_be_closed() {
+    let folder = TempDir::new().unwrap();
+    let store = open(&folder).unwrap();
+    let foreign = Connection::open(folder.path().join("data/windlass.db")).unwrap();
+    foreign.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let refusal = store.enqueue(vec![job(NOW)], NOW).await.unwrap_err();
+    assert!(matches!(refusal, StoreError::Busy(_)) && store.health().is_ok(), "{refusal:?}");
+    let (waits, refused) = enqueue(&store, 1);
+    store.tell(waits).unwrap();
+    drop(store);
+    assert!(matches!(refused.await.unwrap(), Err(StoreError::Busy(_))));
+    foreign.execute_batch("ROLLBACK").unwrap();
+    assert_eq!(open(&folder).unwrap().counts().unfinished, 0);
+}
+
+#[tokio::test]
 async fn who_meets_a_row_that_is_not_as_it_should_be_takes_nobody_along() {
     let folder = TempDir::new().unwrap();
     let store = open(&folder).unwrap();
