@@ -97,7 +97,7 @@ impl LiveSet {
     }
 
     /// Takes into memory a job that was unfinished before, and was on disk only. One that is here stays as it is.
-    pub fn bring<'a>(&mut self, job: &Unfinished, lane: impl Into<LaneRef<'a>>, now: UnixMs) {
+    fn bring<'a>(&mut self, job: &Unfinished, lane: impl Into<LaneRef<'a>>, now: UnixMs) {
         let place = job.id.place();
         if self.entries.contains(place) {
             return;
@@ -227,15 +227,16 @@ impl LiveSet {
         }
     }
 
-    /// Makes a waiting job due now; a running one stays as it is.
-    pub fn hasten(&mut self, place: i64, now: UnixMs) {
-        let Some(entry) = self.entries.get_mut(place) else { return };
+    /// Makes a waiting job due when `job` says, be it in memory or on disk only; one that runs stays as it is.
+    pub fn make_due<'a>(&mut self, job: &Unfinished, lane: impl Into<LaneRef<'a>>, now: UnixMs) {
+        let place = job.id.place();
+        let Some(entry) = self.entries.get(place) else { return self.bring(job, lane, now) };
         if !matches!(entry.phase, Phase::Delayed | Phase::Ready | Phase::Held) {
             return;
         }
         self.unsettle(place);
         if let Some(entry) = self.entries.get_mut(place) {
-            entry.due = now;
+            entry.due = job.due;
         }
         self.settle(place, Phase::Ready, now);
         self.shrink();

@@ -292,10 +292,8 @@ impl Desk<'_> {
         let live = &mut self.memory.live;
         if was_final {
             live.insert(&unfinished(job), job.spec.lane(), self.seen);
-        } else if live.get(id).is_some() {
-            live.hasten(id.place(), now);
         } else {
-            live.bring(&unfinished(job), job.spec.lane(), self.seen);
+            live.make_due(&unfinished(job), job.spec.lane(), self.seen);
         }
         self.state.touch(id.place());
         if let Some(track) = self.state.tracks.get_mut(&id.place()) {

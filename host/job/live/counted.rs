@@ -87,7 +87,9 @@ proptest! {
                 }
                 7 => live.unhold(lane.plugin, now),
                 _ => {
-                    live.hasten(place, now);
+                    if live.get(id(place)).is_some() {
+                        live.make_due(&Unfinished { due: now, ..Unfinished::new(id(place)) }, lane, now);
+                    }
                     now = UnixMs(now.0 + number);
                 }
             }

@@ -219,10 +219,7 @@ impl Bench {
                 if let Some((place, _)) = self.pick(pick, |at| matches!(at, At::Waiting | At::Held)) {
                     let model = self.jobs.get_mut(&place).expect("picked");
                     (model.at, model.job.due, model.job.held) = (At::Waiting, self.now, false);
-                    self.live.hasten(place, self.now);
-                    let (plugin, downstream) = LANES[model.lane];
-                    let job = model.job.clone();
-                    self.live.bring(&job, (plugin, downstream), self.now);
+                    self.live.make_due(&model.job, LANES[model.lane], self.now);
                 }
             }
             Op::Unhold { plugin } => {

@@ -118,11 +118,8 @@ impl Found {
     }
 
     fn retried(self, now: UnixMs) -> Effect {
-        let was_final = self.row.end.is_some();
-        if self.entry.is_some() && !was_final {
-            return Effect::Hastened(self.waiting.id.place(), now);
-        }
         let job = Unfinished { due: now, held: false, ..self.waiting };
-        Effect::Revived { job, lane: self.row.lane().to_lane(), was_final }
+        let lane = self.row.lane().to_lane();
+        if self.row.end.is_some() { Effect::Revived { job, lane } } else { Effect::Sooner { job, lane } }
     }
 }

@@ -14,14 +14,17 @@ use crate::store::Lease;
 pub(super) enum Effect {
     /// A job was accepted.
     New(Unfinished, Known),
-    /// A person retried a job that was final, or on disk only.
+    /// A person retried a job that was final.
     Revived {
         job: Unfinished,
         lane: Lane,
-        was_final: bool,
     },
-    /// A person made a waiting job due.
-    Hastened(i64, UnixMs),
+    /// A person made a waiting job due. Whether it is in memory can have changed since the writer looked: a reload, or
+    /// others of its group, bring jobs in and push them out.
+    Sooner {
+        job: Unfinished,
+        lane: Lane,
+    },
     /// An attempt was recorded and the job goes on.
     GoesOn(i64, Again),
     /// A job became final, by an attempt or by a person.
@@ -62,9 +65,8 @@ impl Memory {
         let live = &mut self.live;
         match effect {
             Effect::New(job, known) => live.insert(&job, known.spec.lane(), seen),
-            Effect::Revived { job, lane, was_final: true } => live.insert(&job, &lane, seen),
-            Effect::Revived { job, lane, was_final: false } => live.bring(&job, &lane, seen),
-            Effect::Hastened(place, now) => live.hasten(place, now),
+            Effect::Revived { job, lane } => live.insert(&job, &lane, seen),
+            Effect::Sooner { job, lane } => live.make_due(&job, &lane, seen),
             Effect::GoesOn(place, again) => live.go_on(place, again, seen),
             Effect::Ended { place, by_attempt, end } => {
                 live.end(place, by_attempt);

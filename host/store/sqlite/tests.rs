@@ -18,6 +18,7 @@ mod layout;
 mod log;
 mod look;
 mod reckoning;
+mod retries;
 
 const NOW: UnixMs = UnixMs(1_767_323_045_000);
 

@@ -32,8 +32,12 @@ fn tell_at_once(store: &SqliteStore, folder: &TempDir, begun: Vec<Begun>, ops: V
 type Answer<T> = oneshot::Receiver<Result<T, StoreError>>;
 
 fn enqueue(store: &SqliteStore, payload_bytes: usize) -> (Op, Answer<Vec<Enqueued>>) {
+    enqueue_for(store, NOW, payload_bytes)
+}
+
+fn enqueue_for(store: &SqliteStore, run_at: UnixMs, payload_bytes: usize) -> (Op, Answer<Vec<Enqueued>>) {
     let (to, answer) = oneshot::channel();
-    let jobs = enqueue::prepare(vec![NewJob { spec: spec(NOW, payload_bytes), request_digest: [0; 32] }]);
+    let jobs = enqueue::prepare(vec![NewJob { spec: spec(run_at, payload_bytes), request_digest: [0; 32] }]);
     let ticket = enqueue::Ticket::draw(&store.shared, 1, 1_000).unwrap();
     (Op::Enqueue { jobs, now: NOW, ticket, to }, answer)
 }
@@ -95,6 +99,21 @@ async fn who_meets_a_row_that_is_not_as_it_should_be_takes_nobody_along() {
     assert_eq!(finished.await.unwrap().unwrap(), [Finished::Recorded]);
     assert!(enqueued.await.unwrap().is_ok());
     store.health().unwrap();
+}
+
+#[tokio::test]
+async fn a_retry_counts_though_new_jobs_push_its_job_out_of_memory_in_the_same_commit() {
+    let folder = TempDir::new().unwrap();
+    let store = open_with(&folder, SqliteOptions { held_jobs_max: 8, ..Default::default() }).unwrap();
+    let far = accept(&store, NOW.moved(99_000)).await;
+    let mut ops: Vec<Op> = (0..9).map(|_| enqueue_for(&store, NOW.moved(50), 1).0).collect();
+    let (to, retried) = oneshot::channel();
+    ops.push(Op::Retry { id: far, now: NOW, max_attempts: 9, to });
+    tell_at_once(&store, &folder, Vec::new(), ops);
+    assert_eq!(retried.await.unwrap().unwrap(), Acted::Done);
+    assert!(store.shared.memory().live.is_partial());
+    let claimed = store.claim(9, NOW, &mut Open).await.unwrap();
+    assert_eq!(claimed.iter().map(|claimed| claimed.lease.job).collect::<Vec<_>>(), [far]);
 }
 
 /// The columns of that table of a closed store take values of every type.
