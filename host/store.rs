@@ -30,7 +30,8 @@ pub enum StoreError {
     /// The disk is full, or the store's size is bounded. Nothing was changed; the same call can succeed later.
     #[error("the store is full: {0}")]
     Full(String),
-    /// More callers wait than the store takes. Nothing was changed; the same call can succeed later.
+    /// More callers wait than the store takes, another program holds its lock, or what another caller wanted written in
+    /// the same commit could not be. Nothing was changed; the same call can succeed later.
     #[error("the store is busy: {0}")]
     Busy(String),
     /// A write or a sync failed. Final: the store takes nothing more until it is opened anew.

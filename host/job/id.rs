@@ -99,6 +99,12 @@ impl IdSource {
         Self { last_place }
     }
 
+    /// The highest place given out so far, or 0.
+    #[must_use]
+    pub fn last_place(&self) -> i64 {
+        self.last_place
+    }
+
     /// The next id. More than 32,768 in one millisecond borrow from the next ones; so does a clock that went back.
     pub fn next(&mut self, now: UnixMs, chance: &Chance) -> JobId {
         let earliest = now.0.clamp(0, (1 << 48) - 1) << COUNTER_BITS;

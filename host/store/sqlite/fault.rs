@@ -14,6 +14,9 @@ pub(super) enum Fault {
     /// A row holds what was never written.
     #[error("{0}")]
     Damaged(String),
+    /// What was to be written in the same commit makes no sense, so that nothing of it was written.
+    #[error("what was to be written beside it makes no sense: {0}")]
+    Beside(String),
     /// A commit of which nobody knows whether it came about.
     #[error(transparent)]
     Undecided(rusqlite::Error),
@@ -53,8 +56,14 @@ impl Fault {
             Self::Damaged(_) => true,
             // Not SQLite's own word, but rusqlite's of what came back.
             Self::Sql(error) => error.sqlite_error_code().is_none(),
-            Self::Undecided(_) => false,
+            Self::Beside(_) | Self::Undecided(_) => false,
         }
+    }
+
+    /// Whether SQLite took it for what cannot be: a constraint, a type, a size. Only what was to be written is wrong then,
+    /// and not the store.
+    pub(super) fn is_senseless(&self) -> bool {
+        self.code().is_some_and(is_senseless)
     }
 
     /// Whether the store can no longer be trusted. A full disk, a foreign lock, a lack of descriptors and a senseless
@@ -62,23 +71,22 @@ impl Fault {
     pub(super) fn is_final(&self) -> bool {
         let error = match self {
             Self::Sql(error) => error,
-            Self::Damaged(_) => return false,
+            Self::Damaged(_) | Self::Beside(_) => return false,
             Self::Undecided(_) => return true,
         };
         !has_no_room_for_index(error)
             && error.sqlite_error_code().is_some_and(|code| {
-                !matches!(
+                let passes = matches!(
                     code,
-                    ErrorCode::DiskFull
-                        | ErrorCode::CannotOpen
-                        | ErrorCode::DatabaseBusy
-                        | ErrorCode::DatabaseLocked
-                        | ErrorCode::ConstraintViolation
-                        | ErrorCode::TypeMismatch
-                        | ErrorCode::TooBig
-                )
+                    ErrorCode::DiskFull | ErrorCode::CannotOpen | ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked
+                );
+                !passes && !is_senseless(code)
             })
     }
+}
+
+fn is_senseless(code: ErrorCode) -> bool {
+    matches!(code, ErrorCode::ConstraintViolation | ErrorCode::TypeMismatch | ErrorCode::TooBig)
 }
 
 /// The WAL's index lies in a file too, and could not grow: that is a full disk.
@@ -98,6 +106,7 @@ impl From<&Fault> for StoreError {
         let error = match fault {
             Fault::Sql(error) => error,
             Fault::Damaged(_) => return Self::Damaged(text),
+            Fault::Beside(_) => return Self::Busy(text),
             Fault::Undecided(_) => return Self::Failed(text),
         };
         match error.sqlite_error_code() {
@@ -106,14 +115,8 @@ impl From<&Fault> for StoreError {
             // It was open a moment ago: the process has no descriptor left for one more.
             Some(ErrorCode::CannotOpen) => Self::Busy(format!("{text}; the process has too many files open")),
             Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Self::Busy(text),
-            // A constraint, a type, a size: what was to be written, or was read, makes no sense.
-            Some(
-                ErrorCode::DatabaseCorrupt
-                | ErrorCode::NotADatabase
-                | ErrorCode::TypeMismatch
-                | ErrorCode::ConstraintViolation
-                | ErrorCode::TooBig,
-            ) => Self::Damaged(text),
+            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Self::Damaged(text),
+            Some(code) if is_senseless(code) => Self::Damaged(text),
             None => Self::Damaged(text),
             _ => Self::Failed(text),
         }

@@ -74,9 +74,8 @@ impl Writer<'_> {
         for end in EndState::ALL {
             let past = self.past(end, now.before(retention.of(end)), now, most - pruned)?;
             for job in &past {
-                self.delete(job, now)?;
+                pruned += usize::from(self.delete(job, now)?);
             }
-            pruned += past.len();
         }
         self.forget_keys(now)?;
         self.move_floor(group)?;
@@ -139,7 +138,14 @@ impl Writer<'_> {
         Ok(look)
     }
 
-    fn delete(&self, job: &Past, now: UnixMs) -> Outcome<()> {
+    /// False where its key should outlive it and cannot: another is remembered at its place, which was not written there
+    /// for it. Then it is kept, and keeps no other from being deleted.
+    fn delete(&self, job: &Past, now: UnixMs) -> Outcome<bool> {
+        if let Some(key) = &job.key
+            && !self.let_go(key, job, now)?
+        {
+            return Ok(false);
+        }
         let mut next = job.last_attempt;
         while let Some(seq) = next {
             let sql = "DELETE FROM attempts WHERE seq = ?1 RETURNING previous";
@@ -155,14 +161,21 @@ impl Writer<'_> {
         ] {
             self.conn.prepare_cached(sql)?.execute([job.place])?;
         }
-        let Some(key) = &job.key else { return Ok(()) };
+        Ok(true)
+    }
+
+    /// Forgets the key of a job that is deleted, or has it outlive the job until its own time is over. False where it
+    /// cannot: nothing was written then.
+    fn let_go(&self, key: &str, job: &Past, now: UnixMs) -> Outcome<bool> {
         if job.created_at <= self.numbers.forward.cutoff(job.created_at, now.before(KEY_RETENTION)) {
-            return forget_key(self.conn, key, job.place);
+            return forget_key(self.conn, key, job.place).map(|()| true);
         }
         let sql = "INSERT INTO orphan_keys (place, key, created_ms, sum) \
                    VALUES (?1, ?2, ?3, row_sum('orphan', ?1, ?2, ?3))";
-        self.conn.prepare_cached(sql)?.execute((job.place, key, job.created_at.0))?;
-        Ok(())
+        match self.conn.prepare_cached(sql)?.execute((job.place, key, job.created_at.0)).map_err(Fault::from) {
+            Err(fault) if fault.is_senseless() => Ok(false),
+            outlives => Ok(outlives? == 1),
+        }
     }
 
     /// Forgets the keys that outlived their jobs, once their own time is over.
@@ -228,13 +241,15 @@ impl Writer<'_> {
         laggards
     }
 
-    /// Writes down where the opening has to begin, as memory has it: what this group does counts next time.
+    /// Writes down where the opening has to begin, as memory has it: what this group does counts next time. And the
+    /// highest place, which no row may tell of once its job is deleted.
     pub(super) fn write_numbers(&mut self) -> Outcome<()> {
         let floor = self.shared.memory().live.attempts_floor();
         // An attempt of this group may not be in memory yet; none of them is below the first that it could append.
         let floor = floor.unwrap_or(self.numbers.group_attempts_from).min(self.numbers.group_attempts_from);
         set_meta(self.conn, "attempts_floor", floor)?;
         set_meta(self.conn, "attempts_next", self.numbers.attempts_next)?;
+        set_meta(self.conn, "last_place", self.ids.last_place())?;
         self.numbers.attempts_floor = floor;
         Ok(())
     }

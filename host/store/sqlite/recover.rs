@@ -73,7 +73,7 @@ pub(super) fn recover(conn: &Connection, path: &Path, kept_max: usize, here: Opt
             live.insert(&job, lane, seen);
         })
     })?;
-    let last_place = conn.query_row("SELECT coalesce(max(place), 0) FROM jobs", (), |row| row.get(0))?;
+    let last_place = last_place(conn)?;
     let last_attempt: i64 = conn.query_row("SELECT coalesce(max(seq), 0) FROM attempts", (), |row| row.get(0))?;
     let attempts_next = meta(conn, "attempts_next")?.max(last_attempt + 1);
     let numbers = Numbers {
@@ -148,6 +148,15 @@ impl Waiting {
 pub(super) fn unheld_to(conn: &Connection, plugin: &str) -> Outcome<i64> {
     let mut statement = conn.prepare_cached("SELECT seq FROM unholds WHERE plugin = ?1")?;
     Ok(statement.query_row([plugin], |row| row.get(0)).optional()?.unwrap_or(0))
+}
+
+/// The highest place ever given out, or 0. Its job may have been deleted since: then the number tells of it that every
+/// pruning writes, or its key, in a store that was not pruned since that number is written.
+fn last_place(conn: &Connection) -> Outcome<i64> {
+    let sql = "SELECT max(coalesce((SELECT max(place) FROM jobs), 0), \
+               coalesce((SELECT max(place) FROM orphan_keys), 0))";
+    let there: i64 = conn.query_row(sql, (), |row| row.get(0))?;
+    Ok(there.max(meta(conn, "last_place")?))
 }
 
 /// When the newest thing on disk happened.

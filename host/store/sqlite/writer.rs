@@ -100,11 +100,17 @@ pub(super) struct Group {
 impl Group {
     /// Keeps an answer until the group's fate is known, and passes on whether the work went well. Who met a damaged row
     /// has written nothing yet: what is on disk is read first. So it is told to that caller, and the others of the group are
-    /// served.
+    /// served. Who met what SQLite will not take may have written a part of it: the group is undone, and the others are told
+    /// that they can come again.
     fn answer<T: Send + 'static>(&mut self, to: To<T>, answer: Outcome<T>) -> Outcome<()> {
         let (answer, outcome) = match answer {
             Ok(answer) => (Ok(answer), Ok(())),
             Err(fault) if fault.is_damage() => (Err(StoreError::from(&fault)), Ok(())),
+            Err(fault) if fault.is_senseless() => {
+                let (error, beside) = (StoreError::from(&fault), Fault::Beside(fault.to_string()));
+                self.answers.push(Box::new(move |_| _ = to.send(Err(error))));
+                return Err(beside);
+            }
             Err(fault) => (Err(StoreError::Failed("a failed group was committed".to_owned())), Err(fault)),
         };
         // Nobody may wait any more.

@@ -132,6 +132,14 @@ impl Census {
         })
     }
 
+    /// The highest place that was seen of a job, be it salvaged or not.
+    pub(super) fn last_place(&self) -> Option<i64> {
+        let of_jobs = self.jobs.last_key_value().map(|(place, _)| *place);
+        let of_attempts = self.attempts.last_key_value().map(|(place, _)| *place);
+        let of_keys = self.keys.last_key_value().map(|(place, _)| *place);
+        of_jobs.max(of_attempts).max(of_keys)
+    }
+
     /// Whether all times are of one clock: it was not set while no host ran.
     pub(super) fn has_one_clock(&self, pages: &Pages) -> bool {
         let is_read = !self.damaged.contains_key(&Table::Meta) && self.number(pages, "boots").is_some();

@@ -29,12 +29,13 @@ pub(super) enum Table {
 }
 
 /// The store's own numbers.
-const META_NAMES: [&str; 9] = [
+const META_NAMES: [&str; 10] = [
     "attempts_floor",
     "attempts_next",
     "boots",
     "forward_ms",
     "forward_until_ms",
+    "last_place",
     "open",
     "reckoned_boot",
     "reckoned_ms",

@@ -6,6 +6,7 @@ use super::census::{self, Census, Spot};
 use super::judge::Judgement;
 use super::pages::Pages;
 use super::tables::Table;
+use crate::clock::LAST_MOMENT;
 use crate::store::StoreError;
 use crate::store::sqlite::fault::{Fault, Outcome, damaged};
 use crate::store::sqlite::new_file::NewFile;
@@ -13,6 +14,8 @@ use crate::store::sqlite::{begun, layout, open, recover, sums};
 
 /// More openings than this are a damaged number.
 const BOOTS_MAX: i64 = 1 << 20;
+/// A place behind those that a moment of the calendar gives is a damaged number.
+const PLACE_MAX: i64 = LAST_MOMENT.0 << 15;
 
 /// A new store in the making.
 struct Salvage<'a> {
@@ -149,6 +152,10 @@ impl Salvage<'_> {
         let told = |name| self.census.number(self.pages, name);
         recover::set_meta(self.conn, "attempts_next", self.census.last_seq.saturating_add(1))?;
         recover::set_meta(self.conn, "boots", told("boots").unwrap_or(0).clamp(0, BOOTS_MAX))?;
+        let places = [told("last_place"), self.census.last_place()];
+        if let Some(last_place) = places.into_iter().flatten().filter(|place| *place <= PLACE_MAX).max() {
+            recover::set_meta(self.conn, "last_place", last_place)?;
+        }
         for name in ["forward_ms", "forward_until_ms"] {
             told(name).map_or(Ok(()), |number| recover::set_meta(self.conn, name, number.max(0)))?;
         }

@@ -116,6 +116,60 @@ async fn a_retry_counts_though_new_jobs_push_its_job_out_of_memory_in_the_same_c
     assert_eq!(claimed.iter().map(|claimed| claimed.lease.job).collect::<Vec<_>>(), [far]);
 }
 
+/// A finish of a job that runs, and the answer to it.
+async fn finish_one(store: &SqliteStore) -> (Finish, Op, Answer<Vec<Finished>>) {
+    accept(store, NOW).await;
+    let claimed = store.claim(1, NOW, &mut Open).await.unwrap().remove(0);
+    let finish = ending(&claimed, NOW, Disposition::Complete);
+    let (to, answer) = oneshot::channel();
+    let op = Op::Finish { ends: vec![End::of(&finish)], to };
+    (finish, op, answer)
+}
+
+#[tokio::test]
+async fn who_would_write_what_makes_no_sense_takes_nobody_along() {
+    let folder = TempDir::new().unwrap();
+    let store = open(&folder).unwrap();
+    let (finish, finishing, finished) = finish_one(&store).await;
+    // Where the next job will be there is a payload already.
+    let conn = Connection::open(folder.path().join("data/windlass.db")).unwrap();
+    conn.execute("INSERT INTO payloads VALUES (?1, x'00')", [finish.lease.job.place() + 1]).unwrap();
+    let (enqueue, enqueued) = enqueue(&store, 1);
+    let begun = Begun { place: finish.lease.job.place(), n: 1, started_at: NOW };
+    tell_at_once(&store, &folder, vec![begun], vec![finishing, enqueue]);
+    let error = enqueued.await.unwrap().unwrap_err();
+    assert!(matches!(error, StoreError::Damaged(_)) && store.health().is_ok(), "{error:?}");
+    let error = finished.await.unwrap().unwrap_err();
+    assert!(error.is_passing(), "{error:?}");
+    assert_eq!(store.finish(&[finish]).await.unwrap(), [Finished::Recorded]);
+    accept(&store, NOW).await;
+}
+
+#[tokio::test]
+async fn a_key_that_is_remembered_twice_keeps_no_job_from_being_deleted_and_nobody_else_waiting() {
+    let folder = TempDir::new().unwrap();
+    let store = open(&folder).unwrap();
+    let keyed = JobSpec { idempotency_key: Some("k".to_owned()), ..spec(NOW, 1) };
+    store.enqueue(vec![NewJob { spec: keyed, request_digest: [0; 32] }], NOW).await.unwrap();
+    for _ in 0..2 {
+        let (finish, ..) = finish_one(&store).await;
+        store.finish(&[finish]).await.unwrap();
+    }
+    let (finish, finishing, finished) = finish_one(&store).await;
+    let conn = Connection::open(folder.path().join("data/windlass.db")).unwrap();
+    let sql =
+        "INSERT INTO orphan_keys (place, key, created_ms, sum) SELECT min(place), 'other', created_ms, 0 FROM jobs";
+    conn.execute(sql, ()).unwrap();
+    let (to, pruned) = oneshot::channel();
+    let at_once = std::time::Duration::ZERO;
+    let retention = Retention { completed: at_once, cancelled: at_once, discarded: at_once };
+    let prune = Op::Prune { retention, now: NOW, most: 9, to };
+    let begun = Begun { place: finish.lease.job.place(), n: 1, started_at: NOW };
+    tell_at_once(&store, &folder, vec![begun], vec![prune, finishing]);
+    assert_eq!(finished.await.unwrap().unwrap(), [Finished::Recorded]);
+    assert_eq!(pruned.await.unwrap().unwrap(), 1);
+}
+
 /// The columns of that table of a closed store take values of every type.
 fn loosen(folder: &TempDir, table: &str) -> Connection {
     let path = folder.path().join("data/windlass.db");
