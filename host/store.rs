@@ -235,6 +235,15 @@ impl LaneCounts {
     }
 }
 
+/// What a pruning did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Pruned {
+    /// How many jobs went.
+    pub jobs: usize,
+    /// There may be more to delete: the next call need not wait.
+    pub more: bool,
+}
+
 /// How long finished jobs are kept.
 #[derive(Clone, Copy, Debug)]
 pub struct Retention {
@@ -338,9 +347,10 @@ pub trait Store: Send + Sync {
     /// How many jobs are unfinished: in all, and of that plugin, of those in memory. The same cost however many there are.
     fn unfinished(&self, plugin: &str) -> (u64, u64);
 
-    /// Deletes finished jobs that are past their retention, at most `most` of them, and idempotency keys past theirs.
-    /// Returns how many jobs went.
-    async fn prune(&self, retention: Retention, now: UnixMs, most: usize) -> Result<usize, StoreError>;
+    /// Deletes finished jobs that are past their retention, at most `most` of them, and idempotency keys past theirs. One
+    /// call looks at a bounded number of jobs and keys, so that it holds up nobody for long: it can take several of them
+    /// until all are gone, and some of these may delete nothing.
+    async fn prune(&self, retention: Retention, now: UnixMs, most: usize) -> Result<Pruned, StoreError>;
 
     /// How plugins and downstreams stood when that was recorded last.
     async fn standings(&self) -> Result<Standings, StoreError>;

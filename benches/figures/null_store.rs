@@ -7,7 +7,7 @@ use windlass::job::gates::LaneRef;
 use windlass::job::{Admission, IdSource, JobId};
 use windlass::store::{
     Acted, AttemptDetail, Claimed, Counts, Enqueued, Finish, Finished, JobView, Keyed, LaneCounts, Lease, ListFilter,
-    ListPage, NewJob, Retention, Standing, Standings, Store, StoreError,
+    ListPage, NewJob, Pruned, Retention, Standing, Standings, Store, StoreError,
 };
 
 /// Accepts everything and forgets it.
@@ -100,8 +100,8 @@ impl Store for NullStore {
         Vec::new()
     }
 
-    async fn prune(&self, _: Retention, _: UnixMs, _: usize) -> Result<usize, StoreError> {
-        Ok(0)
+    async fn prune(&self, _: Retention, _: UnixMs, _: usize) -> Result<Pruned, StoreError> {
+        Ok(Pruned::default())
     }
 
     async fn standings(&self) -> Result<Standings, StoreError> {

@@ -21,7 +21,7 @@ use crate::job::{Admission, JobId};
 use crate::lock::lock;
 use crate::store::{
     Acted, AttemptDetail, Claimed, Counts, Enqueued, Finish, Finished, JobView, Keyed, LaneCounts, Lease, ListFilter,
-    ListPage, NewJob, Retention, Standing, Standings, Store, StoreError,
+    ListPage, NewJob, Pruned, Retention, Standing, Standings, Store, StoreError,
 };
 
 mod acts;
@@ -42,6 +42,7 @@ mod maintain;
 mod new_file;
 mod newest;
 mod open;
+mod prune;
 mod query;
 mod readers;
 mod reckoning;
@@ -374,7 +375,7 @@ impl Store for SqliteStore {
         (memory.live.unfinished(), memory.live.unfinished_of(plugin))
     }
 
-    async fn prune(&self, retention: Retention, now: UnixMs, most: usize) -> Result<usize, StoreError> {
+    async fn prune(&self, retention: Retention, now: UnixMs, most: usize) -> Result<Pruned, StoreError> {
         self.ask(|to| Op::Prune { retention, now, most, to }).await
     }
 

@@ -27,7 +27,7 @@ async fn poll(parts: &Parts) -> Duration {
     let shortest = retention.completed.min(retention.cancelled).min(retention.discarded).max(LEAST);
     let every = settings.every.0.min(shortest);
     match parts.store.prune(retention, parts.clock.now(), PRUNE_MAX).await {
-        Ok(PRUNE_MAX) => Duration::ZERO,
+        Ok(pruned) if pruned.more => Duration::ZERO,
         Ok(_) => every,
         Err(error) => {
             tracing::warn!(%error, "finished jobs could not be deleted");

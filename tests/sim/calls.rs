@@ -9,7 +9,7 @@ use windlass::job::live::{Again, Standing as Right};
 use windlass::job::{Admission, Admit, EndState, JobId, Lane, Opened, State as JobState};
 use windlass::store::{
     Acted, AttemptDetail, Claimed, Counts, Enqueued, Finish, Finished, JobView, Keyed, LaneCounts, Lease, ListFilter,
-    ListPage, NewJob, Retention, Standing, Standings, Store, StoreError,
+    ListPage, NewJob, Pruned, Retention, Standing, Standings, Store, StoreError,
 };
 
 use super::{Desk, Memory, SimStore, unfinished};
@@ -189,7 +189,7 @@ impl Store for SimStore {
         (memory.live.unfinished(), memory.live.unfinished_of(plugin))
     }
 
-    async fn prune(&self, retention: Retention, now: UnixMs, most: usize) -> Result<usize, StoreError> {
+    async fn prune(&self, retention: Retention, now: UnixMs, most: usize) -> Result<Pruned, StoreError> {
         let said = &self.world.plan.config.retention;
         for (end, said) in [
             (EndState::Completed, said.completed),
@@ -311,7 +311,8 @@ impl Desk<'_> {
         }
     }
 
-    fn prune(&mut self, retention: Retention, now: UnixMs, most: usize) -> usize {
-        self.state.prune(retention, now, most)
+    fn prune(&mut self, retention: Retention, now: UnixMs, most: usize) -> Pruned {
+        let jobs = self.state.prune(retention, now, most);
+        Pruned { jobs, more: jobs == most }
     }
 }

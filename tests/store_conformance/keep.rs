@@ -17,8 +17,16 @@ fn retention() -> Retention {
     Retention { completed: hours(1), cancelled: hours(2), discarded: hours(3) }
 }
 
+/// Calls until so many went, or there are no more, and answers how many went.
 async fn prune(store: &dyn Store, now: UnixMs, most: usize) -> usize {
-    store.prune(retention(), now, most).await.unwrap()
+    let mut jobs = 0;
+    loop {
+        let pruned = store.prune(retention(), now, most - jobs).await.unwrap();
+        jobs += pruned.jobs;
+        if jobs == most || !pruned.more {
+            return jobs;
+        }
+    }
 }
 
 async fn exists(store: &dyn Store, id: JobId) -> bool {

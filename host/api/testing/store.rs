@@ -14,7 +14,7 @@ use crate::job::live::Tally;
 use crate::job::{Admission, IdSource, JobId, JobSpec, Lane, OutcomeKind, State};
 use crate::store::{
     Act, ActKind, Acted, AttemptDetail, AttemptView, Claimed, Counts, Enqueued, Finish, Finished, JobView, Keyed,
-    LaneCounts, Lease, ListFilter, ListPage, NewJob, Retention, Standing, Standings, Store, StoreError,
+    LaneCounts, Lease, ListFilter, ListPage, NewJob, Pruned, Retention, Standing, Standings, Store, StoreError,
 };
 
 /// A due job of that plugin.
@@ -353,7 +353,7 @@ impl Store for FakeStore {
         unreachable!("the API follows no plugins")
     }
 
-    async fn prune(&self, _: Retention, _: UnixMs, _: usize) -> Result<usize, StoreError> {
+    async fn prune(&self, _: Retention, _: UnixMs, _: usize) -> Result<Pruned, StoreError> {
         unreachable!("the API deletes nothing")
     }
 

@@ -7,12 +7,13 @@ use rusqlite::{Connection, OptionalExtension as _};
 use super::begun::{self, OnDisk};
 use super::fault::Outcome;
 use super::newest::Newest;
+use super::prune::Sweep;
 use super::reckoning::{self, Forward};
 use super::rows::Retried;
 use super::unfinished::{self, Context, Stretches};
 use crate::clock::{LAST_MOMENT, Reckoning, UnixMs};
 use crate::job::live::{Key, LiveSet, Reload, Unfinished};
-use crate::job::{EndState, JobId, Lane};
+use crate::job::{JobId, Lane};
 
 /// The tokens of one opening: no lease of an earlier one is mistaken for a present one.
 const TOKENS_PER_BOOT: i64 = 1 << 40;
@@ -32,8 +33,8 @@ pub(super) struct Numbers {
     pub(super) begun: OnDisk,
     /// Earlier steps of the wall clock.
     pub(super) forward: Forward,
-    /// Of each end state the last job that a pruning passed over, as the wall clock was ahead when it came.
-    pub(super) passed_over: [i64; EndState::ALL.len()],
+    /// How far the prunings have come.
+    pub(super) sweep: Sweep,
 }
 
 /// What the opening found.
@@ -83,7 +84,7 @@ pub(super) fn recover(conn: &Connection, path: &Path, kept_max: usize, here: Opt
         attempts_floor: meta(conn, "attempts_floor")?,
         begun: begun::write_anew(conn, left_behind)?,
         forward: reckoning::forward(conn)?,
-        passed_over: Default::default(),
+        sweep: Sweep::default(),
     };
     Ok(Recovered { live, numbers, seen })
 }

@@ -17,6 +17,7 @@ mod intake;
 mod layout;
 mod log;
 mod look;
+mod prune;
 mod reckoning;
 mod retries;
 

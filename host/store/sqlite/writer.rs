@@ -21,7 +21,7 @@ use super::recover::{self, Numbers};
 use super::statements::Statements;
 use crate::clock::{Chance, UnixMs};
 use crate::job::{IdSource, JobId};
-use crate::store::{Acted, Enqueued, Finished, Lease, Retention, Standing, StoreError};
+use crate::store::{Acted, Enqueued, Finished, Lease, Pruned, Retention, Standing, StoreError};
 
 /// How many calls one transaction serves at most.
 const GROUP_OPS_MAX: usize = 4_096;
@@ -77,7 +77,7 @@ pub(super) enum Op {
         retention: Retention,
         now: UnixMs,
         most: usize,
-        to: To<usize>,
+        to: To<Pruned>,
     },
     SetStanding {
         standing: Standing,

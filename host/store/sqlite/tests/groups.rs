@@ -167,7 +167,7 @@ async fn a_key_that_is_remembered_twice_keeps_no_job_from_being_deleted_and_nobo
     let begun = Begun { place: finish.lease.job.place(), n: 1, started_at: NOW };
     tell_at_once(&store, &folder, vec![begun], vec![prune, finishing]);
     assert_eq!(finished.await.unwrap().unwrap(), [Finished::Recorded]);
-    assert_eq!(pruned.await.unwrap().unwrap(), 1);
+    assert_eq!(pruned.await.unwrap().unwrap().jobs, 1);
 }
 
 /// The columns of that table of a closed store take values of every type.
@@ -197,7 +197,7 @@ async fn a_row_that_cannot_be_read_keeps_no_other_from_being_deleted() {
     let store = open(&folder).unwrap();
     let at_once = std::time::Duration::ZERO;
     let retention = Retention { completed: at_once, cancelled: at_once, discarded: at_once };
-    assert_eq!(store.prune(retention, UnixMs(NOW.0 + 9), 9).await.unwrap(), 2);
+    assert_eq!(store.prune(retention, UnixMs(NOW.0 + 9), 9).await.unwrap().jobs, 2);
 }
 
 #[tokio::test]

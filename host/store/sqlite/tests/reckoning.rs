@@ -74,15 +74,15 @@ async fn nothing_is_deleted_before_its_time() {
     drop(store);
     let then = NOW.moved(DAY_MS + HOUR_MS);
     let store = life(&folder, then, HOUR_MS, 1);
-    assert_eq!(store.prune(retention, then, 9).await.unwrap(), 0, "an hour has passed");
-    assert_eq!(store.prune(retention, then.moved(23 * HOUR_MS - 1), 9).await.unwrap(), 0);
-    assert_eq!(store.prune(retention, then.moved(23 * HOUR_MS), 9).await.unwrap(), 1);
+    assert_eq!(store.prune(retention, then, 9).await.unwrap().jobs, 0, "an hour has passed");
+    assert_eq!(store.prune(retention, then.moved(23 * HOUR_MS - 1), 9).await.unwrap().jobs, 0);
+    assert_eq!(store.prune(retention, then.moved(23 * HOUR_MS), 9).await.unwrap().jobs, 1);
     // What ends from now on is not kept longer.
     accept(&store, then).await;
     let claimed = claim(&store, then).await;
     finish(&store, &claimed[0], then.moved(1), Disposition::Complete).await;
-    assert_eq!(store.prune(retention, then.moved(DAY_MS), 9).await.unwrap(), 0);
-    assert_eq!(store.prune(retention, then.moved(DAY_MS + 1), 9).await.unwrap(), 1);
+    assert_eq!(store.prune(retention, then.moved(DAY_MS), 9).await.unwrap().jobs, 0);
+    assert_eq!(store.prune(retention, then.moved(DAY_MS + 1), 9).await.unwrap().jobs, 1);
     assert_eq!(store.counts().ended[State::from(EndState::Completed).name()], 1, "in this life");
 }
 
@@ -125,10 +125,14 @@ async fn jobs_of_a_clock_that_was_ahead_keep_no_other_from_being_deleted() {
     let retention = Retention { completed: kept, cancelled: kept, discarded: kept };
     let mut pruned = 0;
     for _ in 0..4 {
-        pruned += store.prune(retention, NOW.moved(2 * DAY_MS), 9).await.unwrap();
+        pruned += store.prune(retention, NOW.moved(2 * DAY_MS), 9).await.unwrap().jobs;
     }
     assert_eq!(pruned, 5, "those of the right time");
-    assert_eq!(store.prune(retention, wrong.moved(2 * DAY_MS), 9).await.unwrap(), 5, "and in their time the others");
+    assert_eq!(
+        store.prune(retention, wrong.moved(2 * DAY_MS), 9).await.unwrap().jobs,
+        5,
+        "and in their time the others"
+    );
 }
 
 #[tokio::test]
@@ -150,7 +154,7 @@ async fn no_id_is_given_twice_though_the_clock_was_set_back_and_nothing_is_left_
         assert!(last < Some(id), "{last:?} {id}");
         last = Some(id);
         store.cancel(id, now).await.unwrap();
-        assert_eq!(store.prune(retention, now, 9).await.unwrap(), 1);
+        assert_eq!(store.prune(retention, now, 9).await.unwrap().jobs, 1);
         // The first time its key tells of it; then that is forgotten too, and the store's own number tells alone.
         if turn > 0 {
             store.prune(retention, NOW.moved(2 * DAY_MS), 9).await.unwrap();
