@@ -349,7 +349,7 @@ impl Loader {
     }
 
     /// Checks a component and, where it is a plugin, puts it into the folder and takes it up. Its signature is put
-    /// beside it; without one none is left there.
+    /// beside it; without one none is left there. `put` is told when it serves, also where nobody waits any more.
     ///
     /// # Errors
     /// Where it is no plugin or may not come in, or the folder cannot be written; the old revision goes on.
@@ -358,11 +358,12 @@ impl Loader {
         name: &str,
         component: Bytes,
         signature: Option<Signature>,
+        put: impl FnOnce() + Send + 'static,
     ) -> Result<Arc<Plugin>, InstallError> {
         if !is_plugin_name(name) {
             return Err(InstallError::Refused(report::bad_name(name)));
         }
-        self.folder.slot_of_new(name)?.install(component, signature).await
+        self.folder.slot_of_new(name)?.install(component, signature, put).await
     }
 
     /// What lies in the folder, looks like a plugin's and is none.

@@ -43,16 +43,60 @@ async fn set_paused(state: &State, name: &str, paused: bool) -> Result<PluginDoc
     asked::to_its_end(async move {
         acting.keeper.set_paused(&plugin, paused).await?;
         acting.wake.notify_one();
+        let (request, token) = (asked::request_id(), asked::token_id());
+        tracing::info!(
+            request.id = request,
+            token.id = token,
+            plugin.name = plugin,
+            paused,
+            "a person paused a plugin, or let it go on"
+        );
         Ok::<_, StoreError>(())
     })
     .await?;
-    let (request, token) = (asked::request_id(), asked::token_id());
-    tracing::info!(
-        request.id = request,
-        token.id = token,
-        plugin.name = name,
-        paused,
-        "a person paused a plugin, or let it go on"
-    );
     find(state, name)
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+    use axum::http::Request;
+    use tempfile::TempDir;
+
+    use crate::api::testing::{Api, Log};
+    use crate::api::tokens::{Minted, TokenFile, for_tests};
+    use crate::config::Config;
+
+    #[tokio::test]
+    async fn what_is_done_is_in_the_log_with_who_asked_also_where_they_go_away() {
+        let folder = TempDir::new().unwrap();
+        let minted = Minted::from_random(&[1; 38]);
+        TokenFile::in_folder(folder.path()).add(for_tests(&minted, &["operate", "admin"])).unwrap();
+        for (method, path) in [
+            ("POST", "/v1/plugins/echo/pause"),
+            ("POST", "/v1/plugins/echo/resume"),
+            ("DELETE", "/v1/plugins/echo"),
+            ("PUT", "/v1/plugins/new"),
+        ] {
+            let mut waits = 1;
+            loop {
+                let api = Api::with_tokens(Config::default(), folder.path()).plugin("echo");
+                let log = Log::kept();
+                let request = Request::builder().method(method).uri(path).header("host", "localhost");
+                let request = request.header("authorization", format!("Bearer {}", minted.text));
+                let request = request.header("x-request-id", "it-was-me").body(Body::from("component")).unwrap();
+                let came = Api::left_after(waits, api.request(request)).await;
+                let text = log.text();
+                let is_told =
+                    text.contains("request.id=\"it-was-me\"") && text.contains(&format!("token.id=\"{}\"", minted.id));
+                assert!(is_told, "{method} {path} after {waits} waits: {text:?}");
+                api.woken().await;
+                if came {
+                    break;
+                }
+                waits += 1;
+            }
+            assert!(waits > 1, "{method} {path} was waited for");
+        }
+    }
 }

@@ -1,5 +1,6 @@
 //! What the tests of the endpoints stand on: the real router over a store in memory and plugins that are only said.
 
+mod log;
 mod plugins;
 mod store;
 
@@ -16,6 +17,7 @@ use http_body_util::BodyExt as _;
 use serde_json::Value;
 use tower_service::Service as _;
 
+pub(super) use log::Log;
 pub(super) use plugins::{FakePlugin, FakePlugins};
 pub(super) use serde_json::json;
 pub(super) use store::{FakeStore, attempt_view, view};
@@ -171,10 +173,10 @@ impl Api {
         answer.json()["id"].as_str().expect("an id").to_owned()
     }
 
-    /// Sends that, and goes away when the answer has been waited for so often. True where it came before.
-    pub(super) async fn send_and_leave(&self, path: &str, waits: usize) -> bool {
+    /// Goes away when that answer has been waited for so often. True where it came before.
+    pub(super) async fn left_after(waits: usize, answer: impl Future<Output = Answer>) -> bool {
         let came = {
-            let mut answer = std::pin::pin!(self.send("POST", path, None));
+            let mut answer = std::pin::pin!(answer);
             let mut left = waits;
             std::future::poll_fn(|context| {
                 if answer.as_mut().poll(context).is_ready() {

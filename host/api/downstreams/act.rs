@@ -255,7 +255,7 @@ mod tests {
         let mut waits = 1;
         loop {
             let api = api().await;
-            let came = api.send_and_leave("/v1/downstreams/erp/hold", waits).await;
+            let came = Api::left_after(waits, api.send("POST", "/v1/downstreams/erp/hold", None)).await;
             let kept = api.store.health().len();
             let held = ["a", "b"].iter().filter(|plugin| {
                 let health = api.state.gates().health(&Lane::new(plugin, "erp")).cloned();

@@ -23,8 +23,15 @@ pub trait PluginFolder: Send + Sync {
     /// All plugins, by name.
     fn all(&self) -> Vec<Arc<dyn ServedPlugin>>;
 
-    /// Checks a component and, where it is a plugin, puts it into the folder with its signature and takes it up.
-    async fn install(&self, name: &str, component: Bytes, signature: Option<Signature>) -> Result<(), InstallError>;
+    /// Checks a component and, where it is a plugin, puts it into the folder with its signature, takes it up and tells
+    /// `put`: also where nobody waits for the answer any more.
+    async fn install(
+        &self,
+        name: &str,
+        component: Bytes,
+        signature: Option<Signature>,
+        put: Box<dyn FnOnce() + Send>,
+    ) -> Result<(), InstallError>;
 
     /// What lies in the folder, looks like a plugin's and is none.
     fn ignored(&self) -> Ignored;
@@ -102,8 +109,14 @@ impl PluginFolder for Loader {
         self.registry.all().values().map(|plugin| plugin.clone() as Arc<dyn ServedPlugin>).collect()
     }
 
-    async fn install(&self, name: &str, component: Bytes, signature: Option<Signature>) -> Result<(), InstallError> {
-        Self::install(self, name, component, signature).await.map(drop)
+    async fn install(
+        &self,
+        name: &str,
+        component: Bytes,
+        signature: Option<Signature>,
+        put: Box<dyn FnOnce() + Send>,
+    ) -> Result<(), InstallError> {
+        Self::install(self, name, component, signature, put).await.map(drop)
     }
 
     fn ignored(&self) -> Ignored {

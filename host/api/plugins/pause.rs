@@ -65,7 +65,7 @@ mod tests {
         let mut waits = 1;
         loop {
             let api = Api::new().plugin("echo");
-            let came = api.send_and_leave("/v1/plugins/echo/pause", waits).await;
+            let came = Api::left_after(waits, api.send("POST", "/v1/plugins/echo/pause", None)).await;
             assert_eq!(api.state.gates().is_paused("echo"), !api.store.paused().is_empty(), "after {waits} waits");
             if came {
                 break;

@@ -58,16 +58,19 @@ pub(in super::super) async fn put(
     let signature = signature(request.headers())?;
     let component = read_body(&state, request, COMPONENT_MAX, "the largest component").await?;
     let is_new = state.loader.get(&name).is_none_or(|plugin| plugin.revision().is_none());
-    let installed = state.loader.install(&name, component.share(), signature).await;
-    installed.map_err(|error| refused(&state, error))?;
-    state.wake.notify_one();
+    let (acting, plugin) = (state.clone(), name.clone());
     let (request, token) = (asked::request_id(), asked::token_id());
-    tracing::info!(
-        request.id = request,
-        token.id = token,
-        plugin.name = name,
-        "a component was put into the plugins folder"
-    );
+    let put = move || {
+        acting.wake.notify_one();
+        tracing::info!(
+            request.id = request,
+            token.id = token,
+            plugin.name = plugin,
+            "a component was put into the plugins folder"
+        );
+    };
+    let installed = state.loader.install(&name, component.into_bytes(), signature, Box::new(put)).await;
+    installed.map_err(|error| refused(&state, error))?;
     let told = Json(find(&state, &name)?);
     Ok(if is_new {
         (StatusCode::CREATED, [(LOCATION, format!("/v1/plugins/{name}"))], told).into_response()

@@ -27,18 +27,22 @@ pub(in super::super) async fn remove(
     Shared(state): Shared<State>,
     PluginPath(name): PluginPath,
 ) -> Result<StatusCode, Problem> {
-    if !state.loader.remove(&name).await.map_err(|error| unwritable(&state, &error))? {
-        return Err(no_such_plugin(&name, &state.config));
-    }
-    state.wake.notify_one();
-    let (request, token) = (asked::request_id(), asked::token_id());
-    tracing::info!(
-        request.id = request,
-        token.id = token,
-        plugin.name = name,
-        "a component was removed from the plugins folder"
-    );
-    Ok(StatusCode::NO_CONTENT)
+    let (acting, plugin) = (state.clone(), name.clone());
+    let was_there = asked::to_its_end(async move {
+        let was_there = acting.loader.remove(&plugin).await.map_err(|error| unwritable(&acting, &error))?;
+        if was_there {
+            acting.wake.notify_one();
+            let (request, token) = (asked::request_id(), asked::token_id());
+            tracing::info!(
+                request.id = request,
+                token.id = token,
+                plugin.name = plugin,
+                "a component was removed from the plugins folder"
+            );
+        }
+        Ok::<_, Problem>(was_there)
+    });
+    if was_there.await? { Ok(StatusCode::NO_CONTENT) } else { Err(no_such_plugin(&name, &state.config)) }
 }
 
 #[cfg(test)]

@@ -28,9 +28,15 @@ pub(in super::super) struct HeldBody {
 }
 
 impl HeldBody {
-    /// The bytes, shared. Keep the body as long as they are in use.
-    pub(in super::super) fn share(&self) -> Bytes {
-        self.bytes.clone()
+    /// The bytes, to be shared. They take their room as long as any of them is in use.
+    pub(in super::super) fn into_bytes(self) -> Bytes {
+        Bytes::from_owner(self)
+    }
+}
+
+impl AsRef<[u8]> for HeldBody {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
     }
 }
 
@@ -222,7 +228,7 @@ mod tests {
         let api = Api::with_config(config);
         let most = ByteSize(768 << 10);
         let large = || Body::from(vec![b' '; 700_000]);
-        let held = read_body(&api.state, request_with(large(), &[]), most, "").await.unwrap();
+        let held = read_body(&api.state, request_with(large(), &[]), most, "").await.unwrap().into_bytes().slice(1..2);
         let never = || Body::from_stream(futures_util::stream::pending::<Result<Bytes, std::io::Error>>());
         let problem = read_body(&api.state, request_with(never(), &[("content-length", "400000")]), most, "").await;
         assert_eq!(problem.unwrap_err().kind, ProblemKind::Overloaded);

@@ -151,7 +151,13 @@ impl PluginFolder for FakePlugins {
     }
 
     /// The bytes say what becomes of them.
-    async fn install(&self, name: &str, component: Bytes, signature: Option<Signature>) -> Result<(), InstallError> {
+    async fn install(
+        &self,
+        name: &str,
+        component: Bytes,
+        signature: Option<Signature>,
+        put: Box<dyn FnOnce() + Send>,
+    ) -> Result<(), InstallError> {
         match &component[..] {
             b"refuse me" => Err(InstallError::Refused(LoadError {
                 summary: "it does not export a handler".to_owned(),
@@ -168,6 +174,9 @@ impl PluginFolder for FakePlugins {
                 let signature = signature.map(|signature| format!(" signed {signature}")).unwrap_or_default();
                 self.installed.lock().unwrap().push(format!("{name}{signature}"));
                 self.put(FakePlugin::named(name));
+                put();
+                // As of a real folder, the answer comes later.
+                tokio::task::yield_now().await;
                 Ok(())
             }
         }
@@ -182,6 +191,8 @@ impl PluginFolder for FakePlugins {
         if name == "stuck" {
             return Err(io::Error::other("read-only"));
         }
-        Ok(self.plugins.lock().unwrap().remove(name).is_some())
+        let was_there = self.plugins.lock().unwrap().remove(name).is_some();
+        tokio::task::yield_now().await;
+        Ok(was_there)
     }
 }

@@ -283,18 +283,20 @@ async fn the_system_reports_a_change() {
 #[tokio::test]
 async fn an_installed_component_serves_before_the_answer() {
     let mut fixture = Fixture::new();
-    let plugin = fixture.loader.install("a", echo(), None).await.unwrap();
+    let plugin = fixture.loader.install("a", echo(), None, || {}).await.unwrap();
     assert!(Arc::ptr_eq(&plugin, &fixture.loader.registry.get("a").unwrap()));
     assert_eq!(fs::read(fixture.dir.join("a.wasm")).unwrap(), echo());
-    assert!(fixture.loader.install("a", other().slice(..99), None).await.is_err());
-    assert!(fixture.loader.install("../a", echo(), None).await.is_err());
+    assert!(fixture.loader.install("a", other().slice(..99), None, || {}).await.is_err());
+    assert!(fixture.loader.install("../a", echo(), None, || {}).await.is_err());
     fixture.look().await;
     let after = fixture.loader.registry.get("a").unwrap();
     assert!(
         Arc::ptr_eq(plugin.revision.as_ref().unwrap(), after.revision.as_ref().unwrap()) && after.loading.is_none()
     );
-    let (one, two) =
-        tokio::join!(fixture.loader.install("a", other(), None), fixture.loader.install("a", echo(), None));
+    let (one, two) = tokio::join!(
+        fixture.loader.install("a", other(), None, || {}),
+        fixture.loader.install("a", echo(), None, || {})
+    );
     let serving = fixture.plugin("a").await;
     assert!([one, two].iter().any(|installed| digest(installed.as_ref().unwrap()) == digest(&serving)));
     assert_eq!(
@@ -313,7 +315,7 @@ async fn an_installed_component_serves_before_the_answer() {
 async fn a_file_that_takes_the_place_of_one_just_put_there_is_taken_up() {
     let fixture = Fixture::new();
     let path = fixture.dir.join("a.wasm");
-    let others = fixture.loader.install("a", other(), None).await.unwrap();
+    let others = fixture.loader.install("a", other(), None, || {}).await.unwrap();
     for _ in 0..10 {
         fixture.write(".other", other());
         let (from, to) = (fixture.dir.join(".other"), path.clone());
@@ -325,7 +327,7 @@ async fn a_file_that_takes_the_place_of_one_just_put_there_is_taken_up() {
             }
             fs::rename(from, to).unwrap();
         });
-        fixture.loader.install("a", echo(), None).await.unwrap();
+        fixture.loader.install("a", echo(), None, || {}).await.unwrap();
         somebody.join().unwrap();
         let serving = fixture.plugin("a").await;
         assert_eq!(digest(&serving), digest(&others), "what lies there serves");
@@ -341,15 +343,15 @@ async fn where_there_are_as_many_plugins_as_there_may_be_no_more_are_put_there()
     for n in 1..super::PLUGINS_MAX {
         assert!(fixture.loader.folder.slot(&format!("p{n}")).accept(&Found::default(), found.clone()));
     }
-    let refused = fixture.loader.install("one-more", echo(), None).await;
+    let refused = fixture.loader.install("one-more", echo(), None, || {}).await;
     let Err(InstallError::Refused(error)) = refused else { panic!("{refused:?}") };
     assert!(error.summary.contains("4096") && !error.is_hosts_own(), "{error:?}");
     assert!(!fixture.dir.join("one-more.wasm").exists());
     // One that is there may be replaced. Names that nobody has take no room.
-    fixture.loader.install("a", other(), None).await.unwrap();
+    fixture.loader.install("a", other(), None, || {}).await.unwrap();
     fixture.look().await;
     for n in 0..super::PLUGINS_MAX {
         fixture.loader.folder.slot(&format!("none{n}"));
     }
-    fixture.loader.install("one-more", echo(), None).await.unwrap();
+    fixture.loader.install("one-more", echo(), None, || {}).await.unwrap();
 }

@@ -194,7 +194,7 @@ mod tests {
         let bench = Bench::new();
         let dir = bench.dir.path().join("plugins");
         let (loader, _changes) = Loader::new(bench.host.clone(), dir.clone(), Arc::new(SystemClock::start())).unwrap();
-        loader.install("a", echo(), None).await.unwrap();
+        loader.install("a", echo(), None, || {}).await.unwrap();
         std::fs::write(dir.join("a.toml"), format!("sha256 = \"{}\"", "ab".repeat(32))).unwrap();
         let slot = loader.folder.slot("a");
         slot.refresh_grants(&mut *slot.state.lock().await).await.unwrap();

@@ -18,13 +18,14 @@ use super::blocking::blocking;
 use super::{Slot, Standing};
 
 impl Slot {
-    /// Checks a component, puts it into the folder and takes it up.
+    /// Checks a component, puts it into the folder, takes it up and tells `put`.
     pub(in super::super) async fn install(
         self: &Arc<Self>,
         bytes: Bytes,
         signature: Option<Signature>,
+        put: impl FnOnce() + Send + 'static,
     ) -> Result<Arc<Plugin>, InstallError> {
-        let installed = self.admitted(bytes, signature).await;
+        let installed = self.admitted(bytes, signature, put).await;
         if installed.is_err() {
             // The plugin's file may have been read for it, and ask something of what lies in the folder.
             let slot = self.clone();
@@ -38,6 +39,7 @@ impl Slot {
         self: &Arc<Self>,
         bytes: Bytes,
         signature: Option<Signature>,
+        put: impl FnOnce() + Send + 'static,
     ) -> Result<Arc<Plugin>, InstallError> {
         if bytes.len() as u64 > COMPONENT_BYTES_MAX {
             return Err(report::too_large(COMPONENT_BYTES_MAX).into());
@@ -50,7 +52,7 @@ impl Slot {
         // Meanwhile its file may have come to ask for something else.
         self.admit_now(&mut standing, &revision.digest, signature.as_slice()).await?;
         let slot = self.clone();
-        Ok(to_its_end(async move { slot.put(standing, revision, bytes, signature).await }).await?)
+        Ok(to_its_end(async move { slot.put(standing, revision, bytes, signature, put).await }).await?)
     }
 
     /// Puts its files there and has it serve. Nobody else writes these files meanwhile: the place is held to the end.
@@ -60,13 +62,16 @@ impl Slot {
         revision: Arc<Revision>,
         bytes: Bytes,
         signature: Option<Signature>,
+        put: impl FnOnce() + Send,
     ) -> io::Result<Arc<Plugin>> {
         let (component, signature) = self.put_files(bytes, signature).await?;
         self.accept_files(Some(component.clone()), signature.clone());
         (standing.taken.component, standing.taken.signature) = (Some(component), signature);
         standing.is_policy_new = false;
         self.serve(&mut standing, revision);
-        Ok(self.publish(&standing, false))
+        let plugin = self.publish(&standing, false);
+        put();
+        Ok(plugin)
     }
 
     /// Lets a component in by what the plugin's file says at this moment.
@@ -169,6 +174,7 @@ async fn to_its_end<T: Send + 'static>(work: impl Future<Output = T> + Send + 's
 mod tests {
     use std::fs::DirEntry;
     use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
     use std::time::Duration;
 
     use crate::clock::SystemClock;
@@ -181,7 +187,7 @@ mod tests {
         let bench = Bench::new();
         let dir = bench.dir.path().join("plugins");
         let (loader, _changes) = Loader::new(bench.host.clone(), dir, Arc::new(SystemClock::start())).unwrap();
-        let serving = loader.install("a", echo(), None).await.unwrap();
+        let serving = loader.install("a", echo(), None, || {}).await.unwrap();
         assert!(serving.revision.is_some());
         let slot = loader.folder.slot("a");
         let busy = slot.state.lock().await;
@@ -218,16 +224,19 @@ mod tests {
                     tokio::task::yield_now().await;
                 }
             };
+            let is_told = Arc::<AtomicBool>::default();
+            let told = is_told.clone();
+            let put = move || told.store(true, Ordering::Relaxed);
             tokio::select! {
                 biased;
                 () = begun => {}
                 // It was faster than this.
-                installed = loader.install(&name, echo(), None) => drop(installed.unwrap()),
+                installed = loader.install(&name, echo(), None, put) => drop(installed.unwrap()),
             }
             let slot = loader.folder.slot(&name);
             let standing = slot.state.lock().await;
             assert!(standing.taken.component.is_some() && slot.accepted() == standing.taken);
-            assert!(loader.registry.get(&name).unwrap().revision.is_some());
+            assert!(loader.registry.get(&name).unwrap().revision.is_some() && is_told.load(Ordering::Relaxed));
         }
     }
 }
