@@ -35,7 +35,8 @@ pub use downstreams::{
     LimitRequest, Outage,
 };
 pub use jobs::{
-    Accepted, AttemptDocument, AttemptEvidence, Attribute, BatchAccepted, JobDocument, JobPage, JobRequest, JobSummary,
+    Accepted, ActedJob, AttemptDocument, AttemptEvidence, Attribute, BatchAccepted, JobDocument, JobInBrief, JobPage,
+    JobRequest, JobSummary, ToldResult,
 };
 pub use openapi::document;
 pub use plugins::{

@@ -228,20 +228,29 @@ impl Problem {
 
 impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
-        let (kind, what_to_do) = match &error {
-            StoreError::Busy(_) => (ProblemKind::StoreBusy, "nothing was changed; try again soon"),
-            StoreError::Full(_) => (ProblemKind::StoreFull, "nothing was changed; make room on the disk"),
+        Self::of_store(&error, None)
+    }
+}
+
+impl Problem {
+    /// What the store refused, after that was `done` already.
+    pub(super) fn of_store(error: &StoreError, done: Option<&str>) -> Self {
+        let nothing = "nothing was changed";
+        let (kind, changed, what_to_do) = match error {
+            StoreError::Busy(_) => (ProblemKind::StoreBusy, Some(nothing), "try again soon"),
+            StoreError::Full(_) => (ProblemKind::StoreFull, Some(nothing), "make room on the disk"),
             StoreError::Failed(_) | StoreError::Open { .. } => {
-                (ProblemKind::StoreFailed, "look into the disk, run `windlass doctor`, then start the host anew")
+                (ProblemKind::StoreFailed, None, "look into the disk, run `windlass doctor`, then start the host anew")
             }
-            StoreError::Damaged(_) => (ProblemKind::StoreDamaged, "stop the host and run `windlass doctor`"),
+            StoreError::Damaged(_) => (ProblemKind::StoreDamaged, None, "stop the host and run `windlass doctor`"),
         };
         // A store that failed has said so itself, once.
         if kind == ProblemKind::StoreDamaged {
             let request = super::asked::request_id();
             tracing::error!(request.id = request, %error, "a request was refused because of the store");
         }
-        Self::new(kind, format!("{error}; {what_to_do}"))
+        let changed = done.or(changed).map(|changed| format!("{changed}; ")).unwrap_or_default();
+        Self::new(kind, format!("{error}; {changed}{what_to_do}"))
     }
 }
 

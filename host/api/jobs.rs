@@ -6,6 +6,7 @@ mod cancel;
 mod document;
 mod enqueue;
 mod list;
+mod result;
 mod retry;
 mod room;
 mod show;
@@ -21,17 +22,20 @@ pub(super) use show::{__path_show, show};
 
 pub use attempt::AttemptEvidence;
 pub use batch::BatchAccepted;
-pub use document::{AttemptDocument, Attribute, JobDocument, JobSummary};
+pub use document::{ActedJob, AttemptDocument, JobDocument, JobInBrief, JobSummary};
 pub use enqueue::Accepted;
 pub use list::JobPage;
+pub use result::{Attribute, ToldResult};
 pub use spec::JobRequest;
 
-use axum::response::Response;
+use axum::Json;
+use axum::response::{IntoResponse as _, Response};
 
 use super::State;
+use super::asked;
 use super::error::{Problem, ProblemKind};
 use super::guard::always_told;
-use crate::job::JobId;
+use crate::job::{JobId, State as JobState};
 use crate::store::{Acted, JobView};
 
 /// There is no such job.
@@ -44,17 +48,42 @@ async fn find(state: &State, id: JobId) -> Result<JobView, Problem> {
     state.store.job(id, state.now()).await?.ok_or_else(|| unknown_job(id))
 }
 
-/// What came of an act on a job: the job as it stands now, or why the act was refused.
-async fn acted(state: &State, id: JobId, acted: Acted, act: &str, from: &str) -> Result<Response, Problem> {
-    match acted {
-        Acted::Done => {
-            state.wake.notify_one();
-            Ok(always_told(JobDocument::of(state, find(state, id).await?), JobDocument::in_short))
+/// What people do to a job.
+struct Deed {
+    name: &'static str,
+    /// Which jobs it takes.
+    takes: &'static str,
+    /// As what it leaves them.
+    leaves: JobState,
+}
+
+impl Deed {
+    /// What came of it: the job as it stands now, or why the deed was refused.
+    async fn came(&self, state: &State, id: JobId, acted: Acted) -> Result<Response, Problem> {
+        match acted {
+            Acted::Done => {
+                state.wake.notify_one();
+                Ok(self.done(state, id).await)
+            }
+            Acted::NotIn(now) => {
+                let detail = format!("job {id} is {now}; {} takes a job that is {}", self.name, self.takes);
+                Err(Problem::new(ProblemKind::StateConflict, detail))
+            }
+            Acted::Unknown => Err(unknown_job(id)),
         }
-        Acted::NotIn(now) => {
-            let detail = format!("job {id} is {now}; {act} takes a job that is {from}");
-            Err(Problem::new(ProblemKind::StateConflict, detail))
+    }
+
+    /// What is done is told as done, also where no more can be read of the job.
+    async fn done(&self, state: &State, id: JobId) -> Response {
+        match state.store.job(id, state.now()).await {
+            Ok(Some(job)) => return always_told(JobDocument::of(state, job), JobDocument::in_short),
+            // Deleted since.
+            Ok(None) => {}
+            Err(error) => {
+                let request = asked::request_id();
+                tracing::warn!(request.id = request, job.id = %id, %error, "{} is done, and the job cannot be read", self.name);
+            }
         }
-        Acted::Unknown => Err(unknown_job(id)),
+        Json(JobInBrief { id, state: self.leaves }).into_response()
     }
 }

@@ -15,7 +15,6 @@ use crate::clock::UnixMs;
 use crate::job::Lane;
 use crate::job::health::{Act, ActKind, Overrides};
 use crate::job::units::{ByteSize, TimeSpan};
-use crate::store::StoreError;
 
 /// The largest body of an act.
 const BODY_MAX: ByteSize = ByteSize(4 << 10);
@@ -202,14 +201,17 @@ async fn act(
     }
     let acting = state.clone();
     asked::to_its_end(async move {
-        for lane in &lanes {
+        for (done, lane) in lanes.iter().enumerate() {
             let act = Act { at: acting.now(), what: what.clone() };
-            acting.keeper.act(lane, act).await?;
+            if let Err(error) = acting.keeper.act(lane, act).await {
+                let done = (done > 0).then(|| format!("it is done for {done} of {} plugins", lanes.len()));
+                return Err(Problem::of_store(&error, done.as_deref()));
+            }
             acting.wake.notify_one();
             let (request, token) = (asked::request_id(), asked::token_id());
             tracing::info!(request.id = request, token.id = token, plugin = &*lane.plugin, downstream = &*lane.downstream, act = ?what, "a person acted on a downstream");
         }
-        Ok::<_, StoreError>(())
+        Ok(())
     })
     .await?;
     parts::one(state, key).map(Json)
@@ -223,6 +225,7 @@ fn invalid(member: &str, why: &str) -> Problem {
 mod tests {
     use super::*;
     use crate::api::testing::{Api, json};
+    use crate::store::StoreError;
 
     async fn api() -> Api {
         let api = Api::new().plugin("a").plugin("b");
@@ -268,6 +271,20 @@ mod tests {
             waits += 1;
         }
         assert!(waits > 1, "it was waited for");
+    }
+
+    #[tokio::test]
+    async fn what_was_done_before_the_store_failed_is_told() {
+        let api = api().await;
+        api.store.fail_after(1, StoreError::Busy("no".into()));
+        let told = api.send("POST", "/v1/downstreams/erp/hold", None).await.problem(ProblemKind::StoreBusy);
+        assert!(
+            told.detail.contains("it is done for 1 of 2 plugins") && !told.detail.contains("nothing was changed"),
+            "{told:?}"
+        );
+        api.store.fail_with(Some(StoreError::Busy("no".into())));
+        let told = api.send("POST", "/v1/downstreams/erp/hold", None).await.problem(ProblemKind::StoreBusy);
+        assert!(told.detail.contains("nothing was changed"), "{told:?}");
     }
 
     #[tokio::test]

@@ -6,17 +6,18 @@ use axum::response::Response;
 use super::super::State;
 use super::super::error::{Problem, ProblemDocument};
 use super::super::request::JobPath;
-use super::{JobDocument, acted};
+use super::{ActedJob, Deed};
+use crate::job::State as JobState;
 
 /// Cancel a job
 ///
 /// A running attempt is stopped; what it reports later is void. The answer leaves out payload, result and attempts where
-/// other answers leave no room for them.
+/// other answers leave no room for them, and all but its id and state where the job cannot be read now.
 #[utoipa::path(
     post, path = "/v1/jobs/{id}/cancel", tag = "jobs",
     params(("id" = String, Path, description = "The job's id")),
     responses(
-        (status = 200, description = "The job, now cancelled", body = JobDocument),
+        (status = 200, description = "The job, now cancelled", body = ActedJob),
         (status = 404, description = "No such job", body = ProblemDocument, content_type = "application/problem+json"),
         (status = 409, description = "The job is final already", body = ProblemDocument, content_type = "application/problem+json"),
         (status = 503, description = "The store is busy, full or failed", body = ProblemDocument, content_type = "application/problem+json"),
@@ -24,7 +25,7 @@ use super::{JobDocument, acted};
 )]
 pub(in super::super) async fn cancel(Shared(state): Shared<State>, JobPath(id): JobPath) -> Result<Response, Problem> {
     let came = state.store.cancel(id, state.now()).await?;
-    acted(&state, id, came, "cancel", "not final yet").await
+    Deed { name: "cancel", takes: "not final yet", leaves: JobState::Cancelled }.came(&state, id, came).await
 }
 
 #[cfg(test)]
@@ -38,6 +39,7 @@ mod tests {
     use crate::api::testing::{Api, json};
     use crate::config::Config;
     use crate::job::units::ByteSize;
+    use crate::store::StoreError;
 
     #[tokio::test]
     async fn an_unfinished_job_is_called_off_once() {
@@ -77,6 +79,24 @@ mod tests {
         drop(first);
         let third = cancel(&ids[2]).await.into_body().collect().await.unwrap().to_bytes();
         assert!(third.len() > 600 << 10, "where there is room all is told");
+    }
+
+    #[tokio::test]
+    async fn what_is_done_is_told_also_where_the_job_can_be_read_no_more() {
+        for failure in [StoreError::Busy("no".into()), StoreError::Full("no".into()), StoreError::Damaged("no".into())]
+        {
+            let api = Api::new().plugin("echo");
+            let id = api.enqueue(json!({"plugin": "echo", "payload": 1})).await;
+            // One call: what is done.
+            api.store.fail_after(1, failure);
+            let told = api.send("POST", &format!("/v1/jobs/{id}/cancel"), None).await;
+            assert_eq!((told.status, told.json()), (200, json!({"id": id, "state": "cancelled"})));
+            api.woken().await;
+            // Two: what is known of the job, and what is done.
+            api.store.fail_after(2, StoreError::Busy("no".into()));
+            let told = api.send("POST", &format!("/v1/jobs/{id}/retry"), None).await;
+            assert_eq!((told.status, told.json()), (200, json!({"id": id, "state": "available"})));
+        }
     }
 
     #[tokio::test]

@@ -11,9 +11,9 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::super::State;
-use super::super::request::is_json;
+use super::result::{Attribute, ToldResult, json};
 use crate::clock::UnixMs;
-use crate::job::{Completion, JobId, OutcomeKind, State as JobState, WaitReason, Waiting};
+use crate::job::{JobId, OutcomeKind, State as JobState, WaitReason, Waiting};
 use crate::store::{Act, AttemptView, JobView};
 
 /// A job as lists tell it.
@@ -87,13 +87,25 @@ pub struct JobDocument {
     pub acts: Vec<Act>,
 }
 
-/// One named value.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
-pub struct Attribute {
-    /// What the value is.
-    pub name: String,
-    /// The value.
-    pub value: String,
+/// A job of which no more is known than what was done to it.
+#[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct JobInBrief {
+    /// Its id.
+    #[schema(value_type = String, format = "uuid")]
+    pub id: JobId,
+    /// Where that left it.
+    pub state: JobState,
+}
+
+/// A job to which something was done.
+#[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
+#[serde(untagged)]
+pub enum ActedJob {
+    /// As it stands now.
+    Whole(Box<JobDocument>),
+    /// Where it cannot be read now.
+    InBrief(JobInBrief),
 }
 
 /// An attempt.
@@ -208,39 +220,6 @@ impl From<AttemptView> for AttemptDocument {
     }
 }
 
-/// A result in the form in which it can be told.
-#[derive(Default)]
-struct ToldResult {
-    value: Option<Box<RawValue>>,
-    base64: Option<String>,
-    content_type: Option<String>,
-    attributes: Vec<Attribute>,
-}
-
-impl ToldResult {
-    fn of(result: Completion) -> Self {
-        let attributes = result.attributes.into_iter().map(|(name, value)| Attribute { name, value }).collect();
-        if result.content_type.is_empty() && result.body.is_empty() {
-            return Self { attributes, ..Self::default() };
-        }
-        let value = json(&result.content_type, &result.body).or_else(|| text(&result.content_type, &result.body));
-        let base64 = value.is_none().then(|| STANDARD.encode(&result.body));
-        Self { value, base64, content_type: Some(result.content_type), attributes }
-    }
-}
-
-/// The bytes as JSON, where they are said to be and are.
-fn json(content_type: &str, bytes: &[u8]) -> Option<Box<RawValue>> {
-    if is_json(content_type) { serde_json::from_slice(bytes).ok() } else { None }
-}
-
-/// The bytes as a JSON string, where they are said to be text and are.
-fn text(content_type: &str, bytes: &[u8]) -> Option<Box<RawValue>> {
-    let is_text = content_type.get(..5).is_some_and(|start| start.eq_ignore_ascii_case("text/"));
-    let text = std::str::from_utf8(bytes).ok().filter(|_| is_text)?;
-    serde_json::value::to_raw_value(text).ok()
-}
-
 /// Why a due job does not run.
 fn waiting(state: &State, view: &JobView) -> Option<Waiting> {
     if view.state.end().is_some() || view.state == JobState::Running {
@@ -280,8 +259,8 @@ pub(super) fn max_attempts(state: &State, view: &JobView) -> u32 {
 mod tests {
     use super::*;
     use crate::api::testing::{Api, FakePlugin, NOW, json, view};
-    use crate::job::PluginStanding;
     use crate::job::gates::{Admission as _, Admit};
+    use crate::job::{Completion, PluginStanding};
 
     fn told(result: Completion) -> serde_json::Value {
         let view = JobView { result: Some(result), ..view("echo") };

@@ -7,17 +7,19 @@ use super::super::State;
 use super::super::error::{Problem, ProblemDocument};
 use super::super::request::JobPath;
 use super::document::max_attempts;
-use super::{JobDocument, acted, find};
+use super::{ActedJob, Deed, find};
+use crate::job::State as JobState;
 
 /// Retry a job
 ///
 /// Takes a job that is `retryable`, `scheduled`, `discarded` or `cancelled`. One whose attempts were used up gets one
-/// more. The answer leaves out payload, result and attempts where other answers leave no room for them.
+/// more. The answer leaves out payload, result and attempts where other answers leave no room for them, and
+/// all but its id and state where the job cannot be read now.
 #[utoipa::path(
     post, path = "/v1/jobs/{id}/retry", tag = "jobs",
     params(("id" = String, Path, description = "The job's id")),
     responses(
-        (status = 200, description = "The job, now available", body = JobDocument),
+        (status = 200, description = "The job, now available", body = ActedJob),
         (status = 404, description = "No such job", body = ProblemDocument, content_type = "application/problem+json"),
         (status = 409, description = "The job is available, running or completed", body = ProblemDocument, content_type = "application/problem+json"),
         (status = 503, description = "The store is busy, full or failed", body = ProblemDocument, content_type = "application/problem+json"),
@@ -26,7 +28,9 @@ use super::{JobDocument, acted, find};
 pub(in super::super) async fn retry(Shared(state): Shared<State>, JobPath(id): JobPath) -> Result<Response, Problem> {
     let most = max_attempts(&state, &find(&state, id).await?);
     let came = state.store.retry(id, state.now(), most).await?;
-    acted(&state, id, came, "retry", "retryable, scheduled, discarded or cancelled").await
+    Deed { name: "retry", takes: "retryable, scheduled, discarded or cancelled", leaves: JobState::Available }
+        .came(&state, id, came)
+        .await
 }
 
 #[cfg(test)]

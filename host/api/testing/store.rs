@@ -72,7 +72,8 @@ struct Inner {
     paused: BTreeSet<String>,
     health: BTreeMap<Lane, crate::job::health::Kept>,
     retried_with: Vec<u32>,
-    failure: Option<StoreError>,
+    /// What calls fail with after so many more of them.
+    failure: Option<(usize, StoreError)>,
 }
 
 impl Inner {
@@ -108,7 +109,12 @@ impl FakeStore {
 
     /// From here on every call fails with this, or none does.
     pub(in super::super) fn fail_with(&self, failure: Option<StoreError>) {
-        self.inner.lock().unwrap().failure = failure;
+        self.inner.lock().unwrap().failure = failure.map(|failure| (0, failure));
+    }
+
+    /// After so many calls every other one fails with this.
+    pub(in super::super) fn fail_after(&self, calls: usize, failure: StoreError) {
+        self.inner.lock().unwrap().failure = Some((calls, failure));
     }
 
     /// The most lanes that were asked for at once.
@@ -172,7 +178,14 @@ impl FakeStore {
     }
 
     fn check(&self) -> Result<(), StoreError> {
-        self.inner.lock().unwrap().failure.clone().map_or(Ok(()), Err)
+        match &mut self.inner.lock().unwrap().failure {
+            None => Ok(()),
+            Some((0, failure)) => Err(failure.clone()),
+            Some((calls, _)) => {
+                *calls -= 1;
+                Ok(())
+            }
+        }
     }
 }
 

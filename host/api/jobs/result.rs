@@ -1,0 +1,57 @@
+//! A result, as it is told.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use super::super::request::is_json;
+use crate::job::Completion;
+
+/// One named value.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+pub struct Attribute {
+    /// What the value is.
+    pub name: String,
+    /// The value.
+    pub value: String,
+}
+
+/// A result in the form in which it can be told.
+#[derive(Clone, Debug, Default)]
+pub struct ToldResult {
+    /// JSON as JSON, text as a string.
+    pub value: Option<Box<RawValue>>,
+    /// What is neither, in base64.
+    pub base64: Option<String>,
+    /// Its media type.
+    pub content_type: Option<String>,
+    /// What the plugin wanted kept beside it.
+    pub attributes: Vec<Attribute>,
+}
+
+impl ToldResult {
+    /// As that is told.
+    #[must_use]
+    pub fn of(result: Completion) -> Self {
+        let attributes = result.attributes.into_iter().map(|(name, value)| Attribute { name, value }).collect();
+        if result.content_type.is_empty() && result.body.is_empty() {
+            return Self { attributes, ..Self::default() };
+        }
+        let value = json(&result.content_type, &result.body).or_else(|| text(&result.content_type, &result.body));
+        let base64 = value.is_none().then(|| STANDARD.encode(&result.body));
+        Self { value, base64, content_type: Some(result.content_type), attributes }
+    }
+}
+
+/// The bytes as JSON, where they are said to be and are.
+pub(super) fn json(content_type: &str, bytes: &[u8]) -> Option<Box<RawValue>> {
+    if is_json(content_type) { serde_json::from_slice(bytes).ok() } else { None }
+}
+
+/// The bytes as a JSON string, where they are said to be text and are.
+fn text(content_type: &str, bytes: &[u8]) -> Option<Box<RawValue>> {
+    let is_text = content_type.get(..5).is_some_and(|start| start.eq_ignore_ascii_case("text/"));
+    let text = std::str::from_utf8(bytes).ok().filter(|_| is_text)?;
+    serde_json::value::to_raw_value(text).ok()
+}
