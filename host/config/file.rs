@@ -284,6 +284,12 @@ mod tests {
             "[\"secrets\"]\nk = ['s3cret']",
             "'secrets' = ['s3cret']",
             "[config]\n[secrets]\ns3cret = [",
+            "inject = { header = 'A', value = 'Bearer s3cret', orgins = ['x'] }",
+            "inject = [{ header = 'A', value = 's3cret' },\n{ header = 'A', value = 's3cret', orgins = ['x'] }]",
+            "[inject]\nheader = 'A'\nvalue = 's3cret'\norgins = ['x']",
+            "[[inject]]\nheader = 'A'\nvalue = ['s3cret']",
+            "[[inject]]\nheader = 'A'\nvalue = 's3cret",
+            "inject = 's3cret'",
         ] {
             let error = parse::<crate::config::PluginFile>(Path::new("a.toml"), text).unwrap_err().to_string();
             assert!(error.contains("a.toml, line") && !error.contains("s3cret"), "{error}");

@@ -29,7 +29,7 @@ pub(super) fn told(text: &str, line: usize, message: &str) -> String {
     format!("in `{quoted}`: {message}")
 }
 
-/// Whether a line stands under `[secrets]`, or in what is said of secrets or of a proxy elsewhere.
+/// Whether a line stands under `[secrets]` or `[inject]`, or in what is said of these or of a proxy elsewhere.
 fn is_hidden(text: &str, line: usize) -> bool {
     let (mut is_section, mut statement) = (false, None::<Open>);
     for line in text.lines().take(line).map(str::trim) {
@@ -79,7 +79,9 @@ fn is_header(line: &str) -> bool {
 }
 
 fn names_secrets(line: &str) -> bool {
-    line.trim_start_matches(['[', ' ', '\t', '"', '\'']).starts_with("secrets")
+    let name = line.trim_start_matches(['[', ' ', '\t', '"', '\'']);
+    // What is injected should name a secret, and may be one.
+    name.starts_with("secrets") || name.starts_with("inject")
 }
 
 /// The longest name of a member that is told: one that does not exist was meant as one.
@@ -151,9 +153,10 @@ mod tests {
     #[test]
     fn lines_of_secrets_and_proxies_are_hidden_and_no_others() {
         let text = "proxy = 'x'\nrate = 1\nsecrets.k = [\n[a]\n]\nrate = 2\n[ secrets ] # here\n\nk = 1\n['a']\n[config]\n\
-                    a = 1\n[[inject]]\nb = 1\n[\"secrets\".k]\nenv = 1\n[limits]\nc = 1\nsecrets = '''\n[a]\n'''\nd = 1";
+                    a = 1\n[[inject]]\nb = 1\n[\"secrets\".k]\nenv = 1\n[limits]\nc = 1\nsecrets = '''\n[a]\n'''\nd = 1\n\
+                    inject = { header = 'X',\nvalue = 'k' }\nrate = 3\n[limits]\ne = 1";
         let hidden: Vec<_> = (1..=text.lines().count()).filter(|line| is_hidden(text, *line)).collect();
-        assert_eq!(hidden, [1, 3, 4, 5, 7, 8, 9, 10, 15, 16, 19, 20, 21]);
+        assert_eq!(hidden, [1, 3, 4, 5, 7, 8, 9, 10, 13, 14, 15, 16, 19, 20, 21, 23, 24]);
         assert_eq!(told(text, 2, "no"), "in `rate = 1`: no");
     }
 }
