@@ -108,7 +108,7 @@ mod tests {
     use crate::config::Store;
 
     fn config(listen: &str, folder: &TempDir) -> Config {
-        let mut config = Config { store: Store::in_folder(folder.path()), ..Config::default() };
+        let mut config = Config { store: Store::in_folder(folder.path()).unwrap(), ..Config::default() };
         config.server.listen = listen.parse().unwrap();
         config
     }

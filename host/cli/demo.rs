@@ -70,7 +70,8 @@ fn settings(args: &DemoArgs, downstream: SocketAddr) -> anyhow::Result<Config> {
         std::fs::write(plugins.join("http.toml"), grants)
     };
     lay_out().with_context(|| format!("cannot write the demo's folder {FOLDER}"))?;
-    let mut config = Config { store: Store::in_folder(&folder.join("data")), ..Config::default() };
+    let store = Store::in_folder(&folder.join("data")).map_err(anyhow::Error::msg)?;
+    let mut config = Config { store, ..Config::default() };
     config.plugins.dir = plugins;
     if let Some(listen) = args.listen {
         config.server.listen = listen;

@@ -22,7 +22,8 @@ impl PlaceArgs {
     pub(super) fn settings(&self) -> Result<Config, ConfigError> {
         let mut config = Config::load(self.config.as_deref(), std::env::vars_os())?;
         if let Some(data) = &self.data {
-            config.store.url = config::Store::in_folder(data).url;
+            let wrong = |reason| ConfigError::Value { place: "--data".to_owned(), reason };
+            config.store.url = config::Store::in_folder(data).map_err(wrong)?.url;
         }
         Ok(config)
     }
@@ -37,6 +38,18 @@ impl PlaceArgs {
 mod tests {
     use super::*;
     use crate::config::SyncMode;
+
+    #[test]
+    fn a_data_folder_that_is_no_text_or_would_name_no_file_is_refused() {
+        use std::os::unix::ffi::OsStringExt as _;
+        for data in [&b"caf\xe9"[..], b"file:x", b"/a\xff/b"] {
+            let data = PathBuf::from(std::ffi::OsString::from_vec(data.to_vec()));
+            let error = PlaceArgs { config: None, data: Some(data.clone()) }.settings().unwrap_err().to_string();
+            assert!(error.starts_with("--data") && !error.contains('\n'), "{data:?}: {error}");
+        }
+        let data = PlaceArgs { config: None, data: Some("./file:x".into()) }.settings().unwrap().data_dir();
+        assert_eq!(data, PathBuf::from("./file:x"));
+    }
 
     #[test]
     fn the_data_folder_says_where_the_store_is_and_nothing_else_of_it() {

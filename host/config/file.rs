@@ -167,6 +167,8 @@ mod tests {
             ("[retry]\njitter = \"some\"", "in `jitter = \"some\"`"),
             ("[limits]\nmemory = \"1KiB\"", "FILE: limits.memory is 1KiB; it must lie between 1MiB and 4GiB"),
             ("[store]\nurl = \"mysql:x\"", "FILE: store.url"),
+            ("[store]\nurl = \"sqlite:file:x\"", "FILE: store.url: \"sqlite:file:x\" names no file"),
+            ("[store]\nurl = \"sqlite::memory:\"", "FILE: store.url: \"sqlite::memory:\" names no file"),
             ("[fairness]\nshare = 0.0", "FILE: fairness.share is 0; it must lie between 0.1 and 1"),
             ("[breaker]\nprobe_cap = \"1ms\"", "FILE: breaker.probe_cap"),
             ("nonsense", "FILE, line 1"),

@@ -6,6 +6,8 @@ use serde::{Deserialize, Serialize};
 
 /// What the URL of the embedded store begins with.
 const SQLITE: &str = "sqlite:";
+/// What SQLite would take for something else than the path of a file, or people for another URL.
+const NO_FILES: [&str; 3] = ["//", "file:", ":memory:"];
 
 /// Where jobs are kept.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -37,9 +39,14 @@ impl Default for Store {
 
 impl Store {
     /// The store in that folder.
-    #[must_use]
-    pub fn in_folder(folder: &Path) -> Self {
-        Self { url: format!("{SQLITE}{}", folder.join("windlass.db").display()), ..Self::default() }
+    ///
+    /// # Errors
+    /// Where no URL names such a file.
+    pub fn in_folder(folder: &Path) -> Result<Self, String> {
+        let file = folder.join("windlass.db");
+        let file = file.to_str().ok_or_else(|| format!("{folder:?} is not UTF-8, as the name of a folder must be"))?;
+        let store = Self { url: format!("{SQLITE}{file}"), ..Self::default() };
+        store.validate().map(|()| store)
     }
 
     /// The file of the embedded store.
@@ -50,7 +57,7 @@ impl Store {
 
     pub(super) fn validate(&self) -> Result<(), String> {
         match self.url.strip_prefix(SQLITE) {
-            Some(path) if !path.is_empty() && !path.starts_with("//") => Ok(()),
+            Some(path) if !path.is_empty() && !NO_FILES.iter().any(|other| path.starts_with(other)) => Ok(()),
             Some(_) => Err(format!(
                 "store.url: {:?} names no file; write sqlite:PATH, for example sqlite:data/windlass.db",
                 self.url

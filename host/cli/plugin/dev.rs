@@ -93,7 +93,8 @@ impl Project {
             std::fs::write(kept.join(".gitignore"), "*\n")
         };
         lay_out().with_context(|| format!("cannot write {}", kept.display()))?;
-        let mut config = Config { store: Store::in_folder(&kept.join("data")), ..Config::default() };
+        let store = Store::in_folder(&kept.join("data")).map_err(anyhow::Error::msg)?;
+        let mut config = Config { store, ..Config::default() };
         config.plugins.dir = kept.join("plugins");
         config.server.listen = args.listen;
         let http = reqwest::Client::builder().no_proxy().build().context("cannot make an HTTP client")?;
