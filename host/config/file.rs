@@ -169,6 +169,8 @@ mod tests {
             ("[store]\nurl = \"mysql:x\"", "FILE: store.url"),
             ("[store]\nurl = \"sqlite:file:x\"", "FILE: store.url: \"sqlite:file:x\" names no file"),
             ("[store]\nurl = \"sqlite::memory:\"", "FILE: store.url: \"sqlite::memory:\" names no file"),
+            ("[plugins]\nscan = \"1ms\"", "FILE: plugins.scan is 1ms; it must lie between 100ms and 1h"),
+            ("[plugins]\nscan = \"2h\"", "FILE: plugins.scan is 2h; it must lie between 100ms and 1h"),
             ("[fairness]\nshare = 0.0", "FILE: fairness.share is 0; it must lie between 0.1 and 1"),
             ("[breaker]\nprobe_cap = \"1ms\"", "FILE: breaker.probe_cap"),
             ("nonsense", "FILE, line 1"),

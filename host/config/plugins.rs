@@ -14,7 +14,8 @@ use crate::job::units::TimeSpan;
 pub struct Plugins {
     /// The folder of `NAME.wasm` and `NAME.toml`.
     pub dir: PathBuf,
-    /// How often the folder is looked through even though the system reported no change.
+    /// How often the folder is looked through even though the system reported no change. 100ms to
+    /// 1h.
     pub scan: TimeSpan,
     /// What compiling one component may use.
     pub compile: Compile,
@@ -37,6 +38,7 @@ impl Default for Plugins {
 
 impl Plugins {
     pub(super) fn validate(&self) -> Result<(), String> {
+        super::file::within("plugins.scan", self.scan, TimeSpan::from_ms(100), TimeSpan::from_secs(3_600))?;
         self.compile.validate()
     }
 }
