@@ -16,6 +16,7 @@ use serde_json::Value;
 
 use super::end::WrongUsage;
 use super::print;
+use crate::config::is_loopback_name;
 
 mod answer;
 mod tls;
@@ -62,7 +63,7 @@ impl ServerArgs {
         let base = self.server.to_string().trim_end_matches('/').to_owned();
         let wrong = |error: anyhow::Error| WrongUsage::new(&format!("{error:#}"));
         let token = self.token().map_err(wrong)?;
-        let is_open = self.server.scheme_str() == Some("http") && !self.server.host().is_some_and(is_loopback);
+        let is_open = self.server.scheme_str() == Some("http") && !self.server.host().is_some_and(is_loopback_name);
         if token.is_some() && is_open {
             print::complain(&format!(
                 "windlass: the token goes to {base} without TLS, and whoever is on the way can read it; use https"
@@ -107,11 +108,6 @@ fn server(text: &str) -> Result<Uri, String> {
     url.filter(|url| url.host().is_some_and(|host| !host.is_empty())).ok_or_else(|| {
         format!("a server is named by a URL such as http://127.0.0.1:7070, here or in the variable {SERVER_VARIABLE}")
     })
-}
-
-fn is_loopback(host: &str) -> bool {
-    let address = host.trim_start_matches('[').trim_end_matches(']');
-    host.eq_ignore_ascii_case("localhost") || address.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
 impl Request {

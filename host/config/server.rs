@@ -9,7 +9,7 @@ use crate::job::units::{ByteSize, TimeSpan};
 mod name;
 mod tls;
 
-pub use name::{HostName, split_authority};
+pub use name::{HostName, is_loopback_name, split_authority};
 pub use tls::ServerTls;
 
 /// The most names that a host answers to.

@@ -6,7 +6,7 @@ use axum::http::header::{HOST, ORIGIN};
 use axum::http::{HeaderMap, HeaderName, Method, Version};
 
 use super::super::error::{Problem, ProblemKind, quoted};
-use crate::config::{self, split_authority};
+use crate::config::{self, is_loopback_name, split_authority};
 
 /// How browsers say from where a page asks.
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
@@ -78,12 +78,6 @@ fn foreign_name(server: &config::Server, named: Option<Named<'_>>) -> Option<Pro
         }
     };
     Some(Problem::new(ProblemKind::HostRefused, detail))
-}
-
-fn is_loopback_name(name: &str) -> bool {
-    let address = name.trim_start_matches('[').trim_end_matches(']');
-    name.eq_ignore_ascii_case("localhost")
-        || address.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 /// The origin of the page that sent the request, where that is not the host's own.

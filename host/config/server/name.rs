@@ -92,6 +92,14 @@ fn is_name(name: &str) -> bool {
         && name.split('.').all(|label| !label.is_empty())
 }
 
+/// Whether a host of that name, as it stands in a URL, is this machine and nobody else's.
+#[must_use]
+pub fn is_loopback_name(name: &str) -> bool {
+    let address = name.trim_start_matches('[').trim_end_matches(']');
+    name.eq_ignore_ascii_case("localhost")
+        || address.parse::<std::net::IpAddr>().is_ok_and(|address| address.to_canonical().is_loopback())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

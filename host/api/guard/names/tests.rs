@@ -22,10 +22,12 @@ async fn status(api: &Api, host: &str) -> u16 {
 
 #[test]
 fn loopback_has_these_names() {
-    for name in ["localhost", "LOCALHOST", "127.0.0.1", "127.8.8.8", "[::1]"] {
+    for name in ["localhost", "LOCALHOST", "127.0.0.1", "127.8.8.8", "[::1]", "[::ffff:127.0.0.1]"] {
         assert!(is_loopback_name(name), "{name}");
     }
-    for name in ["", "evil.example", "localhost.evil.example", "127.0.0.1.nip.io", "10.0.0.1", "[::2]"] {
+    for name in
+        ["", "evil.example", "localhost.evil.example", "127.0.0.1.nip.io", "10.0.0.1", "[::2]", "[::ffff:10.0.0.1]"]
+    {
         assert!(!is_loopback_name(name), "{name}");
     }
 }
