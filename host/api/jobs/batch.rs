@@ -12,6 +12,7 @@ use serde_json::value::RawValue;
 use sha2::{Digest as _, Sha256};
 
 use super::super::State;
+use super::super::asked;
 use super::super::error::{Problem, ProblemDocument, ProblemKind};
 use super::super::guard::{room_before, with_room};
 use super::super::request::{HeldBody, RawObject, json_body, object, traceparent, value};
@@ -20,7 +21,7 @@ use super::room::has_room;
 use super::spec::{self, Envelope, JobRequest};
 use crate::job::JobId;
 use crate::plugin::CheckSteps;
-use crate::store::{Enqueued, NewJob};
+use crate::store::{Enqueued, NewJob, StoreError};
 
 /// The most jobs of one batch.
 const JOBS_MAX: usize = 10_000;
@@ -74,17 +75,20 @@ pub(in super::super) async fn batch(Shared(state): Shared<State>, request: Reque
     let envelope = Envelope { caller, now: state.now(), traceparent, idempotency_key: None };
     let told = format!("server.batch is {}", state.config.server.batch);
     let body = json_body(&state, request, state.config.server.batch, &told).await?;
-    // Held until the jobs, which have copies of its payloads, are on disk.
     let body = Arc::new(body);
     let jobs = read_off_thread(state.clone(), body.clone(), envelope.clone()).await?;
     let by_plugin = count_by_plugin(&jobs);
     has_room(&state, by_plugin.iter().map(|(plugin, count)| (plugin.as_str(), *count)))?;
     let room = room_before(&state.door.room, jobs.len() as u64 * ID_BYTES)?;
-    let enqueued = state.store.enqueue(jobs, envelope.now).await?;
-    for (plugin, count) in by_plugin {
-        state.metrics.jobs_enqueued(&plugin, count);
-    }
-    drop(body);
+    let (store, metrics, now) = (state.store.clone(), state.metrics.clone(), envelope.now);
+    let enqueued = asked::to_its_end(async move {
+        let enqueued = store.enqueue(jobs, now).await?;
+        by_plugin.iter().for_each(|(plugin, count)| metrics.jobs_enqueued(plugin, *count));
+        // Held until the jobs, which have copies of its payloads, are on disk.
+        drop(body);
+        Ok::<_, StoreError>(enqueued)
+    });
+    let enqueued = enqueued.await?;
     let ids = enqueued.iter().map(id_of).collect::<Result<_, _>>()?;
     Ok(with_room((StatusCode::ACCEPTED, Json(BatchAccepted { ids })).into_response(), room))
 }

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::super::State;
+use super::super::asked;
 use super::super::error::{Problem, ProblemDocument, ProblemKind};
 use super::super::request::{RawObject, idempotency_key, json_body, object, traceparent};
 use super::super::tokens::Caller;
@@ -80,13 +81,19 @@ pub(in super::super) async fn enqueue(Shared(state): Shared<State>, request: Req
         Err(problem) => return answered_before(&state, &job, &envelope, request_digest).await?.ok_or(problem),
     };
     let accepted = accepted(&spec, envelope.now);
+    let (store, metrics, plugin, now) = (state.store.clone(), state.metrics.clone(), spec.plugin.clone(), envelope.now);
     let new = NewJob { spec, request_digest };
-    match state.store.enqueue(vec![new], envelope.now).await?.as_slice() {
-        [Enqueued::Created(id)] => {
-            let accepted = accepted(*id);
-            state.metrics.jobs_enqueued(&accepted.plugin, 1);
-            Ok((StatusCode::ACCEPTED, location(*id), Json(accepted)).into_response())
+    let enqueued = asked::to_its_end(async move {
+        let enqueued = store.enqueue(vec![new], now).await;
+        if let Ok([Enqueued::Created(_)]) = enqueued.as_deref() {
+            metrics.jobs_enqueued(&plugin, 1);
         }
+        // Held until the job, which has a copy of its payload, is on disk.
+        drop(body);
+        enqueued
+    });
+    match enqueued.await?.as_slice() {
+        [Enqueued::Created(id)] => Ok((StatusCode::ACCEPTED, location(*id), Json(accepted(*id))).into_response()),
         [Enqueued::Replayed(id)] => replayed(&state, *id, || accepted(*id)).await,
         [Enqueued::KeyReused(_)] => Err(key_reused()),
         _ => Err(Problem::new(ProblemKind::Internal, "the store gave no answer for the job")),
@@ -167,6 +174,28 @@ mod tests {
     use crate::config::Config;
     use crate::job::units::ByteSize;
     use crate::plugin::{LoadCause, LoadError};
+
+    #[tokio::test]
+    async fn what_is_accepted_is_counted_also_where_the_client_goes_away() {
+        let one = json!({"plugin": "echo", "payload": 1});
+        for (path, body, count) in
+            [("/v1/jobs", one.clone(), 1), ("/v1/jobs/batch", json!({"jobs": [one.clone(), one]}), 2)]
+        {
+            let mut waits = 1;
+            loop {
+                let api = Api::new().plugin("echo");
+                let came = Api::left_after(waits, api.post(path, body.clone())).await;
+                let metrics = String::from_utf8(api.get("/metrics").await.body.to_vec()).unwrap();
+                let counted = format!("windlass_jobs_enqueued_total{{plugin=\"echo\"}} {count}");
+                assert_eq!(api.store.len() == count, metrics.contains(&counted), "{path} after {waits} waits");
+                if came {
+                    break;
+                }
+                waits += 1;
+            }
+            assert!(waits > 1, "{path} was waited for");
+        }
+    }
 
     #[tokio::test]
     async fn a_job_is_accepted_with_its_place() {

@@ -226,8 +226,13 @@ fn fits(filter: &ListFilter, view: &JobView) -> bool {
 impl Store for FakeStore {
     async fn enqueue(&self, jobs: Vec<NewJob>, now: UnixMs) -> Result<Vec<Enqueued>, StoreError> {
         self.check()?;
-        let mut inner = self.inner.lock().unwrap();
-        Ok(jobs.into_iter().map(|job| inner.enqueue(job, now)).collect())
+        let enqueued = {
+            let mut inner = self.inner.lock().unwrap();
+            jobs.into_iter().map(|job| inner.enqueue(job, now)).collect()
+        };
+        // As of a real one, the answer comes later.
+        tokio::task::yield_now().await;
+        Ok(enqueued)
     }
 
     async fn keyed(&self, key: &str) -> Result<Option<Keyed>, StoreError> {
