@@ -154,11 +154,7 @@ impl Project {
     async fn swap(&self, component: &Path) -> anyhow::Result<()> {
         let stem = component.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         anyhow::ensure!(is_plugin_name(&stem), "{stem:?} is no name of a plugin: a-z, 0-9 and - make one");
-        let grants = component.with_extension("toml");
-        if grants.is_file() {
-            let to = self.folder.join(KEPT).join("plugins").join(format!("{stem}.toml"));
-            std::fs::copy(&grants, to).with_context(|| format!("cannot copy {}", grants.display()))?;
-        }
+        lay_grants(&component.with_extension("toml"), &self.folder.join(KEPT).join("plugins"))?;
         let bytes = std::fs::read(component).context("the component is gone again")?;
         let base = format!("http://{}", self.running.address);
         let answer = self.http.put(format!("{base}/v1/plugins/{stem}")).body(bytes).send().await?;
@@ -193,6 +189,20 @@ impl Project {
     }
 }
 
+/// Has the same grants in that folder as the project has: none where it has none.
+fn lay_grants(grants: &Path, plugins: &Path) -> anyhow::Result<()> {
+    let copy = plugins.join(grants.file_name().unwrap_or_default());
+    if grants.is_file() {
+        return std::fs::copy(grants, copy).map(drop).with_context(|| format!("cannot copy {}", grants.display()));
+    }
+    match std::fs::remove_file(&copy) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("cannot remove {}", copy.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// The component that the last build wrote.
 fn newest_component(folder: &Path) -> anyhow::Result<PathBuf> {
     let entries = std::fs::read_dir(folder).context("the project's folder is gone")?;
@@ -210,4 +220,22 @@ fn shown_name(path: &Path) -> String {
 /// A line of its own, apart from what the tools say.
 fn say(line: &str) {
     print::out(&format!("==> {line}\n"));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn grants_that_the_project_has_no_more_are_given_no_more() {
+        let (project, plugins) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let (grants, copy) = (project.path().join("a.toml"), plugins.path().join("a.toml"));
+        lay_grants(&grants, plugins.path()).unwrap();
+        std::fs::write(&grants, "origins = []").unwrap();
+        lay_grants(&grants, plugins.path()).unwrap();
+        assert_eq!(std::fs::read_to_string(&copy).unwrap(), "origins = []");
+        std::fs::remove_file(&grants).unwrap();
+        lay_grants(&grants, plugins.path()).unwrap();
+        assert!(!copy.exists());
+    }
 }
