@@ -32,7 +32,7 @@ pub use access::{Access, ROUTES};
 pub use door::{Door, DoorError};
 pub use downstreams::{
     BreakerState, DownstreamAct, DownstreamDocument, DownstreamList, DownstreamPlugin, HeldUntil, HoldRequest,
-    LimitRequest, Outage,
+    LimitRequest, Outage, PartRequest,
 };
 pub use jobs::{
     Accepted, ActedJob, AttemptDocument, AttemptEvidence, Attribute, BatchAccepted, JobDocument, JobInBrief, JobPage,

@@ -6,7 +6,7 @@ mod list;
 mod parts;
 mod show;
 
-pub use act::{HoldRequest, LimitRequest};
+pub use act::{HoldRequest, LimitRequest, PartRequest};
 pub use document::{BreakerState, DownstreamAct, DownstreamDocument, DownstreamPlugin, HeldUntil, Outage};
 pub use list::DownstreamList;
 

@@ -112,6 +112,15 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn the_bodies_of_acts_are_described() {
+        let told = told().await;
+        for act in ["hold", "release", "probe", "limit"] {
+            let body = &told["paths"][format!("/v1/downstreams/{{key}}/{act}")]["post"]["requestBody"];
+            assert!(body["content"]["application/json"]["schema"].is_object(), "{act}: {body}");
+        }
+    }
+
+    #[tokio::test]
     async fn every_reference_leads_somewhere() {
         fn references<'a>(value: &'a Value, found: &mut Vec<&'a str>) {
             match value {

@@ -41,6 +41,14 @@ pub struct HoldRequest {
     pub plugin: Option<String>,
 }
 
+/// Whose part in a downstream is meant.
+#[derive(Clone, Debug, Default, Serialize, utoipa::ToSchema)]
+pub struct PartRequest {
+    /// Only for the jobs of this plugin.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub plugin: Option<String>,
+}
+
 /// What bounds a downstream. What is not said, or null, is not bounded by a person.
 #[derive(Clone, Debug, Default, Serialize, utoipa::ToSchema)]
 pub struct LimitRequest {
@@ -100,8 +108,10 @@ pub(in super::super) async fn hold(
 #[utoipa::path(
     post, path = "/v1/downstreams/{key}/release", tag = "downstreams",
     params(("key" = String, Path, description = "The downstream's key")),
+    request_body = Option<PartRequest>,
     responses(
         (status = 200, description = "The downstream", body = DownstreamDocument),
+        (status = 400, description = "Malformed", body = ProblemDocument, content_type = "application/problem+json"),
         (status = 404, description = "No such downstream", body = ProblemDocument, content_type = "application/problem+json"),
         (status = 503, description = "The store is busy, full or failed", body = ProblemDocument, content_type = "application/problem+json"),
     ),
@@ -122,8 +132,10 @@ pub(in super::super) async fn release(
 #[utoipa::path(
     post, path = "/v1/downstreams/{key}/probe", tag = "downstreams",
     params(("key" = String, Path, description = "The downstream's key")),
+    request_body = Option<PartRequest>,
     responses(
         (status = 200, description = "The downstream", body = DownstreamDocument),
+        (status = 400, description = "Malformed", body = ProblemDocument, content_type = "application/problem+json"),
         (status = 404, description = "No such downstream", body = ProblemDocument, content_type = "application/problem+json"),
         (status = 503, description = "The store is busy, full or failed", body = ProblemDocument, content_type = "application/problem+json"),
     ),

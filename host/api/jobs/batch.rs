@@ -168,20 +168,11 @@ fn read_one(
             let detail = format!("it is more than {most}, the most that one job can be");
             return Err(Problem::new(ProblemKind::TooLarge, detail));
         }
-        let job: RawObject<'_> = value_of(raw)?;
+        let job: RawObject<'_> = value("job", raw)?;
         spec::read(state, &job, envelope, left)
     };
     let spec = read().map_err(|problem| problem.within(&format!("jobs[{index}].")))?;
     Ok(NewJob { spec, request_digest: Sha256::digest(raw.get()).into() })
-}
-
-fn value_of(raw: &RawValue) -> Result<RawObject<'_>, Problem> {
-    object(raw.get().as_bytes()).map_err(|_| {
-        // The syntax was checked with the whole body: it is the shape that is wrong.
-        value::<BTreeMap<String, serde::de::IgnoredAny>>("job", raw)
-            .err()
-            .unwrap_or_else(|| Problem::new(ProblemKind::MemberInvalid, "job: a member is there twice"))
-    })
 }
 
 fn count_by_plugin(jobs: &[NewJob]) -> BTreeMap<String, u64> {
@@ -247,6 +238,16 @@ mod tests {
         ] {
             let problem = api.post("/v1/jobs/batch", body).await.problem(kind);
             assert!(problem.detail.contains(told), "{problem:?}");
+        }
+        let members = |members: &str| format!("{{\"jobs\":[{{{members}}}]}}");
+        let many: Vec<_> = (0..65).map(|n| format!("\"m{n}\":1")).collect();
+        for (body, told) in [
+            (members(&many.join(",")), "jobs[0].job: there are more than 64 members"),
+            (members("\"plugin\":\"echo\",\"plugin\":\"a\""), "jobs[0].job: the member \"plugin\" is there twice"),
+        ] {
+            let answer = api.post_text("/v1/jobs/batch", "application/json", &body).await;
+            let problem = answer.problem(ProblemKind::MemberInvalid);
+            assert!(problem.detail.starts_with(told) && !problem.detail.contains("line"), "{problem:?}");
         }
         api.post("/v1/jobs/batch", json!([job()])).await.problem(ProblemKind::BodyMalformed);
         assert_eq!(api.store.len(), 0);

@@ -106,6 +106,7 @@ mod tests {
         assert_eq!(listed(&api, "plugin=other&downstream=d1").await.len(), 1);
         assert_eq!(listed(&api, "label=n:3&label=all:yes").await, [ids[3].clone()]);
         assert_eq!(listed(&api, "label=n:3&label=all:no").await, [] as [String; 0]);
+        assert_eq!(listed(&api, "label=&state=&label=n:3").await, [ids[3].clone()]);
         assert_eq!(listed(&api, "state=running").await, [] as [String; 0]);
     }
 

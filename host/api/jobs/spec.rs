@@ -308,14 +308,16 @@ fn deadline(job: &RawObject<'_>, ceiling: TimeSpan) -> Result<Option<TimeSpan>, 
 }
 
 fn labels(job: &RawObject<'_>) -> Result<BTreeMap<String, String>, Problem> {
-    let labels: BTreeMap<String, String> = job.get("labels")?.unwrap_or_default();
+    let Some(raw) = job.some("labels") else { return Ok(BTreeMap::new()) };
+    let members: RawObject<'_> = super::super::request::value("labels", raw)?;
+    let labels: BTreeMap<String, String> = members.each("labels")?;
     if labels.len() > LABELS_MAX {
         let why = format!("there are {}; at most {LABELS_MAX} are kept", labels.len());
         return Err(invalid("labels", &why));
     }
     for (name, value) in &labels {
-        let has_control = name.chars().chain(value.chars()).any(char::is_control);
-        if name.is_empty() || name.chars().count() > LABEL_NAME_CHARS_MAX || name.contains(':') || has_control {
+        let is_other = |letter: char| letter == ':' || letter.is_control();
+        if name.is_empty() || name.chars().count() > LABEL_NAME_CHARS_MAX || name.contains(is_other) {
             let why = format!(
                 "{}: a name has 1 to {LABEL_NAME_CHARS_MAX} characters, none of them a colon or a control character",
                 super::super::error::quoted(name)
@@ -325,6 +327,9 @@ fn labels(job: &RawObject<'_>) -> Result<BTreeMap<String, String>, Problem> {
         if value.chars().count() > LABEL_VALUE_CHARS_MAX {
             let why = format!("{name:?}: its value is longer than {LABEL_VALUE_CHARS_MAX} characters");
             return Err(invalid("labels", &why));
+        }
+        if value.contains(char::is_control) {
+            return Err(invalid("labels", &format!("{name:?}: its value holds a control character")));
         }
     }
     Ok(labels)

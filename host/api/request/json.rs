@@ -37,6 +37,11 @@ impl<'a> RawObject<'a> {
         self.raw(name).filter(|raw| raw.get() != "null")
     }
 
+    /// All members, each read; mistakes are told of the place of the whole.
+    pub(in super::super) fn each<T: DeserializeOwned>(&self, place: &str) -> Result<BTreeMap<String, T>, Problem> {
+        self.0.iter().map(|(name, raw)| Ok((name.clone(), value(place, raw)?))).collect()
+    }
+
     /// The member of that name, read.
     pub(in super::super) fn get<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>, Problem> {
         self.some(name).map(|raw| value(name, raw)).transpose()
@@ -80,7 +85,7 @@ pub(in super::super) fn object(text: &[u8]) -> Result<RawObject<'_>, Problem> {
 }
 
 /// Reads one member.
-pub(in super::super) fn value<T: DeserializeOwned>(name: &str, raw: &RawValue) -> Result<T, Problem> {
+pub(in super::super) fn value<'a, T: Deserialize<'a>>(name: &str, raw: &'a RawValue) -> Result<T, Problem> {
     serde_json::from_str(raw.get()).map_err(|error| {
         let error = error.to_string();
         // The place within the member would be taken for one within the body.

@@ -34,9 +34,10 @@ impl Query {
         }
     }
 
-    /// The values of a parameter that may be there several times.
+    /// The values of a parameter that may be there several times; an empty one is as if it were not there.
     pub(in super::super) fn all(&self, name: &str) -> impl Iterator<Item = &str> {
-        self.0.iter().filter(move |(known, _)| known == name).map(|(_, value)| value.as_str())
+        let values = self.0.iter().filter(move |(known, _)| known == name).map(|(_, value)| value.as_str());
+        values.filter(|value| !value.is_empty())
     }
 
     /// The value of a parameter that may be there once, read; an empty one is as if it were not there.
@@ -45,7 +46,7 @@ impl Query {
         name: &str,
         read: impl FnOnce(&str) -> Result<T, String>,
     ) -> Result<Option<T>, Problem> {
-        let mut values = self.all(name).filter(|value| !value.is_empty());
+        let mut values = self.all(name);
         match (values.next(), values.next()) {
             (None, _) => Ok(None),
             (Some(value), None) => read(value).map(Some).map_err(|why| invalid(name, &why)),

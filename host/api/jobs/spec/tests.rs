@@ -56,6 +56,13 @@ fn a_payload_keeps_its_bytes() {
 }
 
 #[test]
+fn a_label_is_there_once() {
+    let job = r#"{"plugin":"echo","payload":1,"labels":{"a":"1","a":"2"}}"#;
+    let problem = read_for(FakePlugin::named("echo"), job).unwrap_err();
+    assert!(problem.detail.starts_with("labels: the member \"a\" is there twice"), "{problem:?}");
+}
+
+#[test]
 fn other_bytes_come_in_base64() {
     let spec = read(&json!({"plugin": "echo", "payload_base64": "AP8="})).unwrap();
     assert_eq!((spec.content_type.as_str(), &spec.payload[..]), ("application/octet-stream", &[0, 255][..]));
@@ -108,6 +115,7 @@ fn each_invalid_member_is_named() {
         (echo(&json!({"labels": {"": "x"}})), "labels: "),
         (echo(&json!({"labels": {"a:b": "x"}})), "labels: \"a:b\""),
         (echo(&json!({"labels": {"a": "x".repeat(257)}})), "labels: \"a\""),
+        (echo(&json!({"labels": {"a": "x\ny"}})), "labels: \"a\": its value holds a control character"),
         (echo(&json!({"labels": many})), "labels: there are 33"),
         (echo(&json!({"retry": {"factor": 0.1}})), "retry.factor"),
         (echo(&json!({"retry": {"max_attempts": 0}})), "retry.max_attempts"),
