@@ -124,9 +124,9 @@ impl Cli {
         match Self::try_parse_from(&typed) {
             Ok(cli) => cli.run(),
             Err(asked) if !asked.use_stderr() => {
-                // The help or the version. Who closed the pipe has seen enough.
-                let _ = asked.print();
-                ExitCode::Done
+                // The help or the version.
+                print::note(asked.print());
+                end::told(Ok(ExitCode::Done), LogFormat::Text)
             }
             Err(error) => {
                 let why = WrongUsage::new(&usage::told(&error, &typed));
@@ -140,7 +140,7 @@ impl Cli {
             Command::Serve(args) => args.log_format,
             _ => LogFormat::Text,
         };
-        self.carry_out().unwrap_or_else(|error| end::refused(&error, log_format))
+        end::told(self.carry_out(), log_format)
     }
 
     fn carry_out(self) -> anyhow::Result<ExitCode> {

@@ -8,6 +8,8 @@ mod documents;
 mod environment;
 #[path = "cli/log_format.rs"]
 mod log_format;
+#[path = "cli/output.rs"]
+mod output;
 #[path = "cli/usage.rs"]
 mod usage;
 

@@ -17,6 +17,12 @@ impl WrongUsage {
     }
 }
 
+/// What to exit with, once it is said why something could not be done or told.
+pub(super) fn told(done: anyhow::Result<ExitCode>, format: LogFormat) -> ExitCode {
+    let told = done.and_then(|code| print::all_written().map(|()| code));
+    told.unwrap_or_else(|error| refused(&error, format))
+}
+
 /// Says why it could not be done, in the form of the log; the chain of causes is for people.
 pub(super) fn refused(error: &anyhow::Error, format: LogFormat) -> ExitCode {
     complain(&format!("{error:#}"), format);

@@ -1,8 +1,10 @@
 //! What people see of the server's documents.
 
 use std::fmt::Write as _;
-use std::io::Write as _;
+use std::io::{self, Write as _};
+use std::sync::OnceLock;
 
+use anyhow::anyhow;
 use comfy_table::{ContentArrangement, Table, presets};
 use serde_json::Value;
 
@@ -10,15 +12,36 @@ use super::client::Answer;
 use crate::clock::UnixMs;
 use crate::job::text;
 
-/// Writes to standard output, without what a terminal would obey. Who closed the pipe has seen enough.
+/// Why standard output did not take what was written to it, the first time. There is one of it in the program, and so of
+/// this.
+static UNWRITTEN: OnceLock<io::Error> = OnceLock::new();
+
+/// Writes to standard output, without what a terminal would obey. [`all_written`] says whether it could.
 pub(super) fn out(text: &str) {
-    let mut stdout = std::io::stdout().lock();
-    let _ = stdout.write_all(text::block(text).as_bytes()).and_then(|()| stdout.flush());
+    let mut stdout = io::stdout().lock();
+    note(stdout.write_all(text::block(text).as_bytes()).and_then(|()| stdout.flush()));
+}
+
+/// Remembers why something was not written to standard output. Who closed the pipe has seen enough.
+pub(super) fn note(written: io::Result<()>) {
+    if let Err(error) = written
+        && error.kind() != io::ErrorKind::BrokenPipe
+    {
+        let _ = UNWRITTEN.set(error);
+    }
+}
+
+/// Whether all that was printed is written.
+///
+/// # Errors
+/// Where it is not: what the program was to say is lost.
+pub(super) fn all_written() -> anyhow::Result<()> {
+    UNWRITTEN.get().map_or(Ok(()), |error| Err(anyhow!("cannot write to standard output: {error}")))
 }
 
 /// Writes a line to standard error, in the same way. Who closed that wants to hear nothing.
 pub(super) fn complain(text: &str) {
-    let _ = writeln!(std::io::stderr().lock(), "{}", text::block(text));
+    let _ = writeln!(io::stderr().lock(), "{}", text::block(text));
 }
 
 /// Writes a document as it is, what a terminal would obey as escapes.
