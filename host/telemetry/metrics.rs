@@ -14,7 +14,7 @@ use prometheus_client::registry::Registry;
 use crate::job::health::Change;
 use crate::job::{OutcomeKind, State};
 use crate::lock::lock;
-use crate::store::{Counts, Finish, Finished};
+use crate::store::{Counts, Finished};
 
 /// The upper ends of the buckets of durations, in seconds: from a warm guest to the longest sensible attempt.
 const DURATION_BUCKETS_SECS: [f64; 12] = [0.001, 0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 120.0];
@@ -171,7 +171,7 @@ impl Metrics {
     }
 
     /// The end of an attempt was brought to the store.
-    pub fn attempt_ended(&self, _finish: &Finish, answer: Finished) {
+    pub fn attempt_ended(&self, answer: Finished) {
         if answer == Finished::Fenced {
             self.void.inc();
         }

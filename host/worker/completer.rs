@@ -58,7 +58,7 @@ async fn record(parts: &Parts, batch: &[Finish], give_up: &CancellationToken) {
 
 fn note(parts: &Parts, batch: &[Finish], answers: &[Finished]) {
     for (finish, answer) in batch.iter().zip(answers) {
-        parts.metrics.attempt_ended(finish, *answer);
+        parts.metrics.attempt_ended(*answer);
         tracing::debug!(
             job.id = %finish.lease.job,
             attempt = finish.attempt,
