@@ -1,15 +1,14 @@
 //! `windlass enqueue`: hands a job to a running server, and waits for its end on request.
 
-use std::io::Read as _;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use anyhow::Context as _;
 use axum::http::Method;
 use clap::Args;
 use serde_json::value::RawValue;
 
 use super::client::{Answer, Client, ServerArgs};
-use super::{ExitCode, print, typed, wrong_usage};
+use super::{ExitCode, WrongUsage, print, typed};
 use crate::api::JobRequest;
 use crate::job::RetryOverride;
 use crate::job::units::TimeSpan;
@@ -65,16 +64,15 @@ pub(super) struct EnqueueArgs {
 
 /// Enqueues.
 pub(super) async fn run(args: EnqueueArgs) -> anyhow::Result<ExitCode> {
-    let payload = match payload(&args.payload)? {
-        Ok(payload) => payload,
-        Err(why) => return Ok(wrong_usage(&why)),
-    };
+    let payload = serde_json::from_slice(&typed::payload(&args.payload)?);
+    let payload = payload.map_err(|error| WrongUsage::new(&format!("--payload is not JSON: {error}")))?;
+    let labels = typed::labels(&args.labels)?;
     let client = args.server.client()?;
     let mut request = client.request(Method::POST, "/v1/jobs").header("content-type", "application/json");
     if let Some(key) = &args.idempotency_key {
         request = request.header("idempotency-key", key);
     }
-    let accepted = client.send(request.body(body(&args, payload)?)).await?;
+    let accepted = client.send(request.body(body(&args, payload, labels)?)).await?;
     let id = print::plain(&accepted["id"]);
     let Some(wait) = args.wait else {
         if args.json {
@@ -93,22 +91,8 @@ pub(super) async fn run(args: EnqueueArgs) -> anyhow::Result<ExitCode> {
     Ok(if job["state"] == "completed" { ExitCode::Done } else { ExitCode::Failed })
 }
 
-/// The payload's JSON, as it is written; the inner error is one of usage.
-fn payload(given: &str) -> anyhow::Result<Result<Box<RawValue>, String>> {
-    let text = if given == "-" {
-        let mut text = String::new();
-        std::io::stdin().read_to_string(&mut text).context("cannot read the payload from standard input")?;
-        text
-    } else if let Some(file) = given.strip_prefix('@') {
-        std::fs::read_to_string(file).with_context(|| format!("cannot read the payload {file}"))?
-    } else {
-        given.to_owned()
-    };
-    Ok(serde_json::from_str(&text).map_err(|error| format!("--payload is not JSON: {error}")))
-}
-
 /// The request's document: only what was said.
-fn body(args: &EnqueueArgs, payload: Box<RawValue>) -> serde_json::Result<String> {
+fn body(args: &EnqueueArgs, payload: Box<RawValue>, labels: BTreeMap<String, String>) -> serde_json::Result<String> {
     serde_json::to_string(&JobRequest {
         plugin: args.plugin.clone(),
         payload: Some(payload),
@@ -119,7 +103,7 @@ fn body(args: &EnqueueArgs, payload: Box<RawValue>) -> serde_json::Result<String
         limit_key: args.limit_key.clone(),
         retry: args.max_attempts.map(|most| RetryOverride { max_attempts: Some(most), ..RetryOverride::default() }),
         deadline: args.deadline.clone(),
-        labels: args.labels.iter().cloned().collect(),
+        labels,
         ..JobRequest::default()
     })
 }

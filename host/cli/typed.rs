@@ -1,5 +1,11 @@
 //! What is typed, checked before anything is done with it. What is right is passed on as it was typed.
 
+use std::collections::BTreeMap;
+use std::io::Read as _;
+
+use anyhow::Context as _;
+
+use super::WrongUsage;
 use crate::clock::UnixMs;
 use crate::config::{downstream_key, parse_rate};
 use crate::job::RetryOverride;
@@ -56,4 +62,28 @@ pub(super) fn max_attempts(text: &str) -> Result<u32, String> {
 pub(super) fn label(text: &str) -> Result<(String, String), String> {
     let (name, value) = text.split_once('=').ok_or("a label is NAME=VALUE")?;
     Ok((name.to_owned(), value.to_owned()))
+}
+
+/// The labels of a job, each once.
+pub(super) fn labels(given: &[(String, String)]) -> Result<BTreeMap<String, String>, WrongUsage> {
+    let mut labels = BTreeMap::new();
+    for (name, value) in given {
+        if labels.insert(name.clone(), value.clone()).is_some() {
+            return Err(WrongUsage::new(&format!("--label: {name:?} is there twice")));
+        }
+    }
+    Ok(labels)
+}
+
+/// The payload that is given as text, or as `@FILE`, or as `-` for standard input.
+pub(super) fn payload(given: &str) -> anyhow::Result<Vec<u8>> {
+    if given == "-" {
+        let mut bytes = Vec::new();
+        std::io::stdin().read_to_end(&mut bytes).context("cannot read the payload from standard input")?;
+        return Ok(bytes);
+    }
+    match given.strip_prefix('@') {
+        Some(file) => std::fs::read(file).with_context(|| format!("cannot read the payload {file}")),
+        None => Ok(given.as_bytes().to_vec()),
+    }
 }

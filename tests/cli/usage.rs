@@ -30,6 +30,7 @@ async fn wrong_usage_is_one_line_that_names_the_argument() {
         (&["enqueue", "http", "--downstream", ""], "--downstream"),
         (&["enqueue", "http", "--limit-key", "a\tb"], "--limit-key"),
         (&["enqueue", "http", "--label", "none"], "--label"),
+        (&["enqueue", "http", "--label", "a=1", "--label", "b=1", "--label", "a=2"], "--label"),
         (&["enqueue", "http", "--max-attempts", "0"], "--max-attempts"),
         (&["downstreams", "hold", "erp", "--until", "tomorrow"], "--until"),
         (&["downstreams", "hold", "erp", "--for", "long"], "--for"),

@@ -1,14 +1,13 @@
 //! `windlass plugin run`: one attempt under the real host's rules, without a server.
 
-use std::io::Read as _;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use clap::Args;
 use serde_json::Value;
 
-use super::super::typed::label;
-use super::super::{ExitCode, print, wrong_usage};
+use super::super::{ExitCode, print, typed, wrong_usage};
 use super::check;
 use super::solo::{Solo, Trial, ceilings, compiled_folder};
 use crate::clock::Chance;
@@ -35,7 +34,7 @@ pub(in crate::cli) struct RunArgs {
     #[arg(long = "origin", value_name = "URL")]
     origins: Vec<Origin>,
     /// A value that the plugin may read; can be repeated
-    #[arg(long, value_name = "NAME=VALUE", value_parser = label)]
+    #[arg(long, value_name = "NAME=VALUE", value_parser = typed::label)]
     config: Vec<(String, String)>,
     /// A secret that the plugin may read; can be repeated
     #[arg(long = "secret", value_name = "NAME=env:VARIABLE|file:PATH", value_parser = secret)]
@@ -47,7 +46,7 @@ pub(in crate::cli) struct RunArgs {
     #[arg(long, value_name = "KEY")]
     idempotency_key: Option<String>,
     /// A label of the job; can be repeated
-    #[arg(long = "label", value_name = "NAME=VALUE", value_parser = label)]
+    #[arg(long = "label", value_name = "NAME=VALUE", value_parser = typed::label)]
     labels: Vec<(String, String)>,
     /// The wall time of the attempt
     #[arg(long, value_name = "DURATION")]
@@ -72,7 +71,8 @@ fn secret(text: &str) -> Result<(String, SecretSource), String> {
 
 /// Runs it. Exits with 0 where the job would be completed, with 1 where it would not.
 pub(super) async fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
-    let payload = payload(&args.payload)?;
+    let payload = typed::payload(&args.payload)?;
+    let labels = typed::labels(&args.labels)?;
     if let Some(why) = not_json(&args.content_type, &payload) {
         return Ok(wrong_usage(&format!("--payload is not JSON ({why}); say --content-type for what it is")));
     }
@@ -88,8 +88,10 @@ pub(super) async fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
             return Ok(ExitCode::Failed);
         }
     };
-    let (as_json, trial) =
-        (args.json, Trial { name: name_of(&args.file), grants_file, call: call(&solo, args, payload, &file), file });
+    let (as_json, trial) = (
+        args.json,
+        Trial { name: name_of(&args.file), grants_file, call: call(&solo, args, payload, labels, &file), file },
+    );
     let tried = solo.attempt(revision, trial).await?;
     if as_json {
         print::document(&tried.document())
@@ -103,18 +105,6 @@ pub(super) async fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
 pub(super) fn name_of(component: &Path) -> String {
     let stem = component.file_stem().unwrap_or_default().to_string_lossy();
     if is_plugin_name(&stem) { stem.into_owned() } else { "plugin".to_owned() }
-}
-
-fn payload(given: &str) -> anyhow::Result<Vec<u8>> {
-    if given == "-" {
-        let mut bytes = Vec::new();
-        std::io::stdin().read_to_end(&mut bytes).context("cannot read the payload from standard input")?;
-        return Ok(bytes);
-    }
-    match given.strip_prefix('@') {
-        Some(file) => std::fs::read(file).with_context(|| format!("cannot read the payload {file}")),
-        None => Ok(given.as_bytes().to_vec()),
-    }
 }
 
 fn not_json(content_type: &str, payload: &[u8]) -> Option<serde_json::Error> {
@@ -145,7 +135,7 @@ fn grants(args: &RunArgs) -> anyhow::Result<Result<(String, PluginFile), String>
     Ok(Ok((path.display().to_string(), file)))
 }
 
-fn call(solo: &Solo, args: RunArgs, payload: Vec<u8>, file: &PluginFile) -> Call {
+fn call(solo: &Solo, args: RunArgs, payload: Vec<u8>, labels: BTreeMap<String, String>, file: &PluginFile) -> Call {
     let now = solo.now();
     let job = IdSource::after(0).next(now, &Chance::from_machine());
     Call {
@@ -156,7 +146,7 @@ fn call(solo: &Solo, args: RunArgs, payload: Vec<u8>, file: &PluginFile) -> Call
         content_type: args.content_type,
         payload: payload.into(),
         enqueued_at: now,
-        attributes: args.labels.into_iter().map(|(name, value)| (format!("label:{name}"), value)).collect(),
+        attributes: labels.into_iter().map(|(name, value)| (format!("label:{name}"), value)).collect(),
         deadline: args.deadline.map(|deadline| deadline.0),
     }
 }
