@@ -12,6 +12,8 @@ mod log_format;
 mod output;
 #[path = "cli/usage.rs"]
 mod usage;
+#[path = "cli/waiting.rs"]
+mod waiting;
 
 use std::process::Output;
 

@@ -1,9 +1,10 @@
 //! The command line's way to a running server.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context as _, anyhow, bail};
-use axum::http::header::AUTHORIZATION;
+use axum::http::header::{AUTHORIZATION, RETRY_AFTER};
 use axum::http::{HeaderValue, Method, StatusCode, Uri, request};
 use bytes::Bytes;
 use clap::Args;
@@ -19,9 +20,11 @@ use super::print;
 use crate::config::is_loopback_name;
 
 mod answer;
+mod fault;
 mod tls;
 
 pub(super) use answer::{Answer, Pages};
+pub(super) use fault::Fault;
 
 /// The environment variable with a token. No argument takes one: others see those.
 const TOKEN_VARIABLE: &str = "WINDLASS_TOKEN";
@@ -169,8 +172,9 @@ impl Client {
     pub(super) async fn send(&self, request: Request) -> anyhow::Result<Answer> {
         let request = request.head.body(Full::new(request.body)).context("that cannot be sent over HTTP")?;
         let answer = self.http.request(request).await.map_err(|error| self.no_answer(error))?;
-        let status = answer.status();
-        let body = answer.into_body().collect().await.with_context(|| format!("{} broke off its answer", self.base))?;
+        let (status, again) = (answer.status(), seconds(answer.headers().get(RETRY_AFTER)));
+        let body = answer.into_body().collect().await;
+        let body = body.map_err(|error| Fault::absent(format!("{} broke off its answer: {error}", self.base)))?;
         if status == StatusCode::NO_CONTENT {
             return Ok(Answer { text: String::new(), value: Value::Null });
         }
@@ -184,7 +188,7 @@ impl Client {
         if status == StatusCode::UNAUTHORIZED {
             bail!("{detail}; here a token comes from {TOKEN_VARIABLE} or --token-file");
         }
-        bail!("{detail}")
+        Err(Fault { told: detail.to_owned(), again }.into())
     }
 
     fn no_answer(&self, error: legacy::Error) -> anyhow::Error {
@@ -193,10 +197,16 @@ impl Client {
             return anyhow!("the TLS of {base} is not to be trusted: {why}; --ca names an authority of your own");
         }
         if error.is_connect() {
-            return anyhow!("no windlass answers at {base}; start one with `windlass serve`, or name it with --server");
+            let help = "start one with `windlass serve`, or name it with --server";
+            return Fault::absent(format!("no windlass answers at {base}; {help}")).into();
         }
-        anyhow!(error).context(format!("{base} gave no answer"))
+        Fault::absent(format!("{base} gave no answer: {:#}", anyhow!(error))).into()
     }
+}
+
+/// After what `Retry-After` says, where it says seconds.
+fn seconds(value: Option<&HeaderValue>) -> Option<Duration> {
+    value?.to_str().ok()?.parse().ok().map(Duration::from_secs)
 }
 
 /// A text as one segment of a path or one value of a query.

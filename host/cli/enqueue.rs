@@ -3,13 +3,15 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use axum::http::Method;
 use clap::Args;
 use serde_json::value::RawValue;
 
-use super::client::{Answer, Client, ServerArgs};
+use super::client::{Answer, Client, Fault, ServerArgs};
 use super::{ExitCode, WrongUsage, print, typed};
 use crate::api::JobRequest;
+use crate::clock::{Clock as _, SystemClock};
 use crate::job::RetryOverride;
 use crate::job::units::TimeSpan;
 
@@ -82,7 +84,8 @@ pub(super) async fn run(args: EnqueueArgs) -> anyhow::Result<ExitCode> {
         }
         return Ok(ExitCode::Done);
     };
-    let job = wait_for(&client, &id, wait.0).await?;
+    let job = wait_for(&client, &id, wait.0).await;
+    let job = job.with_context(|| format!("job {id} is accepted, and what became of it is not known"))?;
     if args.json {
         print::json(&job.text)
     } else {
@@ -108,15 +111,21 @@ fn body(args: &EnqueueArgs, payload: Box<RawValue>, labels: BTreeMap<String, Str
     })
 }
 
-/// The job when it is final, or as it stands when the time is up.
+/// The job when it is final, or as it stands when the time is up. A server that is away meanwhile, or busy, is asked again.
 async fn wait_for(client: &Client, id: &str, most: Duration) -> anyhow::Result<Answer> {
-    let mut left = most;
+    let clock = SystemClock::start();
+    let end = clock.now().after(most);
     loop {
-        let step = left.min(WAIT_AT_ONCE);
-        let job = client.get(&format!("/v1/jobs/{id}?wait={}ms", step.as_millis())).await?;
-        left -= step;
-        if !job["finished_at"].is_null() || left.is_zero() {
-            return Ok(job);
+        let step = end.since(clock.now()).min(WAIT_AT_ONCE);
+        let answer = client.get(&format!("/v1/jobs/{id}?wait={}ms", step.as_millis())).await;
+        let left = end.since(clock.now());
+        match answer {
+            Ok(job) if !job["finished_at"].is_null() || left.is_zero() => return Ok(job),
+            Ok(_) => {}
+            Err(error) => match error.downcast_ref::<Fault>().and_then(|fault| fault.again) {
+                Some(again) if !left.is_zero() => tokio::time::sleep(again.min(left)).await,
+                _ => return Err(error),
+            },
         }
     }
 }
