@@ -56,7 +56,7 @@ async fn one_attempt_is_run_and_shown() {
 
     let shown = run(folder.path(), &granted);
     assert_eq!(code(&shown), 0, "{}", err(&shown));
-    for told in ["completed", r#"{"number":"4711"}"#, "erp-number: 4711", "/orders", "delivering order A-17", "MiB"] {
+    for told in ["completed", r#"{"number": "4711"}"#, "erp-number: 4711", "/orders", "delivering order A-17", "MiB"] {
         assert!(out(&shown).contains(told), "{told}: {}", out(&shown));
     }
     assert!(!out(&shown).contains("s3cret"));

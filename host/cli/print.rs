@@ -6,11 +6,15 @@ use std::sync::OnceLock;
 
 use anyhow::anyhow;
 use comfy_table::{ContentArrangement, Table, presets};
+use serde::Serialize;
 use serde_json::Value;
 
 use super::client::Answer;
 use crate::clock::UnixMs;
 use crate::job::text;
+
+/// Documents have names for their members, and no others.
+const ALWAYS_JSON: &str = "a document is always JSON";
 
 /// Why standard output did not take what was written to it, the first time. There is one of it in the program, and so of
 /// this.
@@ -44,9 +48,14 @@ pub(super) fn complain(text: &str) {
     let _ = writeln!(io::stderr().lock(), "{}", text::block(text));
 }
 
-/// Writes a document as it is, what a terminal would obey as escapes.
-pub(super) fn document(value: &Value) {
-    out(&text::escaped_json(&format!("{value:#}\n")));
+/// Writes a document, what a terminal would obey as escapes.
+pub(super) fn document(document: &impl Serialize) {
+    json(&serde_json::to_string_pretty(document).expect(ALWAYS_JSON));
+}
+
+/// A document of our own, to be read as one of a server's is.
+pub(super) fn as_answer(document: &impl Serialize) -> Answer {
+    Answer::read(&serde_json::to_string(document).expect(ALWAYS_JSON)).expect(ALWAYS_JSON)
 }
 
 /// Writes a document as the server wrote it, what a terminal would obey as escapes.

@@ -4,11 +4,12 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use clap::Args;
-use serde_json::{Value, json};
+use serde::Serialize;
 
 use super::super::{ExitCode, print, wrong_usage};
 use super::scenario::{Played, Scenario, ScenarioFile, play};
 use super::solo::{Solo, compiled_folder};
+use super::tried::TriedDocument;
 use super::{check, run};
 
 /// What `windlass plugin test` is told.
@@ -55,7 +56,7 @@ pub(super) async fn test(args: TestArgs) -> anyhow::Result<ExitCode> {
         results.push((scenario, play(&solo, &name, revision.clone(), scenario).await?));
     }
     if args.json {
-        print::document(&document(&results));
+        print::document(&report(&results));
     } else {
         print::out(&table(&results, args.show));
     }
@@ -63,17 +64,32 @@ pub(super) async fn test(args: TestArgs) -> anyhow::Result<ExitCode> {
     Ok(if is_well { ExitCode::Done } else { ExitCode::Failed })
 }
 
-fn document(results: &[(&Scenario, Played)]) -> Value {
-    let one = |(scenario, played): &(&Scenario, Played)| {
-        json!({
-            "name": scenario.name,
-            "passed": played.mismatches.is_empty(),
-            "mismatches": played.mismatches,
-            "attempt": played.tried.document(),
-        })
+/// What became of all scenarios.
+#[derive(Serialize)]
+struct Report<'a> {
+    passed: usize,
+    failed: usize,
+    scenarios: Vec<ScenarioReport<'a>>,
+}
+
+#[derive(Serialize)]
+struct ScenarioReport<'a> {
+    name: &'a str,
+    passed: bool,
+    mismatches: &'a [String],
+    attempt: TriedDocument<'a>,
+}
+
+fn report<'a>(results: &'a [(&Scenario, Played)]) -> Report<'a> {
+    let one = |(scenario, played): &'a (&Scenario, Played)| ScenarioReport {
+        name: &scenario.name,
+        passed: played.mismatches.is_empty(),
+        mismatches: &played.mismatches,
+        attempt: played.tried.document(),
     };
-    let passed = results.iter().filter(|(_, played)| played.mismatches.is_empty()).count();
-    json!({"passed": passed, "failed": results.len() - passed, "scenarios": results.iter().map(one).collect::<Vec<_>>()})
+    let scenarios: Vec<_> = results.iter().map(one).collect();
+    let passed = scenarios.iter().filter(|scenario| scenario.passed).count();
+    Report { passed, failed: scenarios.len() - passed, scenarios }
 }
 
 fn table(results: &[(&Scenario, Played)], shows_all: bool) -> String {

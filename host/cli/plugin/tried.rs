@@ -2,12 +2,15 @@
 
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::Value;
+use serde_json::value::RawValue;
 
 use super::super::print;
+use crate::api::{Attribute, ToldResult};
 use crate::clock::UnixMs;
 use crate::job::retry::{Verdict, decide};
-use crate::job::{Disposition, Evidence, Outcome, OutcomeKind, RetryPolicy};
+use crate::job::{Completion, Disposition, Evidence, Exchange, LogLine, Outcome, OutcomeKind, RetryPolicy, text};
 
 /// An attempt that is over, and what would become of its job.
 pub(super) struct Tried {
@@ -48,45 +51,83 @@ impl Fate {
     }
 }
 
+/// The attempt as a document, in the words of the server's own.
+#[derive(Serialize)]
+pub(super) struct TriedDocument<'a> {
+    outcome: OutcomeKind,
+    error: Option<&'a str>,
+    code: Option<&'a str>,
+    took_ms: f64,
+    then: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retry_after_ms: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_in_ms: Option<[u64; 2]>,
+    #[serde(flatten)]
+    completion: Option<CompletionDocument>,
+    revision: Option<&'a str>,
+    cpu_ms: f64,
+    memory_peak_bytes: u64,
+    log: &'a [LogLine],
+    log_dropped_bytes: u64,
+    log_dropped_lines: u64,
+    exchanges: &'a [Exchange],
+    exchanges_dropped: u64,
+}
+
+#[derive(Serialize)]
+struct CompletionDocument {
+    result: Option<Box<RawValue>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    result_base64: Option<String>,
+    result_content_type: Option<String>,
+    result_attributes: Vec<Attribute>,
+}
+
+impl CompletionDocument {
+    fn of(completion: &Completion) -> Self {
+        let told = ToldResult::of(completion.clone());
+        Self {
+            result: told.value,
+            result_base64: told.base64,
+            result_content_type: told.content_type,
+            result_attributes: told.attributes,
+        }
+    }
+}
+
 impl Tried {
-    /// The attempt as a document, in the words of the server's own.
-    pub(super) fn document(&self) -> Value {
+    /// What it completed with.
+    pub(super) fn completion(&self) -> Option<&Completion> {
+        if let Outcome::Completed(completion) = &self.outcome { Some(completion) } else { None }
+    }
+
+    /// The attempt as a document.
+    pub(super) fn document(&self) -> TriedDocument<'_> {
         let (outcome, evidence) = (&self.outcome, &self.evidence);
-        let mut document = json!({
-            "outcome": outcome.kind(),
-            "error": outcome.message(),
-            "code": outcome.code(),
-            "took_ms": self.took.as_secs_f64() * 1e3,
-            "then": self.fate.then,
-            "revision": evidence.revision,
-            "cpu_ms": evidence.cpu_us as f64 / 1e3,
-            "memory_peak_bytes": evidence.memory_peak_bytes,
-            "log": evidence.log,
-            "log_dropped_bytes": evidence.log_dropped_bytes,
-            "log_dropped_lines": evidence.log_dropped_lines,
-            "exchanges": evidence.exchanges,
-            "exchanges_dropped": evidence.exchanges_dropped,
-        });
-        let mut say = |name: &str, value: Value| document[name] = value;
-        if let Some(delay_ms) = outcome.delay_ms() {
-            say("retry_after_ms", json!(delay_ms));
+        TriedDocument {
+            outcome: outcome.kind(),
+            error: outcome.message(),
+            code: outcome.code(),
+            took_ms: self.took.as_secs_f64() * 1e3,
+            then: self.fate.then,
+            retry_after_ms: outcome.delay_ms(),
+            next_in_ms: self.fate.next.map(|(least, most)| [least, most].map(|span| span.as_millis() as u64)),
+            completion: self.completion().map(CompletionDocument::of),
+            revision: evidence.revision.as_deref(),
+            cpu_ms: evidence.cpu_us as f64 / 1e3,
+            memory_peak_bytes: evidence.memory_peak_bytes,
+            log: &evidence.log,
+            log_dropped_bytes: evidence.log_dropped_bytes,
+            log_dropped_lines: evidence.log_dropped_lines,
+            exchanges: &evidence.exchanges,
+            exchanges_dropped: evidence.exchanges_dropped,
         }
-        if let Some((least, most)) = self.fate.next {
-            say("next_in_ms", json!([least.as_millis() as u64, most.as_millis() as u64]));
-        }
-        if let Outcome::Completed(completion) = outcome {
-            let (name, value) = result(&completion.content_type, &completion.body);
-            say(name, value);
-            say("result_content_type", json!(completion.content_type));
-            let attributes = completion.attributes.iter().map(|(name, value)| json!({"name": name, "value": value}));
-            say("result_attributes", attributes.collect());
-        }
-        document
     }
 
     /// The attempt for people.
     pub(super) fn text(&self) -> String {
-        let document = self.document();
+        let document = print::as_answer(&self.document());
         let of = |name: &str| print::plain(&document[name]);
         let list = |name: &str, say: fn(&Value) -> String| {
             let items = document[name].as_array().map(Vec::as_slice).unwrap_or_default();
@@ -97,7 +138,7 @@ impl Tried {
             ("code", of("code")),
             ("error", of("error")),
             ("then", self.fate.to_string()),
-            ("result", of("result")),
+            ("result", text::line(&document.written("result"), usize::MAX)),
             ("result base64", of("result_base64")),
             ("result type", of("result_content_type")),
             (
@@ -111,7 +152,7 @@ impl Tried {
             ("memory peak", format!("{:.1} MiB", self.evidence.memory_peak_bytes as f64 / f64::from(1 << 20))),
             ("log dropped", if self.evidence.log_dropped_bytes == 0 { String::new() } else { of("log_dropped_bytes") }),
         ]);
-        text.push_str(&print::evidence(&document));
+        text.push_str(&print::evidence(&document.value));
         text
     }
 }
@@ -127,28 +168,10 @@ impl std::fmt::Display for Fate {
     }
 }
 
-/// JSON as JSON, text as text, anything else in base64.
-fn result(content_type: &str, body: &[u8]) -> (&'static str, Value) {
-    use base64::Engine as _;
-
-    let is_json =
-        content_type.split(';').next().is_some_and(|name| name.trim().eq_ignore_ascii_case("application/json"));
-    if body.is_empty() {
-        return ("result", Value::Null);
-    }
-    if let Some(value) = is_json.then(|| serde_json::from_slice(body).ok()).flatten() {
-        return ("result", value);
-    }
-    match std::str::from_utf8(body) {
-        Ok(text) => ("result", json!(text)),
-        Err(_) => ("result_base64", json!(base64::engine::general_purpose::STANDARD.encode(body))),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::job::{Completion, Setback};
+    use crate::job::Setback;
 
     fn setback(delay_ms: Option<u32>) -> Setback {
         Setback { delay_ms, ..Setback::default() }
@@ -168,10 +191,32 @@ mod tests {
     }
 
     #[test]
-    fn a_result_is_shown_as_what_it_is() {
-        assert_eq!(result("application/json; charset=utf-8", b"{\"a\":1}"), ("result", json!({"a": 1})));
-        assert_eq!(result("application/json", b"{"), ("result", json!("{")));
-        assert_eq!(result("", b""), ("result", Value::Null));
-        assert_eq!(result("image/png", &[0, 255]), ("result_base64", json!("AP8=")));
+    fn a_result_is_told_as_the_server_tells_it() {
+        let tried = |content_type: &str, body: &'static [u8]| {
+            let completion =
+                Completion { content_type: content_type.into(), body: body.into(), ..Completion::default() };
+            let outcome = Outcome::Completed(completion);
+            let fate = Fate::of(&RetryPolicy::default(), &outcome, 1);
+            Tried { outcome, evidence: Evidence::default(), took: Duration::ZERO, fate }
+        };
+        let told = |content_type: &str, body| {
+            let document = serde_json::to_string(&tried(content_type, body).document()).unwrap();
+            (serde_json::from_str::<serde_json::Value>(&document).unwrap(), document)
+        };
+        let written = r#"{"z":12345678901234567890.12,"a":1.50}"#;
+        for content_type in ["application/json; charset=utf-8", "application/vnd.x+json"] {
+            assert!(
+                told(content_type, written.as_bytes()).1.contains(&format!("\"result\":{written}")),
+                "{content_type}"
+            );
+            assert!(tried(content_type, written.as_bytes()).text().contains(written));
+        }
+        assert_eq!(told("text/plain", b"{").0["result"], "{");
+        for (content_type, body) in [("application/json", &b"{"[..]), ("", b"x"), ("image/png", &[0, 255])] {
+            let document = told(content_type, body).0;
+            assert!(document["result"].is_null() && document["result_base64"].is_string(), "{document}");
+        }
+        let document = told("", b"").0;
+        assert!(document["result"].is_null() && document["result_content_type"].is_null(), "{document}");
     }
 }

@@ -1,5 +1,6 @@
 //! What must come of a scenario, and what is different from that.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -8,8 +9,9 @@ use serde::{Deserialize, Deserializer};
 use super::content::{Bodies, Content, excerpt};
 use super::downstream::Seen;
 use crate::cli::plugin::tried::Tried;
+use crate::cli::print;
+use crate::job::OutcomeKind;
 use crate::job::units::{ByteSize, TimeSpan};
-use crate::job::{Outcome, OutcomeKind};
 
 /// What is left out may be anything.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -130,7 +132,7 @@ impl Expect {
     }
 
     fn of_completion(&self, found: &Found<'_>) -> Vec<String> {
-        let Outcome::Completed(completion) = &found.tried.outcome else {
+        let Some(completion) = found.tried.completion() else {
             // That there is none has been told.
             let wants = self.result.is_some() || self.content_type.is_some() || self.attributes.is_some();
             let untold = wants && self.outcome.is_none_or(|outcome| outcome != OutcomeKind::Completed);
@@ -166,8 +168,12 @@ impl Expect {
                 break;
             }
         }
-        let kept = found.tried.document().to_string();
-        for secret in self.nowhere.iter().filter(|text| kept.contains(text.as_str())) {
+        let kept = print::as_answer(&found.tried.document());
+        // As they are written, as they are read, and whatever the bytes of the result are.
+        let result = found.tried.completion().map(|completion| String::from_utf8_lossy(&completion.body));
+        let kept = [kept.text.into(), kept.value.to_string().into(), result.unwrap_or_default()];
+        let stands = |text: &&String| kept.iter().any(|kept: &Cow<'_, str>| kept.contains(text.as_str()));
+        for secret in self.nowhere.iter().filter(stands) {
             told.push(format!("nowhere: {secret:?} stands in what is kept of the attempt"));
         }
         if let Some(most) = self.memory_below.filter(|most| evidence.memory_peak_bytes >= most.0) {
