@@ -4,11 +4,13 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use windlass::clock::UnixMs;
-use windlass::job::{Disposition, Outcome, OutcomeKind};
+use windlass::job::units::TimeSpan;
+use windlass::job::{Disposition, Jitter, Outcome, OutcomeKind, RetryPolicy};
 use windlass::plugin::Call;
 use windlass::store::Finish;
 
 use crate::attempt::{Attempt, is_retried};
+use crate::book::Worth;
 use crate::plan::{DOWNSTREAMS, PLUGINS, Plan};
 use crate::world::{Running, State, Track, World};
 
@@ -198,20 +200,66 @@ impl State {
             self.accuse(format!("a probe counts against job {}: {finish:?}", track.number));
         }
         if finish.kind == OutcomeKind::Interrupted {
-            self.check_given_up(finish, &track);
             self.tally.count("interrupted attempt");
+        }
+        if self.book.worth(finish.lease) == Worth::Decides {
+            self.check_decision(finish, &track);
         }
     }
 
-    /// Who was interrupted is given up only after as many attempts as its plugin allows.
-    fn check_given_up(&mut self, finish: &Finish, track: &Track) {
+    /// Whether the job goes on, and when, is what its policy says.
+    fn check_decision(&mut self, finish: &Finish, track: &Track) {
         let plugin = PLUGINS.iter().position(|name| *name == track.spec.plugin).expect("one of ours");
         let policy = self.retry.overridden(&self.shelf.plugins[plugin].retry);
         // A person may have given it one more.
         let Some(job) = self.book.job(finish.lease.job) else { return };
-        let (most, failed) = (policy.overridden(&job.spec.retry).max_attempts, job.failed + 1);
-        if finish.disposition == Disposition::Discard && failed < most {
-            self.accuse(format!("job {} is given up after {failed} attempts of {most}", track.number));
+        let policy = policy.overridden(&job.spec.retry);
+        let (most, failed) = (policy.max_attempts, job.failed + 1);
+        let is_interrupted = finish.kind == OutcomeKind::Interrupted;
+        // Attempts that a dead host left behind are recorded in the start, those that are handed back after it.
+        let was_left_behind = is_interrupted && self.life.ready_at.is_none();
+        let wrong = match finish.disposition {
+            Disposition::Discard if failed < most && (is_interrupted || is_retried(finish.kind)) => {
+                Some(format!("is given up after {failed} attempts of {most}"))
+            }
+            Disposition::Retry { counted, .. } if is_interrupted && counted != was_left_behind => {
+                Some(format!("was interrupted, and that counts: {counted}"))
+            }
+            // Where its plugin is missing, whoever runs it next decides.
+            Disposition::Retry { counted: true, .. } if !is_interrupted && failed >= most => {
+                Some(format!("goes on after {failed} attempts of {most}"))
+            }
+            Disposition::Retry { at, .. } => {
+                let (earliest, latest) =
+                    if is_interrupted { (0, 0) } else { delays_ms(&policy, failed, finish.delay_ms) };
+                let delay_ms = at.0 - finish.finished_at.0;
+                let is_kept = (earliest..=latest).contains(&delay_ms);
+                (!is_kept).then(|| format!("waits {delay_ms} ms, and not {earliest} to {latest}"))
+            }
+            _ => None,
+        };
+        if let Some(wrong) = wrong {
+            self.accuse(format!("job {} {wrong}: {finish:?}", track.number));
         }
     }
+}
+
+/// The shortest and the longest that a job waits after so many failures. Reckoned here once more: the host's own
+/// reckoning is what is watched.
+fn delays_ms(policy: &RetryPolicy, failed: u32, asked_ms: Option<u32>) -> (i64, i64) {
+    let ms = |span: TimeSpan| i64::try_from(span.0.as_millis()).expect("some hours");
+    let cap = ms(policy.cap);
+    let whole = (1..failed).try_fold(ms(policy.base) as f64, |delay, _| {
+        let next = delay * policy.factor;
+        (next < cap as f64).then_some(next)
+    });
+    let whole = whole.map_or(cap, |delay| (delay as i64).min(cap));
+    let least = match policy.jitter {
+        Jitter::None => whole,
+        Jitter::Equal => whole / 2,
+        Jitter::Full => 0,
+    };
+    let asked = i64::from(asked_ms.unwrap_or(0)).min(cap);
+    // Delays are rounded up to whole milliseconds.
+    (least.max(asked), whole.max(asked) + 1)
 }
