@@ -125,9 +125,13 @@ impl Attempt<'_> {
         let pause = Duration::from_millis(self.world.chance.below(most_ms) as u64);
         tokio::select! {
             biased;
-            () = cancelled.cancelled() => None,
-            () = tokio::time::sleep(pause) => Some(()),
+            () = cancelled.cancelled() => return None,
+            () = tokio::time::sleep(pause) => {}
         }
+        if !pause.is_zero() {
+            self.goes_on();
+        }
+        Some(())
     }
 }
 

@@ -279,6 +279,7 @@ impl Desk<'_> {
     fn cancel(&mut self, id: JobId, now: UnixMs) -> Acted {
         let acted = self.state.book.cancel(id, now);
         if acted == Acted::Done {
+            self.state.call_off(id.place());
             self.memory.live.end(id.place(), false);
             self.memory.ended.push(id);
         }

@@ -72,6 +72,16 @@ impl<'a> Attempt<'a> {
         state.tracks.get_mut(&self.place).expect("it runs").done_in = Some(life);
     }
 
+    /// Time went by, and nobody told it to end.
+    pub fn goes_on(&self) {
+        let mut state = self.world.state();
+        let called_off = state.tracks[&self.place].called_off;
+        let now = state.host_now();
+        if let Some((_, at)) = called_off.filter(|(n, at)| *n == self.n && *at < now) {
+            state.accuse(format!("job {} was cancelled at {at}, and its attempt goes on", self.number));
+        }
+    }
+
     /// An attempt is over.
     pub fn end(&self, outcome: &Outcome) {
         let mut state = self.world.state();
@@ -97,6 +107,15 @@ impl<'a> Attempt<'a> {
 }
 
 impl State {
+    /// A job is cancelled: its attempt is told at once.
+    pub fn call_off(&mut self, place: i64) {
+        let now = self.host_now();
+        let ghost = self.book.jobs.get(&place).and_then(|job| job.ghost);
+        if let Some(track) = self.tracks.get_mut(&place) {
+            track.called_off = ghost.map(|begun| (begun.n, now));
+        }
+    }
+
     /// What must hold of a call whatever else goes on.
     fn check_call(&mut self, track: &Track, call: &Call, life: u32) {
         let (number, n) = (track.number, call.attempt);

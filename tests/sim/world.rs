@@ -88,6 +88,8 @@ pub struct Track {
     pub probe: Option<u32>,
     /// Since when it might run, by the host's clock, in which life.
     pub changed: (u32, UnixMs),
+    /// The attempt that ran when the job was cancelled last, by its number, and when that was.
+    pub called_off: Option<(u32, UnixMs)>,
 }
 
 /// One life of the host.
@@ -297,6 +299,7 @@ impl State {
             done_in: None,
             probe: None,
             changed: (self.life.n, self.host_now()),
+            called_off: None,
         };
         self.tracks.insert(id.place(), track);
     }
