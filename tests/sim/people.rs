@@ -215,6 +215,8 @@ impl Host {
             let name = PLUGINS[plugin].to_owned();
             if host.store.set_standing(Standing::Plugin { name, paused }).await.is_ok() {
                 host.gates.lock().expect("nobody panicked").set_paused(PLUGINS[plugin], paused);
+                let now = host.clock.now();
+                host.world.state().paused[plugin] = paused.then_some(now);
                 host.wake.notify_one();
             }
         });
@@ -280,8 +282,10 @@ impl Host {
         let host = self.clone();
         tokio::spawn(async move {
             let lane = Lane::new(PLUGINS[downstream / DOWNSTREAMS.len()], DOWNSTREAMS[downstream % DOWNSTREAMS.len()]);
+            let until = if let ActKind::Hold { until, .. } = what { until } else { None };
             if host.keeper.act(&lane, Act { at: host.clock.now(), what }).await.is_ok() {
-                host.world.state().downstreams[downstream].asked = None;
+                let now = host.clock.now();
+                host.world.state().downstreams[downstream].asked = until.map(|until| (now, until));
                 host.wake.notify_one();
             }
         });

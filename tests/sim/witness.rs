@@ -37,7 +37,7 @@ impl<'a> Attempt<'a> {
             if state.life.running.insert(place, running).is_some() {
                 state.accuse(format!("job {number} runs twice at once"));
             }
-            state.check_pause(downstream, number, place);
+            state.check_pause(plugin, downstream, number, place);
             probes = state.check_breaker(&world.plan, &track, place);
         }
         Self { world, life, downstream, place, number, n: call.attempt, probes }
@@ -172,10 +172,14 @@ impl State {
         }
     }
 
-    /// It was not asked to wait before the attempt was let in: its beginning may have had to come on disk first.
-    fn check_pause(&mut self, downstream: usize, number: usize, place: i64) {
+    /// Neither its plugin nor its downstream was to wait before the attempt was let in: its beginning may have had to
+    /// come on disk first.
+    fn check_pause(&mut self, plugin: usize, downstream: usize, number: usize, place: i64) {
         let now = self.host_now();
         let begun = self.book.jobs[&place].attempt.map_or(now, |begun| begun.started_at);
+        if let Some(at) = self.paused[plugin].filter(|at| *at < begun) {
+            self.accuse(format!("job {number} begins at {now}, and its plugin was paused at {at}"));
+        }
         let asked = self.downstreams[downstream].asked;
         if let Some((at, until)) = asked.filter(|(at, until)| *at < begun && now < *until) {
             self.accuse(format!(

@@ -39,6 +39,8 @@ pub struct State {
     /// Requests under an idempotency key that were answered.
     pub requests: Vec<NewJob>,
     pub shelf: Shelf,
+    /// Since when each plugin is paused, by the host's clock.
+    pub paused: [Option<UnixMs>; PLUGINS.len()],
     pub downstreams: Vec<Downstream>,
     pub life: Life,
     /// By how much the wall clock runs ahead of true time, in milliseconds.
@@ -138,6 +140,7 @@ impl World {
             tracks: BTreeMap::new(),
             requests: Vec::new(),
             shelf: Shelf::draw(&chance),
+            paused: [None; PLUGINS.len()],
             downstreams: vec![Downstream::default(); PLUGINS.len() * DOWNSTREAMS.len()],
             life: Life::default(),
             wall_ahead: 0,
@@ -201,6 +204,9 @@ impl World {
         let fuse = dies_at_once.then(|| self.chance.below(8) as u32);
         state.life = Life { n, fuse, began, started: Some(started), wall, ..Life::default() };
         state.book.reopen();
+        // Who was paused in an earlier life is so from the beginning.
+        let paused = state.book.standings().paused_plugins;
+        state.paused = PLUGINS.map(|name| paused.iter().any(|paused| paused == name).then_some(UnixMs(i64::MIN)));
         state.note(Effect::Life(n));
         (n, SimClock { started, wall })
     }
