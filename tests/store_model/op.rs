@@ -81,7 +81,10 @@ pub enum Op {
     Wait {
         ms: u64,
     },
-    WaitADay,
+    /// About as long as a key is remembered at least: a little less, or a little more.
+    WaitADay {
+        nearly: bool,
+    },
     LookAtAll,
     List {
         lane: Option<usize>,
@@ -139,7 +142,7 @@ fn calls() -> impl Strategy<Value = Op> {
         1 => (0..2_usize, any::<bool>()).prop_map(|(plugin, paused)| Op::Pause { plugin, paused }),
         1 => (0..4_usize, prop::option::of(1..99_i64)).prop_map(|(lane, hold_ms)| Op::KeepHealth { lane, hold_ms }),
         4 => (1..3_000_u64).prop_map(|ms| Op::Wait { ms }),
-        1 => Just(Op::WaitADay),
+        1 => any::<bool>().prop_map(|nearly| Op::WaitADay { nearly }),
     ]
 }
 
