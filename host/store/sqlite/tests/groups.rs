@@ -170,6 +170,30 @@ async fn a_key_that_is_remembered_twice_keeps_no_job_from_being_deleted_and_nobo
     assert_eq!(pruned.await.unwrap().unwrap().jobs, 1);
 }
 
+#[tokio::test]
+async fn an_attempt_that_shares_a_group_with_a_pruning_is_known_after_a_crash() {
+    let folder = TempDir::new().unwrap();
+    let store = open(&folder).unwrap();
+    accept(&store, NOW).await;
+    let claimed = store.claim(1, NOW, &mut Open).await.unwrap().remove(0);
+    let again = Disposition::Retry { at: NOW, counted: true };
+    let (to, finished) = oneshot::channel();
+    let finish = Op::Finish { ends: vec![End::of(&ending(&claimed, NOW, again))], to };
+    let day = std::time::Duration::from_hours(24);
+    let (to, pruned) = oneshot::channel();
+    let retention = Retention { completed: day, cancelled: day, discarded: day };
+    let prune = Op::Prune { retention, now: NOW, most: 9, to };
+    let begun = Begun { place: claimed.lease.job.place(), n: 1, started_at: NOW };
+    tell_at_once(&store, &folder, vec![begun], vec![finish, prune]);
+    assert_eq!(finished.await.unwrap().unwrap(), [Finished::Recorded]);
+    assert_eq!(pruned.await.unwrap().unwrap().jobs, 0);
+    // What an opening would find now. A store that is closed in order writes its floor once more.
+    let disk = Connection::open(folder.path().join("data/windlass.db")).unwrap();
+    let newest: i64 = disk.query_row("SELECT max(seq) FROM attempts", (), |row| row.get(0)).unwrap();
+    let floor = recover::meta(&disk, "attempts_floor").unwrap();
+    assert!(floor <= newest, "the opening looks from {floor} on, and the job's attempt is {newest}");
+}
+
 /// The columns of that table of a closed store take values of every type.
 fn loosen(folder: &TempDir, table: &str) -> Connection {
     let path = folder.path().join("data/windlass.db");
