@@ -291,7 +291,7 @@ impl Host {
         });
     }
 
-    /// Everything is well from now on, and people have undone what they did.
+    /// Everything is well from now on, and people have undone what they did. Breakers close and holds end by themselves.
     fn heal(&self) {
         {
             let mut state = self.world.state();
@@ -306,7 +306,6 @@ impl Host {
         self.folder.notify_one();
         for downstream in 0..PLUGINS.len() * DOWNSTREAMS.len() {
             self.weather(downstream, Weather::Up);
-            self.act(downstream, ActKind::Release);
             self.act(downstream, ActKind::Limit(Overrides::default()));
         }
         (0..PLUGINS.len()).for_each(|plugin| self.pause(plugin, false));
