@@ -75,7 +75,7 @@ async fn names_are_checked_behind_a_proxy_too() {
         (get("http://user:secret@localhost/v1/jobs", "host: localhost\r\n"), 400, "header-invalid"),
         ("GET /v1/jobs HTTP/1.0\r\n\r\n".to_owned(), 403, "host-refused"),
         ("POST /v1/jobs HTTP/1.1\r\nhost: localhost\r\norigin: https://evil.example\r\nconnection: close\r\n\r\n".to_owned(), 403, "origin-refused"),
-        ("POST /v1/jobs HTTP/1.1\r\nhost: localhost\r\norigin: https://windlass.example\r\nconnection: close\r\n\r\n".to_owned(), 415, "media-type-unsupported"),
+        ("POST /v1/jobs HTTP/1.1\r\nhost: localhost\r\norigin: https://windlass.example\r\nconnection: close\r\n\r\n".to_owned(), 400, "body-malformed"),
     ] {
         let answer = super::support::Answer::of(&server.raw(&request).await);
         assert_eq!(answer.status, status, "{request:?}: {answer:?}");

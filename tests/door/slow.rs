@@ -39,13 +39,11 @@ async fn a_slow_head_and_a_slow_body_are_cut_off() {
 async fn an_act_that_says_nothing_for_ever_is_cut_off_too() {
     let place = Place::new(HASTE);
     let server = place.serve(&[]).await;
-    for (length, status) in
-        [("content-length: 1", 408), ("transfer-encoding: chunked", 408), ("content-length: 5", 415)]
-    {
+    for length in ["content-length: 1", "transfer-encoding: chunked", "content-length: 5"] {
         let head = format!("POST /v1/downstreams/x/release HTTP/1.1\r\nhost: localhost\r\n{length}\r\n\r\n");
         let mut stream = server.connect().await;
         stream.write_all(head.as_bytes()).await.unwrap();
-        assert_eq!(Answer::of(&rest(&mut stream).await).status, status, "{length}");
+        assert_eq!(Answer::of(&rest(&mut stream).await).status, 408, "{length}");
     }
 }
 
