@@ -14,4 +14,5 @@ mod lock;
 pub mod plugin;
 pub mod store;
 pub mod telemetry;
+mod to_its_end;
 pub mod worker;

@@ -15,6 +15,14 @@ async fn host(downstream: &TlsDownstream, ca: &str, more: &str) -> Host {
     Setup::default().file("ca.pem", ca).guest("misbehave", &file).start().await
 }
 
+/// A downstream that speaks this alone, and a host that trusts it.
+async fn speaking(protocol: &str) -> (TlsDownstream, Host) {
+    let authority = Authority::new("ours");
+    let downstream = TlsDownstream::start(&authority.leaf(&Leaf::good()), None, &[protocol]).await;
+    let host = host(&downstream, &authority.pem(), "ca = 'ca.pem'").await;
+    (downstream, host)
+}
+
 fn file(downstream: &TlsDownstream, more: &str) -> String {
     format!("origins = ['{}']\n[retry]\nmax_attempts = 1\n[tls]\n{more}", downstream.origin())
 }
@@ -107,10 +115,8 @@ async fn a_client_certificate_is_shown_and_taken_up_when_it_changes() {
 
 #[tokio::test]
 async fn a_length_that_the_guest_states_is_that_of_the_body_over_both_versions_of_http() {
-    let authority = Authority::new("ours");
     for protocol in ["h2", "http/1.1"] {
-        let downstream = TlsDownstream::start(&authority.leaf(&Leaf::good()), None, &[protocol]).await;
-        let host = host(&downstream, &authority.pem(), "ca = 'ca.pem'").await;
+        let (downstream, host) = speaking(protocol).await;
         for (length, body, is_sent) in [
             ("4", "four", true),
             ("4", "four more", false),
@@ -131,10 +137,8 @@ async fn a_length_that_the_guest_states_is_that_of_the_body_over_both_versions_o
 
 #[tokio::test]
 async fn a_connection_that_is_silent_takes_no_further_request() {
-    let authority = Authority::new("ours");
     for protocol in ["h2", "http/1.1"] {
-        let downstream = TlsDownstream::start(&authority.leaf(&Leaf::good()), None, &[protocol]).await;
-        let host = host(&downstream, &authority.pem(), "ca = 'ca.pem'").await;
+        let (downstream, host) = speaking(protocol).await;
         let mut told = Vec::new();
         for n in 0..3 {
             let call = json!({"do": "fetch", "url": downstream.url("/lost"), "timeout_ms": 1_000});
@@ -151,10 +155,8 @@ async fn a_connection_that_is_silent_takes_no_further_request() {
 
 #[tokio::test]
 async fn the_length_that_an_answer_without_a_body_states_is_no_matter() {
-    let authority = Authority::new("ours");
     for protocol in ["h2", "http/1.1"] {
-        let downstream = TlsDownstream::start(&authority.leaf(&Leaf::good()), None, &[protocol]).await;
-        let host = host(&downstream, &authority.pem(), "ca = 'ca.pem'").await;
+        let (downstream, host) = speaking(protocol).await;
         for verb in ["fetch", "wasi-fetch"] {
             let call = json!({"do": verb, "url": downstream.url("/large"), "method": "HEAD"});
             let id = host.enqueue(json!({"plugin": "misbehave", "payload": call})).await;
@@ -168,7 +170,7 @@ async fn the_length_that_an_answer_without_a_body_states_is_no_matter() {
 #[tokio::test]
 async fn an_answer_that_breaks_off_without_an_error_is_not_taken_for_a_whole_one() {
     let authority = Authority::new("ours");
-    let downstream = TlsDownstream::start_raw(&authority.leaf(&Leaf::good()), &["h2"], |stream| {
+    let downstream = TlsDownstream::start_raw(&authority.leaf(&Leaf::good()), |stream| {
         let frame = |kind: u8, flags: u8, payload: &[u8]| {
             let mut frame = vec![0, 0, u8::try_from(payload.len()).unwrap(), kind, flags, 0, 0, 0, stream];
             frame.extend(payload);

@@ -14,8 +14,7 @@ use crate::job::units::TimeSpan;
 pub struct Plugins {
     /// The folder of `NAME.wasm` and `NAME.toml`.
     pub dir: PathBuf,
-    /// How often the folder is looked through even though the system reported no change. 100ms to
-    /// 1h.
+    /// How often the folder is looked through even though the system reported no change. 100ms to 1h.
     pub scan: TimeSpan,
     /// What compiling one component may use.
     pub compile: Compile,

@@ -17,8 +17,9 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 
 /// Who signs certificates.
 pub struct Authority {
@@ -88,61 +89,61 @@ pub struct TlsDownstream {
 impl TlsDownstream {
     /// One that shows `identity`, wants a certificate of `clients` where there is one, and speaks these protocols.
     pub async fn start(identity: &Identity, clients: Option<&Authority>, protocols: &[&str]) -> Self {
+        Self::accepting(config(identity, clients, protocols), |stream, nth, seen| async move {
+            let requests = AtomicUsize::new(0);
+            let service = service_fn(move |request: Request<Incoming>| {
+                // The first connection is lost on the way after its first request, and nobody is told.
+                let is_lost = request.uri().path() == "/lost" && nth == 0;
+                let is_lost = is_lost && requests.fetch_add(1, Ordering::SeqCst) > 0;
+                let seen = seen.clone();
+                async move { if is_lost { std::future::pending().await } else { answer(request, seen).await } }
+            });
+            let server = auto::Builder::new(TokioExecutor::new());
+            let _ = server.serve_connection(TokioIo::new(stream), service).await;
+        })
+        .await
+    }
+
+    /// One that answers each request over HTTP/2 with these bytes, whose stream has that number.
+    pub async fn start_raw(identity: &Identity, answer: fn(u8) -> Vec<u8>) -> Self {
+        Self::accepting(config(identity, None, &["h2"]), move |mut stream, _, _| async move {
+            let mut preface = [0; 24];
+            stream.read_exact(&mut preface).await.unwrap();
+            // No settings of our own, and theirs are fine.
+            stream.write_all(&[0, 0, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 4, 1, 0, 0, 0, 0]).await.unwrap();
+            let mut head = [0; 9];
+            while stream.read_exact(&mut head).await.is_ok() {
+                let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
+                stream.read_exact(&mut vec![0; length as usize]).await.unwrap();
+                if head[3] == 1 {
+                    stream.write_all(&answer(head[8])).await.unwrap();
+                }
+            }
+        })
+        .await
+    }
+
+    /// One that has each connection served like that: by its number, and with what was seen.
+    async fn accepting<Served: Future<Output = ()> + Send + 'static>(
+        config: ServerConfig,
+        serve: impl Fn(TlsStream<TcpStream>, usize, Arc<Mutex<Vec<String>>>) -> Served + Clone + Send + 'static,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let acceptor = TlsAcceptor::from(Arc::new(config(identity, clients, protocols)));
+        let acceptor = TlsAcceptor::from(Arc::new(config));
         let downstream = Self { address, seen: Arc::default(), connections: Arc::default() };
         let (seen, connections) = (downstream.seen.clone(), downstream.connections.clone());
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                let (acceptor, seen, connections) = (acceptor.clone(), seen.clone(), connections.clone());
+                let (acceptor, serve) = (acceptor.clone(), serve.clone());
+                let (seen, connections) = (seen.clone(), connections.clone());
                 tokio::spawn(async move {
                     let Ok(stream) = acceptor.accept(stream).await else { return };
-                    let (nth, requests) = (connections.fetch_add(1, Ordering::SeqCst), AtomicUsize::new(0));
-                    let service = service_fn(move |request: Request<Incoming>| {
-                        // The first connection is lost on the way after its first request, and nobody is told.
-                        let is_lost = request.uri().path() == "/lost" && nth == 0;
-                        let is_lost = is_lost && requests.fetch_add(1, Ordering::SeqCst) > 0;
-                        let seen = seen.clone();
-                        async move { if is_lost { std::future::pending().await } else { answer(request, seen).await } }
-                    });
-                    let server = auto::Builder::new(TokioExecutor::new());
-                    let _ = server.serve_connection(TokioIo::new(stream), service).await;
+                    serve(stream, connections.fetch_add(1, Ordering::SeqCst), seen).await;
                 });
             }
         });
         downstream
-    }
-
-    /// One that answers the first request of each connection with these bytes, whose stream has that number.
-    pub async fn start_raw(identity: &Identity, protocols: &[&str], answer: fn(u8) -> Vec<u8>) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let acceptor = TlsAcceptor::from(Arc::new(config(identity, None, protocols)));
-        tokio::spawn(async move {
-            while let Ok((stream, _)) = listener.accept().await {
-                let acceptor = acceptor.clone();
-                tokio::spawn(async move {
-                    let Ok(mut stream) = acceptor.accept(stream).await else { return };
-                    let mut preface = [0; 24];
-                    stream.read_exact(&mut preface).await.unwrap();
-                    // No settings of our own, and theirs are fine.
-                    stream.write_all(&[0, 0, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 4, 1, 0, 0, 0, 0]).await.unwrap();
-                    loop {
-                        let mut head = [0; 9];
-                        if stream.read_exact(&mut head).await.is_err() {
-                            return;
-                        }
-                        let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
-                        stream.read_exact(&mut vec![0; length as usize]).await.unwrap();
-                        if head[3] == 1 {
-                            stream.write_all(&answer(head[8])).await.unwrap();
-                        }
-                    }
-                });
-            }
-        });
-        Self { address, seen: Arc::default(), connections: Arc::default() }
     }
 
     pub fn authority(&self) -> String {

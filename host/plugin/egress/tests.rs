@@ -25,6 +25,11 @@ struct Raw {
 
 impl Raw {
     async fn start(address: &str, answer: &'static str) -> Self {
+        Self::brief(address, answer, usize::MAX).await
+    }
+
+    /// One that closes each connection when it has read one request more than so many.
+    async fn brief(address: &str, answer: &'static str, most: usize) -> Self {
         let listener = TcpListener::bind((address, 0)).await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let raw = Self { port, connections: Arc::default(), heads: Arc::default() };
@@ -32,7 +37,7 @@ impl Raw {
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 connections.fetch_add(1, Ordering::SeqCst);
-                tokio::spawn(serve(stream, heads.clone(), answer));
+                tokio::spawn(serve(stream, heads.clone(), answer, most));
             }
         });
         raw
@@ -43,15 +48,16 @@ impl Raw {
     }
 }
 
-async fn serve(mut stream: TcpStream, heads: Arc<Mutex<Vec<String>>>, answer: &'static str) {
-    let mut head = Vec::new();
+async fn serve(mut stream: TcpStream, heads: Arc<Mutex<Vec<String>>>, answer: &'static str, most: usize) {
+    let (mut head, mut answered) = (Vec::new(), 0);
     while let Ok(byte) = stream.read_u8().await {
         head.push(byte);
         if head.ends_with(b"\r\n\r\n") {
             heads.lock().unwrap().push(String::from_utf8(std::mem::take(&mut head)).unwrap());
-            if stream.write_all(answer.as_bytes()).await.is_err() {
+            if answered == most || stream.write_all(answer.as_bytes()).await.is_err() {
                 return;
             }
+            answered += 1;
         }
     }
 }
@@ -314,56 +320,31 @@ async fn a_call_without_a_connection_says_so_and_another_plugins_has_one() {
     assert!(send(&other).await.is_ok());
 }
 
-/// Answers `per_connection` requests on each connection, and closes it when it has read one more.
-async fn brief(per_connection: usize) -> (u16, Arc<AtomicUsize>) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let (port, connections) = (listener.local_addr().unwrap().port(), Arc::new(AtomicUsize::new(0)));
-    let counted = connections.clone();
-    tokio::spawn(async move {
-        while let Ok((mut stream, _)) = listener.accept().await {
-            counted.fetch_add(1, Ordering::SeqCst);
-            tokio::spawn(async move {
-                for answered in 0.. {
-                    let mut head = Vec::new();
-                    while !head.ends_with(b"\r\n\r\n") {
-                        let Ok(byte) = stream.read_u8().await else { return };
-                        head.push(byte);
-                    }
-                    if answered == per_connection || stream.write_all(KEPT.as_bytes()).await.is_err() {
-                        return;
-                    }
-                }
-            });
-        }
-    });
-    (port, connections)
-}
-
 #[tokio::test]
 async fn who_closes_a_connection_that_was_kept_gets_one_for_each_request() {
-    let (port, connections) = brief(1).await;
-    let (other, kept) = brief(100).await;
-    let [url, other] = [port, other].map(|port| format!("http://127.0.0.1:{port}/"));
+    let raw = Raw::brief("127.0.0.1", KEPT, 1).await;
+    let kept = Raw::start("127.0.0.1", KEPT).await;
+    let [url, other] = [&raw, &kept].map(|raw| format!("http://127.0.0.1:{}/", raw.port));
     let way = egress(&network(&[]), &format!("origins = ['{url}', '{other}']"), &[&[], &[]]);
     assert_eq!(get(&way, &url).await, Ok(200));
     // Whether this one was read nobody knows, so that it is not sent again.
     assert!(matches!(get(&way, &url).await, Err(SendFailure::Unanswered(_))));
     for n in 2..6 {
         assert_eq!(get(&way, &url).await, Ok(200));
-        assert_eq!(connections.load(Ordering::SeqCst), n);
+        assert_eq!(raw.connections.load(Ordering::SeqCst), n);
         assert_eq!(get(&way, &other).await, Ok(200));
     }
-    assert_eq!(kept.load(Ordering::SeqCst), 1, "others keep theirs");
+    assert_eq!(kept.connections.load(Ordering::SeqCst), 1, "others keep theirs");
 }
 
 #[tokio::test]
 async fn one_that_closes_its_first_connection_is_not_taken_for_such_a_one() {
-    let (port, connections) = brief(0).await;
-    let url = format!("http://127.0.0.1:{port}/");
+    let raw = Raw::brief("127.0.0.1", KEPT, 0).await;
+    let url = format!("http://127.0.0.1:{}/", raw.port);
     let way = egress(&network(&[]), &format!("origins = ['{url}']"), &[&[]]);
     for n in 1..4 {
         assert!(matches!(get(&way, &url).await, Err(SendFailure::Unanswered(_))));
-        assert_eq!(connections.load(Ordering::SeqCst), n);
+        assert_eq!(raw.connections.load(Ordering::SeqCst), n);
     }
     assert!(!way.1.brief.holds(&url.parse().unwrap()));
 }

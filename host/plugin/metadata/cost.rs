@@ -84,10 +84,11 @@ fn patterns(schema: &Value) -> usize {
 
 fn check_references(schema: &Value) -> Result<(), String> {
     fn check(value: &Value, root: &Value, names: &[&str]) -> Result<(), String> {
+        let is_root = std::ptr::eq(value, root);
         match value {
             Value::Object(members) => members.iter().try_for_each(|(name, value)| match (name.as_str(), value) {
                 // A part with a name of its own would be the root of the references within it.
-                (name, Value::String(_)) if names.contains(&name) && !is(members, root) => {
+                (name, Value::String(_)) if names.contains(&name) && !is_root => {
                     Err(format!("a part of it has an {name}: only the whole can have one"))
                 }
                 ("$ref", Value::String(reference)) if target(root, reference).is_none() => {
@@ -103,10 +104,6 @@ fn check_references(schema: &Value) -> Result<(), String> {
     let is_old = Draft::default().detect(schema).id_keyword() == "id";
     // What else a part says it is written in may have other names again.
     check(schema, schema, if is_old { &["$id", "$schema", "id"] } else { &["$id", "$schema"] })
-}
-
-fn is(members: &serde_json::Map<String, Value>, root: &Value) -> bool {
-    root.as_object().is_some_and(|root| std::ptr::eq(root, members))
 }
 
 /// What a reference refers to: the same as for whoever validates. It takes some characters for others (RFC 3986, section

@@ -1,14 +1,13 @@
 //! Components that are put there, or removed, because somebody asks for it. What has begun to change the folder comes to
 //! its end, also where who asked is gone.
 
-use std::future::pending;
 use std::io;
-use std::panic::resume_unwind;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use tokio::sync::OwnedMutexGuard;
-use tokio::task::JoinError;
+
+use crate::to_its_end::to_its_end;
 
 use super::super::folder::{self, COMPONENT_BYTES_MAX, Kind, Stamp};
 use super::super::revision::Source;
@@ -157,16 +156,6 @@ impl Slot {
             Ok(was_there)
         })
         .await
-    }
-}
-
-/// Does that work to its end, also where who waits for it is gone.
-async fn to_its_end<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> T {
-    match tokio::spawn(work).await.map_err(JoinError::try_into_panic) {
-        Ok(done) => done,
-        Err(Ok(panic)) => resume_unwind(panic),
-        // The runtime ends, and this with it.
-        Err(Err(_)) => pending().await,
     }
 }
 

@@ -74,7 +74,7 @@ pub(super) fn copy_pages(store: &Path, to: &NewFile) -> Result<(), StoreError> {
 
 fn step(store: &Path, to: &Path) -> rusqlite::Result<()> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let from = Connection::open_with_flags(open::plain(store), flags)?;
+    let from = Connection::open_with_flags(open::no_uri(store), flags)?;
     from.busy_timeout(BUSY_TIMEOUT)?;
     // Nothing of the store changes, not even where its host ends meanwhile and leaves this as its last reader.
     from.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;

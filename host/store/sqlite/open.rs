@@ -173,7 +173,7 @@ pub(super) fn put_away(conn: &Connection) -> rusqlite::Result<()> {
 
 fn connect(path: &Path) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let conn = Connection::open_with_flags(plain(path), flags)?;
+    let conn = Connection::open_with_flags(no_uri(path), flags)?;
     // Otherwise SQLite prepares some statements anew for each of their values, in case another plan were better for it.
     conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     sums::register(&conn)?;
@@ -181,7 +181,7 @@ fn connect(path: &Path) -> rusqlite::Result<Connection> {
 }
 
 /// The path as SQLite takes it for nothing but a path: one that begins with `file:` would be a URI, `:memory:` no file.
-pub(super) fn plain(path: &Path) -> PathBuf {
+pub(super) fn no_uri(path: &Path) -> PathBuf {
     Path::new(".").join(path)
 }
 

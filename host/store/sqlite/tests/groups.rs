@@ -116,6 +116,13 @@ async fn a_retry_counts_though_new_jobs_push_its_job_out_of_memory_in_the_same_c
     assert_eq!(claimed.iter().map(|claimed| claimed.lease.job).collect::<Vec<_>>(), [far]);
 }
 
+/// A pruning of all that was final for so long, and the answer to it.
+fn prune(kept: std::time::Duration) -> (Op, Answer<Pruned>) {
+    let (to, answer) = oneshot::channel();
+    let retention = Retention { completed: kept, cancelled: kept, discarded: kept };
+    (Op::Prune { retention, now: NOW, most: 9, to }, answer)
+}
+
 /// A finish of a job that runs, and the answer to it.
 async fn finish_one(store: &SqliteStore) -> (Finish, Op, Answer<Vec<Finished>>) {
     accept(store, NOW).await;
@@ -160,10 +167,7 @@ async fn a_key_that_is_remembered_twice_keeps_no_job_from_being_deleted_and_nobo
     let sql =
         "INSERT INTO orphan_keys (place, key, created_ms, sum) SELECT min(place), 'other', created_ms, 0 FROM jobs";
     conn.execute(sql, ()).unwrap();
-    let (to, pruned) = oneshot::channel();
-    let at_once = std::time::Duration::ZERO;
-    let retention = Retention { completed: at_once, cancelled: at_once, discarded: at_once };
-    let prune = Op::Prune { retention, now: NOW, most: 9, to };
+    let (prune, pruned) = prune(std::time::Duration::ZERO);
     let begun = Begun { place: finish.lease.job.place(), n: 1, started_at: NOW };
     tell_at_once(&store, &folder, vec![begun], vec![prune, finishing]);
     assert_eq!(finished.await.unwrap().unwrap(), [Finished::Recorded]);
@@ -179,10 +183,7 @@ async fn an_attempt_that_shares_a_group_with_a_pruning_is_known_after_a_crash() 
     let again = Disposition::Retry { at: NOW, counted: true };
     let (to, finished) = oneshot::channel();
     let finish = Op::Finish { ends: vec![End::of(&ending(&claimed, NOW, again))], to };
-    let day = std::time::Duration::from_hours(24);
-    let (to, pruned) = oneshot::channel();
-    let retention = Retention { completed: day, cancelled: day, discarded: day };
-    let prune = Op::Prune { retention, now: NOW, most: 9, to };
+    let (prune, pruned) = prune(std::time::Duration::from_hours(24));
     let begun = Begun { place: claimed.lease.job.place(), n: 1, started_at: NOW };
     tell_at_once(&store, &folder, vec![begun], vec![finish, prune]);
     assert_eq!(finished.await.unwrap().unwrap(), [Finished::Recorded]);

@@ -4,13 +4,19 @@ use super::*;
 
 const JOBS: u64 = 6;
 
-/// What is left of such a store.
-async fn broken(sync: SyncMode) -> TempDir {
+/// A store with that many jobs.
+async fn filled(sync: SyncMode) -> (TempDir, SqliteStore) {
     let folder = TempDir::new().unwrap();
     let store = open_with(&folder, SqliteOptions { sync, ..SqliteOptions::default() }).unwrap();
     for _ in 0..JOBS {
         accept(&store, NOW).await;
     }
+    (folder, store)
+}
+
+/// What is left of such a store.
+async fn broken(sync: SyncMode) -> TempDir {
+    let (folder, _store) = filled(sync).await;
     left_behind(&folder, |frames| frames[frames.len() / 2].fill(0))
 }
 
@@ -86,11 +92,7 @@ async fn damage_where_the_file_has_what_is_lost_is_damage_too() {
 
 #[tokio::test]
 async fn a_log_without_its_header_is_told_of_and_all_that_is_in_it_is_salvaged() {
-    let folder = TempDir::new().unwrap();
-    let store = open(&folder).unwrap();
-    for _ in 0..JOBS {
-        accept(&store, NOW).await;
-    }
+    let (folder, _store) = filled(SyncMode::Full).await;
     for byte in 0..33 {
         let left = left_with_log(&folder, |log| if byte < 32 { log[byte] ^= 1 } else { log[..32].fill(0xa5) });
         let file = left.path().join("data/windlass.db");
@@ -104,11 +106,7 @@ async fn a_log_without_its_header_is_told_of_and_all_that_is_in_it_is_salvaged()
 
 #[tokio::test]
 async fn a_page_beyond_what_there_can_be_is_not_taken_unseen() {
-    let folder = TempDir::new().unwrap();
-    let store = open(&folder).unwrap();
-    for _ in 0..JOBS {
-        accept(&store, NOW).await;
-    }
+    let (folder, _store) = filled(SyncMode::Full).await;
     for at in [0, 4] {
         let left = left_with_log(&folder, |log| log[..32 + at + 2].fill(0x7f));
         let (_, made) = salvage(&left.path().join("data/windlass.db"), &left.path().join("new.db")).unwrap();
@@ -118,11 +116,7 @@ async fn a_page_beyond_what_there_can_be_is_not_taken_unseen() {
 
 #[tokio::test]
 async fn the_salts_of_a_log_that_lost_its_first_page_stand_in_its_index() {
-    let folder = TempDir::new().unwrap();
-    let store = open(&folder).unwrap();
-    for _ in 0..JOBS {
-        accept(&store, NOW).await;
-    }
+    let (folder, _store) = filled(SyncMode::Full).await;
     let left = left_with_log(&folder, |log| log[..4_096].fill(0));
     let file = left.path().join("data/windlass.db");
     assert!(examine(&file, left.path()).unwrap().log.unwrap().contains("with 0 transactions"));
@@ -134,11 +128,7 @@ async fn the_salts_of_a_log_that_lost_its_first_page_stand_in_its_index() {
 
 #[tokio::test]
 async fn what_the_index_promises_counts_until_the_machine_is_started_anew() {
-    let folder = TempDir::new().unwrap();
-    let store = open(&folder).unwrap();
-    for _ in 0..JOBS {
-        accept(&store, NOW).await;
-    }
+    let (folder, _store) = filled(SyncMode::Full).await;
     // The last commit is not in the log, and the index says that it is.
     let left = left_behind(&folder, |frames| frames.last_mut().unwrap().fill(0));
     let index = left.path().join("data/windlass.db-shm");

@@ -145,18 +145,25 @@ impl Log {
     pub fn is_copied(&self, store: &Path) -> io::Result<bool> {
         // Where each page is last, as of the last transaction that is whole.
         let (mut newest, mut open, mut pages) = (HashMap::new(), Vec::new(), 0);
-        let (mut places, mut is_sound, mut is_over) = (0.., true, false);
+        let (mut place, mut is_sound, mut is_over) = (0, true, false);
         self.each(store, |frame| {
-            let place: usize = places.next().expect("without end");
-            is_over |= frame.is_none();
-            // One whose first frame is not its own has lost that.
-            is_sound &= is_over && place > 0 || frame.as_ref().is_some_and(|frame| frame.is_sound);
-            let Some(frame) = frame.filter(|_| !is_over) else { return Ok(()) };
-            open.push((frame.page, place));
-            if frame.pages_after > 0 {
-                pages = frame.pages_after;
-                newest.extend(open.drain(..));
+            match frame {
+                Some(frame) if !is_over => {
+                    is_sound &= frame.is_sound;
+                    open.push((frame.page, place));
+                    if frame.pages_after > 0 {
+                        pages = frame.pages_after;
+                        newest.extend(open.drain(..));
+                    }
+                }
+                Some(_) => {}
+                None => {
+                    // One whose first frame is not its own has lost that.
+                    is_sound &= place > 0;
+                    is_over = true;
+                }
             }
+            place += 1;
             Ok(())
         })?;
         let database = File::open(store)?;
