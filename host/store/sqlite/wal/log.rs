@@ -125,11 +125,9 @@ impl Log {
                 seed.map(|seed| summed(seed) == told)
             };
             let mut content = buffer[FRAME..].to_vec();
-            let is_in_log = self.has_header && fits(&content) == Some(true);
-            let mut is_sound = match fits(&content) {
-                Some(fits) => fits,
-                None => page > 0 && u64::from(page.max(pages_after)) <= pages_max,
-            };
+            // There is no page 0, whatever its sum says.
+            let is_in_log = self.has_header && page > 0 && fits(&content) == Some(true);
+            let mut is_sound = page > 0 && fits(&content).unwrap_or(u64::from(page.max(pages_after)) <= pages_max);
             if !is_sound && page > 0 {
                 // Was it copied into the file already, then the file has what the log has lost.
                 let from = u64::from(page - 1) * self.page_size as u64;
@@ -166,6 +164,9 @@ impl Log {
             place += 1;
             Ok(())
         })?;
+        if !is_sound {
+            return Ok(false);
+        }
         let database = File::open(store)?;
         let (mut logged, mut copied) = (vec![0; self.page_size], vec![0; self.page_size]);
         for (page, place) in newest.into_iter().filter(|(page, _)| *page <= pages) {
@@ -176,7 +177,7 @@ impl Log {
                 return Ok(false);
             }
         }
-        Ok(is_sound)
+        Ok(true)
     }
 
     /// How many frames a host that died, and not the machine, knew to be on disk: its index of the log says so.
