@@ -7,6 +7,7 @@ use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
 use tokio::runtime::{Builder, Runtime};
 
+use crate::config::listen_address;
 use crate::plugin::{COMPILE_SUBCOMMAND, compile_component};
 use crate::telemetry::LogFormat;
 
@@ -74,7 +75,7 @@ pub struct ServeArgs {
     #[command(flatten)]
     place: place::PlaceArgs,
     /// The address and the port to listen on [default: 127.0.0.1:7070]
-    #[arg(long, value_name = "ADDR")]
+    #[arg(long, value_name = "ADDR", value_parser = listen_address)]
     listen: Option<SocketAddr>,
     /// The folder of the plugins [default: plugins]
     #[arg(long, value_name = "DIR")]
@@ -88,7 +89,7 @@ pub struct ServeArgs {
 #[derive(Args, Debug)]
 pub struct DemoArgs {
     /// The address and the port to listen on [default: 127.0.0.1:7070]
-    #[arg(long, value_name = "ADDR")]
+    #[arg(long, value_name = "ADDR", value_parser = listen_address)]
     listen: Option<SocketAddr>,
     /// End when every job is completed
     #[arg(long)]

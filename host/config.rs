@@ -56,7 +56,7 @@ pub use queue::Queue;
 pub use retention::Retention;
 pub use reuse::Reuse;
 pub use secret::{Secret, SecretSource};
-pub use server::{HostName, Server, ServerTls, is_loopback_name, split_authority};
+pub use server::{HostName, Server, ServerTls, is_loopback_name, listen_address, split_authority};
 pub use store::{Store, SyncMode};
 pub use tls::Tls;
 

@@ -85,9 +85,15 @@ async fn a_component_is_checked_without_a_server() {
 async fn wrong_usage_and_wrong_settings_exit_with_two_and_one_line() {
     let host = Setup::default().start().await;
     std::fs::write(host.dir().join("bad.toml"), "[server]\nlisten = \"nowhere\"").unwrap();
+    std::fs::write(host.dir().join("folder.toml"), "[plugins]\ndir = \"bad.toml\"").unwrap();
+    std::fs::write(host.dir().join("store.toml"), "[store]\nurl = \"sqlite:bad.toml/x.db\"").unwrap();
     for (args, told) in [
         (&["serve", "--config", "bad.toml"][..], "listen"),
         (&["serve", "--config", "missing.toml"], "missing.toml"),
+        (&["serve", "--config", "folder.toml"], "folder.toml: plugins.dir: bad.toml is no folder"),
+        (&["serve", "--config", "store.toml"], "store.toml: store.url: bad.toml is no folder"),
+        (&["backup", "copy.db", "--data", "bad.toml/data"], "--data: store.url: bad.toml/data is no folder"),
+        (&["serve", "--plugins", "bad.toml"], "--plugins: plugins.dir: bad.toml is no folder"),
         (&["serve", "--listen", "nowhere"], "--listen"),
         (&["serve", "--colour"], "--colour"),
         (&["enqueue"], "PLUGIN"),

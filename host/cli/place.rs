@@ -1,6 +1,6 @@
 //! Where a host keeps its things: the same answer for every command that touches them.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 
@@ -25,7 +25,24 @@ impl PlaceArgs {
             let wrong = |reason| ConfigError::Value { place: "--data".to_owned(), reason };
             config.store.url = config::Store::in_folder(data).map_err(wrong)?.url;
         }
+        self.must_be_folder(&config.data_dir(), self.data.as_ref().map(|_| "--data"), "store.url")?;
         Ok(config)
+    }
+
+    /// Refuses a folder that cannot be one, as a file is in its place, and says what set it: that argument, or else the
+    /// variable or the file with that key.
+    pub(super) fn must_be_folder(&self, dir: &Path, argument: Option<&str>, key: &str) -> Result<(), ConfigError> {
+        let is_other = match dir.metadata() {
+            Ok(found) => !found.is_dir(),
+            Err(error) => error.kind() == std::io::ErrorKind::NotADirectory,
+        };
+        if !is_other {
+            return Ok(());
+        }
+        let variable = || format!("{}{}", config::ENV_PREFIX, key.replace('.', "__").to_uppercase());
+        let set_by_variable = || Some(variable()).filter(|name| std::env::var_os(name).is_some());
+        let place = argument.map(str::to_owned).or_else(set_by_variable).unwrap_or_else(|| self.file());
+        Err(ConfigError::Value { place, reason: format!("{key}: {} is no folder", dir.display()) })
     }
 
     /// The name of the file of settings.

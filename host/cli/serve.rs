@@ -70,6 +70,8 @@ fn settings(args: &ServeArgs) -> Result<Config, config::ConfigError> {
     if let Some(plugins) = &args.plugins {
         config.plugins.dir.clone_from(plugins);
     }
+    let argument = args.plugins.as_ref().map(|_| "--plugins");
+    args.place.must_be_folder(&config.plugins.dir, argument, "plugins.dir")?;
     Ok(config)
 }
 

@@ -73,6 +73,10 @@ impl Breaker {
         within("breaker.error_rate", self.error_rate, f64::MIN_POSITIVE, 1.0)?;
         within("breaker.window", self.window, TimeSpan::from_secs(1), TimeSpan::from_secs(3_600))?;
         within("breaker.probe", self.probe, TimeSpan::from_ms(1), TimeSpan::from_secs(86_400))?;
+        if self.probe_cap < self.probe {
+            let (cap, first) = (self.probe_cap, self.probe);
+            return Err(format!("breaker.probe_cap is {cap}, less than breaker.probe, which is {first}: raise it too"));
+        }
         within("breaker.probe_cap", self.probe_cap, self.probe, TimeSpan::from_secs(86_400))?;
         within("breaker.probes", self.probes, 1, 100)?;
         within("breaker.successes", self.successes, 1, 100)?;

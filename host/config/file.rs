@@ -101,14 +101,18 @@ pub(super) fn parse<T: DeserializeOwned>(path: &Path, text: &str) -> Result<T, C
 
 /// The same without the keys that these override.
 fn parse_without<T: DeserializeOwned>(path: &Path, text: &str, overridden: &[Variable]) -> Result<T, ConfigError> {
+    let mut key = String::new();
     let read = DeTable::parse(text).and_then(|mut table| {
         overridden.iter().for_each(|variable| variable.leave_out(table.get_mut()));
-        T::deserialize(toml::Deserializer::from(table))
+        serde_path_to_error::deserialize(toml::Deserializer::from(table)).map_err(|error| {
+            key = error.path().to_string();
+            error.into_inner()
+        })
     });
     read.map_err(|error| {
         let start = error.span().map_or(0, |span| span.start.min(text.len()));
         let line = text[..start].matches('\n').count() + 1;
-        let reason = quote::told(text, line, error.message());
+        let reason = quote::told(text, line, &key, error.message());
         ConfigError::Line { place: path.display().to_string(), line, reason }
     })
 }
@@ -173,12 +177,27 @@ mod tests {
             ("[plugins]\nscan = \"2h\"", "FILE: plugins.scan is 2h; it must lie between 100ms and 1h"),
             ("[fairness]\nshare = 0.0", "FILE: fairness.share is 0; it must lie between 0.1 and 1"),
             ("[breaker]\nprobe_cap = \"1ms\"", "FILE: breaker.probe_cap"),
+            (
+                "[network]\nallow_cidrs = [\n'::1/128',\n'x',\n]",
+                "FILE, line 4: network.allow_cidrs[1], in `'x',`: invalid",
+            ),
+            ("[server]\nhosts = [\n7]", "FILE, line 3: server.hosts[0], in `7]`: invalid type"),
+            ("[breaker]\nprobe = '10s'", "FILE: breaker.probe_cap is 5s, less than breaker.probe, which is 10s"),
             ("nonsense", "FILE, line 1"),
         ] {
             let error = read_file(text, &[]).unwrap_err();
             assert!(error.contains(told), "{text:?} gave {error:?}");
             assert!(!error.contains('\n'), "{text:?} gave more than one line: {error:?}");
         }
+    }
+
+    #[test]
+    fn localhost_is_an_address_to_listen_on() {
+        for (text, told) in [("localhost:7071", "127.0.0.1:7071"), ("[::1]:7", "[::1]:7")] {
+            let config = read_file(&format!("[server]\nlisten = '{text}'"), &[]).unwrap();
+            assert_eq!(config.server.listen.to_string(), told);
+        }
+        assert!(read_file("[server]\nlisten = 'localhost'", &[]).unwrap_err().contains("such as 127.0.0.1:7070"));
     }
 
     #[test]

@@ -19,14 +19,21 @@ const OURS: [&str; 14] = [
     "none",
 ];
 
-/// What is wrong in that line, from 1, as it may be told.
-pub(super) fn told(text: &str, line: usize, message: &str) -> String {
+/// What is wrong in that line, from 1, as it may be told. The key is named where the line does not hold it.
+pub(super) fn told(text: &str, line: usize, key: &str, message: &str) -> String {
     let message = message.trim_end().replace('\n', " ");
     if is_hidden(text, line) {
         return format!("{}; the line is not shown, as it may hold a secret", masked(&message));
     }
     let quoted = text.lines().nth(line - 1).unwrap_or("").trim();
-    format!("in `{quoted}`: {message}")
+    let of = if is_named_in(quoted, key) { String::new() } else { format!("{key}, ") };
+    format!("{of}in `{quoted}`: {message}")
+}
+
+/// Whether a line has the last name of that key.
+fn is_named_in(line: &str, key: &str) -> bool {
+    let name = key.split('[').next().unwrap_or_default().rsplit('.').next().unwrap_or_default();
+    line.contains(name)
 }
 
 /// Whether a line stands under `[secrets]` or `[inject]`, or in what is said of these or of a proxy elsewhere.
@@ -157,6 +164,6 @@ mod tests {
                     inject = { header = 'X',\nvalue = 'k' }\nrate = 3\n[limits]\ne = 1";
         let hidden: Vec<_> = (1..=text.lines().count()).filter(|line| is_hidden(text, *line)).collect();
         assert_eq!(hidden, [1, 3, 4, 5, 7, 8, 9, 10, 13, 14, 15, 16, 19, 20, 21, 23, 24]);
-        assert_eq!(told(text, 2, "no"), "in `rate = 1`: no");
+        assert_eq!(told(text, 2, "rate", "no"), "in `rate = 1`: no");
     }
 }

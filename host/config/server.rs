@@ -2,7 +2,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::job::units::{ByteSize, TimeSpan};
 
@@ -21,6 +21,7 @@ const HOSTS_MAX: usize = 100;
 pub struct Server {
     /// The address and the port to listen on. Port 0 takes a free one. An address that others can reach needs tokens, and
     /// either `tls` or `behind_proxy`.
+    #[serde(deserialize_with = "read_listen")]
     pub listen: SocketAddr,
     /// Whether a proxy ends TLS in front of the host. false.
     pub behind_proxy: bool,
@@ -51,6 +52,20 @@ pub struct Server {
     /// TLS of the host's own. Without it the port speaks plain HTTP.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tls: Option<ServerTls>,
+}
+
+/// Reads an address to listen on: an IP address, or `localhost` for 127.0.0.1, and a port. Other names are not looked up.
+///
+/// # Errors
+/// Says what is wanted.
+pub fn listen_address(text: &str) -> Result<SocketAddr, String> {
+    let local = || text.strip_prefix("localhost:")?.parse().ok().map(|port| (Ipv4Addr::LOCALHOST, port).into());
+    let wanted = || format!("{text:?} is no IP address with a port, such as 127.0.0.1:7070 or [::1]:7070");
+    text.parse().ok().or_else(local).ok_or_else(wanted)
+}
+
+fn read_listen<'de, D: Deserializer<'de>>(from: D) -> Result<SocketAddr, D::Error> {
+    listen_address(&String::deserialize(from)?).map_err(serde::de::Error::custom)
 }
 
 impl Default for Server {

@@ -31,14 +31,14 @@ const HEADING: &str =
 #[derive(Debug, thiserror::Error)]
 pub enum TokenFileError {
     /// The system refuses.
-    #[error("cannot {act} {place}: {source}")]
+    #[error("cannot {act} {place}: {why}")]
     Io {
         /// What was tried.
         act: &'static str,
         /// The file.
         place: String,
         /// Why.
-        source: std::io::Error,
+        why: std::io::Error,
     },
     /// Others may touch it, or it is no plain file.
     #[error("{place} {why}")]
@@ -240,8 +240,8 @@ impl TokenFile {
         self.path.display().to_string()
     }
 
-    fn io(&self, act: &'static str, source: std::io::Error) -> TokenFileError {
-        TokenFileError::Io { act, place: self.place(), source }
+    fn io(&self, act: &'static str, why: std::io::Error) -> TokenFileError {
+        TokenFileError::Io { act, place: self.place(), why }
     }
 }
 

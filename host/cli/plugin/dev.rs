@@ -14,7 +14,7 @@ use super::scenario::{ScenarioFile, play};
 use super::solo::Solo;
 use crate::api::Door;
 use crate::clock::Stopwatch;
-use crate::config::{Config, Store};
+use crate::config::{Config, Store, listen_address};
 use crate::plugin::{Revision, is_plugin_name};
 use crate::telemetry::{self, LogFormat};
 
@@ -38,7 +38,7 @@ pub(in crate::cli) struct DevArgs {
     #[arg(long, value_name = "NAME")]
     sample: Option<String>,
     /// Where the project's own server listens
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:7071")]
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:7071", value_parser = listen_address)]
     listen: std::net::SocketAddr,
     /// Build and try once, and end
     #[arg(long)]
