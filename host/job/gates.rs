@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
-use super::health::{Act, Bounds, Change, Ended, Health, HealthPolicy, Kept};
+use super::health::{Act, Bounds, Change, Ended, Health, HealthPolicy, Kept, Sign};
 use super::share::Share;
 use crate::clock::UnixMs;
 
@@ -24,6 +24,7 @@ mod limits;
 mod past;
 mod places;
 mod plugin_gate;
+mod rate;
 mod waiting;
 
 pub use admission::{Admission, Admit, Doors, Opened};
@@ -33,7 +34,8 @@ pub use lane::{KeyName, Lane, LaneRef};
 pub use limits::{KeyLimits, PluginLimits};
 use places::Places;
 use plugin_gate::PluginGate;
-pub use plugin_gate::Rate;
+pub use rate::Rate;
+pub(in crate::job) use rate::Spent;
 pub use waiting::{WaitReason, Waiting};
 
 /// Whether a plugin can take jobs.
@@ -52,8 +54,9 @@ pub enum PluginStanding {
 /// What an attempt that ended was, and changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Judged {
-    /// It was sent to see whether the downstream is back.
-    pub was_probe: bool,
+    /// It was sent to see whether the downstream is back, or the plugin works again, and it was not: that is not held
+    /// against its job.
+    pub is_free: bool,
     /// What people are told of.
     pub change: Option<Change>,
     /// What is kept over a restart is other than it was.
@@ -169,7 +172,7 @@ impl Gates {
             .lanes
             .change(&whole, |health| (health.is_probe(ended.started_at), health.end(policy, bounds, ended, now, draw)));
         let Some((was_downstream_probe, change)) = ended_here else {
-            return Judged { was_probe: false, change: None, to_keep: false };
+            return Judged { is_free: false, change: None, to_keep: false };
         };
         self.downstream_opened(&whole);
         self.sweep(now);
@@ -177,11 +180,14 @@ impl Gates {
         let was_plugin_probe = gate.is_probe(ended.started_at);
         let of_plugin = gate.end(ended, now, draw);
         self.plugin_opened(&lane.plugin);
-        Judged {
-            was_probe: was_downstream_probe || was_plugin_probe,
-            to_keep: was_downstream_probe || change.is_some(),
-            change: change.or(of_plugin),
-        }
+        // What a job does by itself is held against it also where it was the one that was sent.
+        let is_free = match ended.sign {
+            Sign::Ill(_) | Sign::Busy(..) => was_downstream_probe,
+            Sign::Unfit(_) => was_plugin_probe,
+            Sign::Nothing => was_downstream_probe || was_plugin_probe,
+            Sign::Well | Sign::Silent => false,
+        };
+        Judged { is_free, to_keep: was_downstream_probe || change.is_some(), change: change.or(of_plugin) }
     }
 
     /// Gives back the place of an attempt that never began, or says nothing of its downstream.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::gates::{Rate, WaitReason, Waiting};
+use super::gates::{Rate, Spent, WaitReason, Waiting};
 use super::outcome::{Evidence, Outcome, OutcomeKind};
 use crate::clock::UnixMs;
 
@@ -160,8 +160,7 @@ pub struct Health {
     overrides: Overrides,
     acts: Vec<Act>,
     running: u32,
-    /// The moment, in fractions of a millisecond, at which the rate's allowance is whole again.
-    whole_again_ms: f64,
+    spent: Spent,
 }
 
 impl Health {
@@ -175,7 +174,7 @@ impl Health {
             overrides: Overrides::default(),
             acts: Vec::new(),
             running: 0,
-            whole_again_ms: 0.0,
+            spent: Spent::default(),
         }
     }
 
@@ -213,12 +212,14 @@ impl Health {
             let detail = self.breaker.opening().map(|opening| opening.cause.clone());
             return Some(Waiting { reason: WaitReason::BreakerOpen, until, detail });
         }
-        let limit = self.limit(policy, bounds);
-        if self.breaker.opening().is_none() && self.running >= limit {
+        // Probes are few by themselves, and bounded by what was set all the same.
+        let is_open = self.breaker.opening().is_some();
+        let limit = if is_open { self.ceiling(policy, bounds) } else { self.limit(policy, bounds) };
+        if self.running >= limit {
             let detail = Some(format!("the downstream is given {limit} attempts at once"));
             return Some(Waiting { reason: WaitReason::Concurrency, until: None, detail });
         }
-        let free_at = self.overrides.rate.or(bounds.rate).map(|rate| rate.free_at(self.whole_again_ms));
+        let free_at = self.overrides.rate.or(bounds.rate).map(|rate| self.spent.free_at(rate));
         let until = free_at.filter(|free_at| *free_at > now)?;
         Some(Waiting { reason: WaitReason::RateLimit, until: Some(until), detail: None })
     }
@@ -228,7 +229,7 @@ impl Health {
         self.running += 1;
         self.breaker.start(now);
         if let Some(rate) = self.overrides.rate.or(bounds.rate) {
-            self.whole_again_ms = rate.spend(self.whole_again_ms, now);
+            self.spent.spend(rate, now);
         }
     }
 
@@ -359,8 +360,13 @@ impl Health {
     }
 
     fn limiter_policy(&self, policy: &HealthPolicy, bounds: Bounds) -> LimiterPolicy {
+        LimiterPolicy { ceiling: self.ceiling(policy, bounds), ..policy.limiter }
+    }
+
+    /// How many may run at once whatever its health: set by a person, the plugin's file or the host.
+    fn ceiling(&self, policy: &HealthPolicy, bounds: Bounds) -> u32 {
         let ceiling = self.overrides.concurrency.unwrap_or(bounds.ceiling).min(bounds.ceiling);
-        LimiterPolicy { ceiling: ceiling.min(policy.limiter.ceiling).max(1), ..policy.limiter }
+        ceiling.min(policy.limiter.ceiling).max(1)
     }
 }
 

@@ -110,7 +110,7 @@ impl Executor {
         let is_rate_limit = matches!(sign, Sign::Busy(..));
         // The place is free when the guest is gone, not when the disk is done: what is to be written has its room.
         let judged = place.end(sign, &evidence, &self.changed);
-        let is_free = judged.was_probe || is_rate_limit && self.forgives(&claimed, &policy);
+        let is_free = judged.is_free || is_rate_limit && self.forgives(&claimed, &policy);
         let finish = self.finish(claimed, finished_at, outcome, evidence, &policy, is_free);
         self.pass_on(finish, room).await;
     }

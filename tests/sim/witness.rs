@@ -82,8 +82,8 @@ impl<'a> Attempt<'a> {
         }
     }
 
-    /// An attempt is over.
-    pub fn end(&self, outcome: &Outcome) {
+    /// An attempt is over, in which the downstream was called or not.
+    pub fn end(&self, outcome: &Outcome, has_called: bool) {
         let mut state = self.world.state();
         state.life.running.remove(&self.place);
         let says_nothing = !matches!(outcome.kind(), OutcomeKind::TryAgain | OutcomeKind::Completed);
@@ -101,7 +101,8 @@ impl<'a> Attempt<'a> {
             }
         }
         let n = self.n;
-        let still = self.probes.is_some() && opening == self.probes;
+        // What the plugin does by itself, without a call, is held against its job all the same.
+        let still = self.probes.is_some() && opening == self.probes && has_called;
         state.tracks.get_mut(&self.place).expect("it ran").probe = still.then_some(n);
     }
 }

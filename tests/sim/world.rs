@@ -86,7 +86,7 @@ pub struct Track {
     pub effects: u32,
     /// In which life it was done and answered, unless it was called off in that life.
     pub done_in: Option<u32>,
-    /// The attempt that was a probe when it ended: its failure counts for nothing.
+    /// The attempt that was a probe when it ended, and called: its failure counts for nothing.
     pub probe: Option<u32>,
     /// Since when it might run, by the host's clock, in which life.
     pub changed: (u32, UnixMs),

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use super::rate::Spent;
 use super::{KeyLimits, KeyName, Lane, WaitReason, Waiting};
 use crate::clock::UnixMs;
 
@@ -26,8 +27,7 @@ impl Default for KeyGates {
 #[derive(Debug, Default)]
 struct KeyGate {
     running: u32,
-    /// The moment, in fractions of a millisecond, at which the rate's allowance is whole again.
-    whole_again_ms: f64,
+    spent: Spent,
     /// Somebody was refused who was not yet told to ask again.
     has_refused: bool,
 }
@@ -41,7 +41,7 @@ impl KeyGates {
             let detail = format!("{} attempts run under the limit key {key:?}", gate.running);
             return Some(Waiting { reason: WaitReason::Concurrency, until: None, detail: Some(detail) });
         }
-        let until = limits.rate.map(|rate| rate.free_at(gate.whole_again_ms)).filter(|free_at| *free_at > now)?;
+        let until = limits.rate.map(|rate| gate.spent.free_at(rate)).filter(|free_at| *free_at > now)?;
         let detail = Some(format!("the limit key {key:?}"));
         Some(Waiting { reason: WaitReason::RateLimit, until: Some(until), detail })
     }
@@ -50,13 +50,13 @@ impl KeyGates {
     pub(super) fn start(&mut self, lane: &Lane, limits: KeyLimits, now: UnixMs) {
         let Some(name) = lane.key() else { return };
         if self.keys.len() >= self.sweep_from {
-            self.keys.retain(|_, gate| gate.running > 0 || gate.whole_again_ms > now.0 as f64);
+            self.keys.retain(|_, gate| gate.running > 0 || !gate.spent.is_whole(now));
             self.sweep_from = KEPT.max(2 * self.keys.len());
         }
         let gate = self.keys.entry(name).or_default();
         gate.running += 1;
         if let Some(rate) = limits.rate {
-            gate.whole_again_ms = rate.spend(gate.whole_again_ms, now);
+            gate.spent.spend(rate, now);
         }
     }
 
@@ -73,7 +73,7 @@ impl KeyGates {
         let gate = self.keys.get_mut(&name)?;
         gate.running = gate.running.saturating_sub(1);
         let has_refused = std::mem::take(&mut gate.has_refused);
-        if gate.running == 0 && gate.whole_again_ms == 0.0 {
+        if gate.running == 0 && gate.spent == Spent::default() {
             self.keys.remove(&name);
         }
         has_refused.then_some(name)

@@ -2,32 +2,10 @@
 
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
-
+use super::rate::Spent;
 use super::{PluginLimits, PluginStanding, WaitReason, Waiting};
 use crate::clock::UnixMs;
 use crate::job::health::{Breaker, BreakerPolicy, Change, Ended, Role, Sign};
-
-/// So many starts per second, with a burst of as many as fit into one second (the generic cell rate algorithm).
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Rate {
-    /// Starts per second.
-    pub per_second: f64,
-}
-
-impl Rate {
-    /// The first moment at which one more start is allowed, where the allowance is whole again at `whole_again_ms`.
-    /// A whole second's allowance may be taken at once: so far may the debt run ahead of the present.
-    pub(in crate::job) fn free_at(self, whole_again_ms: f64) -> UnixMs {
-        let ahead_ms = (1_000.0 - 1_000.0 / self.per_second).max(0.0);
-        UnixMs((whole_again_ms - ahead_ms).ceil() as i64)
-    }
-
-    /// When the allowance is whole again after one more start.
-    pub(in crate::job) fn spend(self, whole_again_ms: f64, now: UnixMs) -> f64 {
-        whole_again_ms.max(now.0 as f64) + 1_000.0 / self.per_second
-    }
-}
 
 /// When a plugin counts as unfit: it fails by itself so often in a row. Its downstream has no part in that.
 const STORM: BreakerPolicy = BreakerPolicy {
@@ -49,8 +27,7 @@ pub(super) struct PluginGate {
     pub(super) paused: bool,
     pub(super) limits: PluginLimits,
     pub(super) running: u32,
-    /// The moment, in fractions of a millisecond, at which the rate's allowance is whole again.
-    whole_again_ms: f64,
+    spent: Spent,
 }
 
 impl Default for PluginGate {
@@ -62,7 +39,7 @@ impl Default for PluginGate {
             paused: false,
             limits: PluginLimits::default(),
             running: 0,
-            whole_again_ms: 0.0,
+            spent: Spent::default(),
         }
     }
 }
@@ -91,7 +68,7 @@ impl PluginGate {
             let detail = format!("the plugin runs {} attempts, its limit", self.running);
             return because(WaitReason::Concurrency, None, Some(detail));
         }
-        let free_at = self.limits.rate.map(|rate| rate.free_at(self.whole_again_ms));
+        let free_at = self.limits.rate.map(|rate| self.spent.free_at(rate));
         free_at.filter(|free_at| *free_at > now).and_then(|free_at| because(WaitReason::RateLimit, Some(free_at), None))
     }
 
@@ -129,7 +106,7 @@ impl PluginGate {
     pub(super) fn spend(&mut self, now: UnixMs) {
         self.storm.start(now);
         if let Some(rate) = self.limits.rate {
-            self.whole_again_ms = rate.spend(self.whole_again_ms, now);
+            self.spent.spend(rate, now);
         }
     }
 }

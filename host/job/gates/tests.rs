@@ -67,7 +67,7 @@ fn a_storm_of_traps_stops_the_plugin_and_a_new_revision_starts_it_again() {
         now += 1;
         assert_eq!(gates.admit(&lane, UnixMs(now)), Admit::Yes);
         let judged = gates.end(&lane, &ended(now, Sign::Unfit("unreachable".into())), UnixMs(now), 0.0);
-        assert!(!judged.was_probe && now <= 20);
+        assert!(!judged.is_free && now <= 20);
         change = judged.change;
     }
     assert_eq!((change, now), (Some(Change::PluginUnfit), 20));
@@ -77,7 +77,7 @@ fn a_storm_of_traps_stops_the_plugin_and_a_new_revision_starts_it_again() {
 
     assert_eq!(gates.admit(&lane, UnixMs(1_020)), Admit::Yes);
     let judged = gates.end(&lane, &ended(1_020, Sign::Silent), UnixMs(1_030), 0.0);
-    assert_eq!((judged.was_probe, judged.change), (true, Some(Change::PluginFit)));
+    assert_eq!((judged.is_free, judged.change), (false, Some(Change::PluginFit)));
 
     for _ in 0..20 {
         gates.admit(&lane, UnixMs(2_000));
@@ -88,6 +88,40 @@ fn a_storm_of_traps_stops_the_plugin_and_a_new_revision_starts_it_again() {
     assert_eq!(reason(&gates, &lane), Some(WaitReason::BreakerOpen), "it is the same one");
     gates.forgive("erp");
     assert_eq!(reason(&gates, &lane), None);
+}
+
+#[test]
+fn who_was_sent_to_see_is_spared_what_it_was_sent_for_and_nothing_else() {
+    let ended = |started: i64, sign: &Sign| Ended { started_at: UnixMs(started), sign: sign.clone(), latency: None };
+    let (ill, unfit) = (Sign::Ill("503".into()), Sign::Unfit("unreachable".into()));
+    let busy = Sign::Busy(None, "429".into());
+    // Which failures there were, and of which ends of the next attempt the job is spared.
+    for (before, spared) in [(&ill, [true, true, true, false, false]), (&unfit, [false, false, true, true, false])] {
+        for (sign, is_spared) in [&ill, &busy, &Sign::Nothing, &unfit, &Sign::Silent].into_iter().zip(spared) {
+            let (mut gates, lane) = gates(100);
+            let opened = (1..=20).find(|now| {
+                assert_eq!(gates.admit(&lane, UnixMs(*now)), Admit::Yes);
+                let judged = gates.end(&lane, &ended(*now, before), UnixMs(*now), 0.0);
+                assert!(!judged.is_free);
+                judged.change.is_some()
+            });
+            let probed_at = opened.unwrap() + 1_000;
+            assert_eq!(gates.admit(&lane, UnixMs(probed_at)), Admit::Yes);
+            let judged = gates.end(&lane, &ended(probed_at, sign), UnixMs(probed_at), 0.0);
+            assert_eq!(judged.is_free, is_spared, "{sign:?} behind {before:?}");
+        }
+    }
+}
+
+#[test]
+fn a_raised_rate_holds_at_once() {
+    let (mut gates, lane) = gates(100);
+    let limits = |per_second| PluginLimits { rate: Some(Rate { per_second }), ..PluginLimits::default() };
+    gates.set_limits("erp", limits(1.0 / 3_600.0));
+    assert_eq!(gates.admit(&lane, UnixMs(1_000)), Admit::Yes);
+    assert_eq!(gates.why_waiting(&lane, UnixMs(1_000)).unwrap().until, Some(UnixMs(3_601_000)));
+    gates.set_limits("erp", limits(100.0));
+    assert_eq!(gates.why_waiting(&lane, UnixMs(1_010)), None);
 }
 
 #[test]

@@ -14,7 +14,7 @@ impl Health {
     pub fn is_plain(&self, now: UnixMs) -> bool {
         self.running == 0
             && self.breaker.is_plain(now)
-            && self.whole_again_ms <= now.0 as f64
+            && self.spent.is_whole(now)
             && self.hold.is_none()
             && self.overrides == Overrides::default()
             && self.acts.is_empty()

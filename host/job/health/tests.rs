@@ -74,6 +74,26 @@ fn the_limit_bounds_what_runs_at_once() {
 }
 
 #[test]
+fn what_was_set_bounds_probes_too() {
+    let mut health = down();
+    let policy = HealthPolicy::default();
+    for (ceiling, probes) in [(1, 1), (2, 2), (256, 3)] {
+        let bounds = Bounds { ceiling, ..BOUNDS };
+        let mut health = health.clone();
+        for n in 0..probes {
+            let now = at(10_000 * (n + 1));
+            assert_eq!(health.why_waiting(&policy, bounds, now), None, "{n} of {ceiling}");
+            health.start(bounds, now);
+        }
+        assert!(health.why_waiting(&policy, bounds, at(100_000)).is_some(), "{ceiling}");
+    }
+    let one = Overrides { concurrency: Some(1), rate: None };
+    health.act(&policy, Act { at: at(5), what: ActKind::Limit(one) });
+    health.start(BOUNDS, at(10_000));
+    assert_eq!(reason(&health, 20_000), Some(WaitReason::Concurrency));
+}
+
+#[test]
 fn what_hung_in_an_outage_does_not_cut_the_limit_behind_it() {
     let policy = HealthPolicy::default();
     let mut health = down();
