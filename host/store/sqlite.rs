@@ -37,6 +37,7 @@ mod enqueue;
 mod fault;
 mod finish;
 mod intake;
+mod last_words;
 mod layout;
 mod maintain;
 mod new_file;
@@ -184,8 +185,10 @@ impl SqliteStore {
         let (ops, incoming) = mpsc::channel();
         let checkpoints = checkpoint::Checkpoints::start(path, Arc::clone(&shared));
         let (thread, of_writer) = (std::thread::Builder::new().name("windlass-store".to_owned()), Arc::clone(&shared));
-        let write =
-            move || writer::Writer::new(&conn, of_writer, recovered.numbers, chance, checkpoints).run(&incoming);
+        let write = move || {
+            let _last_words = last_words::LastWords(Arc::clone(&of_writer));
+            writer::Writer::new(&conn, of_writer, recovered.numbers, chance, checkpoints).run(&incoming);
+        };
         let writer = thread.spawn(write).map_err(|error| open::refusal(path, error))?;
         ownership.say_ready().map_err(|error| open::refusal(path, error))?;
         let queued_jobs_max = options.queued_jobs_max;

@@ -3,6 +3,8 @@
 
 use std::collections::VecDeque;
 
+use rustc_hash::FxHashSet;
+
 use super::writer::Op;
 
 /// From so many new jobs on a call is large: it is worth a group of its own.
@@ -26,9 +28,9 @@ impl Intake {
         self.small.pop_front().or_else(|| if has_large { None } else { self.large.pop_front() })
     }
 
-    /// Puts one back that has to wait for the next group.
-    pub(super) fn put_back(&mut self, op: Op) {
-        if is_large(&op) { self.large.push_front(op) } else { self.small.push_front(op) }
+    /// Puts back what has to wait for the next group, where it will come first.
+    pub(super) fn put_back(&mut self, aside: Aside) {
+        aside.ops.into_iter().rev().for_each(|op| self.small.push_front(op));
     }
 
     /// Everything that waits.
@@ -39,6 +41,36 @@ impl Intake {
     /// Whether there is nothing but beginnings that nobody waits for.
     pub(super) fn is_idle(&self) -> bool {
         self.large.is_empty() && self.small.iter().all(|op| matches!(op, Op::Begun))
+    }
+}
+
+/// The calls that wait for the next group, as they change jobs that this one has changed already. Others pass them, so that
+/// many changes of one job do not make a group each for everybody.
+#[derive(Default)]
+pub(super) struct Aside {
+    ops: Vec<Op>,
+    places: FxHashSet<i64>,
+}
+
+impl Aside {
+    /// Whether that one need not wait with them, in a group that has changed these jobs.
+    pub(super) fn is_passed_by(&self, op: &Op, touched: &FxHashSet<i64>) -> bool {
+        match op {
+            // New jobs have nothing to do with any that was there before.
+            Op::Enqueue { .. } | Op::Begun => true,
+            Op::Start { .. } | Op::Finish { .. } | Op::Cancel { .. } | Op::Retry { .. } => {
+                !op.places().any(|place| touched.contains(&place) || self.places.contains(&place))
+            }
+            // They may concern any job.
+            Op::Release { .. } | Op::Unhold { .. } | Op::Prune { .. } | Op::SetStanding { .. } => {
+                self.ops.is_empty() && !op.places().any(|place| touched.contains(&place))
+            }
+        }
+    }
+
+    pub(super) fn add(&mut self, op: Op) {
+        self.places.extend(op.places());
+        self.ops.push(op);
     }
 }
 

@@ -35,7 +35,7 @@ fn open_with(folder: &TempDir, options: SqliteOptions) -> Result<SqliteStore, St
     SqliteStore::open(&folder.path().join("data/windlass.db"), options, Arc::new(Chance::seeded(1)))
 }
 
-fn open(folder: &TempDir) -> Result<SqliteStore, StoreError> {
+pub(super) fn open(folder: &TempDir) -> Result<SqliteStore, StoreError> {
     open_with(folder, SqliteOptions::default())
 }
 

@@ -16,7 +16,7 @@ use super::effect::Effect;
 use super::end::End;
 use super::enqueue::{Prepared, Ticket};
 use super::fault::{self, Fault, Outcome};
-use super::intake::{self, Intake};
+use super::intake::{self, Aside, Intake};
 use super::recover::{self, Numbers};
 use super::statements::Statements;
 use crate::clock::{Chance, UnixMs};
@@ -190,7 +190,7 @@ impl<'c> Writer<'c> {
         self.close();
     }
 
-    /// Writes one group: what waits, up to the first change of a job that the group has changed already, and one large
+    /// Writes one group: what waits, but for further changes of a job that the group has changed already, and one large
     /// batch at most.
     fn write(&mut self, waiting: &mut Intake, begun: Vec<Begun>) {
         let mut group = Group::default();
@@ -219,15 +219,19 @@ impl<'c> Writer<'c> {
     fn fill(&mut self, group: &mut Group, waiting: &mut Intake) -> Outcome<()> {
         self.numbers.group_attempts_from = self.numbers.attempts_next;
         self.statements.get("BEGIN IMMEDIATE")?.execute(())?;
-        let mut has_large = false;
-        while let Some(op) = waiting.next(has_large) {
-            if op.places().any(|place| group.touched.contains(&place)) {
-                waiting.put_back(op);
-                break;
+        let (mut has_large, mut aside, mut carried) = (false, Aside::default(), Ok(()));
+        while carried.is_ok()
+            && let Some(op) = waiting.next(has_large)
+        {
+            if aside.is_passed_by(&op, &group.touched) {
+                has_large |= intake::is_large(&op);
+                carried = self.carry_out(op, group);
+            } else {
+                aside.add(op);
             }
-            has_large |= intake::is_large(&op);
-            self.carry_out(op, group)?;
         }
+        waiting.put_back(aside);
+        carried?;
         self.begun.write(&mut group.begun, &mut self.statements)?;
         self.statements.get("COMMIT")?.execute(()).map_err(fault::of_commit)?;
         Ok(())
@@ -366,7 +370,7 @@ fn gather(incoming: &Receiver<Op>, waiting: &mut Intake, owed: Option<Duration>)
 
 impl Op {
     /// The existing jobs that this changes.
-    fn places(&self) -> impl Iterator<Item = i64> {
+    pub(super) fn places(&self) -> impl Iterator<Item = i64> {
         let (one, ends, leases): (_, &[End], &[Lease]) = match self {
             Self::Cancel { id, .. } | Self::Retry { id, .. } => (Some(id.place()), &[], &[]),
             Self::Finish { ends, .. } => (None, ends, &[]),

@@ -259,3 +259,39 @@ async fn one_of_a_batch_is_damaged(damage: &str) {
     let view = store.job(ids[0], NOW).await.unwrap().unwrap();
     assert_eq!((view.state, view.attempts.len()), (crate::job::State::Completed, 1));
 }
+
+#[tokio::test]
+async fn many_changes_of_one_job_make_nobody_else_wait() {
+    let folder = TempDir::new().unwrap();
+    let store = open(&folder).unwrap();
+    let (contested, other) = (accept(&store, NOW).await, accept(&store, NOW).await);
+    let (mut acts, order) = (Vec::new(), std::sync::Arc::new(std::sync::Mutex::new(Vec::new())));
+    let mut told = Vec::new();
+    let mut note = |what: String, answer: Answer<Acted>| {
+        let order = order.clone();
+        told.push(tokio::spawn(async move {
+            let answer = answer.await.unwrap().unwrap();
+            order.lock().unwrap().push(what);
+            answer
+        }));
+    };
+    for n in 0..6 {
+        let (to, answer) = oneshot::channel();
+        acts.push(if n % 2 == 0 {
+            Op::Cancel { id: contested, now: NOW, to }
+        } else {
+            Op::Retry { id: contested, now: NOW, max_attempts: 9, to }
+        });
+        note(format!("act {n}"), answer);
+    }
+    let (to, answer) = oneshot::channel();
+    acts.push(Op::Cancel { id: other, now: NOW, to });
+    note("other".to_owned(), answer);
+    tell_at_once(&store, &folder, Vec::new(), acts);
+    for told in told {
+        assert_eq!(told.await.unwrap(), Acted::Done, "each comes behind the one before it");
+    }
+    let order = order.lock().unwrap();
+    assert!(order.iter().position(|what| what == "other") < Some(2), "{order:?}");
+    assert_eq!(order.iter().filter(|what| *what != "other").count(), 6);
+}

@@ -1,8 +1,9 @@
 //! What is small passes what is large.
 
+use rustc_hash::FxHashSet;
 use tokio::sync::oneshot;
 
-use super::super::intake::Intake;
+use super::super::intake::{Aside, Intake};
 use super::super::writer::Op;
 use super::*;
 
@@ -35,14 +36,22 @@ fn small_calls_pass_large_ones_and_a_group_has_one_large_at_most() {
 }
 
 #[test]
-fn what_is_put_back_keeps_its_place() {
-    let folder = TempDir::new().unwrap();
-    let store = open(&folder).unwrap();
-    let mut intake = Intake::default();
-    intake.extend([op(&store, 1, 1), op(&store, 1, 2)]);
-    let first = intake.next(false).unwrap();
-    intake.put_back(first);
-    assert_eq!(intake.take_all().map(moment).collect::<Vec<_>>(), [1, 2]);
+fn what_is_set_aside_comes_first_in_the_next_group_and_in_its_order() {
+    let (mut intake, mut aside, touched) = (Intake::default(), Aside::default(), FxHashSet::from_iter([7]));
+    let id = |place| JobId::from_parts(place, 0);
+    let cancel = |place| Op::Cancel { id: id(place), now: NOW, to: oneshot::channel().0 };
+    let retry = |place| Op::Retry { id: id(place), now: NOW, max_attempts: 1, to: oneshot::channel().0 };
+    let unhold = || Op::Unhold { plugin: "echo".to_owned(), to: oneshot::channel().0 };
+    assert!(aside.is_passed_by(&unhold(), &touched) && aside.is_passed_by(&cancel(8), &touched));
+    for op in [cancel(7), retry(7), unhold()] {
+        assert!(!aside.is_passed_by(&op, &touched), "{op:?}");
+        aside.add(op);
+    }
+    assert!(aside.is_passed_by(&cancel(8), &touched) && aside.is_passed_by(&Op::Begun, &touched));
+    intake.extend([cancel(9)]);
+    intake.put_back(aside);
+    let told: Vec<_> = intake.take_all().map(|op| op.places().next()).collect();
+    assert_eq!(told, [Some(7), Some(7), None, Some(9)]);
 }
 
 #[test]
