@@ -170,8 +170,9 @@ async fn keep_health(parts: Parts, mut changed: mpsc::UnboundedReceiver<Lane>) {
     }
 }
 
-/// How often what is past of downstreams is forgotten.
+/// How often what is past of downstreams is forgotten, and where very many are down.
 const FORGET_EVERY: Duration = Duration::from_secs(3_600);
+const FORGET_MANY_EVERY: Duration = Duration::from_secs(60);
 
 /// Forgets what is past of downstreams.
 async fn forget_past(parts: Parts) {
@@ -180,7 +181,12 @@ async fn forget_past(parts: Parts) {
             tracing::warn!(%error, "what is past of downstreams could not be deleted");
         }
         parts.wake.notify_one();
-        tokio::time::sleep(FORGET_EVERY).await;
+        for _ in 0..FORGET_EVERY.as_secs() / FORGET_MANY_EVERY.as_secs() {
+            tokio::time::sleep(FORGET_MANY_EVERY).await;
+            if parts.gates().are_many_down() {
+                break;
+            }
+        }
     }
 }
 

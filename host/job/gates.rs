@@ -78,6 +78,8 @@ pub struct Gates {
     opened: Doors,
     /// When the lanes were last looked through for those with nothing to remember.
     swept_at: UnixMs,
+    /// From so many lanes on they are looked through at once.
+    sweep_from: usize,
     /// When the last attempt ended.
     ended_at: UnixMs,
 }
@@ -103,6 +105,7 @@ impl Gates {
             refused_plugins: HashSet::new(),
             opened: Doors::default(),
             swept_at: UnixMs(0),
+            sweep_from: past::LANES_MANY,
             ended_at: UnixMs(0),
         }
     }

@@ -110,7 +110,9 @@ impl HealthKeeper {
         let gates = lock(&self.gates);
         let known: Vec<_> = gates.known_from(first).take(STEP).map(|(key, plugin)| Lane::new(plugin, key)).collect();
         let last = known.last().filter(|_| known.len() == STEP).cloned();
-        let has_past = |lane: &Lane| gates.health(lane).is_some_and(|health| health.has_past(now));
+        let has_past = |lane: &Lane| {
+            gates.health(lane).is_some_and(|health| health.has_past(gates.outage_lasts(&lane.plugin), now))
+        };
         (known.into_iter().filter(has_past).collect(), last)
     }
 

@@ -42,17 +42,23 @@ impl Known {
         }
     }
 
-    /// Forgets those of which `is_plain` holds.
-    pub(super) fn forget(&mut self, is_plain: impl Fn(&Health) -> bool) {
+    /// Forgets those of which `is_plain` holds, but for those that are down.
+    pub(super) fn forget(&mut self, is_plain: impl Fn(&Lane, &Health) -> bool) {
         let order = &mut self.order;
         self.health.retain(|lane, health| {
-            // One that is down is not plain: the counts stay.
-            let keeps = health.opening().is_some() || !is_plain(health);
+            let keeps = health.opening().is_some() || !is_plain(lane, health);
             if !keeps {
                 order.remove(&lane.downstream, &lane.plugin);
             }
             keeps
         });
+    }
+
+    /// How many there are of each plugin.
+    pub(super) fn by_plugin(&self) -> HashMap<Arc<str>, usize> {
+        let mut counts = HashMap::<_, usize>::new();
+        self.health.keys().for_each(|lane| *counts.entry(lane.plugin.clone()).or_default() += 1);
+        counts
     }
 
     pub(super) fn len(&self) -> usize {

@@ -226,3 +226,42 @@ fn a_lane_that_opened_by_itself_and_met_its_limit_key_is_told_when_the_key_is_fr
     assert_eq!(doors.keys, [north.key().expect("it has one")]);
     assert_eq!(gates.admit(&north, UnixMs(60)), Admit::Yes);
 }
+
+/// An attempt that begins and ends at that moment.
+fn attempt(gates: &mut Gates, lane: &Lane, now: i64, sign: Sign) {
+    assert_eq!(gates.admit(lane, UnixMs(now)), Admit::Yes);
+    let ended = Ended { started_at: UnixMs(now), sign, latency: None };
+    gates.end(lane, &ended, UnixMs(now), 0.0);
+}
+
+#[test]
+fn clients_that_name_ever_new_downstreams_take_neither_memory_nor_what_is_known_of_others() {
+    let (mut gates, _) = gates(100);
+    gates.set_standing("other", PluginStanding::Ready);
+    let victim = Lane::new("other", "other");
+    for now in 0..4 {
+        attempt(&mut gates, &victim, now, Sign::Ill("503".into()));
+    }
+    for n in 0..3 * past::LANES_MANY as i64 {
+        attempt(&mut gates, &Lane::new("erp", &format!("tenant-{n}")), 10, Sign::Ill("503".into()));
+    }
+    assert!(gates.lanes.len() <= 2 * past::LANES_MANY, "{}", gates.lanes.len());
+    attempt(&mut gates, &victim, 20, Sign::Ill("503".into()));
+    assert!(gates.health(&victim).unwrap().opening().is_some(), "its fifth failure in a row");
+}
+
+#[test]
+fn a_plugin_with_very_many_downstreams_that_are_down_is_not_remembered_for_a_day() {
+    let (mut gates, _) = gates(100);
+    let day = gates.outage_lasts("erp");
+    for n in 0..1_001 {
+        assert!(!gates.are_many_down() && gates.outage_lasts("erp") == day);
+        let lane = Lane::new("erp", &format!("tenant-{n}"));
+        (0..5).for_each(|now| attempt(&mut gates, &lane, n * 10 + now, Sign::Ill("503".into())));
+    }
+    assert!(gates.are_many_down() && gates.outage_lasts("erp") * 60 < day && gates.outage_lasts("other") == day);
+    let (lane, later) = (Lane::new("erp", "tenant-0"), UnixMs(80_000));
+    assert!(gates.forget_past(&lane, later, true).is_none(), "jobs wait for it");
+    assert!(gates.forget_past(&lane, later, false).unwrap().is_empty());
+    assert!(!gates.are_many_down());
+}

@@ -157,6 +157,7 @@ fn what_was_learnt_lately_is_not_forgotten() {
 
 #[test]
 fn what_is_past_is_forgotten() {
+    const DAY: Duration = Duration::from_hours(24);
     const DAY_MS: i64 = 86_400_000;
     let policy = HealthPolicy::default();
     let mut health = down();
@@ -164,15 +165,15 @@ fn what_is_past_is_forgotten() {
     let busy = Sign::Busy(Some(Duration::from_secs(60)), "429".into());
     health.start(BOUNDS, at(1_004));
     end(&mut health, 1_004, 1_010, busy);
-    assert!(health.kept(at(61_009)).hold.is_some() && !health.has_past(at(61_009)));
-    assert!(health.kept(at(61_010)).hold.is_none() && health.has_past(at(61_010)), "it has ended");
-    assert!(health.forget_past(&policy, at(61_010), true) && !health.has_past(at(61_010)));
+    assert!(health.kept(at(61_009)).hold.is_some() && !health.has_past(DAY, at(61_009)));
+    assert!(health.kept(at(61_010)).hold.is_none() && health.has_past(DAY, at(61_010)), "it has ended");
+    assert!(health.forget_past(&policy, DAY, at(61_010), true) && !health.has_past(DAY, at(61_010)));
 
     let probe = health.opening().unwrap().next_probe.0;
-    assert!(!health.forget_past(&policy, at(probe + DAY_MS), false), "it may be down yet");
+    assert!(!health.forget_past(&policy, DAY, at(probe + DAY_MS), false), "it may be down yet");
     let later = at(probe + DAY_MS + 1);
-    assert!(health.has_past(later) && !health.forget_past(&policy, later, true), "jobs wait for it");
-    assert!(health.forget_past(&policy, later, false) && health.opening().is_none());
+    assert!(health.has_past(DAY, later) && !health.forget_past(&policy, DAY, later, true), "jobs wait for it");
+    assert!(health.forget_past(&policy, DAY, later, false) && health.opening().is_none());
     assert_eq!(health.kept(later).acts.len(), 1, "what people did is remembered");
 }
 
