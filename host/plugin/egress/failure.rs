@@ -34,7 +34,7 @@ pub(in crate::plugin) enum SendFailure {
     Invalid(String),
     /// No connection came about. Nothing was sent.
     Unreachable(Unreachable, String),
-    /// The host had no connection to give within the time. Nothing was sent.
+    /// The host had no connection to give. Nothing was sent.
     Crowded(String),
     /// Something may have been sent, and no complete answer came.
     Unanswered(String),

@@ -1,4 +1,4 @@
-//! A connection that knows how old it is, whether anybody uses it, and whose socket it holds.
+//! A connection that knows how old it is, how many use it, and whose socket it holds.
 
 use std::io;
 use std::pin::Pin;
@@ -25,15 +25,21 @@ pub(super) struct Link {
     socket: Socket,
 }
 
-/// How a connection is used, as an answer that came over it tells.
-#[derive(Clone)]
-struct Made(Arc<Usage>);
+/// How a connection is used, as the connection says of itself. The client clones that for each request, when it has chosen
+/// the connection and before it hands the request over, and for each answer; the first one stays with the connection. So
+/// each clone is a user of the connection until it is dropped.
+struct Made {
+    usage: Arc<Usage>,
+    /// It was counted.
+    is_user: bool,
+}
 
-/// The connection that an answer comes over. It is kept for later from when this is dropped: when the answer is there.
+/// The connection that an answer comes over. To be dropped when the answer is there: while this is, or another of the same
+/// connection, it is not closed for who waits for a socket.
 #[derive(Debug)]
 pub(in crate::plugin) struct InUse {
+    /// With it what was cloned for the request.
     connection: CaptureConnection,
-    usage: Option<Arc<Usage>>,
 }
 
 impl Link {
@@ -49,20 +55,32 @@ impl Link {
     }
 }
 
+impl Clone for Made {
+    fn clone(&self) -> Self {
+        Self { is_user: self.usage.enter(), usage: self.usage.clone() }
+    }
+}
+
+impl Drop for Made {
+    fn drop(&mut self) {
+        if self.is_user {
+            self.usage.leave();
+        }
+    }
+}
+
 impl InUse {
-    /// The one that this answer comes over. Where it is too old it takes no further request, and one that many may share
-    /// is left to the pool.
-    pub(super) fn note(connection: CaptureConnection, answer: &Extensions, age_max: Duration) -> Self {
-        let usage = answer.get::<Made>().map(|made| made.0.clone());
-        if let (Some(connected), Some(usage)) = (connection.connection_metadata().as_ref(), &usage) {
-            if usage.made().elapsed() > age_max {
+    /// The one that this answer comes over. Where it is too old it takes no further request.
+    pub(super) fn note(connection: CaptureConnection, answer: &mut Extensions, age_max: Duration) -> Self {
+        // The guest may keep the head of the answer for longer than the answer takes.
+        let made = answer.remove::<Made>();
+        if let (Some(connected), Some(made)) = (connection.connection_metadata().as_ref(), made) {
+            made.usage.answered();
+            if made.usage.made().elapsed() > age_max {
                 connected.poison();
             }
-            if connected.is_negotiated_h2() {
-                usage.share();
-            }
         }
-        Self { connection, usage }
+        Self { connection }
     }
 
     /// No more comes over it, though more was to come: it takes no further request. One that carries nothing else is closed
@@ -74,26 +92,18 @@ impl InUse {
     }
 }
 
-/// Whether that connection was made for an earlier request.
-pub(super) fn was_kept(connected: &Connected) -> bool {
+/// How that connection is used.
+pub(super) fn usage(connected: &Connected) -> Option<Arc<Usage>> {
     let mut extras = Extensions::new();
     connected.get_extras(&mut extras);
-    extras.get::<Made>().is_some_and(|made| made.0.was_kept())
-}
-
-impl Drop for InUse {
-    fn drop(&mut self) {
-        if let Some(usage) = &self.usage {
-            usage.rest();
-        }
-    }
+    extras.get::<Made>().map(|made| made.usage.clone())
 }
 
 impl Connection for Link {
     /// Asked once, when all is ready for the first request.
     fn connected(&self) -> Connected {
         self.usage().ready();
-        Connected::new().extra(Made(self.socket.usage.clone()))
+        Connected::new().extra(Made { usage: self.socket.usage.clone(), is_user: false })
     }
 }
 

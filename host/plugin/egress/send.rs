@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use http::{Method, Request, Response, StatusCode};
+use http::{Method, Request, Response, StatusCode, Uri};
 use http_body_util::BodyExt as _;
 use hyper::body::{Body as _, Incoming};
 use hyper_util::client::legacy::Error;
@@ -10,6 +10,7 @@ use hyper_util::client::legacy::connect::capture_connection;
 
 use super::connect::ConnectError;
 use super::failure::{SendFailure, Unreachable, cause, chain};
+use super::usage::Usage;
 use super::{Egress, InUse, Recorder, SendBody, link};
 
 /// An answer whose head is there.
@@ -33,17 +34,13 @@ impl Egress {
         let mut sent = self.client().request(request);
         async move {
             match tokio::time::timeout(patience, &mut sent).await {
-                Ok(Ok(response)) => {
+                Ok(Ok(mut response)) => {
                     let age_max = if self.brief.holds(&uri) { Duration::ZERO } else { self.outside.age_max };
-                    Ok(Answered { in_use: InUse::note(connection, response.extensions(), age_max), response })
+                    Ok(Answered { in_use: InUse::note(connection, response.extensions_mut(), age_max), response })
                 }
                 Ok(Err(error)) => {
-                    let failure = classify(&error);
-                    let is_kept = connection.connection_metadata().as_ref().is_some_and(link::was_kept);
-                    if is_kept && matches!(failure, SendFailure::Unanswered(_)) {
-                        self.brief.note(&uri);
-                    }
-                    Err(failure)
+                    let usage = connection.connection_metadata().as_ref().and_then(link::usage);
+                    Err(self.failed(&uri, classify(&error), usage.as_deref()))
                 }
                 Err(_) => match connection.connection_metadata().as_ref() {
                     // Once it has a connection, the request may be on its way. Over HTTP/2 others would follow it.
@@ -54,6 +51,21 @@ impl Egress {
                     None => Err(self.no_connection(patience)),
                 },
             }
+        }
+    }
+
+    /// What became of a request that failed like that, over a connection that is used like that where it had one.
+    pub(super) fn failed(&self, uri: &Uri, failure: SendFailure, usage: Option<&Usage>) -> SendFailure {
+        match (failure, usage) {
+            // Who is counted keeps it open: this one came when it had ended, and none of it was written.
+            (SendFailure::Unanswered(_), Some(usage)) if usage.is_closed() => {
+                SendFailure::Crowded("the connection was closed for another call just then".to_owned())
+            }
+            (failure @ SendFailure::Unanswered(_), Some(usage)) if usage.was_kept() => {
+                self.brief.note(uri);
+                failure
+            }
+            (failure, _) => failure,
         }
     }
 

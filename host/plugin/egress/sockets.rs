@@ -172,8 +172,8 @@ impl Inner {
     fn close_idle(&self) {
         let idle = |account: &Account| {
             let mut idle: Vec<_> =
-                account.held.values().filter_map(|usage| Some((usage.idle_ms()?, usage.clone()))).collect();
-            idle.sort_unstable_by_key(|(ms, _)| *ms);
+                account.held.values().filter_map(|usage| Some((usage.idle()?, usage.clone()))).collect();
+            idle.sort_unstable_by_key(|(idle, _)| idle.ms);
             idle
         };
         let mut most_first: Vec<_> = self.accounts.iter().map(|(plugin, account)| (account.count(), plugin)).collect();
@@ -182,8 +182,8 @@ impl Inner {
         for (plugin, account) in &self.accounts {
             for _ in 0..account.waiting.len() {
                 let from = std::iter::once(plugin).chain(most_first.iter().map(|(_, plugin)| *plugin));
-                let Some((_, usage)) = from.filter_map(|plugin| idle.get_mut(plugin)?.pop()).next() else { return };
-                usage.close();
+                let Some((seen, usage)) = from.filter_map(|plugin| idle.get_mut(plugin)?.pop()).next() else { return };
+                usage.close(seen);
             }
         }
     }
@@ -266,9 +266,12 @@ mod tests {
         let sockets = Sockets::new(3);
         let kept = take(&sockets, "a").await;
         let used = take(&sockets, "a").await;
-        used.usage.write();
-        kept.usage.write();
-        kept.usage.rest();
+        for both in [&used, &kept] {
+            both.usage.ready();
+            assert!(both.usage.enter());
+            both.usage.answered();
+        }
+        kept.usage.leave();
         assert!(take(&sockets, "a").now_or_never().is_none());
         let waiting = tokio::spawn(take(&sockets, "a"));
         let closing = async {

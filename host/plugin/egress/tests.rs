@@ -14,6 +14,8 @@ use super::super::granted::Granted;
 use super::resolve::Names;
 use super::*;
 
+mod connections;
+
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(30);
 
 /// A listener on loopback that keeps what each connection sent, and answers every head with 200.
@@ -270,54 +272,6 @@ fn a_way_is_another_when_anything_of_it_changed() {
     ] {
         assert_ne!(way(usual), way(other), "{other}");
     }
-}
-
-/// A client that may have three connections, two of them by itself.
-fn narrow(origins: &[&str]) -> (Arc<Grants>, Egress) {
-    let origins = origins.iter().map(|origin| format!("'{origin}'")).collect::<Vec<_>>().join(", ");
-    let (grants, egress) = egress(&network(&[]), &format!("origins = [{origins}]"), &[&[]]);
-    let outside = Outside::new(&network(&[]), Descriptors { sockets: 3, ..Descriptors::default() });
-    (grants, Egress::new("test", Arc::new(outside), egress.way))
-}
-
-#[tokio::test]
-async fn a_kept_connection_is_closed_for_a_call_elsewhere_and_used_where_it_leads() {
-    let mut downstreams = Vec::new();
-    for _ in 0..4 {
-        downstreams.push(Raw::start("127.0.0.1", KEPT).await);
-    }
-    let urls: Vec<_> = downstreams.iter().map(|raw| format!("http://127.0.0.1:{}/", raw.port)).collect();
-    let way = narrow(&urls.iter().map(String::as_str).collect::<Vec<_>>());
-    for url in &urls {
-        for _ in 0..3 {
-            assert_eq!(get(&way, url).await, Ok(200));
-        }
-    }
-    for raw in &downstreams {
-        assert_eq!((raw.connections.load(Ordering::SeqCst), raw.heads().len()), (1, 3), "kept as long as it may be");
-    }
-    assert_eq!(get(&way, &urls[0]).await, Ok(200));
-    assert_eq!(downstreams[0].connections.load(Ordering::SeqCst), 2, "made anew, as it was closed for another");
-}
-
-#[tokio::test]
-async fn a_call_without_a_connection_says_so_and_another_plugins_has_one() {
-    const HANGS: &str = "HTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\n";
-    let raw = Raw::start("127.0.0.1", HANGS).await;
-    let url = format!("http://127.0.0.1:{}/", raw.port);
-    let (grants, egress) = narrow(&[&url]);
-    let send = |egress: &Egress| {
-        let target = grants.admit(&url).1.unwrap();
-        let mut request = Request::new(SendBody::whole(Vec::new(), Arc::default()));
-        *request.uri_mut() = target.uri;
-        let egress = Egress::new(&egress.plugin, egress.outside.clone(), Way::default());
-        async move { egress.send(request, std::time::Duration::from_millis(200)).await }
-    };
-    let (_one, _two) = (send(&egress).await.unwrap(), send(&egress).await.unwrap());
-    let Err(SendFailure::Crowded(why)) = send(&egress).await else { panic!("two are its share") };
-    assert!(why.contains("the plugin has 2 of the 3 connections"), "{why}");
-    let other = Egress::new("other", egress.outside.clone(), Way::default());
-    assert!(send(&other).await.is_ok());
 }
 
 #[tokio::test]
