@@ -19,6 +19,7 @@ use super::secrets::Secrets;
 mod address;
 mod body;
 mod brief;
+mod call;
 mod connect;
 mod failure;
 #[cfg(any(test, feature = "fuzzing"))]

@@ -14,6 +14,7 @@ use tower_service::Service;
 use crate::config::Origin;
 
 use super::address;
+use super::call::Call;
 use super::failure::{Denial, Unreachable};
 use super::link::Link;
 use super::proxy::Tunnel;
@@ -85,8 +86,9 @@ impl Connector {
         Ok(Route { host: host.to_owned(), addresses, via })
     }
 
-    /// Leave to have one more socket, when it is the plugin's turn.
-    pub(super) async fn socket(&self) -> Socket {
+    /// Leave to have one more socket for that call, when it is the plugin's turn.
+    pub(super) async fn socket(&self, call: &Call) -> Socket {
+        let _in_line = call.stand_in_line();
         self.sockets.take(&self.plugin).await
     }
 

@@ -8,6 +8,7 @@ use hyper::body::{Body as _, Incoming};
 use hyper_util::client::legacy::Error;
 use hyper_util::client::legacy::connect::capture_connection;
 
+use super::call::Call;
 use super::connect::ConnectError;
 use super::failure::{SendFailure, Unreachable, cause, chain};
 use super::usage::Usage;
@@ -31,8 +32,10 @@ impl Egress {
     ) -> impl Future<Output = Result<Answered, SendFailure>> + Send {
         let connection = capture_connection(&mut request);
         let uri = request.uri().clone();
-        let mut sent = self.client().request(request);
+        let sent = self.client().request(request);
         async move {
+            let call = Call::default();
+            let mut sent = std::pin::pin!(call.of(sent));
             match tokio::time::timeout(patience, &mut sent).await {
                 Ok(Ok(mut response)) => {
                     let age_max = if self.brief.holds(&uri) { Duration::ZERO } else { self.outside.age_max };
@@ -48,7 +51,7 @@ impl Egress {
                         connected.poison();
                         Err(SendFailure::Silent(format!("no answer within {patience:.1?}")))
                     }
-                    None => Err(self.no_connection(patience)),
+                    None => Err(self.no_connection(&call, patience)),
                 },
             }
         }
@@ -70,11 +73,12 @@ impl Egress {
     }
 
     /// Asked while the request is still there, and in line where it is for want of a socket that it has none.
-    fn no_connection(&self, patience: Duration) -> SendFailure {
-        match self.outside.sockets.why_waiting(&self.plugin) {
-            Some(why) => SendFailure::Crowded(format!("no connection could be made within {patience:.1?}: {why}")),
-            None => SendFailure::Unreachable(Unreachable::TimedOut, format!("no connection within {patience:.1?}")),
+    fn no_connection(&self, call: &Call, patience: Duration) -> SendFailure {
+        if call.is_in_line() {
+            let why = self.outside.sockets.why_waiting(&self.plugin);
+            return SendFailure::Crowded(format!("no connection could be made within {patience:.1?}: {why}"));
         }
+        SendFailure::Unreachable(Unreachable::TimedOut, format!("no connection within {patience:.1?}"))
     }
 }
 

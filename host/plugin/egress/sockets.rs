@@ -91,16 +91,15 @@ impl Sockets {
         waiting.await.expect("nobody leaves the line but by being served")
     }
 
-    /// Why calls of that plugin wait for a socket, for people; none where none does.
-    pub(super) fn why_waiting(&self, plugin: &str) -> Option<String> {
+    /// Why a call of that plugin waits for a socket, for people.
+    pub(super) fn why_waiting(&self, plugin: &str) -> String {
         let inner = self.lock();
-        let account = inner.accounts.get(plugin).filter(|account| !account.waiting.is_empty())?;
-        Some(format!(
+        format!(
             "the plugin has {} of the {} connections to downstreams that the host can have, and {} are taken in all",
-            account.count(),
+            inner.accounts.get(plugin).map_or(0, Account::count),
             self.all,
             inner.taken
-        ))
+        )
     }
 
     fn give(self: &Arc<Self>, inner: &mut Inner, plugin: &Arc<str>) -> Socket {

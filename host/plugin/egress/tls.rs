@@ -22,6 +22,7 @@ use crate::config::Tls;
 use super::super::load_error::Unusable;
 use super::super::pem::pem_fault;
 use super::super::secrets::private_file;
+use super::call::Call;
 use super::connect::{ConnectError, Connector, Dial};
 use super::failure::Unreachable;
 use super::wire::Wire;
@@ -138,12 +139,12 @@ impl Connections {
     }
 
     /// Waiting for a socket is bounded by whoever waits, and not by the time that a connection may take: nothing is slow.
-    async fn connect(self, uri: Uri) -> Result<Wire, BoxError> {
+    async fn connect(self, uri: Uri, call: Call) -> Result<Wire, BoxError> {
         let Making { connector, tls, names, .. } = &*self.0;
         let slow =
             |_: Elapsed| ConnectError::Unreachable(Unreachable::TimedOut, format!("no connection within {TIMEOUT:?}"));
         let route = tokio::time::timeout(TIMEOUT, connector.route(&uri)).await.map_err(slow)??;
-        let socket = connector.socket().await;
+        let socket = connector.socket(&call).await;
         let dial = Dial::new(connector.clone(), route, socket);
         let mut made = HttpsConnector::new(dial, tls.clone(), false, names.clone());
         Ok(tokio::time::timeout(TIMEOUT, made.call(uri)).await.map_err(slow)??.into())
@@ -162,7 +163,7 @@ impl Service<Uri> for Connections {
     }
 
     fn call(&mut self, uri: Uri) -> Self::Future {
-        let connecting = AbortOnDropHandle::new(self.0.serving.spawn(self.clone().connect(uri)));
+        let connecting = AbortOnDropHandle::new(self.0.serving.spawn(self.clone().connect(uri, Call::that_asks())));
         Box::pin(async move {
             let lost = |error| ConnectError::Unreachable(Unreachable::Refused, format!("cannot connect: {error}"));
             connecting.await.map_err(lost)?

@@ -232,3 +232,34 @@ async fn a_call_that_came_when_its_connection_was_closed_for_another_says_that_n
     let denied = SendFailure::Invalid(String::new());
     assert_eq!(egress.failed(&uri, denied.clone(), Some(&ended)), denied, "what is certain stays");
 }
+
+/// A proxy that takes connections and says nothing.
+async fn silent_proxy() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        let mut taken = Vec::new();
+        while let Ok((stream, _)) = listener.accept().await {
+            taken.push(stream);
+        }
+    });
+    url
+}
+
+#[tokio::test]
+async fn only_a_call_that_waits_for_a_connection_itself_says_that_there_is_none() {
+    const URL: &str = "http://93.184.216.34/";
+    let file = format!("origins = ['{URL}']\nproxy = '{}'", silent_proxy().await);
+    let (_, slow) = egress(&network(&[]), &file, &[&[]]);
+    let client = narrow_on(slow.way, &[URL]);
+    let (one, two, in_line) =
+        (call(&client, URL, IMPATIENCE), call(&client, URL, IMPATIENCE), call(&client, URL, IMPATIENCE / 2));
+    // The last one stands in line until the others are over.
+    let (one, two, in_line, _) = tokio::join!(one, two, in_line, call(&client, URL, IMPATIENCE * 2));
+    for slow in [one, two] {
+        let failure = slow.map(|_| ()).unwrap_err();
+        assert!(matches!(&failure, SendFailure::Unreachable(Unreachable::TimedOut, _)), "{failure:?}");
+    }
+    let failure = in_line.map(|_| ()).unwrap_err();
+    assert!(matches!(&failure, SendFailure::Crowded(why) if why.contains("2 of the 3")), "{failure:?}");
+}
