@@ -29,6 +29,7 @@ mod link;
 mod outside;
 mod policy;
 mod proxy;
+mod race;
 mod record;
 mod resolve;
 mod retry_after;

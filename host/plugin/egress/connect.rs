@@ -4,7 +4,6 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use http::Uri;
 use ipnet::IpNet;
@@ -18,13 +17,9 @@ use super::call::Call;
 use super::failure::{Denial, Unreachable};
 use super::link::Link;
 use super::proxy::Tunnel;
+use super::race::{self, CONNECT_TIMEOUT, Miss};
 use super::resolve::Resolver;
 use super::sockets::{Socket, Sockets};
-
-/// How long one address may take to answer before the next is tried.
-pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// How many addresses of a name are tried.
-pub(super) const ADDRESSES_MAX: usize = 8;
 
 /// Why there is no connection.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -158,33 +153,58 @@ impl Connector {
     }
 
     async fn dial(self, Route { host, addresses, via }: Route, socket: Socket) -> Result<Link, ConnectError> {
-        let mut failure = ConnectError::Unreachable(Unreachable::Name, format!("{host} has no address"));
-        for address in addresses.iter().take(ADDRESSES_MAX) {
-            let made = match &self.proxy {
-                Some(proxy) => proxy.open(&via, *address).await,
-                None => direct(&host, *address).await,
-            };
-            match made {
-                Ok(stream) => return Ok(Link::new(stream, socket)),
+        let stream = match &self.proxy {
+            Some(proxy) => self.through(proxy, &via, &host, &addresses).await?,
+            None => {
+                let made = race::first(&addresses, self.beside(), TcpStream::connect).await;
+                made.map_err(|miss| missed(&host, &miss))?
+            }
+        };
+        Ok(Link::new(stream, socket))
+    }
+
+    /// One tunnel after the other: how fast an address answers is the proxy's to find out.
+    async fn through(
+        &self,
+        proxy: &Tunnel,
+        via: &[SocketAddr],
+        host: &str,
+        addresses: &[SocketAddr],
+    ) -> Result<TcpStream, ConnectError> {
+        let mut failure = missed(host, &Miss::NoAddress);
+        for address in race::in_turn(addresses) {
+            match proxy.open(via, address, self.beside()).await {
+                Ok(stream) => return Ok(stream),
                 Err(error) => failure = error,
             }
         }
         Err(failure)
     }
-}
 
-async fn direct(host: &str, address: SocketAddr) -> Result<TcpStream, ConnectError> {
-    match tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect(address)).await {
-        Ok(Ok(stream)) => Ok(stream),
-        Ok(Err(error)) => {
-            let message = format!("cannot connect to {host} at {address}: {error}");
-            Err(ConnectError::Unreachable(Unreachable::Refused, message))
-        }
-        Err(_) => {
-            let message = format!("cannot connect to {host} at {address}: no answer within {CONNECT_TIMEOUT:?}");
-            Err(ConnectError::Unreachable(Unreachable::TimedOut, message))
+    /// Leave to have a second socket for as long as two addresses are dialled at once. Nobody waits for it: where there is
+    /// none to spare, they are dialled one after the other.
+    fn beside(&self) -> impl FnMut() -> bool + use<> {
+        let (sockets, plugin) = (self.sockets.clone(), self.plugin.clone());
+        let mut second = None;
+        move || {
+            second = second.take().or_else(|| sockets.take_spare(&plugin));
+            second.is_some()
         }
     }
+}
+
+fn missed(host: &str, miss: &Miss) -> ConnectError {
+    let (what, message) = match miss {
+        Miss::NoAddress => (Unreachable::Name, format!("{host} has no address")),
+        Miss::Refused(address, error) => {
+            (Unreachable::Refused, format!("cannot connect to {host} at {address}: {error}"))
+        }
+        Miss::TimedOut(address) => {
+            let why = format!("no answer within {CONNECT_TIMEOUT:?}");
+            (Unreachable::TimedOut, format!("cannot connect to {host} at {address}: {why}"))
+        }
+    };
+    ConnectError::Unreachable(what, message)
 }
 
 /// Makes one connection: everything that it takes is there.

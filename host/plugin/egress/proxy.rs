@@ -12,8 +12,9 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use zeroize::Zeroizing;
 
-use super::connect::{ADDRESSES_MAX, CONNECT_TIMEOUT, ConnectError};
+use super::connect::ConnectError;
 use super::failure::Unreachable;
+use super::race::{self, Miss};
 use super::resolve::Resolver;
 
 /// The largest head of a proxy's answer.
@@ -37,9 +38,20 @@ impl Tunnel {
         addresses.map_err(|error| self.failed(Unreachable::Name, &format!("cannot be resolved: {error}")))
     }
 
-    /// A connection by one of its `addresses` that ends at `target`.
-    pub(super) async fn open(&self, addresses: &[SocketAddr], target: SocketAddr) -> Result<TcpStream, ConnectError> {
-        let mut stream = self.dial(addresses).await?;
+    /// A connection by one of its `addresses` that ends at `target`. Two of them are dialled at once where `may_race` gives
+    /// leave.
+    pub(super) async fn open(
+        &self,
+        addresses: &[SocketAddr],
+        target: SocketAddr,
+        may_race: impl FnMut() -> bool,
+    ) -> Result<TcpStream, ConnectError> {
+        let made = race::first(addresses, may_race, TcpStream::connect).await;
+        let mut stream = made.map_err(|miss| match miss {
+            Miss::NoAddress => self.failed(Unreachable::Name, "has no address"),
+            Miss::Refused(_, error) => self.failed(Unreachable::Refused, &format!("cannot be reached: {error}")),
+            Miss::TimedOut(_) => self.failed(Unreachable::TimedOut, "cannot be reached in time"),
+        })?;
         let asked = tokio::time::timeout(TUNNEL_TIMEOUT, self.ask(&mut stream, target)).await;
         match asked {
             Ok(Ok(())) => Ok(stream),
@@ -49,18 +61,6 @@ impl Tunnel {
                 Err(self.failed(Unreachable::TimedOut, &why))
             }
         }
-    }
-
-    async fn dial(&self, addresses: &[SocketAddr]) -> Result<TcpStream, ConnectError> {
-        let mut failure = self.failed(Unreachable::Name, "has no address");
-        for address in addresses.iter().take(ADDRESSES_MAX) {
-            match tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect(address)).await {
-                Ok(Ok(stream)) => return Ok(stream),
-                Ok(Err(error)) => failure = self.failed(Unreachable::Refused, &format!("cannot be reached: {error}")),
-                Err(_) => failure = self.failed(Unreachable::TimedOut, "cannot be reached in time"),
-            }
-        }
-        Err(failure)
     }
 
     async fn ask(&self, stream: &mut TcpStream, target: SocketAddr) -> io::Result<()> {

@@ -75,10 +75,8 @@ impl Sockets {
     pub(super) async fn take(self: &Arc<Self>, plugin: &Arc<str>) -> Socket {
         let waiting = {
             let mut inner = self.lock();
-            let account = inner.accounts.get(plugin);
-            let has_line = account.is_some_and(|account| !account.waiting.is_empty());
-            if !has_line && Share::default().admits(account.map_or(0, Account::count), inner.free(self.all)) {
-                return self.give(&mut inner, plugin);
+            if let Some(socket) = self.give_at_once(&mut inner, plugin) {
+                return socket;
             }
             let (sender, receiver) = oneshot::channel();
             inner.accounts.entry(plugin.clone()).or_default().waiting.push_back(sender);
@@ -91,6 +89,11 @@ impl Sockets {
         waiting.await.expect("nobody leaves the line but by being served")
     }
 
+    /// One for that plugin that it can do without: none where it would have to wait for it.
+    pub(super) fn take_spare(self: &Arc<Self>, plugin: &Arc<str>) -> Option<Socket> {
+        self.give_at_once(&mut self.lock(), plugin)
+    }
+
     /// Why a call of that plugin waits for a socket, for people.
     pub(super) fn why_waiting(&self, plugin: &str) -> String {
         let inner = self.lock();
@@ -100,6 +103,13 @@ impl Sockets {
             self.all,
             inner.taken
         )
+    }
+
+    fn give_at_once(self: &Arc<Self>, inner: &mut Inner, plugin: &Arc<str>) -> Option<Socket> {
+        let account = inner.accounts.get(plugin);
+        let has_line = account.is_some_and(|account| !account.waiting.is_empty());
+        let is_admitted = Share::default().admits(account.map_or(0, Account::count), inner.free(self.all));
+        (!has_line && is_admitted).then(|| self.give(inner, plugin))
     }
 
     fn give(self: &Arc<Self>, inner: &mut Inner, plugin: &Arc<str>) -> Socket {
@@ -235,6 +245,7 @@ mod tests {
         let modest = take(&sockets, "modest").now_or_never().expect("a newcomer finds one");
         let other = take(&sockets, "other").now_or_never().expect("and so does the next");
         assert!(take(&sockets, "third").now_or_never().is_none(), "all are taken");
+        assert!(sockets.take_spare(&"fourth".into()).is_none(), "and nobody waits for what it can do without");
         drop((modest, other, greedy));
         assert_eq!(sockets.lock().taken, 0);
         assert!(!sockets.lock().is_awaited() && sockets.lock().accounts.is_empty(), "nothing is left behind");

@@ -14,6 +14,7 @@ use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
 
+use super::super::race::CONNECT_TIMEOUT;
 use super::super::send::Answered;
 use super::super::usage::Usage;
 use super::*;
@@ -262,4 +263,20 @@ async fn only_a_call_that_waits_for_a_connection_itself_says_that_there_is_none(
     }
     let failure = in_line.map(|_| ()).unwrap_err();
     assert!(matches!(&failure, SendFailure::Crowded(why) if why.contains("2 of the 3")), "{failure:?}");
+}
+
+#[tokio::test]
+async fn an_address_that_does_not_answer_holds_a_call_up_for_a_moment_only() {
+    let answers = Raw::start("127.0.0.1", KEPT).await;
+    // Its line is full, and nobody takes anybody out of it: who comes later is not answered.
+    let silent = tokio::net::TcpSocket::new_v4().unwrap();
+    silent.bind(format!("127.0.0.2:{}", answers.port).parse().unwrap()).unwrap();
+    let silent = silent.listen(0).unwrap();
+    let _first = TcpStream::connect(silent.local_addr().unwrap()).await.unwrap();
+    let url = format!("http://two.example:{}/", answers.port);
+    let file = format!("origins = ['{url}']");
+    let client = egress(&network(&["127.0.0.0/8"]), &file, &[&["127.0.0.2", "127.0.0.1"]]);
+    let answer = call(&client, &url, CONNECT_TIMEOUT / 2).await;
+    assert_eq!(answer.map(|answer| answer.response.status().as_u16()), Ok(200));
+    assert_eq!(answers.connections.load(Ordering::SeqCst), 1);
 }
