@@ -263,6 +263,31 @@ mod tests {
     }
 
     #[test]
+    fn nobody_who_is_counted_finds_it_closed() {
+        for _ in 0..50 {
+            let usage = Usage::default();
+            usage.ready();
+            std::thread::scope(|threads| {
+                for _ in 0..2 {
+                    threads.spawn(|| {
+                        for _ in 0..100 {
+                            if usage.enter() {
+                                usage.write();
+                                assert!(!usage.has_ended() && !usage.is_closed());
+                                usage.leave();
+                            }
+                        }
+                    });
+                }
+                while !usage.has_ended() {
+                    close(&usage);
+                }
+            });
+            assert_eq!(usage.standing().users, 0);
+        }
+    }
+
+    #[test]
     fn how_it_stands_fits_into_a_word() {
         for phase in [Phase::Making, Phase::Open, Phase::ToClose, Phase::Closed] {
             for (users, since_ms) in [(0, 0), (1, u32::MAX), ((1 << USERS_BITS) - 1, 7)] {
