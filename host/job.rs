@@ -18,7 +18,9 @@ pub use by_downstream::ByDownstream;
 pub use gates::{Admission, Admit, Doors, Gates, Lane, Opened, PluginStanding, WaitReason, Waiting};
 pub use high_water::HighWater;
 pub use id::{IdSource, JobId};
-pub use outcome::{Completion, Evidence, Exchange, Fault, HostFault, LogLevel, LogLine, Outcome, OutcomeKind, Setback};
+pub use outcome::{
+    Calls, Completion, Evidence, Exchange, Fault, HostFault, LogLevel, LogLine, Outcome, OutcomeKind, Setback,
+};
 pub use retry::{Disposition, Jitter, RetryOverride, RetryPolicy};
 pub use share::Share;
 pub use spec::JobSpec;

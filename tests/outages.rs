@@ -88,6 +88,23 @@ async fn while_a_downstream_is_down_its_jobs_wait_without_using_up_attempts() {
 }
 
 #[tokio::test]
+async fn a_downstream_is_judged_by_its_calls_also_where_none_are_kept() {
+    let up = Arc::new(AtomicBool::new(false));
+    let downstream = switched(&up).await;
+    let host = host(&downstream, "[limits]\nexchanges = 0\n[retry]\nmax_attempts = 3").await;
+    let ids = enqueue_many(&host, &downstream, 20).await;
+    when(&host, "the breaker is open", |part| part["breaker"] != "closed").await;
+    up.store(true, Ordering::Relaxed);
+    for id in &ids {
+        let job = host.ended(id).await;
+        assert_eq!(job["state"], "completed", "{job:#}");
+    }
+    assert_eq!(part(&host).await["breaker"], "closed");
+    let attempt = host.get(&format!("/v1/jobs/{}/attempts/1", ids[0])).await;
+    assert_eq!((&attempt["exchanges"], &attempt["exchanges_dropped"]), (&json!([]), &json!(1)));
+}
+
+#[tokio::test]
 async fn an_outage_is_known_after_a_restart() {
     let up = Arc::new(AtomicBool::new(false));
     let downstream = switched(&up).await;

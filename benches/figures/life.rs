@@ -12,7 +12,7 @@ use hyper_util::rt::TokioExecutor;
 use tokio_util::sync::CancellationToken;
 use windlass::clock::{Clock, Stopwatch, SystemClock};
 use windlass::config::Config;
-use windlass::job::{Completion, Evidence, Exchange, Outcome, RetryOverride};
+use windlass::job::{Calls, Completion, Evidence, Exchange, Outcome, RetryOverride};
 use windlass::plugin::Call;
 use windlass::store::sqlite::SqliteOptions;
 use windlass::worker::Handler;
@@ -137,6 +137,7 @@ impl Handler for Native {
             body: Bytes::from(body.to_string()),
             attributes: Vec::new(),
         };
-        (Outcome::Completed(completion), Evidence { exchanges: vec![exchange], ..Evidence::default() })
+        let calls = Calls::one(&exchange, true);
+        (Outcome::Completed(completion), Evidence { exchanges: vec![exchange], calls, ..Evidence::default() })
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::gates::{Rate, Spent, WaitReason, Waiting};
-use super::outcome::{Evidence, Outcome, OutcomeKind};
+use super::outcome::{Calls, Evidence, Outcome, OutcomeKind};
 use crate::clock::UnixMs;
 
 pub mod breaker;
@@ -60,10 +60,10 @@ impl Sign {
     /// Reads it from what an attempt ended in. Nobody is held for longer than `cap`.
     #[must_use]
     pub fn of(outcome: &Outcome, evidence: &Evidence, cap: Duration) -> Self {
-        let called = !evidence.exchanges.is_empty();
-        let unanswered = evidence.exchanges.iter().any(|exchange| exchange.error.is_some());
+        let Calls { made, unanswered, retry_after_ms, .. } = evidence.calls;
+        let called = made > 0;
         // Also where the plugin did not say so.
-        let seen = evidence.exchanges.iter().filter_map(|exchange| exchange.retry_after_ms).filter(|ms| *ms > 0).max();
+        let seen = retry_after_ms.filter(|ms| *ms > 0);
         let asked = |ms: Option<u32>| ms.map(|ms| Duration::from_millis(ms.into()).min(cap));
         let why = || outcome.message().unwrap_or_default().to_owned();
         match outcome.kind() {

@@ -1,5 +1,7 @@
 //! What an attempt ended in, and the evidence of it.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
@@ -274,6 +276,44 @@ pub struct Exchange {
     pub received_bytes: u64,
 }
 
+/// What all calls of an attempt come to that its downstream had a part in, those that are not kept among them. What the
+/// host refused, or had no connection for, counts for nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Calls {
+    /// How many there were.
+    pub made: u32,
+    /// Whether one of them has no answer, or not all of it.
+    pub unanswered: bool,
+    /// The longest pause that an answer asked for.
+    pub retry_after_ms: Option<u32>,
+    /// How long they took together.
+    pub took: Duration,
+}
+
+impl Calls {
+    /// Those of an attempt that made this one, and no other.
+    #[must_use]
+    pub fn one(exchange: &Exchange, is_answered: bool) -> Self {
+        let mut calls = Self::default();
+        calls.count(exchange, is_answered);
+        calls
+    }
+
+    /// One more. One that failed may be answered: an answer that is too large is one.
+    pub fn count(&mut self, exchange: &Exchange, is_answered: bool) {
+        self.made = self.made.saturating_add(1);
+        self.unanswered |= !is_answered;
+        self.retry_after_ms = self.retry_after_ms.max(exchange.retry_after_ms);
+        self.took = self.took.saturating_add(Duration::from_micros(exchange.total_us));
+    }
+
+    /// How long they took, where there were any.
+    #[must_use]
+    pub fn latency(&self) -> Option<Duration> {
+        (self.made > 0).then_some(self.took)
+    }
+}
+
 /// What is known of one attempt beside its outcome.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Evidence {
@@ -289,10 +329,12 @@ pub struct Evidence {
     pub log_dropped_bytes: u64,
     /// How many lines of log and output were dropped or cut.
     pub log_dropped_lines: u64,
-    /// The calls, in order.
+    /// The kept calls, in order.
     pub exchanges: Vec<Exchange>,
     /// How many calls were made and not kept.
     pub exchanges_dropped: u64,
+    /// What they all come to. Not kept.
+    pub calls: Calls,
     /// Whether a call had no connection because the host had none to give. Not kept.
     pub crowded: bool,
 }

@@ -149,6 +149,7 @@ impl Attempt {
             log_dropped_lines: ledger.dropped_lines,
             exchanges_dropped: ledger.exchanges_dropped,
             exchanges: std::mem::take(&mut ledger.exchanges),
+            calls: ledger.calls,
             crowded: ledger.crowded.is_some(),
         }
     }
@@ -236,5 +237,7 @@ pub(super) type GuestStore = Store<State>;
 
 #[cfg(test)]
 mod at_limits;
+#[cfg(test)]
+mod signs;
 #[cfg(test)]
 mod tests;

@@ -41,8 +41,8 @@ mod tls;
 mod usage;
 mod wire;
 
-pub(super) use body::SendBody;
-pub(super) use failure::{SendFailure, Unreachable};
+pub(super) use body::{SendBody, Sent};
+pub(super) use failure::{Part, SendFailure, Unreachable};
 pub(super) use inject::{checked, veil};
 pub(super) use link::InUse;
 pub(super) use outside::{Outside, Way};

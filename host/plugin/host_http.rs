@@ -51,7 +51,7 @@ async fn send(attempt: Arc<Attempt>, request: wit::Request) -> Result<wit::Respo
     match &answer {
         Ok(_) => recorder.answered(),
         Err(failure) => {
-            recorder.failed(failure.message());
+            recorder.failed(failure);
             remember(&attempt, failure);
         }
     }
@@ -94,6 +94,7 @@ async fn exchange(
     recorder: &mut Recorder,
 ) -> Result<wit::Response, SendFailure> {
     let Sending { sent, method, patience, watch, _permit } = sending;
+    recorder.leaves();
     let Answered { response, in_use } = sent.await?;
     recorder.head(response.status(), response.headers());
     if let Some(why) = heads::too_large(response.headers(), &attempt.limits) {
@@ -166,7 +167,7 @@ fn outgoing(
         // Else there are servers that ask for it (RFC 9110, section 8.6).
         headers.insert(http::header::CONTENT_LENGTH, HeaderValue::from(0));
     }
-    let mut outgoing = Request::new(SendBody::whole(request.body, recorder.sent_bytes()));
+    let mut outgoing = Request::new(SendBody::whole(request.body, recorder.sent()));
     *outgoing.method_mut() = method;
     *outgoing.uri_mut() = target.uri;
     *outgoing.headers_mut() = headers;

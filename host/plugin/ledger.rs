@@ -2,8 +2,9 @@
 
 use crate::clock::Stopwatch;
 use crate::config::AttemptLimits;
-use crate::job::{Exchange, LogLevel, LogLine};
+use crate::job::{Calls, Exchange, LogLevel, LogLine};
 
+use super::egress::Part;
 use super::last_words::LastWords;
 use super::secrets::Secrets;
 use super::text;
@@ -51,11 +52,13 @@ pub(super) struct Ledger {
     pub(super) dropped_bytes: u64,
     /// The lines that did not fit, those that were cut among them.
     pub(super) dropped_lines: u64,
-    /// The calls, in the order in which they ended.
+    /// The kept calls, in the order in which they ended.
     pub(super) exchanges: Vec<Exchange>,
     room_exchanges: u32,
     /// The calls that did not fit.
     pub(super) exchanges_dropped: u64,
+    /// What all calls come to.
+    pub(super) calls: Calls,
     /// What the guest asked for without a grant, first of all: what the operator can do about it.
     pub(super) denied: Option<String>,
     /// What the host had none to give of when it was asked for, first of all.
@@ -76,6 +79,7 @@ impl Ledger {
             exchanges: Vec::new(),
             room_exchanges: limits.exchanges,
             exchanges_dropped: 0,
+            calls: Calls::default(),
             denied: None,
             crowded: None,
             last_words: LastWords::default(),
@@ -117,8 +121,11 @@ impl Ledger {
         self.dropped_lines += 1;
     }
 
-    /// Keeps a call as far as there is room.
-    pub(super) fn exchanged(&mut self, exchange: Exchange) {
+    /// Counts a call by what its downstream had to do with it, and keeps it as far as there is room.
+    pub(super) fn exchanged(&mut self, exchange: Exchange, part: Part) {
+        if part != Part::None {
+            self.calls.count(&exchange, part == Part::Answered);
+        }
         match self.room_exchanges.checked_sub(1) {
             Some(room) => {
                 self.room_exchanges = room;

@@ -92,8 +92,7 @@ async fn send(attempt: Arc<Attempt>, request: Request<WasiBody>, options: Reques
     let (mut head, body) = request.into_parts();
     let stated = heads::stated_length(&head.headers);
     // Made first: when it is dropped with a failure, the guest can still write the rest of it.
-    let mut body =
-        SendBody::guest(body, recorder.sent_bytes(), attempt.clone(), stated.as_ref().ok().copied().flatten());
+    let mut body = SendBody::guest(body, recorder.sent(), attempt.clone(), stated.as_ref().ok().copied().flatten());
     attempt.passed(heads::size(&head.headers) + url.len() as u64);
     let sent = async {
         let egress = way_out(&attempt)?;
@@ -116,6 +115,7 @@ async fn send(attempt: Arc<Attempt>, request: Request<WasiBody>, options: Reques
             .unwrap_or(Duration::MAX)
             .saturating_add(options.first_byte_timeout.unwrap_or(Duration::MAX));
         let method = head.method.clone();
+        recorder.leaves();
         let answer = egress.send(Request::from_parts(head, body), patience(&attempt, Some(longest))).await?;
         Ok::<_, SendFailure>((answer, method, permit))
     };
@@ -124,7 +124,7 @@ async fn send(attempt: Arc<Attempt>, request: Request<WasiBody>, options: Reques
             recorder.head(response.status(), response.headers());
             attempt.passed(heads::size(response.headers()));
             if let Some(why) = heads::too_large(response.headers(), &attempt.limits) {
-                recorder.failed(&why);
+                recorder.failed(&SendFailure::TooLarge(why));
                 return Err(Error::HttpResponseHeaderSectionSize(None));
             }
             let hidden = attempt.grants.secrets.hidden();
@@ -147,7 +147,7 @@ async fn send(attempt: Arc<Attempt>, request: Request<WasiBody>, options: Reques
             Ok((Response::from_parts(head, body), Box::new(async { Ok(()) })))
         }
         Err(failure) => {
-            recorder.failed(failure.message());
+            recorder.failed(&failure);
             remember(&attempt, &failure);
             Err(told(failure.veiled(&attempt.grants.secrets)))
         }
@@ -204,16 +204,16 @@ async fn next_frame(reading: Option<Reading>) -> Option<Step> {
         let idle = patience(&reading.attempt, reading.between);
         match tokio::time::timeout(idle, reading.body.frame()).await {
             Ok(None) if egress::is_cut_short(&reading.body) => {
-                reading.recorder.failed("the answer broke off before its end");
-                return Some((Err(Error::HttpResponseIncomplete), None));
+                let why = "the answer broke off before its end".to_owned();
+                return Some(reading.failed(SendFailure::Unanswered(why), Error::HttpResponseIncomplete));
             }
             Ok(None) => return reading.end(),
             Ok(Some(Ok(frame))) => {
                 let bytes = frame.data_ref().map_or(0, Bytes::len);
                 reading.recorder.received(bytes);
                 let Some(left_bytes) = reading.left_bytes.checked_sub(bytes as u64) else {
-                    reading.recorder.failed("the answer is larger than limits.response allows");
-                    return Some((Err(Error::HttpResponseBodySize(None)), None));
+                    let why = "the answer is larger than limits.response allows".to_owned();
+                    return Some(reading.failed(SendFailure::TooLarge(why), Error::HttpResponseBodySize(None)));
                 };
                 reading.left_bytes = left_bytes;
                 // A guest need not ask for what comes after its end.
@@ -225,15 +225,15 @@ async fn next_frame(reading: Option<Reading>) -> Option<Step> {
                 }
             }
             Ok(Some(Err(error))) => {
-                reading.recorder.failed(&format!("the answer broke off: {error}"));
-                return Some((Err(Error::HttpResponseIncomplete), None));
+                let why = format!("the answer broke off: {error}");
+                return Some(reading.failed(SendFailure::Unanswered(why), Error::HttpResponseIncomplete));
             }
             Err(_) => {
                 if let Some((_, in_use)) = &reading.out {
                     in_use.distrust();
                 }
-                reading.recorder.failed("the answer stopped coming");
-                return Some((Err(Error::ConnectionReadTimeout), None));
+                let why = "the answer stopped coming".to_owned();
+                return Some(reading.failed(SendFailure::Silent(why), Error::ConnectionReadTimeout));
             }
         }
     }
@@ -259,6 +259,12 @@ impl Reading {
                 Some(Frame::data(rest.into()))
             }
         }
+    }
+
+    /// No more of it is given, and why.
+    fn failed(self, failure: SendFailure, told: Error) -> Step {
+        self.recorder.failed(&failure);
+        (Err(told), None)
     }
 
     /// The whole answer came.

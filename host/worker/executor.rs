@@ -1,7 +1,5 @@
 //! One attempt, as a straight line: find the plugin, run it, decide, pass on to be recorded.
 
-use std::time::Duration;
-
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -42,9 +40,7 @@ impl<'a> Place<'a> {
     /// Gives it back, with what the attempt says of its downstream. Tells people what changed.
     fn end(mut self, sign: Sign, evidence: &Evidence, changed: &mpsc::UnboundedSender<Lane>) -> Judged {
         let lane = self.lane.take().expect("a place ends once");
-        let calls_us: u64 = evidence.exchanges.iter().map(|exchange| exchange.total_us).sum();
-        let latency = (!evidence.exchanges.is_empty()).then(|| Duration::from_micros(calls_us));
-        let ended = Ended { started_at: self.started_at, sign, latency };
+        let ended = Ended { started_at: self.started_at, sign, latency: evidence.calls.latency() };
         let judged = self.parts.gates().end(&lane, &ended, self.parts.clock.now(), self.parts.chance.unit());
         self.parts.wake.notify_one();
         if let Some(change) = &judged.change {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 use windlass::clock::UnixMs;
-use windlass::job::{Completion, Evidence, Exchange, Fault, HostFault, Outcome, OutcomeKind, Setback};
+use windlass::job::{Calls, Completion, Evidence, Exchange, Fault, HostFault, Outcome, OutcomeKind, Setback};
 
 use crate::draw::Draw as _;
 use crate::plan::Weather;
@@ -157,7 +157,8 @@ fn called(status: Option<u16>, error: Option<&str>) -> Evidence {
         sent_bytes: 0,
         received_bytes: 0,
     };
-    Evidence { exchanges: vec![exchange], ..Evidence::default() }
+    let calls = Calls::one(&exchange, error.is_none());
+    Evidence { exchanges: vec![exchange], calls, ..Evidence::default() }
 }
 
 /// Whether a failure of that kind would be tried again.

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use windlass::job::{Completion, Disposition, Evidence, Exchange, JobSpec, LogLevel, LogLine, OutcomeKind, State};
+use windlass::job::{
+    Calls, Completion, Disposition, Evidence, Exchange, JobSpec, LogLevel, LogLine, OutcomeKind, State,
+};
 use windlass::store::{Acted, Finish, Finished, NewJob};
 
 use crate::support::*;
@@ -190,6 +192,7 @@ pub async fn evidence_reads_back(harness: &dyn Harness) {
         log: vec![LogLine { at_ms: 3, level: LogLevel::Warn, message: format!("line {}", claimed.attempt) }],
         log_dropped_bytes: 17,
         log_dropped_lines: 3,
+        calls: Calls::default(),
         crowded: false,
         exchanges_dropped: 2,
         exchanges: vec![Exchange {

@@ -211,23 +211,11 @@ fn a_person_can_hold_release_probe_and_limit_it() {
 
 #[test]
 fn only_what_the_downstream_did_is_a_sign_of_its_health() {
-    let exchange = |error: Option<&str>| Exchange {
-        method: "POST".into(),
-        url: "http://a.example/".into(),
-        status: None,
-        retry_after_ms: None,
-        error: error.map(str::to_owned),
-        started_at: at(0),
-        head_us: None,
-        total_us: 5,
-        sent_bytes: 0,
-        received_bytes: 0,
-    };
-    let evidence = |exchanges| Evidence { exchanges, ..Evidence::default() };
-    let (none, answered, cut) =
-        (evidence(vec![]), evidence(vec![exchange(None)]), evidence(vec![exchange(Some("the attempt ended"))]));
+    let evidence = |calls| Evidence { calls, ..Evidence::default() };
+    let one = Calls { made: 1, took: Duration::from_micros(5), ..Calls::default() };
+    let (none, answered, cut) = (Evidence::default(), evidence(one), evidence(Calls { unanswered: true, ..one }));
     let crowded = Evidence { crowded: true, ..cut.clone() };
-    let busy = |retry_after_ms| evidence(vec![Exchange { retry_after_ms: Some(retry_after_ms), ..exchange(None) }]);
+    let busy = |retry_after_ms| evidence(Calls { retry_after_ms: Some(retry_after_ms), ..one });
     let wish = |ms| Sign::Busy(Some(Duration::from_millis(ms)), "m".into());
     let setback = |delay_ms| Setback { message: "m".into(), code: None, delay_ms };
     let fault = || Fault { message: "m".into(), code: None };
@@ -258,5 +246,47 @@ fn only_what_the_downstream_did_is_a_sign_of_its_health() {
         (Outcome::RateLimited(setback(Some(7))), &crowded, wish(7)),
     ] {
         assert_eq!(Sign::of(&outcome, evidence, Duration::from_secs(300)), sign, "{outcome:?}");
+    }
+}
+
+fn exchange(retry_after_ms: Option<u32>, total_us: u64) -> Exchange {
+    Exchange {
+        method: "POST".into(),
+        url: "http://a.example/".into(),
+        status: Some(503),
+        retry_after_ms,
+        error: None,
+        started_at: at(0),
+        head_us: None,
+        total_us,
+        sent_bytes: 0,
+        received_bytes: 0,
+    }
+}
+
+#[test]
+fn the_calls_of_an_attempt_are_summed_up() {
+    let mut calls = Calls::default();
+    assert_eq!(calls.latency(), None);
+    for (retry_after_ms, total_us, is_answered) in [(None, 1, true), (Some(9), 2, false), (Some(7), 4, true)] {
+        calls.count(&exchange(retry_after_ms, total_us), is_answered);
+    }
+    let took = Duration::from_micros(7);
+    assert_eq!(calls, Calls { made: 3, unanswered: true, retry_after_ms: Some(9), took });
+    assert_eq!(calls.latency(), Some(took));
+    assert_eq!(Calls::one(&exchange(None, 0), true).latency(), Some(Duration::ZERO));
+}
+
+#[test]
+fn a_probe_whose_request_the_host_refused_closes_nothing() {
+    let refused = Exchange { status: None, error: Some("the method cannot be sent".into()), ..exchange(None, 0) };
+    let evidence = Evidence { exchanges: vec![refused], ..Evidence::default() };
+    let rejected = Outcome::Reject(Fault { message: "m".into(), code: None });
+    let mut health = down();
+    for now in [2_000, 4_000, 8_000, 16_000] {
+        health.start(BOUNDS, at(now));
+        assert!(health.is_probe(at(now)));
+        assert_eq!(end(&mut health, now, now, Sign::of(&rejected, &evidence, Duration::ZERO)), None);
+        assert!(health.opening().is_some());
     }
 }

@@ -2,7 +2,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -14,13 +14,32 @@ use crate::job::units::ByteSize;
 
 use super::super::attempt::Attempt;
 
-/// It is not as long as its head states.
+/// It is not as long as its head states, or longer than it may be.
 const WRONG_LENGTH: wasmtime_wasi_http::Error = wasmtime_wasi_http::Error::HttpRequestBodySize(None);
+
+/// What was sent of a request's body.
+#[derive(Debug, Default)]
+pub(in crate::plugin) struct Sent {
+    bytes: AtomicU64,
+    is_broken: AtomicBool,
+}
+
+impl Sent {
+    /// So many bytes.
+    pub(in crate::plugin) fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// Whether the host broke it off, for its length.
+    pub(in crate::plugin) fn is_broken(&self) -> bool {
+        self.is_broken.load(Ordering::Relaxed)
+    }
+}
 
 /// The body of a request.
 pub(in crate::plugin) struct SendBody {
     source: Source,
-    sent_bytes: Arc<AtomicU64>,
+    sent: Arc<Sent>,
     /// Where it breaks off.
     most: ByteSize,
     /// What is still to come of the length that its head states; none where that states none.
@@ -36,22 +55,22 @@ enum Source {
 
 impl SendBody {
     /// A body that is wholly here.
-    pub(in crate::plugin) fn whole(bytes: Vec<u8>, sent_bytes: Arc<AtomicU64>) -> Self {
+    pub(in crate::plugin) fn whole(bytes: Vec<u8>, sent: Arc<Sent>) -> Self {
         let source = Source::Whole((!bytes.is_empty()).then(|| bytes.into()));
-        Self { source, sent_bytes, most: ByteSize(u64::MAX), stated_bytes: None, attempt: None }
+        Self { source, sent, most: ByteSize(u64::MAX), stated_bytes: None, attempt: None }
     }
 
     /// A body that the guest writes bit by bit, up to as much as its attempt may send.
     /// What its head states of its length it is held to.
     pub(in crate::plugin) fn guest(
         body: WasiBody,
-        sent_bytes: Arc<AtomicU64>,
+        sent: Arc<Sent>,
         attempt: Arc<Attempt>,
         stated_bytes: Option<u64>,
     ) -> Self {
         Self {
             source: Source::Guest(Some(body)),
-            sent_bytes,
+            sent,
             most: attempt.limits.request,
             stated_bytes,
             attempt: Some(attempt),
@@ -77,8 +96,15 @@ impl SendBody {
     /// Nothing more comes, although more may have been stated.
     fn end(&mut self) -> Poll<Option<Result<Frame<Bytes>, wasmtime_wasi_http::Error>>> {
         self.source = Source::Whole(None);
-        let missing = self.stated_bytes.take().filter(|left| *left > 0);
-        Poll::Ready(missing.map(|_| Err(WRONG_LENGTH)))
+        match self.stated_bytes.take() {
+            None | Some(0) => Poll::Ready(None),
+            Some(_) => self.break_off(),
+        }
+    }
+
+    fn break_off(&self) -> Poll<Option<Result<Frame<Bytes>, wasmtime_wasi_http::Error>>> {
+        self.sent.is_broken.store(true, Ordering::Relaxed);
+        Poll::Ready(Some(Err(WRONG_LENGTH)))
     }
 }
 
@@ -108,12 +134,12 @@ impl Body for SendBody {
                 }
                 if let Some(stated) = self.stated_bytes {
                     // Over HTTP/2 nobody else looks at it, and a gateway behind would take the rest for a request.
-                    let Some(left) = stated.checked_sub(bytes) else { return Poll::Ready(Some(Err(WRONG_LENGTH))) };
+                    let Some(left) = stated.checked_sub(bytes) else { return self.break_off() };
                     self.stated_bytes = Some(left);
                 }
-                if self.sent_bytes.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes) > self.most.0 {
+                if self.sent.bytes.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes) > self.most.0 {
                     // What is left of it is read and thrown away as ever.
-                    return Poll::Ready(Some(Err(wasmtime_wasi_http::Error::HttpRequestBodySize(None))));
+                    return self.break_off();
                 }
             }
             Some(Err(_)) => self.source = Source::Whole(None),
@@ -199,7 +225,7 @@ mod tests {
             (9, vec![four(), four(), end()], 8, false),
             (1, vec![], 0, false),
         ] {
-            let sent = Arc::new(AtomicU64::new(0));
+            let sent = Arc::new(Sent::default());
             let mut body = SendBody::guest(body_of(frames), sent.clone(), attempt(), Some(stated));
             let (mut passed, mut is_ended_well) = (0, true);
             while let Some(frame) = body.frame().await {
@@ -212,7 +238,7 @@ mod tests {
                 }
             }
             assert_eq!((passed, is_ended_well), (passes, is_whole), "{stated}");
-            assert_eq!(sent.load(Ordering::Relaxed), passes as u64, "{stated}");
+            assert_eq!((sent.bytes(), sent.is_broken()), (passes as u64, !is_whole), "{stated}");
         }
         let empty = SendBody::guest(body_of(Vec::new()), Arc::default(), attempt(), Some(1));
         assert!(!empty.is_end_stream(), "the head does not end a request whose body is missing");

@@ -25,6 +25,17 @@ pub(in crate::plugin) enum Unreachable {
     Tls,
 }
 
+/// What a downstream had to do with a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::plugin) enum Part {
+    /// Nothing: it was not asked, or not for what it could have answered.
+    None,
+    /// It answered.
+    Answered,
+    /// It owes the answer, or some of it.
+    Owing,
+}
+
 /// Why a request has no complete answer. Each text is one line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::plugin) enum SendFailure {
@@ -56,6 +67,15 @@ impl SendFailure {
             Self::Unanswered(message) => Self::Unanswered(veil(message)),
             Self::Silent(message) => Self::Silent(veil(message)),
             Self::TooLarge(message) => Self::TooLarge(veil(message)),
+        }
+    }
+
+    /// What the downstream had to do with it.
+    pub(in crate::plugin) fn part(&self) -> Part {
+        match self {
+            Self::Denied(_) | Self::Invalid(_) | Self::Crowded(_) => Part::None,
+            Self::Unreachable(..) | Self::Unanswered(_) | Self::Silent(_) => Part::Owing,
+            Self::TooLarge(_) => Part::Answered,
         }
     }
 

@@ -1,7 +1,6 @@
 //! The record of one call: always written, also when the attempt ends in the middle of it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use http::{HeaderMap, StatusCode};
@@ -12,7 +11,7 @@ use crate::job::Exchange;
 
 use super::super::attempt::Attempt;
 use super::super::secrets::Secrets;
-use super::retry_after;
+use super::{Part, SendFailure, Sent, retry_after};
 
 /// The longest URL and the longest error that is recorded.
 const TEXT_BYTES_MAX: usize = 2 << 10;
@@ -27,7 +26,8 @@ pub(in crate::plugin) struct Recorder {
     attempt: Arc<Attempt>,
     watch: Stopwatch,
     exchange: Exchange,
-    sent_bytes: Arc<AtomicU64>,
+    sent: Arc<Sent>,
+    has_left: bool,
     is_over: bool,
 }
 
@@ -47,12 +47,18 @@ impl Recorder {
             received_bytes: 0,
         };
         attempt.calls_out.begin();
-        Self { attempt, watch: Stopwatch::start(), exchange, sent_bytes: Arc::default(), is_over: false }
+        let (sent, watch) = (Arc::default(), Stopwatch::start());
+        Self { attempt, watch, exchange, sent, has_left: false, is_over: false }
     }
 
-    /// Where the body counts what of it is sent.
-    pub(in crate::plugin) fn sent_bytes(&self) -> Arc<AtomicU64> {
-        self.sent_bytes.clone()
+    /// Where the body tells what of it is sent.
+    pub(in crate::plugin) fn sent(&self) -> Arc<Sent> {
+        self.sent.clone()
+    }
+
+    /// The request was checked and is on its way: who gives it up now gives up an answer.
+    pub(in crate::plugin) fn leaves(&mut self) {
+        self.has_left = true;
     }
 
     /// The head of the answer came.
@@ -72,22 +78,25 @@ impl Recorder {
 
     /// The whole answer came, although more may be heard of its connection.
     pub(in crate::plugin) fn answered(&mut self) {
-        self.close(None);
+        self.close(None, Part::Answered);
     }
 
     /// No whole answer came.
-    pub(in crate::plugin) fn failed(mut self, why: &str) {
-        self.close(Some(why));
+    pub(in crate::plugin) fn failed(mut self, failure: &SendFailure) {
+        self.close(Some(failure.message()), failure.part());
     }
 
-    fn close(&mut self, error: Option<&str>) {
+    fn close(&mut self, error: Option<&str>, part: Part) {
         if std::mem::replace(&mut self.is_over, true) {
             return;
         }
         self.exchange.error = error.map(|why| self.attempt.grants.secrets.line(why, TEXT_BYTES_MAX));
         self.exchange.total_us = self.elapsed_us();
-        self.exchange.sent_bytes = self.sent_bytes.load(Ordering::Relaxed);
-        self.attempt.ledger().exchanged(self.exchange.clone());
+        self.exchange.sent_bytes = self.sent.bytes();
+        // Nobody can answer half a request.
+        let is_owed = self.exchange.status.is_some() || !self.sent.is_broken();
+        let part = if part == Part::Owing && !is_owed { Part::None } else { part };
+        self.attempt.ledger().exchanged(self.exchange.clone(), part);
         self.attempt.calls_out.end();
     }
 
@@ -103,7 +112,8 @@ fn wall(now: UnixMs) -> SystemTime {
 
 impl Drop for Recorder {
     fn drop(&mut self) {
-        self.close(Some("the plugin or its attempt ended before the answer did"));
+        let part = if self.has_left { Part::Owing } else { Part::None };
+        self.close(Some("the plugin or its attempt ended before the answer did"), part);
     }
 }
 
@@ -148,6 +158,25 @@ fn masked(url: &Url, secrets: &Secrets) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::SystemClock;
+    use crate::config::{LimitOverride, Limits};
+
+    #[test]
+    fn only_a_request_that_left_is_owed_an_answer() {
+        for has_left in [false, true] {
+            let limits = Limits::default().attempt(&LimitOverride::default());
+            let clock = Arc::new(SystemClock::start());
+            let attempt = Attempt::start(limits, Duration::from_secs(9), Arc::default(), None, clock);
+            let mut recorder = Recorder::begin(attempt.clone(), "GET", "http://a.example/".to_owned());
+            if has_left {
+                recorder.leaves();
+            }
+            drop(recorder);
+            let evidence = attempt.evidence(None);
+            assert_eq!((evidence.calls.made, evidence.calls.unanswered), (u32::from(has_left), has_left));
+            assert!(evidence.exchanges[0].error.is_some());
+        }
+    }
 
     #[test]
     fn no_secret_of_a_url_is_recorded() {

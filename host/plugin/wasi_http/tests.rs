@@ -1,12 +1,15 @@
 //! Requests through `wasi:http` by a guest that does not wait for what becomes of them.
 
+use tokio::io::AsyncReadExt as _;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 
+use crate::clock::SystemClock;
 use crate::config::{PluginFile, Reuse};
-use crate::job::{Evidence, Outcome};
+use crate::job::health::Sign;
+use crate::job::{Evidence, Fault, Outcome};
 
-use super::super::testing::{Bench, call, importing};
+use super::super::testing::{Bench, call, component, importing};
 use super::*;
 
 /// What such a guest imports.
@@ -128,4 +131,52 @@ async fn a_request_that_was_only_handed_over_does_not_leave_after_its_attempt() 
         arrived += 1;
     }
     assert!(arrived <= recorded, "{arrived} requests arrived, {recorded} were recorded");
+}
+
+/// What a job that was rejected says of the downstream that got this request.
+async fn sign_of(bench: &Bench, request: Request<WasiBody>) -> (Sign, Evidence) {
+    let origin = format!("http://{}", request.uri().authority().unwrap());
+    let plugin = bench.plugin(component("", "", ""), &[&origin]).await;
+    let (wall, clock) = (Duration::from_secs(9), Arc::new(SystemClock::start()));
+    let attempt = Attempt::start(plugin.limits, wall, plugin.grants.clone(), Some(plugin.egress.clone()), clock);
+    // Where an answer comes, none of it is read.
+    drop(send(attempt.clone(), request, RequestOptions::default()).await);
+    let rejected = Outcome::Reject(Fault { message: "m".into(), code: None });
+    let evidence = attempt.evidence(None);
+    assert_eq!(evidence.exchanges.len(), 1);
+    (Sign::of(&rejected, &evidence, Duration::ZERO), evidence)
+}
+
+#[tokio::test]
+async fn a_request_that_breaks_off_for_its_length_says_nothing_of_the_downstream() {
+    let downstream = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/", downstream.local_addr().unwrap());
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = downstream.accept().await {
+            tokio::spawn(async move {
+                let mut head = Vec::new();
+                while !head.ends_with(b"\r\n\r\n") {
+                    head.push(stream.read_u8().await.unwrap());
+                }
+                // Whatever follows is read to its end.
+                let _ = tokio::io::copy(&mut stream, &mut tokio::io::sink()).await;
+            });
+        }
+    });
+    let bench = Bench::new();
+    let body_of = |bytes: &'static [u8]| {
+        StreamBody::new(stream::iter([Ok(Frame::data(Bytes::from_static(bytes)))])).boxed_unsync()
+    };
+    let post = |stated: &str, bytes| {
+        Request::post(&url).header(http::header::CONTENT_LENGTH, stated).body(body_of(bytes)).unwrap()
+    };
+    for request in [
+        post("9", b"four"),
+        post("2", b"four"),
+        post("two", b"four"),
+        Request::get(&url).body(body_of(b"four")).unwrap(),
+    ] {
+        let (sign, evidence) = sign_of(&bench, request).await;
+        assert_eq!(sign, Sign::Silent, "{:?}", evidence.exchanges[0]);
+    }
 }
