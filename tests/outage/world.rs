@@ -234,6 +234,7 @@ impl World {
         let is_limit = matches!(sign, Sign::Busy(..));
         let latency = Some(Duration::from_micros((self.now - started) as u64));
         let ended = Ended { started_at: handed.started_at, sign, latency };
+        let was_probe = self.gates.health(&lane).is_some_and(|health| health.is_probe(handed.started_at));
         let judged = self.gates.end(&lane, &ended, self.ms(), self.chance.unit());
         if let (None, Some(opening)) =
             (self.report.tripped_at, self.gates.health(&lane).and_then(|health| health.opening()))
@@ -242,7 +243,7 @@ impl World {
         }
         let uncounted = handed.attempt - 1 - handed.failed_before;
         let forgives = self.gates.health_policy().forgives(uncounted, self.policy.max_attempts);
-        let is_free = judged.was_probe || is_limit && forgives;
+        let is_free = judged.is_free || is_limit && forgives;
         let verdict = Verdict { kind, delay_ms, failed_before: handed.failed_before, at: self.ms(), is_free };
         self.report.wasted += u64::from(kind != OutcomeKind::Completed);
         match decide(&self.policy, verdict, self.chance.unit()) {
@@ -251,7 +252,7 @@ impl World {
                 self.live.end(place, true);
             }
             Disposition::Retry { at, counted } => {
-                self.report.burned += u64::from(counted && judged.was_probe);
+                self.report.burned += u64::from(counted && was_probe);
                 let failed = handed.failed_before + u32::from(counted);
                 let again = Again { due: at, held: false, attempts: handed.attempt, failed, newest: 1 };
                 self.live.go_on(place, again, self.ms());

@@ -41,7 +41,7 @@ impl Attempt<'_> {
             None => (self.called_off().await, Evidence::default()),
         };
         self.world.effect(self.life, Effect::Ends { job, n, kind: outcome.kind() }).await;
-        self.end(&outcome, !evidence.exchanges.is_empty());
+        self.end(&outcome, evidence.calls.made > 0);
         (outcome, evidence)
     }
 
