@@ -196,8 +196,12 @@ async fn guest(revision: Arc<Revision>, attempt: Arc<Attempt>, call: Call, warm:
     let mut instance = match warm.as_ref().and_then(|warm| warm.take(&attempt)) {
         Some(instance) => instance,
         None => {
-            let mut store = state::store(&code.machine, attempt.clone());
-            match code.pre.instantiate_async(&mut store).await {
+            let mut store = state::store(&code.machine, code.held_bytes, attempt.clone());
+            let started = match store.data().check_memory() {
+                Ok(()) => code.pre.instantiate_async(&mut store).await,
+                Err(exceeded) => Err(exceeded.into()),
+            };
+            match started {
                 Ok(plugin) => Instance { store, plugin, jobs: 0 },
                 Err(error) => return outcome::of_error(&error, Phase::Start, store.data()),
             }

@@ -8,7 +8,7 @@ use wasmtime::{
 
 use crate::config::Limits;
 
-use super::warm;
+use super::{survey, warm};
 
 /// What describes one instance. Components of Python and C# are above wasmtime's default of 1 MiB.
 const INSTANCE_BYTES_MAX: usize = 10 << 20;
@@ -57,9 +57,11 @@ pub(super) fn for_compiling(limits: &Limits, concurrency: Concurrency) -> anyhow
     Engine::new(&config(limits, concurrency)).map_err(|error| anyhow::anyhow!("cannot start the compiler: {error:#}"))
 }
 
-/// The engine's version and settings, as a name: code of another one does not fit.
+/// The engine's version and settings, and by which rules components are surveyed, as a name: code of another one does not
+/// fit.
 pub(super) fn identity(engine: &Engine) -> String {
     let mut hasher = DefaultHasher::new();
+    survey::EDITION.hash(&mut hasher);
     engine.precompile_compatibility_hash().hash(&mut hasher);
     format!("{:016x}", hasher.finish())
 }

@@ -40,7 +40,7 @@ const OFFERED: [(&str, &str, &[&str]); 8] = [
 ];
 const WASI: &str = "0.2.12";
 
-/// The names of what a component imports and exports.
+/// What is known of a component before it is compiled: names of what it imports and exports, and what it will take.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Shape {
     /// Imports, with versions.
@@ -49,6 +49,8 @@ pub(super) struct Shape {
     pub(super) exports: Vec<String>,
     /// Whether it is of the asynchronous component model.
     pub(super) is_async: bool,
+    /// What an instance takes of the host beside its memories and tables, in bytes, at most.
+    pub(super) held_bytes: u64,
 }
 
 /// Tells what is not WebAssembly at all by how it begins. So little is looked at that the host itself can do it.
@@ -105,6 +107,8 @@ fn read(bytes: &[u8]) -> Result<Shape, Stop> {
             _ => {}
         }
     }
+    let whole = survey.whole()?;
+    shape.held_bytes = whole.bytes;
     Ok(shape)
 }
 

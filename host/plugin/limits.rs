@@ -9,16 +9,23 @@ use crate::config::AttemptLimits;
 
 /// What one element of a table costs.
 const TABLE_ELEMENT_BYTES: usize = 8;
+/// What an instance may take of the host beside its memories and tables without a word: those of the toolchains take less.
+const UNCOUNTED_BYTES: u64 = 1 << 20;
 
 /// The guest asked for more memory than it may have.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "the guest asked for {asked_bytes} bytes in all its memories and tables, the limit is {limit_bytes}; \
+    "the guest asked for {asked_bytes} bytes in all its memories, tables and instances, the limit is {limit_bytes}; \
      raise limits.memory if that is too little"
 )]
 pub(super) struct MemoryExceeded {
     asked_bytes: usize,
     limit_bytes: usize,
+}
+
+/// What counts of an instance that takes so much of the host beside its memories and tables.
+pub(super) fn counted_bytes(held_bytes: u64) -> u64 {
+    held_bytes.saturating_sub(UNCOUNTED_BYTES)
 }
 
 /// Sums what all memories and tables of a store hold. wasmtime's own limiter counts each by itself.
@@ -34,11 +41,16 @@ pub(super) struct MemoryLimiter {
 }
 
 impl MemoryLimiter {
-    /// A limiter that writes the peak to `peak_bytes`.
-    pub(super) fn new(limits: &AttemptLimits, peak_bytes: Arc<AtomicU64>) -> Self {
+    /// A limiter that writes the peak to `peak_bytes`, for an instance that takes so much beside its memories and tables.
+    pub(super) fn new(limits: &AttemptLimits, held_bytes: u64, peak_bytes: Arc<AtomicU64>) -> Self {
         let counts = [limits.instances, limits.memories, limits.tables];
         let counts = counts.map(|count| usize::try_from(count).unwrap_or(usize::MAX));
-        Self { held_bytes: 0, limit_bytes: limits.memory.as_usize(), counts, last_bytes: 0, peak_bytes }
+        let held_bytes = usize::try_from(counted_bytes(held_bytes)).unwrap_or(usize::MAX);
+        let limiter = Self { held_bytes, limit_bytes: limits.memory.as_usize(), counts, last_bytes: 0, peak_bytes };
+        if limiter.check().is_ok() {
+            limiter.peak_bytes.store(held_bytes as u64, Ordering::Relaxed);
+        }
+        limiter
     }
 
     /// Counts for another attempt from now on.
@@ -50,6 +62,12 @@ impl MemoryLimiter {
     /// What is held now.
     pub(super) fn held_bytes(&self) -> u64 {
         self.held_bytes as u64
+    }
+
+    /// Whether what an instance takes from its start on is within the limit.
+    pub(super) fn check(&self) -> Result<(), MemoryExceeded> {
+        let (asked_bytes, limit_bytes) = (self.held_bytes, self.limit_bytes);
+        if asked_bytes > limit_bytes { Err(MemoryExceeded { asked_bytes, limit_bytes }) } else { Ok(()) }
     }
 
     fn grow(&mut self, more_bytes: usize) -> wasmtime::Result<bool> {
@@ -112,7 +130,7 @@ mod tests {
     fn memories_and_tables_are_summed() {
         let peak = Arc::new(AtomicU64::new(0));
         let limits = Limits { memory: ByteSize(1000), tables: 7, ..Limits::default() };
-        let mut limiter = MemoryLimiter::new(&limits.attempt(&LimitOverride::default()), peak.clone());
+        let mut limiter = MemoryLimiter::new(&limits.attempt(&LimitOverride::default()), 0, peak.clone());
         assert_eq!((limiter.instances(), limiter.memories(), limiter.tables()), (64, 4, 7));
         assert!(limiter.memory_growing(0, 400, None).is_ok());
         assert!(limiter.memory_growing(0, 400, None).is_ok());
@@ -122,5 +140,18 @@ mod tests {
         limiter.table_grow_failed(wasmtime::Error::msg("no")).unwrap();
         assert!(limiter.memory_growing(400, 600, None).is_ok());
         assert!(limiter.memory_growing(600, 601, None).is_err());
+    }
+
+    #[test]
+    fn what_an_instance_takes_of_the_host_counts_from_the_start() {
+        let limits = Limits { memory: ByteSize(1000), ..Limits::default() }.attempt(&LimitOverride::default());
+        let limiter = |held_bytes| MemoryLimiter::new(&limits, held_bytes, Arc::default());
+        let mut with_little = limiter(UNCOUNTED_BYTES);
+        assert!(with_little.memory_growing(0, 1000, None).is_ok(), "what every component needs is free");
+        let mut with_more = limiter(UNCOUNTED_BYTES + 600);
+        assert_eq!(with_more.peak_bytes.load(Ordering::Relaxed), 600);
+        assert!(with_more.memory_growing(0, 401, None).is_err() && with_more.memory_growing(0, 400, None).is_ok());
+        assert!(limiter(UNCOUNTED_BYTES + 1000).check().is_ok() && limiter(UNCOUNTED_BYTES + 1001).check().is_err());
+        assert!(limiter(u64::MAX).check().is_err());
     }
 }

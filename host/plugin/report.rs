@@ -1,6 +1,7 @@
 //! Why a component is no plugin, told to its author. wasmtime's own texts speak of instances and linkers.
 
 use crate::config::{Compile, PublicKey};
+use crate::job::units::ByteSize;
 
 use super::bindings::{HANDLER, PACKAGE, VERSION};
 use super::folder::ReadError;
@@ -171,11 +172,27 @@ pub(super) fn too_demanding(why: &str) -> LoadError {
     )
 }
 
+/// An instance takes more of the host than its memories and tables may.
+pub(super) fn too_large_an_instance(bytes: u64, most: ByteSize) -> LoadError {
+    too_demanding(&format!(
+        "an instance takes {} MiB beside its memories and tables, which is over limits.memory, {most}",
+        bytes.div_ceil(1 << 20)
+    ))
+}
+
 /// There is more of something than any plugin needs.
 pub(super) fn oversized(what: &str, count: u64, most: u64) -> LoadError {
     error(
         &format!("the component has {count} {what}; {most} are the most"),
         "no compiler makes so much of one program: link fewer libraries into it, or split generated code",
+    )
+}
+
+/// A part of the component is instantiated that is only known when the component is.
+pub(super) fn handed_component() -> LoadError {
+    error(
+        "the component instantiates a component that it is handed, so that nobody can tell how large it is",
+        "no compiler makes that: compose it of components that it has within it",
     )
 }
 

@@ -25,7 +25,7 @@ use super::machine::Machine;
 use super::metadata::PayloadSchema;
 use super::state::State;
 use super::warm::{self, WarmPool};
-use super::{HostSettings, LoadError, LoadStep, Loading, Revision, digest, report, trial};
+use super::{HostSettings, LoadError, LoadStep, Loading, Revision, digest, limits, report, trial};
 
 /// Compilations at once.
 const COMPILATIONS_MAX: usize = 2;
@@ -112,7 +112,7 @@ impl Runtime {
     /// What was compiled before of the component of that digest.
     fn find(&self, digest: &str, look: Look) -> Result<Option<Code>, LoadError> {
         let code = |machine: Arc<Machine>, found: Option<(Component, Shape)>| {
-            found.map(|(component, shape)| Code::link(machine, &component, shape)).transpose()
+            found.map(|(component, shape)| Code::link(machine, &component, shape, &self.limits)).transpose()
         };
         let found = self.machine.cache.load(&self.machine.engine, digest, look)?;
         if found.is_none() && cache::may_hold(&self.cache_dir.join(ASYNC_DIR), digest) {
@@ -147,7 +147,10 @@ struct Code {
 }
 
 impl Code {
-    fn link(machine: Arc<Machine>, component: &Component, shape: Shape) -> Result<Self, LoadError> {
+    fn link(machine: Arc<Machine>, component: &Component, shape: Shape, limits: &Limits) -> Result<Self, LoadError> {
+        if limits::counted_bytes(shape.held_bytes) > limits.memory.0 {
+            return Err(report::too_large_an_instance(shape.held_bytes, limits.memory));
+        }
         let instance_pre = machine
             .linker
             .instantiate_pre(component)
@@ -247,7 +250,7 @@ impl Prepared {
         let (code, compile_time) = self.code().await?;
         self.loading.reach(LoadStep::Starting);
         let watch = Stopwatch::start();
-        let trial = trial::start(&self.runtime, &code.machine, &code.pre).await?;
+        let trial = trial::start(&self.runtime, &code.machine, &code.pre, code.shape.held_bytes).await?;
         let start_time = watch.elapsed();
         let (description, payload_schema) = trial.described().await.unzip();
         let Code { machine, pre, shape } = code;
@@ -259,7 +262,13 @@ impl Prepared {
             imports: shape.imports,
             exports: shape.exports,
             description,
-            code: LoadedCode { runtime: self.runtime, machine, pre, payload_schema: payload_schema.flatten() },
+            code: LoadedCode {
+                runtime: self.runtime,
+                machine,
+                pre,
+                held_bytes: shape.held_bytes,
+                payload_schema: payload_schema.flatten(),
+            },
         })
     }
 
@@ -291,7 +300,7 @@ impl Prepared {
                 return Err(report::other_compiler());
             }
             let component = machine.cache.keep(&machine.engine, &digest, &compiled.shape, &compiled.code)?;
-            Code::link(machine, &component, compiled.shape)
+            Code::link(machine, &component, compiled.shape, &runtime.limits)
         })
         .await
     }
@@ -311,6 +320,8 @@ pub(super) struct LoadedCode {
     pub(super) machine: Arc<Machine>,
     /// The linked code.
     pub(super) pre: PluginPre<State>,
+    /// What an instance takes of the host beside its memories and tables.
+    pub(super) held_bytes: u64,
     /// Its schema, where it has one.
     pub(super) payload_schema: Option<PayloadSchema>,
 }

@@ -14,7 +14,7 @@ use super::attempt::Attempt;
 use super::cpu;
 use super::heavy;
 use super::host_calls::{Calls, HostCallsExceeded};
-use super::limits::MemoryLimiter;
+use super::limits::{MemoryExceeded, MemoryLimiter};
 use super::machine::Machine;
 use super::output::Output;
 use super::wasi_http::Hooks;
@@ -47,10 +47,10 @@ pub(super) struct State {
     pub(super) calls: Calls,
 }
 
-/// A store for one attempt, with every limit set.
-pub(super) fn store(machine: &Machine, attempt: Arc<Attempt>) -> Store<State> {
+/// A store for one attempt, with every limit set. The instance takes so much of the host beside its memories and tables.
+pub(super) fn store(machine: &Machine, held_bytes: u64, attempt: Arc<Attempt>) -> Store<State> {
     let (limits, met) = (attempt.limits, machine.ticker.met());
-    let mut store = Store::new(&machine.engine, State::new(attempt));
+    let mut store = Store::new(&machine.engine, State::new(held_bytes, attempt));
     store.limiter(|state| &mut state.limiter);
     let handed_over_bytes = limits.result.max(limits.request).0.saturating_add(HANDED_OVER_BYTES);
     store.set_hostcall_fuel(usize::try_from(handed_over_bytes).unwrap_or(usize::MAX));
@@ -77,13 +77,13 @@ pub(super) fn store(machine: &Machine, attempt: Arc<Attempt>) -> Store<State> {
 }
 
 impl State {
-    fn new(attempt: Arc<Attempt>) -> Self {
+    fn new(held_bytes: u64, attempt: Arc<Attempt>) -> Self {
         let mut http = WasiHttpCtx::new();
         // Beyond it wasmtime traps. Up to it the guest is told what is too large when it sends.
         http.set_field_size_limit(attempt.limits.headers.as_usize().saturating_mul(2));
         let outputs = [LogLevel::Stdout, LogLevel::Stderr].map(|level| Output::new(attempt.clone(), level));
         Self {
-            limiter: MemoryLimiter::new(&attempt.limits, attempt.memory_peak_bytes.clone()),
+            limiter: MemoryLimiter::new(&attempt.limits, held_bytes, attempt.memory_peak_bytes.clone()),
             wasi: wasi(&outputs),
             http,
             hooks: Hooks::new(attempt.clone()),
@@ -124,7 +124,12 @@ impl State {
         self.table.iter_mut().count()
     }
 
-    /// What all memories and tables hold.
+    /// Whether its memory allows for an instance.
+    pub(super) fn check_memory(&self) -> Result<(), MemoryExceeded> {
+        self.limiter.check()
+    }
+
+    /// What all memories and tables hold, and what counts beside them.
     pub(super) fn held_bytes(&self) -> u64 {
         self.limiter.held_bytes()
     }

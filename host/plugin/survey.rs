@@ -5,6 +5,12 @@ use wasmparser::{BinaryReaderError, Payload};
 
 use super::report;
 use super::{LoadError, text};
+use instances::{Holdings, Instances};
+
+pub(super) mod instances;
+
+/// The rules below, by number: what was compiled under others is surveyed anew.
+pub(super) const EDITION: u32 = 2;
 
 /// Functions with a body, in all modules together. A component of Python has 13,400.
 const FUNCTIONS_MAX: u64 = 200_000;
@@ -35,6 +41,7 @@ pub(super) struct Survey {
     tables: u64,
     parts: u64,
     canonical: u64,
+    instances: Instances,
     /// How deep the reader is.
     pub(super) depth: usize,
 }
@@ -57,6 +64,16 @@ impl From<BinaryReaderError> for Stop {
 impl Survey {
     /// Counts the next piece.
     pub(super) fn count(&mut self, payload: &Payload<'_>) -> Result<(), Stop> {
+        self.count_parts(payload)?;
+        self.instances.count(payload)
+    }
+
+    /// What one instance of the component has within it, once all of it is counted.
+    pub(super) fn whole(&self) -> Result<Holdings, Stop> {
+        self.instances.whole()
+    }
+
+    fn count_parts(&mut self, payload: &Payload<'_>) -> Result<(), Stop> {
         match payload {
             Payload::ModuleSection { .. } | Payload::ComponentSection { .. } => {
                 self.depth += 1;

@@ -54,11 +54,12 @@ pub(super) async fn start(
     runtime: &Arc<Runtime>,
     machine: &Machine,
     pre: &PluginPre<State>,
+    held_bytes: u64,
 ) -> Result<Trial, LoadError> {
     let limits = AttemptLimits { cpu: CPU, output: OUTPUT, ..runtime.limits.attempt(&LimitOverride::default()) };
     let attempt = Attempt::start(limits, WALL, Arc::<Grants>::default(), None, runtime.clock.clone());
     let awake = machine.ticker.begin();
-    let mut store = state::store(machine, attempt.clone());
+    let mut store = state::store(machine, held_bytes, attempt.clone());
     let started = Metered::new(attempt.cpu.clone(), Box::pin(pre.instance_pre().instantiate_async(&mut store)));
     let instance = match tokio::time::timeout(WALL, started).await {
         Ok(Ok(instance)) => instance,

@@ -205,7 +205,7 @@ mod tests {
         let pool = |places: &Arc<Semaphore>| WarmPool::new(Reuse::default(), places.clone());
         let (greedy, modest) = (pool(&places), pool(&places));
         let instance = async |attempt: Arc<Attempt>| {
-            let mut store = super::super::state::store(&revision.code.machine, attempt);
+            let mut store = super::super::state::store(&revision.code.machine, 0, attempt);
             let plugin = revision.code.pre.instantiate_async(&mut store).await.unwrap();
             Instance { store, plugin, jobs: 0 }
         };
@@ -235,7 +235,7 @@ mod tests {
             let clock = Arc::new(crate::clock::SystemClock::start());
             let attempt = Attempt::start(limits, Duration::from_secs(9), Arc::default(), None, clock);
             let out = is_out.then(|| attempt.requests.clone().try_acquire_owned().unwrap());
-            let mut store = super::super::state::store(&revision.code.machine, attempt);
+            let mut store = super::super::state::store(&revision.code.machine, 0, attempt);
             let plugin = revision.code.pre.instantiate_async(&mut store).await.unwrap();
             pool.keep(Instance { store, plugin, jobs: 0 });
             assert_eq!(pool.idle().waiting.is_empty(), is_out);

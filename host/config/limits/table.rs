@@ -14,8 +14,8 @@ macro_rules! limits_table {
                     "Time inside the guest.",
                     "The outcome `cpu-budget`.";
                 memory: ByteSize, "64MiB", "1MiB", "4GiB",
-                    "All memories and tables of the attempt together.",
-                    "The outcome `memory`.";
+                    "All memories and tables of the attempt together, and what its instance takes of the host beside them.",
+                    "The outcome `memory`; a component whose instance alone takes more is not loaded.";
                 instances: u32, "64", "1", "1000",
                     "Core instances in the component.",
                     "The component is not loaded; where only the plugin's file is narrower, the outcome `start`.";

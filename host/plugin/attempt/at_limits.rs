@@ -115,6 +115,41 @@ async fn a_plugins_file_can_narrow_what_an_instance_is_made_of() {
     assert!(message.contains("instance count too high"), "{message}");
 }
 
+/// A component whose instance takes so many elements of the host beside its memory.
+fn with_elements(elements: usize) -> bytes::Bytes {
+    let items = "(ref.null func)".repeat(elements / 4);
+    let instances = "(core instance (instantiate $more))".repeat(4);
+    component("", "", &format!("(core module $more (elem funcref {items})) {instances}"))
+}
+
+#[tokio::test]
+async fn what_an_instance_takes_of_the_host_is_of_its_memory() {
+    // Of 4 MiB, and one that is free, one page is its memory.
+    let fits = (5 << 20) - (64 << 10) - (16 << 10);
+    let bench = Bench::new();
+    let (outcome, evidence) = bench.run(with_elements(fits / 16), b"1").await;
+    assert!(matches!(outcome, Outcome::Completed(_)), "{outcome:?}");
+    assert!(((4 << 20) - (16 << 10)..=4 << 20).contains(&evidence.memory_peak_bytes), "{}", evidence.memory_peak_bytes);
+    let refusal = bench.load(with_elements((fits + (32 << 10)) / 16)).await.unwrap_err();
+    assert!(refusal.summary.contains("does not start: the guest asked for"), "{refusal}");
+    let refusal = bench.load(with_elements((5 << 20) / 16)).await.unwrap_err();
+    assert!(refusal.summary.contains("an instance takes 6 MiB beside its memories and tables"), "{refusal}");
+    assert!(refusal.help.unwrap().contains("limits.memory"));
+}
+
+#[tokio::test]
+async fn a_plugins_file_can_narrow_what_an_instance_takes_of_the_host() {
+    let bench = Bench::new();
+    let revision = std::sync::Arc::new(bench.load(with_elements((3 << 20) / 16)).await.unwrap());
+    let limits = LimitOverride { memory: Some(ByteSize(1 << 20)), ..LimitOverride::default() };
+    let file = PluginFile { limits, ..PluginFile::default() };
+    let plugin = bench.host.plugin("test", "plugins/test.toml", revision, file).unwrap();
+    let (outcome, _) = plugin.run(call(b"1"), &CancellationToken::new()).await;
+    let (fault, message) = fault(&outcome).unwrap();
+    assert_eq!(fault, HostFault::Memory);
+    assert!(message.contains("the limit is 1048576"), "{message}");
+}
+
 #[tokio::test]
 async fn a_table_has_as_many_elements_as_it_may() {
     let table = |elements: u32| component(&format!("(table {elements} funcref)"), "", "");

@@ -77,6 +77,10 @@ mod tests {
         ] {
             assert!(check(&key(key_byte), subject, seal, &code).is_err(), "{key_byte} {subject:?} {seal:?}");
         }
+        // What was sealed before more was known of a component.
+        let older = r#"{"imports":[],"exports":["a"],"is_async":false}"#;
+        let mark = hmac::sign(&key(1), message(OURS, older, &code).unwrap().as_bytes());
+        assert!(check(&key(1), OURS, &format!("{}\n{older}\n", hex(mark.as_ref())), &code).is_err());
         code.write_all(b"!").unwrap();
         assert!(check(&key(1), OURS, &seal, &code).is_err());
     }

@@ -26,6 +26,22 @@ fn bulk(operation: &str) -> Vec<u8> {
     Parts { run: &run, ..Parts::default() }.build()
 }
 
+/// Instances with so many elements that the guest may copy into tables, which lie in the host's memory until then.
+fn elements(instances: usize, each: usize) -> String {
+    let instances = "(core instance (instantiate $elements))".repeat(instances);
+    format!("(core module $elements (func $f) (elem func {})) {instances}", "$f ".repeat(each))
+}
+
+/// 3 MiB of elements beyond what is free, and then 5 MiB of memory.
+fn elements_and_memory() -> Vec<u8> {
+    Parts { more: &elements(4, 65_536), run: "(drop (memory.grow (i32.const 80)))", ..Parts::default() }.build()
+}
+
+/// 134 MiB of elements in a file of a few hundred KiB.
+pub(super) fn many_elements() -> Vec<u8> {
+    Parts { more: &elements(44, 200_000), ..Parts::default() }.build()
+}
+
 pub fn kinds() -> Vec<Kind> {
     vec![
         Kind::new("loop", "computes for ever", run!("(loop $again (br $again))"), Outcome("cpu-budget"), CPU),
@@ -112,6 +128,13 @@ pub fn kinds() -> Vec<Kind> {
             }),
             Outcome("memory"),
             MEMORY,
+        ),
+        Kind::new(
+            "memory-of-elements",
+            "has 3 MiB of elements that are in no table, and asks for the rest of its memory",
+            Component(elements_and_memory),
+            Outcome("memory"),
+            "`limits.memory`, of which they are",
         ),
         Kind::new(
             "table-growth",

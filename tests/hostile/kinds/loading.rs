@@ -5,6 +5,7 @@ use super::Attack::Load;
 use super::Expect::{Bounded, Refused, Undescribed};
 use super::Kind;
 use super::answers::nested_debug_information;
+use super::computing::many_elements;
 
 const CHECK: &str = "the check before anything is compiled";
 const TRIAL: &str = "the trial start: a second of CPU time, nothing granted";
@@ -78,6 +79,16 @@ fn memories() -> Vec<u8> {
 
 fn instances() -> Vec<u8> {
     let more = "(core module $m)".to_owned() + &"(core instance (instantiate $m))".repeat(2_000);
+    Parts { more: &more, ..Parts::default() }.build()
+}
+
+/// An empty component 800 times within one that is there 400 times.
+fn nested_instances() -> Vec<u8> {
+    let more = format!(
+        "(component $empty) (component $many (alias outer 1 $empty (component $empty)) {}) {}",
+        "(instance (instantiate $empty))".repeat(800),
+        "(instance (instantiate $many))".repeat(400)
+    );
     Parts { more: &more, ..Parts::default() }.build()
 }
 
@@ -217,6 +228,21 @@ pub fn kinds() -> Vec<Kind> {
             Load(instances),
             Refused("more than this host gives"),
             "64 core instances a component",
+        ),
+        Kind::new(
+            "many-elements",
+            "has 44 instances of 200,000 elements that are in no table",
+            Load(many_elements),
+            Refused("an instance takes 135 MiB beside its memories and tables"),
+            "`limits.memory`, of which they are",
+        )
+        .at_most(SLOW),
+        Kind::new(
+            "nested-instances",
+            "instantiates a component 800 times within one that is instantiated 400 times",
+            Load(nested_instances),
+            Refused("instances of components; 1000 are the most"),
+            CHECK,
         ),
         Kind::new(
             "many-tables",
