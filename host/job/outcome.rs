@@ -335,6 +335,8 @@ pub struct Evidence {
     pub exchanges_dropped: u64,
     /// What they all come to. Not kept.
     pub calls: Calls,
-    /// Whether a call had no connection because the host had none to give. Not kept.
+    /// Whether a call had no connection because the host had none to give, or the attempt no instance. Not kept.
     pub crowded: bool,
+    /// Whether it did not begin, because the host had no instance to give. Not kept.
+    pub not_begun: bool,
 }

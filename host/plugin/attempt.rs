@@ -23,7 +23,7 @@ use super::bindings::windlass::plugin::types::{AttributeParam as Attribute, Job}
 use super::cpu::CpuMeter;
 use super::egress::{Egress, Grants};
 use super::heavy::{Guest, Habit};
-use super::ledger::Ledger;
+use super::ledger::{Ledger, Scarce};
 use super::outcome::{self, Phase};
 use super::state::{self, State};
 use super::warm::{Instance, WarmPool};
@@ -151,6 +151,7 @@ impl Attempt {
             exchanges: std::mem::take(&mut ledger.exchanges),
             calls: ledger.calls,
             crowded: ledger.crowded.is_some(),
+            not_begun: ledger.crowded.as_ref().is_some_and(|crowded| crowded.of == Scarce::Instances),
         }
     }
 }
@@ -227,7 +228,9 @@ async fn guest(revision: Arc<Revision>, attempt: Arc<Attempt>, call: Call, warm:
     if let Err(exceeded) = instance.store.data().check_calls() {
         return outcome::host_calls(exceeded, &attempt);
     }
-    if let Some(warm) = warm {
+    if let Some(warm) = warm
+        && !instance.has_calls().await
+    {
         warm.keep(instance);
     }
     match answer {
@@ -245,3 +248,5 @@ mod at_limits;
 mod signs;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod waiting;

@@ -8,7 +8,8 @@ use wasmtime::{
 
 use crate::config::Limits;
 
-use super::{survey, warm};
+use super::survey::{self, CALLABLE_MAX};
+use super::warm;
 
 /// What describes one instance. Components of Python and C# are above wasmtime's default of 1 MiB.
 const INSTANCE_BYTES_MAX: usize = 10 << 20;
@@ -22,6 +23,12 @@ const WARM_SLOTS_MAX: u32 = 64;
 const ADDRESS_SPACE_MAX: u64 = 1 << 45;
 /// What a memory takes of it by default: so much that no bounds need checking.
 const RESERVATION_BYTES: u64 = 4 << 30;
+/// Stacks that a store of the asynchronous engine can need beside those of the calls that wait in it: one on which the next
+/// one begins, and one that was left.
+const SPARE_STACKS: u32 = 2;
+/// The most stacks, as each takes two mappings of memory, of which a process has 65,530 unless its system says otherwise.
+/// Where there are more places than that has stacks for, a place has fewer.
+const STACKS_MAX: u32 = 8_192;
 /// A page of WebAssembly memory.
 const PAGE_BYTES: u64 = 64 << 10;
 
@@ -37,7 +44,7 @@ pub(super) enum Concurrency {
 /// The engine for those limits: with a pool of instances, or where the address space has no room for it without.
 pub(super) fn start(limits: &Limits, concurrency: Concurrency) -> anyhow::Result<Engine> {
     let mut pooled = config(limits, concurrency);
-    pooled.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(limits)));
+    pooled.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(limits, concurrency)));
     match Engine::new(&pooled) {
         Ok(engine) => Ok(engine),
         Err(error) => {
@@ -86,14 +93,14 @@ fn config(limits: &Limits, concurrency: Concurrency) -> Config {
     config
 }
 
-fn pool(limits: &Limits) -> PoolingAllocationConfig {
+fn pool(limits: &Limits, concurrency: Concurrency) -> PoolingAllocationConfig {
     let slots = slots(limits);
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(slots)
         .total_core_instances(slots.saturating_mul(limits.instances))
         .total_memories(slots.saturating_mul(limits.memories))
         .total_tables(slots.saturating_mul(limits.tables))
-        .total_stacks(slots)
+        .total_stacks(stacks(slots, concurrency))
         .max_component_instance_size(INSTANCE_BYTES_MAX)
         .max_core_instance_size(INSTANCE_BYTES_MAX)
         .max_core_instances_per_component(limits.instances)
@@ -109,6 +116,24 @@ fn pool(limits: &Limits) -> PoolingAllocationConfig {
     pool
 }
 
+/// How many stacks there are for so many places: as many as all guests together can take, whatever they do. wasmtime makes
+/// one for each call that waits, and no part of a component has two: neither calls without a callback nor threads are on.
+fn stacks(slots: u32, concurrency: Concurrency) -> u32 {
+    match concurrency {
+        Concurrency::One => slots,
+        Concurrency::Several => slots.max(all_stacks(slots).min(STACKS_MAX)),
+    }
+}
+
+fn all_stacks(slots: u32) -> u32 {
+    slots.saturating_mul(CALLABLE_MAX + SPARE_STACKS)
+}
+
+/// Whether a guest that finds no stack while it runs has them all itself: no other can take what it needs.
+pub(super) fn is_to_blame(limits: &Limits, concurrency: Concurrency) -> bool {
+    concurrency == Concurrency::Several && stacks(slots(limits), concurrency) >= all_stacks(slots(limits))
+}
+
 /// How many instances there can be at once.
 #[must_use]
 pub fn slots(limits: &Limits) -> u32 {
@@ -118,4 +143,25 @@ pub fn slots(limits: &Limits) -> u32 {
 /// The largest single memory: all that an attempt may hold, in whole pages.
 fn memory_bytes(limits: &Limits) -> u64 {
     limits.memory.0.div_ceil(PAGE_BYTES) * PAGE_BYTES
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn there_are_stacks_for_all_unless_there_are_very_many_places() {
+        for (concurrency, of_one, of_several, is_enough) in [
+            (256, 336, 3_360, true),
+            (739, 819, 8_190, true),
+            (740, 820, 8_192, false),
+            (10_000, 10_080, 10_080, false),
+        ] {
+            let limits = Limits { concurrency, ..Limits::default() };
+            assert_eq!(stacks(slots(&limits), Concurrency::One), of_one);
+            assert_eq!(stacks(slots(&limits), Concurrency::Several), of_several);
+            assert_eq!(is_to_blame(&limits, Concurrency::Several), is_enough);
+            assert!(!is_to_blame(&limits, Concurrency::One));
+        }
+    }
 }

@@ -45,6 +45,9 @@ pub(super) enum HostCallsExceeded {
     /// It makes headers that are too large to be kept for it.
     #[error("the guest made headers of more than twice {0}; raise limits.headers if that is too little")]
     Headers(ByteSize),
+    /// It has too many calls wait.
+    #[error("the guest has more of its own calls wait than the host has stacks for")]
+    Stacks,
     /// It hands over too much at once.
     #[error("the guest handed over more in one call than the host takes; raise limits.request if that is right")]
     HandedOver,

@@ -107,7 +107,7 @@ fn read(bytes: &[u8]) -> Result<Shape, Stop> {
             _ => {}
         }
     }
-    let whole = survey.whole()?;
+    let whole = survey.whole(shape.is_async)?;
     shape.held_bytes = whole.bytes;
     Ok(shape)
 }

@@ -22,6 +22,10 @@ use super::ticker::Ticker;
 pub(super) struct Machine {
     /// The engine.
     pub(super) engine: Engine,
+    /// Of which kind it is.
+    pub(super) concurrency: Concurrency,
+    /// Whether a guest that finds no stack while it runs has them all itself.
+    pub(super) is_to_blame: bool,
     /// Its ticker.
     pub(super) ticker: Ticker,
     /// What its guests can reach.
@@ -50,6 +54,8 @@ impl Machine {
             linker: linker(&engine).map_err(|error| anyhow::anyhow!("cannot link the host's interfaces: {error:#}"))?,
             cache: Cache::open(cache_dir, key, &engine)?,
             engine,
+            concurrency,
+            is_to_blame: engine::is_to_blame(limits, concurrency),
         }))
     }
 }

@@ -143,6 +143,10 @@ pub(super) fn masked(outcome: Outcome, attempt: &Attempt) -> Outcome {
 /// The guest ended otherwise than by answering.
 pub(super) fn of_error(error: &Error, phase: Phase, guest: &State) -> Outcome {
     let attempt = &guest.attempt;
+    // Others leave it as many stacks as it may need: it has too many of its own calls wait.
+    if phase == Phase::Run && guest.is_to_blame && lack::of_places(error) {
+        return host_calls(HostCallsExceeded::Stacks, attempt);
+    }
     // Others have taken what there is: no fault of the plugin's, which is tried again.
     if lack::of_places(error) || phase == Phase::Start && lack::of_wasmtime(error) {
         let why = format!("the host has no room for one more instance now: {error:#}");

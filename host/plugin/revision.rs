@@ -95,7 +95,7 @@ impl Runtime {
     }
 
     /// Where a component of that shape runs. The one for asynchronous components is made for the first of them.
-    fn machine_for(&self, is_async: bool) -> Result<Arc<Machine>, LoadError> {
+    pub(super) fn machine_for(&self, is_async: bool) -> Result<Arc<Machine>, LoadError> {
         if !is_async {
             return Ok(self.machine.clone());
         }

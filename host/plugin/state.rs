@@ -12,6 +12,7 @@ use crate::job::LogLevel;
 
 use super::attempt::Attempt;
 use super::cpu;
+use super::engine::Concurrency;
 use super::heavy;
 use super::host_calls::{Calls, HostCallsExceeded};
 use super::limits::{MemoryExceeded, MemoryLimiter};
@@ -45,12 +46,16 @@ pub(super) struct State {
     outputs: [Output; 2],
     /// What it has cost the host.
     pub(super) calls: Calls,
+    /// How many threads of control the guest has.
+    pub(super) concurrency: Concurrency,
+    /// Whether it is its own doing where there is no stack for it while it runs.
+    pub(super) is_to_blame: bool,
 }
 
 /// A store for one attempt, with every limit set. The instance takes so much of the host beside its memories and tables.
 pub(super) fn store(machine: &Machine, held_bytes: u64, attempt: Arc<Attempt>) -> Store<State> {
     let (limits, met) = (attempt.limits, machine.ticker.met());
-    let mut store = Store::new(&machine.engine, State::new(held_bytes, attempt));
+    let mut store = Store::new(&machine.engine, State::new(machine, held_bytes, attempt));
     store.limiter(|state| &mut state.limiter);
     let handed_over_bytes = limits.result.max(limits.request).0.saturating_add(HANDED_OVER_BYTES);
     store.set_hostcall_fuel(usize::try_from(handed_over_bytes).unwrap_or(usize::MAX));
@@ -77,7 +82,7 @@ pub(super) fn store(machine: &Machine, held_bytes: u64, attempt: Arc<Attempt>) -
 }
 
 impl State {
-    fn new(held_bytes: u64, attempt: Arc<Attempt>) -> Self {
+    fn new(machine: &Machine, held_bytes: u64, attempt: Arc<Attempt>) -> Self {
         let mut http = WasiHttpCtx::new();
         // Beyond it wasmtime traps. Up to it the guest is told what is too large when it sends.
         http.set_field_size_limit(attempt.limits.headers.as_usize().saturating_mul(2));
@@ -91,6 +96,8 @@ impl State {
             attempt,
             outputs,
             calls: Calls::default(),
+            concurrency: machine.concurrency,
+            is_to_blame: machine.is_to_blame,
         }
     }
 

@@ -33,6 +33,10 @@ const NAMES_MAX: usize = 1_000;
 /// The longest such name.
 const NAME_BYTES_MAX: usize = 1 << 10;
 
+/// Parts of an asynchronous component that can be called, each as often as it is instantiated: each can have a call that waits
+/// on a stack of its own. One of JavaScript has two.
+pub(super) const CALLABLE_MAX: u32 = 8;
+
 /// What was counted so far.
 #[derive(Debug, Default)]
 pub(super) struct Survey {
@@ -69,8 +73,12 @@ impl Survey {
     }
 
     /// What one instance of the component has within it, once all of it is counted.
-    pub(super) fn whole(&self) -> Result<Holdings, Stop> {
-        self.instances.whole()
+    pub(super) fn whole(&self, is_async: bool) -> Result<Holdings, Stop> {
+        let whole = self.instances.whole()?;
+        if is_async {
+            bound("parts that can be called, being asynchronous", whole.callable, CALLABLE_MAX.into())?;
+        }
+        Ok(whole)
     }
 
     fn count_parts(&mut self, payload: &Payload<'_>) -> Result<(), Stop> {

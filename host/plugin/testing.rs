@@ -15,6 +15,9 @@ use crate::job::{Evidence, JobId, Outcome};
 
 use super::{Call, HostSettings, LoadError, Plugin, PluginHost, Revision};
 
+#[path = "../../tests/hostile/waiting.rs"]
+pub(super) mod waiting;
+
 /// The types of the world, as a component imports them.
 const TYPES: &str = r#"
 (import "windlass:plugin/types@0.1.0" (instance $types

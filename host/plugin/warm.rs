@@ -5,6 +5,7 @@
 //! trapped, met a limit or was cancelled never does: its future, which owns it, was dropped.
 
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::task::{Context, Waker};
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -16,6 +17,7 @@ use crate::lock::lock;
 
 use super::attempt::{Attempt, GuestStore};
 use super::bindings::Plugin;
+use super::engine::Concurrency;
 
 /// Instances that are kept in one host, over all plugins. The engine's pool has room for so many beside the attempts.
 pub(super) const INSTANCES_MAX: u32 = 64;
@@ -28,6 +30,20 @@ pub(super) struct Instance {
     pub(super) store: GuestStore,
     pub(super) plugin: Plugin,
     pub(super) jobs: u32,
+}
+
+impl Instance {
+    /// Whether calls of its own parts still wait in it: they would go on in the next job's time.
+    pub(super) async fn has_calls(&mut self) -> bool {
+        if self.store.data().concurrency == Concurrency::One {
+            return false;
+        }
+        let rests = self.store.run_concurrent(async |tasks| {
+            let mut nobody = Context::from_waker(Waker::noop());
+            tasks.poll_no_interesting_tasks(&mut nobody).is_ready()
+        });
+        !rests.await.unwrap_or(false)
+    }
 }
 
 /// The waiting instances of one plugin, in one revision under one file of grants.
@@ -94,6 +110,12 @@ impl WarmPool {
         if !std::mem::replace(&mut idle.is_watched, true) {
             tokio::spawn(watch(Arc::downgrade(self), self.policy.max_idle.0));
         }
+    }
+
+    /// How many wait.
+    #[cfg(test)]
+    pub(super) fn waits(&self) -> usize {
+        self.idle().waiting.len()
     }
 
     fn idle(&self) -> MutexGuard<'_, Idle> {

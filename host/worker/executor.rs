@@ -106,7 +106,7 @@ impl Executor {
         let is_rate_limit = matches!(sign, Sign::Busy(..));
         // The place is free when the guest is gone, not when the disk is done: what is to be written has its room.
         let judged = place.end(sign, &evidence, &self.changed);
-        let is_free = judged.is_free || is_rate_limit && self.forgives(&claimed, &policy);
+        let is_free = judged.is_free || evidence.not_begun || is_rate_limit && self.forgives(&claimed, &policy);
         let finish = self.finish(claimed, finished_at, outcome, evidence, &policy, is_free);
         self.pass_on(finish, room).await;
     }
@@ -171,10 +171,12 @@ impl Executor {
     ) -> Finish {
         let took = finished_at.since(claimed.started_at);
         self.parts.metrics.attempt_ran(&claimed.spec.plugin, outcome.kind(), took);
+        // However long the host has no room, its jobs ask ever more rarely.
+        let tries_before = if evidence.not_begun { claimed.attempt.saturating_sub(1) } else { claimed.failed_before };
         let verdict = Verdict {
             kind: outcome.kind(),
             delay_ms: outcome.delay_ms(),
-            failed_before: claimed.failed_before,
+            failed_before: tries_before,
             at: finished_at,
             is_free,
         };

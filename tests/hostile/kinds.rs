@@ -39,6 +39,8 @@ pub enum Attack {
     Reused(&'static str),
     /// A component of its own is given a long payload.
     Component(fn() -> Vec<u8>),
+    /// The same of an asynchronous one, many at once, and beside it another's.
+    Waiting(fn() -> Vec<u8>),
     /// A component is put to the server.
     Load(fn() -> Vec<u8>),
     /// Something is put into the folder under that path.

@@ -7,4 +7,5 @@ pub mod downstream;
 pub mod kinds;
 pub mod neighbour;
 pub mod process;
+pub mod waiting;
 pub mod world;

@@ -13,6 +13,7 @@ use super::downstream::Trap;
 use super::kinds::{Attack, Expect, Kind, payload};
 use super::neighbour::{self, Neighbour};
 use super::process::Held;
+use super::waiting;
 use crate::common::{Host, Setup, guests, ms, until};
 
 /// Attempts at once.
@@ -23,6 +24,8 @@ const BATCH_JOBS: usize = CONCURRENCY as usize;
 pub const MEMORY_KIB: u64 = 8 << 10;
 /// The CPU time of each.
 const CPU_MS: i64 = 20;
+/// An asynchronous plugin that behaves.
+const BESIDE: &str = "beside";
 /// The wall time of a job that is brief.
 const BRIEF_MS: i64 = 200;
 /// What no log, answer or store may hold.
@@ -86,8 +89,13 @@ impl World {
             .plugin("reused", guests::component("misbehave"), &format!("{granted}reuse = {{}}\n{rest}"))
             .plugin("other", guests::component("echo"), &key("other_key"));
         for kind in kinds {
-            if let Attack::Component(build) = kind.attack {
-                setup = setup.plugin(kind.name, build(), &format!("{granted}{rest}"));
+            match kind.attack {
+                Attack::Component(build) => setup = setup.plugin(kind.name, build(), &format!("{granted}{rest}")),
+                Attack::Waiting(build) => {
+                    let beside = waiting::component(0, 1);
+                    setup = setup.plugin(kind.name, build(), rest).plugin(BESIDE, beside, rest);
+                }
+                _ => {}
             }
         }
         Self { host: setup.start().await, trap, neighbour, _secret: secret }
@@ -107,7 +115,9 @@ impl World {
             Attack::Verb(text) => self.attempts(kind, "misbehave", &self.verb(text), None, repeats).await,
             Attack::Brief(text) => self.attempts(kind, "misbehave", &self.verb(text), Some(BRIEF_MS), repeats).await,
             Attack::Reused(text) => self.attempts(kind, "reused", &self.verb(text), None, repeats).await,
-            Attack::Component(_) => self.attempts(kind, kind.name, &json!(component::go()), None, repeats).await,
+            Attack::Component(_) | Attack::Waiting(_) => {
+                self.attempts(kind, kind.name, &json!(component::go()), None, repeats).await
+            }
             Attack::Load(build) => {
                 self.loads(kind, build(), repeats).await;
                 None
@@ -126,7 +136,8 @@ impl World {
         payload(text, &self.trap)
     }
 
-    /// Jobs of that payload, and a good one after every three, so that the plugin is not found to be unfit.
+    /// Jobs of that payload, and a good one after every three, so that the plugin is not found to be unfit; or so that it is
+    /// seen whether another goes on.
     async fn attempts(
         &self,
         kind: &Kind,
@@ -143,6 +154,7 @@ impl World {
             }
             jobs.push((job, true));
             if n % 3 == 2 && kind.repeats_max == usize::MAX {
+                let plugin = if matches!(kind.attack, Attack::Waiting(_)) { BESIDE } else { plugin };
                 let good = if payload.is_object() { json!({"do": "echo"}) } else { json!("") };
                 jobs.push((json!({"plugin": plugin, "payload": good, "downstream": kind.name}), false));
             }

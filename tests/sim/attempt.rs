@@ -48,6 +48,13 @@ impl Attempt<'_> {
     /// None: it was called off meanwhile.
     async fn call(&self, plugin: &OnShelf, cancelled: &CancellationToken) -> Option<(Outcome, Evidence)> {
         self.step(cancelled).await?;
+        if !self.world.state().is_healed && self.world.chance.happens(self.world.plan.trouble / 3.0) {
+            self.world.state().tally.count("attempt without an instance");
+            return Some((
+                try_again("no instance"),
+                Evidence { crowded: true, not_begun: true, ..Evidence::default() },
+            ));
+        }
         if !plugin.is_granted {
             self.world.state().tally.count("denied attempt");
             let outcome = Outcome::Host(HostFault::Denied, "the origin is not granted".to_owned());

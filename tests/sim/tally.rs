@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 /// Trouble that must come by in any usual run.
-const TROUBLE: [&str; 33] = [
+const TROUBLE: [&str; 34] = [
     "act on a downstream",
     "attempt that ended late",
+    "attempt without an instance",
     "batch refused at the high-water mark",
     "broken plugin",
     "burst",

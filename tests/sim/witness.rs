@@ -223,6 +223,9 @@ impl State {
         if track.probe == Some(finish.attempt) && is_retried(finish.kind) && is_burned {
             self.accuse(format!("a probe counts against job {}: {finish:?}", track.number));
         }
+        if finish.evidence.not_begun && is_burned {
+            self.accuse(format!("what did not begin counts against job {}: {finish:?}", track.number));
+        }
         if finish.kind == OutcomeKind::Interrupted {
             self.tally.count("interrupted attempt");
         }
@@ -254,8 +257,10 @@ impl State {
                 Some(format!("goes on after {failed} attempts of {most}"))
             }
             Disposition::Retry { at, .. } => {
+                // However long the host has no room, its jobs ask ever more rarely.
+                let tries = if finish.evidence.not_begun { finish.attempt } else { failed };
                 let (earliest, latest) =
-                    if is_interrupted { (0, 0) } else { delays_ms(&policy, failed, finish.delay_ms) };
+                    if is_interrupted { (0, 0) } else { delays_ms(&policy, tries, finish.delay_ms) };
                 let delay_ms = at.0 - finish.finished_at.0;
                 let is_kept = (earliest..=latest).contains(&delay_ms);
                 (!is_kept).then(|| format!("waits {delay_ms} ms, and not {earliest} to {latest}"))

@@ -194,6 +194,7 @@ pub async fn evidence_reads_back(harness: &dyn Harness) {
         log_dropped_lines: 3,
         calls: Calls::default(),
         crowded: false,
+        not_begun: false,
         exchanges_dropped: 2,
         exchanges: vec![Exchange {
             method: "POST".into(),

@@ -170,6 +170,7 @@ async fn who_finds_no_place_for_an_instance_is_tried_again_and_is_not_blamed() {
     for (outcome, evidence) in crowded {
         let Outcome::TryAgain(setback) = outcome else { panic!("{outcome:?}") };
         assert_eq!(setback.code.as_deref(), Some("no-instance"), "{setback:?}");
+        assert!(evidence.not_begun);
         assert_eq!(Sign::of(outcome, evidence, Duration::ZERO), Sign::Nothing);
     }
 }

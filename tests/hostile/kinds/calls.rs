@@ -1,7 +1,8 @@
 //! Calls to the host, without end or with what must not be said.
 
 use super::super::component::Parts;
-use super::Attack::{Brief, Component, Verb};
+use super::super::waiting;
+use super::Attack::{Brief, Component, Verb, Waiting};
 use super::Expect::{Held, Outcome, Result};
 use super::Kind;
 
@@ -76,6 +77,13 @@ pub fn kinds() -> Vec<Kind> {
             Brief(r#"{"do": "sleep", "ms": 3600000}"#),
             Outcome("deadline"),
             "the deadline",
+        ),
+        Kind::new(
+            "stacks",
+            "has as many calls of its own parts wait as it can, each on a stack of its own, in all its attempts at once",
+            Waiting(|| waiting::component(6, 100)),
+            Outcome("completed"),
+            "8 parts that can be called, and as many stacks for every attempt",
         ),
         Kind::new(
             "start-later",

@@ -1,6 +1,7 @@
 //! Components that should not come to serve, and what a component says of itself.
 
 use super::super::component::{Parts, bulky, described, describing, importing};
+use super::super::waiting;
 use super::Attack::Load;
 use super::Expect::{Bounded, Refused, Undescribed};
 use super::Kind;
@@ -242,6 +243,13 @@ pub fn kinds() -> Vec<Kind> {
             "instantiates a component 800 times within one that is instantiated 400 times",
             Load(nested_instances),
             Refused("instances of components; 1000 are the most"),
+            CHECK,
+        ),
+        Kind::new(
+            "many-stacks",
+            "is asynchronous, and has 160 parts that can each have a call wait on a stack of its own",
+            Load(|| waiting::component(160, 1)),
+            Refused("162 parts that can be called, being asynchronous; 8 are the most"),
             CHECK,
         ),
         Kind::new(

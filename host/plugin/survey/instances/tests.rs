@@ -9,7 +9,7 @@ fn whole(text: &str) -> Result<Holdings, String> {
     let bytes = wat::parse_str(text).unwrap_or_else(|error| panic!("{error}"));
     let mut survey = Survey::default();
     let counted = Parser::new(0).parse_all(&bytes).try_for_each(|payload| survey.count(&payload?));
-    counted.and_then(|()| survey.whole()).map_err(|stop| match stop {
+    counted.and_then(|()| survey.whole(false)).map_err(|stop| match stop {
         Stop::Broken(error) => error.to_string(),
         Stop::Refused(error) => error.to_string(),
     })
