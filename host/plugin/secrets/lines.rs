@@ -1,5 +1,7 @@
 //! Secrets that a guest wrote bit by bit, over several lines of its log.
 
+use std::ops::Range;
+
 use crate::job::{LogLevel, LogLine};
 
 use super::Mask;
@@ -27,24 +29,79 @@ fn mask_joined(mask: &Mask, lines: &mut [&mut String], is_cut: bool) {
     if open_bytes >= PART_BYTES_MIN && spans.last().is_none_or(|(range, _)| range.end <= end - open_bytes) {
         spans.push((end - open_bytes..end, "…"));
     }
+    cover(lines, &spans);
+}
+
+/// Covers what of each line lies in those stretches of all lines together, which come in order: in one walk over both.
+fn cover(lines: &mut [&mut String], spans: &[(Range<usize>, &str)]) {
+    let mut ahead = spans;
     let mut start = 0;
     for line in lines {
         let end = start + line.len();
-        let inside = spans.iter().filter(|(range, _)| range.start < end && range.end > start);
-        // From the back, so that what is in front keeps its place.
-        let own = line.clone();
-        let mut rest = own.as_str();
-        let mut kept = Vec::new();
-        for (range, label) in inside.rev() {
-            let (from, to) = (range.start.max(start) - start, range.end.min(end) - start);
-            kept.push(rest[to..].to_owned());
-            kept.push(if range.start >= start { (*label).to_owned() } else { String::new() });
-            rest = &rest[..from];
+        let (mut shown, mut from) = (String::new(), start);
+        while let [(range, label), rest @ ..] = ahead
+            && range.start < end
+        {
+            shown.push_str(&line[from - start..range.start.max(start) - start]);
+            shown.push_str(if range.start >= start { label } else { "" });
+            from = range.end.min(end);
+            if range.end > end {
+                // It goes on in the next line.
+                break;
+            }
+            ahead = rest;
         }
-        if !kept.is_empty() {
-            kept.push(rest.to_owned());
-            **line = kept.into_iter().rev().collect();
+        if from > start {
+            shown.push_str(&line[from - start..]);
+            **line = shown;
         }
         start = end;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// The same, by looking at each stretch for each line.
+    fn covered(lines: &[String], spans: &[(Range<usize>, &str)]) -> Vec<String> {
+        let mut start = 0;
+        let cover_one = |line: &String| {
+            let own = start..start + line.len();
+            start = own.end;
+            let mut shown = String::new();
+            let mut from = own.start;
+            for (range, label) in spans.iter().filter(|(range, _)| range.start < own.end && range.end > own.start) {
+                shown.push_str(&line[from - own.start..range.start.max(own.start) - own.start]);
+                shown.push_str(if range.start >= own.start { label } else { "" });
+                from = range.end.min(own.end);
+            }
+            shown + &line[from - own.start..]
+        };
+        lines.iter().map(cover_one).collect()
+    }
+
+    proptest! {
+        #[test]
+        fn each_line_is_covered_as_if_it_were_looked_at_alone(
+            lines in prop::collection::vec("[a-z]{0,6}", 0..20), cuts in prop::collection::btree_set(0..80_usize, 0..20),
+        ) {
+            let whole = lines.iter().map(String::len).sum();
+            let cuts: Vec<_> = cuts.into_iter().filter(|cut| *cut <= whole).collect();
+            let spans: Vec<_> = cuts.chunks_exact(2).map(|pair| (pair[0]..pair[1], "[key]")).collect();
+            let mut told = lines.clone();
+            cover(&mut told.iter_mut().collect::<Vec<_>>(), &spans);
+            prop_assert_eq!(told, covered(&lines, &spans));
+        }
+    }
+
+    #[test]
+    fn many_lines_with_many_secrets_take_one_walk() {
+        let mut lines = vec!["ab".to_owned(); 400_000];
+        let spans: Vec<_> = (0..200_000).map(|n| (4 * n + 1..4 * n + 3, "*")).collect();
+        cover(&mut lines.iter_mut().collect::<Vec<_>>(), &spans);
+        assert!(lines.chunks(2).all(|pair| pair == ["a*", "b"]));
     }
 }
