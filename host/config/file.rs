@@ -171,6 +171,7 @@ mod tests {
             ("[retry]\njitter = \"some\"", "in `jitter = \"some\"`"),
             ("[limits]\nmemory = \"1KiB\"", "FILE: limits.memory is 1KiB; it must lie between 1MiB and 4GiB"),
             ("[store]\nurl = \"mysql:x\"", "FILE: store.url"),
+            ("[store]\nurl = \"mysql://u:s3cret@a\"", "FILE: store.url: \"…\" is not a store"),
             ("[store]\nurl = \"sqlite:file:x\"", "FILE: store.url: \"sqlite:file:x\" names no file"),
             ("[store]\nurl = \"sqlite::memory:\"", "FILE: store.url: \"sqlite::memory:\" names no file"),
             ("[plugins]\nscan = \"1ms\"", "FILE: plugins.scan is 1ms; it must lie between 100ms and 1h"),

@@ -7,8 +7,13 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use url::{Host, Url};
 
+use super::quote;
+
 /// The longest host name.
 const NAME_BYTES_MAX: usize = 253;
+
+/// Why an origin is refused that has a name, and maybe a password, before its host.
+pub(super) const USER_INFORMATION: &str = "it carries user information";
 
 /// Where a plugin may go.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -88,10 +93,11 @@ impl FromStr for Origin {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let refusal = |why: &str| format!("{text:?} is not an origin such as \"https://api.example.com\": {why}");
+        let shown = quote::url(text);
+        let refusal = |why: &str| format!("{shown:?} is not an origin such as \"https://api.example.com\": {why}");
         let url = Url::parse(text).map_err(|error| refusal(&error.to_string()))?;
         if !url.username().is_empty() || url.password().is_some() {
-            return Err(refusal("it carries user information"));
+            return Err(refusal(USER_INFORMATION));
         }
         if url.path() != "/" && !url.path().is_empty() || url.query().is_some() || url.fragment().is_some() {
             return Err(refusal("it ends with the host or the port, without a path"));
@@ -151,6 +157,21 @@ mod tests {
         ] {
             assert_eq!(text.parse::<Origin>().map(|origin| origin.to_string()), Ok(canonical.to_owned()), "{text}");
         }
+    }
+
+    #[test]
+    fn a_password_before_the_host_is_not_repeated() {
+        for text in
+            ["https://u:s3cret@a.example", "https://s3cret@a", "https:u:s3cret@a", "https://u:s3/cret@a", "u:s3cret@a"]
+        {
+            let error = text.parse::<Origin>().unwrap_err();
+            assert!(
+                error.contains("is not an origin such as \"https://api.example.com\"") && !error.contains("s3"),
+                "{error}"
+            );
+        }
+        let error = "https://u:s3cret@a.example".parse::<Origin>().unwrap_err();
+        assert!(error.ends_with("it carries user information"), "{error}");
     }
 
     #[test]

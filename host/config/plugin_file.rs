@@ -247,6 +247,28 @@ mod tests {
     }
 
     #[test]
+    fn a_line_with_a_password_before_a_host_is_not_shown() {
+        for (text, told) in [
+            ("origins = [\"https://u:s3cret@a\"]", "line 1: origins[0]: \"…\" is not an origin"),
+            (
+                "concurrency = 2\norigins = [\n\"https://a\",\n\"https://s3cret@a\"]",
+                "line 2: origins[1]: \"…\" is not an origin",
+            ),
+            ("origins = [\"https://u:s3cret\\u0040a\"]", "it carries user information; the line is not shown"),
+            ("origins = [\"s3cret@a\"]", "the line is not shown"),
+            ("origins = \"https://u:s3cret@a\"", "line 1: origins: invalid type: string \"…\""),
+            ("concurrency = \"https://u:s3cret@a\"", "the line is not shown"),
+            ("config = { at = \"https://u:s3cret@a\", at = 1 }", "the line is not shown"),
+        ] {
+            let error = read(text).unwrap_err();
+            assert!(error.contains(told) && !error.contains("s3cret"), "{error}");
+        }
+        // Where no password can stand, the line helps.
+        let error = read("rate = \"mail me@a\"").unwrap_err();
+        assert!(error.contains("in `rate = \"mail me@a\"`"), "{error}");
+    }
+
+    #[test]
     fn each_mistake_names_the_file_and_the_key() {
         for (text, told) in [
             ("origin = []", "unknown field `origin`"),

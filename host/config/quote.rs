@@ -1,8 +1,10 @@
 //! How a mistake in a file is told: with its line, unless that may hold a secret that somebody put where only its place
 //! should stand.
 
+use super::origin::USER_INFORMATION;
+
 /// Words of ours that may stand in quotes in what is said of a hidden line. Others may be of the line itself.
-const OURS: [&str; 14] = [
+const OURS: [&str; 15] = [
     "env",
     "file",
     "command",
@@ -16,18 +18,38 @@ const OURS: [&str; 14] = [
     "24h",
     "7d",
     "http://host:port",
+    "https://api.example.com",
     "none",
 ];
+
+/// A URL, or what was meant as one, as it may be told: what stands before an `@` may be a password.
+pub(super) fn url(text: &str) -> &str {
+    if text.contains('@') { "…" } else { text }
+}
 
 /// What is wrong in that line, from 1, as it may be told. The key is named where the line does not hold it.
 pub(super) fn told(text: &str, line: usize, key: &str, message: &str) -> String {
     let message = message.trim_end().replace('\n', " ");
     if is_hidden(text, line) {
-        return format!("{}; the line is not shown, as it may hold a secret", masked(&message));
+        return hidden(&message);
     }
     let quoted = text.lines().nth(line - 1).unwrap_or("").trim();
+    if [quoted, &message].iter().any(|told| may_hold_password(told, key)) {
+        let of = if key.is_empty() || key.contains('@') { String::new() } else { format!("{key}: ") };
+        return format!("{of}{}", hidden(&message));
+    }
     let of = if is_named_in(quoted, key) { String::new() } else { format!("{key}, ") };
     format!("{of}in `{quoted}`: {message}")
+}
+
+fn hidden(message: &str) -> String {
+    format!("{}; the line is not shown, as it may hold a secret", masked(message))
+}
+
+/// Whether there may be a password in it, as it stands before the host of a URL.
+fn may_hold_password(told: &str, key: &str) -> bool {
+    let before = told.rfind('@').map(|at| &told[..at]);
+    before.is_some_and(|before| before.contains(':') || key.starts_with("origins")) || told.ends_with(USER_INFORMATION)
 }
 
 /// Whether a line has the last name of that key.

@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::quote;
+
 /// What the URL of the embedded store begins with.
 const SQLITE: &str = "sqlite:";
 /// What SQLite would take for something else than the path of a file, or people for another URL.
@@ -60,9 +62,12 @@ impl Store {
             Some(path) if !path.is_empty() && !NO_FILES.iter().any(|other| path.starts_with(other)) => Ok(()),
             Some(_) => Err(format!(
                 "store.url: {:?} names no file; write sqlite:PATH, for example sqlite:data/windlass.db",
-                self.url
+                quote::url(&self.url)
             )),
-            None => Err(format!("store.url: {:?} is not a store that this version has; write sqlite:PATH", self.url)),
+            None => Err(format!(
+                "store.url: {:?} is not a store that this version has; write sqlite:PATH",
+                quote::url(&self.url)
+            )),
         }
     }
 }
