@@ -124,6 +124,12 @@ impl Config {
         HighWater::new(self.queue.high_water, if is_alone { 1.0 } else { self.fairness.share })
     }
 
+    /// The most jobs that the mark admits, where so many at once may be admitted and not yet counted.
+    #[must_use]
+    pub fn admitted_max(&self, in_flight: usize) -> usize {
+        usize::try_from(self.high_water(false).most()).unwrap_or(usize::MAX).saturating_add(in_flight)
+    }
+
     /// The folder of everything that the host keeps.
     #[must_use]
     pub fn data_dir(&self) -> PathBuf {

@@ -15,7 +15,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::api::{self, Door};
-use crate::clock::{Chance, Clock, SystemClock};
+use crate::clock::{Chance, Clock, Reckoning, SystemClock};
 use crate::config::{self, Config, SyncMode};
 use crate::job::Gates;
 use crate::plugin::{HostSettings, Loader, PluginChange, PluginHost};
@@ -125,9 +125,8 @@ impl Running {
         let reckoning = clock.reckoning();
         let clock: Arc<dyn Clock> = Arc::new(clock);
         let chance = Arc::new(Chance::from_machine());
-        let (held_jobs_max, sync) = (config.queue.held_in_memory, config.store.sync);
-        let options = SqliteOptions { held_jobs_max, reckoning, sync, ..SqliteOptions::default() };
-        if sync == SyncMode::Normal {
+        let options = store_options(&config, reckoning);
+        if options.sync == SyncMode::Normal {
             tracing::warn!("store.sync is normal: a power cut can take the last jobs that were acknowledged");
         }
         // Nobody else's files are touched, nor compiled for, before the store is known to be ours.
@@ -200,6 +199,20 @@ impl Running {
     }
 }
 
+/// What bounds the store. Unless told otherwise it holds in memory whatever the high-water mark admits.
+fn store_options(config: &Config, reckoning: Option<Reckoning>) -> SqliteOptions {
+    let bounds = SqliteOptions { reckoning, sync: config.store.sync, ..SqliteOptions::default() };
+    let admitted_max = config.admitted_max(bounds.in_flight_max());
+    let held_jobs_max = config.queue.held_in_memory.unwrap_or(admitted_max);
+    if held_jobs_max < admitted_max {
+        tracing::warn!(
+            "queue.held_in_memory is {held_jobs_max}, and up to {admitted_max} jobs are admitted: beyond it those due last \
+             wait on disk only"
+        );
+    }
+    SqliteOptions { held_jobs_max, ..bounds }
+}
+
 /// The sandbox, and the plugins in it as soon as they are loaded.
 fn start_plugins(
     config: &Config,
@@ -234,5 +247,23 @@ fn host_settings(config: &Config, files: Files) -> HostSettings {
         descriptors: files.calls,
         signed_by: config.plugins.signed_by.clone(),
         ..HostSettings::new(config.limits.clone(), config.network.clone(), cache_dir)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn held(settings: &str) -> usize {
+        let config: Config = toml::from_str(settings).unwrap();
+        store_options(&config, None).held_jobs_max
+    }
+
+    #[test]
+    fn whatever_is_admitted_is_held_in_memory_unless_less_is_wanted() {
+        assert_eq!(held(""), 1_100_000 + 44_000, "the mark, the tenth above it, and what is on its way");
+        assert_eq!(held("[queue]\nhigh_water = 1000"), 1_100 + 44_000);
+        assert_eq!(held("[queue]\nhigh_water = 1000\n[fairness]\nshare = 1.0"), 1_000 + 44_000);
+        assert_eq!(held("[queue]\nheld_in_memory = 5000"), 5_000);
     }
 }

@@ -20,6 +20,12 @@ impl HighWater {
         Self { mark, above: (mark as f64 * (1.0 - largest).clamp(0.0, 1.0)).ceil() as u64 }
     }
 
+    /// The most jobs that it lets in.
+    #[must_use]
+    pub fn most(self) -> u64 {
+        self.mark.saturating_add(self.above)
+    }
+
     /// Who keeps these jobs, so many of each plugin, from joining those that are unfinished: the first plugin that has no
     /// room for its own. It is told how many unfinished jobs there are in all, and asks how many a plugin has.
     #[must_use]
@@ -34,7 +40,7 @@ impl HighWater {
             return None;
         }
         // What is free before the last of them; and what the plugin has before its last one.
-        let free = (self.mark + self.above).saturating_sub(unfinished + new.saturating_sub(1));
+        let free = self.most().saturating_sub(unfinished + new.saturating_sub(1));
         // Half of them: a plugin goes above the mark while it has fewer than are free there.
         let half = Share::new(0.5);
         more.find(|(plugin, count)| !half.admits(held(plugin) + count.saturating_sub(1), free))
@@ -92,12 +98,12 @@ mod tests {
                 let has = |plugin: &str| held.get(plugin).copied().unwrap_or(0);
                 let refused = queue.refused(all, [(plugin, 1)].into_iter(), has);
                 prop_assert!(refused.is_none() || all >= mark);
-                prop_assert!(refused.is_none() || has(plugin) > 0 || all == mark + queue.above);
+                prop_assert!(refused.is_none() || has(plugin) > 0 || all == queue.most());
                 if refused.is_none() {
                     *held.entry(plugin).or_default() += 1;
                     all += 1;
                 }
-                prop_assert!(all <= mark + queue.above);
+                prop_assert!(all <= queue.most());
             }
         }
 

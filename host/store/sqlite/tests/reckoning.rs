@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::*;
+use crate::clock::Reckoning;
 use crate::job::health::{Act, ActKind, Hold, Kept};
 use crate::job::{EndState, State};
 use crate::store::Standing;
