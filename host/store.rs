@@ -344,7 +344,7 @@ pub trait Store: Send + Sync {
     /// plugins: at most `most`, from these on. From memory; costs as much as it returns.
     fn lanes(&self, first: LaneRef<'_>, most: usize) -> Vec<LaneCounts>;
 
-    /// How many jobs are unfinished: in all, and of that plugin, of those in memory. The same cost however many there are.
+    /// How many jobs are unfinished: in all, and of that plugin. The same cost however many there are.
     fn unfinished(&self, plugin: &str) -> (u64, u64);
 
     /// Deletes finished jobs that are past their retention, at most `most` of them, and idempotency keys past theirs. One

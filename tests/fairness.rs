@@ -64,3 +64,16 @@ async fn a_full_queue_has_room_for_who_has_little_in_it() {
     assert!(problem["detail"].as_str().unwrap().contains("misbehave has 1000 of them"), "{problem:#}");
     flood(&host, 50, |_| later("echo")).await;
 }
+
+#[tokio::test]
+async fn a_paused_plugin_with_more_jobs_than_the_memory_holds_keeps_nobody_else_waiting() {
+    let config = HOST.replace("high_water = 1000", "high_water = 10000\nheld_in_memory = 1000");
+    let host = Setup::default().config(&config).guest("misbehave", "").guest("echo", "").start().await;
+    assert!(host.log().contains("queue.held_in_memory is 1000, and up to 55000 jobs are admitted"), "{}", host.log());
+    host.ask(Method::POST, "/v1/plugins/misbehave/pause", None).await;
+    flood(&host, 1_500, |_| json!({"plugin": "misbehave", "payload": {"do": "echo"}})).await;
+    for _ in 0..20 {
+        let id = host.enqueue(json!({"plugin": "echo", "payload": 1})).await;
+        assert_eq!(host.ended(&id).await["state"], "completed");
+    }
+}

@@ -9,8 +9,8 @@ pub struct Queue {
     /// With so many unfinished jobs, further ones are refused with 429, but for plugins that have few beside others
     /// that have many, see `fairness.share`. 1 to 1000000000.
     pub high_water: u64,
-    /// So many unfinished jobs are held in memory, those due first; the others wait on disk. 1000 to 100000000; unless
-    /// set, as many as `high_water` ever admits.
+    /// So many unfinished jobs are held in memory, of each plugin those due first; the others wait on disk. 1000 to
+    /// 100000000; unless set, as many as `high_water` ever admits.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub held_in_memory: Option<usize>,
 }

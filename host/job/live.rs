@@ -1,8 +1,8 @@
 //! The unfinished jobs of a store with one owner, in the order in which they are due.
 //!
 //! Pure: it knows no disk and no clock. The store tells it what has been committed, asks it who runs next, and reads
-//! from disk what it does not keep: at most a fixed number of jobs are in memory, those due soonest. Where they end lies
-//! the *horizon*: a waiting job whose (due, place) is below it is here, any other is on disk only.
+//! from disk what it does not keep: at most a fixed number of jobs are in memory, of each plugin those due soonest. Where
+//! they end lies the plugin's *horizon*: a waiting job whose (due, place) is below it is here, any other is on disk only.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -12,6 +12,8 @@ use super::id::JobId;
 use crate::clock::UnixMs;
 
 mod ahead;
+#[cfg(test)]
+mod bench;
 #[cfg(test)]
 mod closed;
 #[cfg(test)]
@@ -24,6 +26,10 @@ mod fill;
 mod floor;
 mod horizon;
 mod lanes;
+mod nearest;
+mod reload;
+#[cfg(test)]
+mod starved;
 mod tally;
 #[cfg(test)]
 mod tests;
@@ -31,8 +37,9 @@ mod unbegun;
 
 use entries::Entries;
 pub use entry::{Again, Entry, Handed, Phase, Standing, Unfinished, waiting_state};
-pub use horizon::Reload;
 use lanes::Lanes;
+pub use nearest::Nearest;
+pub use reload::{Read, Reload, ReloadDue, ReloadPart};
 pub use tally::Tally;
 
 /// Where a waiting job stands among all: by its due moment, then by its arrival.
@@ -92,17 +99,23 @@ impl LiveSet {
 
     /// Takes in a job that became unfinished: a new one, or one that a person retried.
     pub fn insert<'a>(&mut self, job: &Unfinished, lane: impl Into<LaneRef<'a>>, now: UnixMs) {
+        let lane = self.lanes.intern(lane.into());
         self.unfinished += 1;
-        self.bring(job, lane, now);
+        self.lanes.begin(lane);
+        self.take_in(job, lane, now);
     }
 
     /// Takes into memory a job that was unfinished before, and was on disk only. One that is here stays as it is.
     fn bring<'a>(&mut self, job: &Unfinished, lane: impl Into<LaneRef<'a>>, now: UnixMs) {
+        let lane = self.lanes.intern(lane.into());
+        self.take_in(job, lane, now);
+    }
+
+    fn take_in(&mut self, job: &Unfinished, lane: u32, now: UnixMs) {
         let place = job.id.place();
         if self.entries.contains(place) {
-            return;
+            return self.lanes.free_if_idle(lane);
         }
-        let lane = self.lanes.intern(lane.into());
         let phase = match (job.interrupted, job.held) {
             (Some(started_at), _) => Phase::Interrupted { started_at },
             (None, true) => Phase::Held,
@@ -197,18 +210,28 @@ impl LiveSet {
         self.shrink();
     }
 
-    /// A job became final. An attempt that still runs becomes a ghost, unless it is the one that `ended` it.
-    pub fn end(&mut self, place: i64, ended_by_attempt: bool) {
+    /// A job became final by its attempt.
+    pub fn end(&mut self, place: i64) {
         self.unfinished = self.unfinished.saturating_sub(1);
-        self.horizon.note_end(place);
+        self.horizon.reading.note_gone(place);
         let Some(entry) = self.entries.get(place).copied() else { return };
-        if let (Phase::Running { token, .. }, false) = (entry.phase, ended_by_attempt) {
-            let lane = self.lanes.name(entry.lane).clone();
-            self.ghosts.insert(place, Ghost { token, attempt: entry.attempts + 1, lane });
-        }
         self.unsettle(place);
         self.entries.remove(place);
+        self.lanes.end(entry.lane);
         self.lanes.free_if_idle(entry.lane);
+    }
+
+    /// A person called off a job of that plugin, be it in memory or on disk only. An attempt that runs becomes a ghost.
+    pub fn cancel(&mut self, place: i64, plugin: &str) {
+        match self.entries.get(place) {
+            Some(Entry { phase: Phase::Running { token, .. }, attempts, lane, .. }) => {
+                let (token, attempt, lane) = (*token, attempts + 1, self.lanes.name(*lane).clone());
+                self.ghosts.insert(place, Ghost { token, attempt, lane });
+            }
+            Some(_) => {}
+            None => self.lanes.end_on_disk(plugin),
+        }
+        self.end(place);
     }
 
     /// The attempt of a cancelled job ended; its row, if it was kept, has the number `newest`.
@@ -284,10 +307,10 @@ impl LiveSet {
         self.unfinished
     }
 
-    /// How many of them are this plugin's, of those in memory.
+    /// How many of them are this plugin's.
     #[must_use]
     pub fn unfinished_of(&self, plugin: &str) -> u64 {
-        self.lanes.jobs_of(plugin)
+        self.lanes.unfinished_of(plugin)
     }
 
     /// Where the jobs of each plugin stand, of those in memory. Costs as much as there are plugins with jobs.
@@ -347,9 +370,9 @@ impl LiveSet {
         let Some(entry) = self.entries.get_mut(place) else { return };
         entry.phase = phase_at(phase, entry.due, now);
         let entry = *entry;
-        if !entry.phase.is_pinned() && self.horizon.is_beyond((entry.due, place)) {
+        if !entry.phase.is_pinned() && self.lanes.is_beyond(entry.lane, (entry.due, place)) {
             self.entries.remove(place);
-            self.horizon.note_drop(&entry);
+            self.horizon.note_drop(place, &entry);
             self.lanes.free_if_idle(entry.lane);
             return;
         }

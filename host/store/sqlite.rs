@@ -13,7 +13,7 @@ use std::thread::JoinHandle;
 use async_trait::async_trait;
 use tokio::sync::{Notify, oneshot};
 
-use crate::clock::{Chance, UnixMs};
+use crate::clock::{Chance, Stopwatch, UnixMs};
 use crate::config::SyncMode;
 use crate::job::gates::LaneRef;
 use crate::job::live::LiveSet;
@@ -49,6 +49,7 @@ mod query;
 mod readers;
 mod reckoning;
 mod recover;
+mod reload;
 mod rows;
 mod specs;
 mod standings;
@@ -101,6 +102,8 @@ struct Shared {
     queued_jobs: AtomicUsize,
     /// The latest moment that a caller named.
     seen_ms: AtomicI64,
+    /// How long it has been open.
+    opened: Stopwatch,
 }
 
 /// What is known of the jobs without the disk.
@@ -152,6 +155,7 @@ impl SqliteStore {
             failed: OnceLock::new(),
             queued_jobs: AtomicUsize::new(0),
             seen_ms: AtomicI64::new(recovered.seen.0),
+            opened: Stopwatch::start(),
         });
         let (ops, incoming) = mpsc::channel();
         let checkpoints = checkpoint::Checkpoints::start(path, Arc::clone(&shared));

@@ -249,7 +249,7 @@ impl World {
         match decide(&self.policy, verdict, self.chance.unit()) {
             Disposition::Complete => {
                 self.report.completions.push(self.now);
-                self.live.end(place, true);
+                self.live.end(place);
             }
             Disposition::Retry { at, counted } => {
                 self.report.burned += u64::from(counted && was_probe);
@@ -259,7 +259,7 @@ impl World {
             }
             Disposition::Discard | Disposition::Cancel | Disposition::Hold => {
                 self.report.discarded += 1;
-                self.live.end(place, true);
+                self.live.end(place);
             }
         }
     }

@@ -262,7 +262,7 @@ impl Desk<'_> {
         let newest = i64::try_from(job.attempts.len()).expect("few");
         match worth {
             Worth::Decides if job.end.is_some() => {
-                self.memory.live.end(place, true);
+                self.memory.live.end(place);
                 self.memory.ended.push(id);
             }
             Worth::Decides => {
@@ -280,7 +280,8 @@ impl Desk<'_> {
         let acted = self.state.book.cancel(id, now);
         if acted == Acted::Done {
             self.state.call_off(id.place());
-            self.memory.live.end(id.place(), false);
+            let job = self.state.book.job(id).expect("it was cancelled");
+            self.memory.live.cancel(id.place(), &job.spec.plugin);
             self.memory.ended.push(id);
         }
         acted

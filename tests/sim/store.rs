@@ -14,6 +14,7 @@ use windlass::job::{Admission, JobId};
 use windlass::store::{Claimed, Lease, StoreError};
 
 use crate::book::Job;
+use crate::plan::PLUGINS;
 use crate::refusals::Refusals;
 use crate::world::{SimClock, State, World};
 
@@ -47,8 +48,8 @@ struct Memory {
     begun: Vec<i64>,
     failed: Option<StoreError>,
     refusals: Refusals,
-    /// When jobs were on disk only last, and when the disk was slow.
-    partial_at: UnixMs,
+    /// When jobs of each plugin were on disk only last, and when the disk was slow.
+    partial_at: [UnixMs; PLUGINS.len()],
     slow_at: UnixMs,
     /// Jobs that became final in the group that is being written.
     ended: Vec<JobId>,
@@ -84,7 +85,7 @@ impl SimStore {
         }
         let opening_place = state.book.jobs.keys().next_back().copied().unwrap_or(0);
         drop(state);
-        let partial_at = if live.is_partial() { LAST_MOMENT } else { UnixMs(0) };
+        let partial_at = PLUGINS.map(|plugin| if live.is_partial_of(plugin) { LAST_MOMENT } else { UnixMs(0) });
         let memory = Memory {
             live,
             waiting: Vec::new(),

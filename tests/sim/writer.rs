@@ -4,17 +4,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use windlass::clock::{Clock as _, LAST_MOMENT, UnixMs};
-use windlass::job::live::{Reload, Unfinished};
-use windlass::job::{Gates, Lane};
+use windlass::job::Gates;
+use windlass::job::live::{Nearest, Read, Reload, ReloadDue, Tally, Unfinished};
 use windlass::store::{Claimed, StoreError};
 
 use super::{Answer, Desk, Memory, Op, SimStore, unfinished};
 use crate::book::Job;
 use crate::draw::Draw as _;
+use crate::plan::PLUGINS;
 use crate::trace::Effect;
-
-/// When a job is due, and its place.
-type Due = (UnixMs, i64);
 
 /// What becomes of a group.
 enum Fate {
@@ -110,16 +108,27 @@ impl SimStore {
 
     /// Reads back the nearest jobs that are on disk only, where the memory has room again.
     fn reload(self: &Arc<Self>) {
-        let Some(reload) = self.memory().live.begin_reload() else { return };
+        let due = self.memory().live.begin_reload(self.up());
         let store = Arc::clone(self);
+        let reload = match due {
+            ReloadDue::Never | ReloadDue::UnderWay => return,
+            ReloadDue::In(pause) => {
+                tokio::spawn(async move {
+                    tokio::time::sleep(pause).await;
+                    store.work.notify_one();
+                });
+                return;
+            }
+            ReloadDue::Now(reload) => reload,
+        };
         tokio::spawn(async move {
             let pause = || Duration::from_millis(store.world.chance.below(20) as u64);
             tokio::time::sleep(pause()).await;
-            let (jobs, rest_from) = store.nearest(reload);
+            let read = store.nearest(&reload);
             tokio::time::sleep(pause()).await;
             store.world.state().tally.count("reload");
             let mut memory = store.memory();
-            memory.live.merge(reload, &jobs, rest_from, store.seen());
+            memory.live.merge(&reload, &read, store.up(), store.seen());
             memory.note_partial(store.clock.now());
             drop(memory);
             store.changed.notify_one();
@@ -127,16 +136,17 @@ impl SimStore {
         });
     }
 
-    fn nearest(&self, reload: Reload) -> (Vec<(Unfinished, Lane)>, Option<Due>) {
+    /// A moment of the host's clock, which never goes back.
+    fn up(&self) -> Duration {
+        self.clock.now().since(UnixMs(0))
+    }
+
+    fn nearest(&self, reload: &Reload) -> Read {
         let state = self.world.state();
-        let key = |job: &Unfinished| (job.due, job.id.place());
         let found = |job: &Job| Unfinished { suspect: job.id.place() <= self.opening_place, ..unfinished(job) };
-        let mut jobs: Vec<_> = state.book.unfinished().map(|job| (found(job), job.spec.lane().to_lane())).collect();
-        jobs.retain(|(job, _)| key(job) >= reload.from);
-        jobs.sort_by_key(|(job, _)| key(job));
-        let rest_from = jobs.get(reload.most).map(|(job, _)| key(job));
-        jobs.truncate(reload.most);
-        (jobs, rest_from)
+        let mut nearest = Nearest::new(reload);
+        state.book.unfinished().for_each(|job| nearest.see(found(job), job.spec.lane()));
+        nearest.read()
     }
 
     /// What looks wrong at this moment, and is where it lasts.
@@ -155,10 +165,8 @@ impl SimStore {
             return Some(format!("{kept} jobs are unfinished in memory, and {known} on disk"));
         }
         let now = self.clock.now();
-        if memory.live.is_partial() {
-            return None;
-        }
-        let mut waiting = state.book.unfinished().filter(|job| job.is_claimable(now));
+        // What waits on disk only waits for those of its plugin that are in memory, and for nobody else.
+        let mut waiting = state.book.unfinished().filter(|job| job.is_claimable(now) && !memory.is_behind(job));
         let forgotten = waiting.find(|job| gates.why_waiting(&job.spec.lane().to_lane(), now).is_none())?;
         Some(format!("nothing keeps back {forgotten:?}, and nobody takes it"))
     }
@@ -175,13 +183,14 @@ impl SimStore {
             let job = &state.book.jobs[&claimed.lease.job.place()];
             let track = &state.tracks[&claimed.lease.job.place()];
             let (due, held, number) = (job.due, job.held, track.number);
+            let plugin = PLUGINS.iter().position(|name| *name == job.spec.plugin).expect("one of ours");
             let changed = if track.changed.0 == self.life { track.changed.1 } else { UnixMs(0) };
             if held || due > now && due > seen {
                 state.accuse(format!("job {number} begins early, at {now}: it is due at {due}"));
             }
             let Some(host_ready) = state.life.ready_at else { continue };
             let ready = if due <= self.passed { host_ready } else { due.max(host_ready) }.max(changed);
-            if ready > *closed_at && ready > partial_at && ready > slow_at {
+            if ready > *closed_at && ready > partial_at[plugin] && ready > slow_at {
                 state.tally.count("attempt that nothing kept back");
                 if now.since(ready) > Duration::from_secs(1) {
                     state.accuse(format!("job {number} begins late, at {now}: it was ready at {ready}"));
@@ -192,12 +201,23 @@ impl SimStore {
 }
 
 impl Memory {
-    /// Remembers when jobs were on disk only last.
+    /// Remembers when jobs of each plugin were on disk only last.
     fn note_partial(&mut self, now: UnixMs) {
-        match (self.live.is_partial(), self.partial_at == LAST_MOMENT) {
-            (true, _) => self.partial_at = LAST_MOMENT,
-            (false, true) => self.partial_at = now,
-            (false, false) => {}
+        for (plugin, partial_at) in PLUGINS.iter().zip(&mut self.partial_at) {
+            match (self.live.is_partial_of(plugin), *partial_at == LAST_MOMENT) {
+                (true, _) => *partial_at = LAST_MOMENT,
+                (false, true) => *partial_at = now,
+                (false, false) => {}
+            }
         }
+    }
+
+    /// Whether it is on disk only, and others of its plugin that are in memory wait too.
+    fn is_behind(&self, job: &Job) -> bool {
+        let plugin = &job.spec.plugin;
+        let waits = |tally: Tally| tally.jobs() > tally.running;
+        self.live.get(job.id).is_none()
+            && self.live.is_partial_of(plugin)
+            && self.live.by_plugin().any(|(name, tally)| **name == **plugin && waits(tally))
     }
 }

@@ -48,6 +48,10 @@ impl<H: Harness> Trial<H> {
             let known = self.book.ended.get(end.name()).copied().unwrap_or(0);
             assert_eq!(counts.ended.get(end.name()).copied().unwrap_or(0), known, "{end}");
         }
+        for plugin in PLUGINS {
+            let known = self.book.unfinished().filter(|job| job.spec.plugin == plugin).count() as u64;
+            assert_eq!(store.unfinished(plugin), (counts.unfinished, known));
+        }
         if !self.is_whole() {
             return;
         }
@@ -58,10 +62,6 @@ impl<H: Harness> Trial<H> {
         for (plugin, tally) in &counts.plugins {
             let parts = known.iter().filter(|part| part.lane.plugin == *plugin);
             assert_eq!(tally.jobs(), parts.map(|part| part.tally.jobs()).sum::<u64>(), "{plugin}");
-        }
-        for plugin in PLUGINS {
-            let known = self.book.unfinished().filter(|job| job.spec.plugin == plugin).count() as u64;
-            assert_eq!(store.unfinished(plugin), (counts.unfinished, known));
         }
         let waits = self.book.unfinished().filter(|job| !job.held && job.attempt.is_none() && job.ghost.is_none());
         let next = waits.map(|job| job.due).filter(|due| *due > self.now).min();

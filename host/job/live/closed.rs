@@ -165,7 +165,7 @@ fn let_in_one_by_one(lanes: impl IntoIterator<Item = Lane>, refusal: Admit, open
         let handed = live.claim(9, UnixMs(2), &mut doors);
         assert_eq!(handed.len(), 1);
         place.extend(handed.iter().map(|job| job.id.place()));
-        live.end(handed[0].id.place(), true);
+        live.end(handed[0].id.place());
     }
     assert!(place.is_sorted(), "in the order of their turns");
     doors.asked
@@ -230,7 +230,7 @@ fn who_leads_for_a_limit_key_and_becomes_less_urgent_hands_on() {
     assert!(live.claim(9, UnixMs(2), &mut doors).is_empty());
     doors.opened = key_opened();
     assert!(live.claim(0, UnixMs(2), &mut doors).is_empty(), "x leads, and is not asked for yet");
-    live.end(urgent.place(), false);
+    live.cancel(urgent.place(), "p");
     insert(&mut live, &Lane::new("p", "z"), 2);
     doors.room = 1;
     let handed = live.claim(1, UnixMs(2), &mut doors);
@@ -245,7 +245,7 @@ fn who_leads_for_a_limit_key_and_is_cancelled_hands_on() {
     doors.opened = key_opened();
     assert!(live.claim(0, UnixMs(2), &mut doors).is_empty());
     let first = by_place.iter().find(|(_, lane)| **lane == keyed("x", "customer")).expect("it is there");
-    live.end(*first.0, false);
+    live.cancel(*first.0, "p");
     doors.room = 1;
     assert_eq!(live.claim(9, UnixMs(2), &mut doors).len(), 1);
 }

@@ -122,7 +122,7 @@ impl Bench {
         }
         let (handed, lane) = self.running.swap_remove(index % self.running.len());
         self.gates.give_back(&lane, handed.started_at, self.now);
-        self.live.end(handed.id.place(), true);
+        self.live.end(handed.id.place());
     }
 
     /// An attempt ends, and its downstream asks everybody to wait for so many milliseconds.
@@ -133,7 +133,7 @@ impl Bench {
         let (handed, lane) = self.running.swap_remove(index % self.running.len());
         let sign = Sign::Busy(Some(std::time::Duration::from_millis(ms)), "429".into());
         self.gates.end(&lane, &Ended { started_at: handed.started_at, sign, latency: None }, self.now, 0.0);
-        self.live.end(handed.id.place(), true);
+        self.live.end(handed.id.place());
     }
 
     /// The first job of the lane that waits is cancelled.
@@ -141,7 +141,7 @@ impl Bench {
         let of_lane = self.lanes.iter().filter(|(_, (of, _))| of == lane).map(|(place, _)| *place);
         let Some(place) = of_lane.min() else { return };
         self.lanes.remove(&place);
-        self.live.end(place, false);
+        self.live.cancel(place, &lane.plugin);
         *self.waiting.get_mut(lane).expect("it waited") -= 1;
     }
 

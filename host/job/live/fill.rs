@@ -21,8 +21,8 @@ impl LiveSet {
     /// Takes in a job that waits, to be put in order later. It is not looked up again: what was just written into a large
     /// table is not there to be read for a while.
     pub(super) fn gather(&mut self, place: i64, entry: Entry) {
-        if self.horizon.is_beyond((entry.due, place)) {
-            self.horizon.note_drop(&entry);
+        if self.lanes.is_beyond(entry.lane, (entry.due, place)) {
+            self.horizon.note_drop(place, &entry);
             self.lanes.free_if_idle(entry.lane);
         } else {
             self.lanes.count_in(entry.lane, entry.phase);

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::Entry;
+use super::{Entry, LiveSet};
 
 /// So many numbers of attempts are counted together. Few in the tests, so that there are several such groups.
 const TOGETHER: i64 = if cfg!(test) { 4 } else { 4_096 };
@@ -49,5 +49,36 @@ impl Newest {
     /// How many have their newest attempt in the groups wholly below that number.
     pub(super) fn below(&self, below: i64) -> usize {
         self.0.range(..below / TOGETHER).map(|(_, count)| *count as usize).sum()
+    }
+}
+
+impl LiveSet {
+    /// A number that no newest attempt of an unfinished job is below, be the job in memory or not, but for the anchored
+    /// ones; none where there is no such attempt. It lies a few thousand below the lowest at most.
+    #[must_use]
+    pub fn attempts_floor(&self) -> Option<i64> {
+        self.entries.newest().lowest().into_iter().chain(self.horizon.floor()).min()
+    }
+
+    /// How many jobs in memory hold the floor below `below`; those that hold it a few thousand below or less may be left out.
+    #[must_use]
+    pub fn lagging(&self, below: i64) -> usize {
+        self.entries.newest().below(below)
+    }
+
+    /// Some of these, with their newest attempts: those among `most` places of the memory, from `from` on. Answers also
+    /// where to go on.
+    #[must_use]
+    pub fn laggards(&self, below: i64, from: usize, most: usize) -> (Vec<(i64, i64)>, Option<usize>) {
+        let lags = |entry: &Entry| needs_its_attempt(entry) && is_below(entry.newest, below);
+        let (part, next) = self.entries.part(from, most);
+        (part.filter(|(_, entry)| lags(entry)).map(|(place, entry)| (place, entry.newest)).collect(), next)
+    }
+
+    /// The store wrote on the job's own row that its newest attempt is this one.
+    pub fn anchor(&mut self, place: i64, newest: i64) {
+        if self.entries.get(place).is_some_and(|entry| entry.newest == newest) {
+            self.entries.set_newest(place, newest, true);
+        }
     }
 }

@@ -1,57 +1,53 @@
-//! The memory's bound: which waiting jobs are dropped from it, and how they come back.
+//! The memory's bound: which waiting jobs are dropped from it.
+//!
+//! Where there are more than the bound, those plugins lose that have most: each keeps its nearest jobs up to one level,
+//! so that no plugin's jobs, blocked as they may be, keep those of another out. How they come back: see
+//! [`reload`](super::reload).
 
-use std::collections::HashSet;
+use super::reload::Reading;
+use super::{Entry, Key, LiveSet, floor};
 
-use super::{Entry, Key, Lane, LiveSet, Unfinished, floor};
-use crate::clock::UnixMs;
-use crate::job::JobId;
-
-/// An order to read the nearest of the jobs that are on disk only.
-///
-/// Read in a snapshot of the store that is opened after the order was given; see [`LiveSet::merge`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Reload {
-    number: u64,
-    /// Only jobs whose (due, place) is at or behind this.
-    pub from: Key,
-    /// At most so many, the nearest.
-    pub most: usize,
-}
-
-/// Where the memory ends.
+/// What bounds the memory, and what is being read back. Where each plugin's part of it ends its lanes know.
 #[derive(Debug)]
 pub(super) struct Horizon {
     kept_max: usize,
-    /// Waiting jobs at or behind it are on disk only. None: every unfinished job is in memory.
-    at: Option<Key>,
-    /// While a reload reads: its number, and the jobs that ended meanwhile. What waits beyond the horizon then stays
-    /// in memory, because the reload's snapshot may be older.
-    reload: Option<(u64, HashSet<i64>)>,
-    reloads: u64,
+    pub(super) reading: Reading,
     /// The smallest attempt number that a dropped job may need.
     floor: Option<i64>,
 }
 
 impl Horizon {
     pub(super) fn new(kept_max: usize) -> Self {
-        Self { kept_max: kept_max.max(4), at: None, reload: None, reloads: 0, floor: None }
+        Self { kept_max: kept_max.max(4), reading: Reading::default(), floor: None }
     }
 
-    pub(super) fn is_beyond(&self, key: Key) -> bool {
-        self.reload.is_none() && self.at.is_some_and(|horizon| key >= horizon)
-    }
-
-    pub(super) fn note_end(&mut self, place: i64) {
-        if let Some((_, ended)) = &mut self.reload {
-            ended.insert(place);
-        }
-    }
-
-    pub(super) fn note_drop(&mut self, entry: &Entry) {
+    pub(super) fn note_drop(&mut self, place: i64, entry: &Entry) {
+        self.reading.note_gone(place);
         if floor::needs_its_attempt(entry) {
             self.floor = Some(self.floor.map_or(entry.newest, |floor| floor.min(entry.newest)));
         }
     }
+
+    pub(super) fn floor(&self) -> Option<i64> {
+        self.floor
+    }
+
+    /// Every unfinished job is in memory.
+    pub(super) fn forget_floor(&mut self) {
+        self.floor = None;
+    }
+}
+
+/// The highest level at which so many, of each no more than it, are `room` at most.
+pub(super) fn level(mut counts: Vec<u64>, mut room: u64) -> u64 {
+    counts.sort_unstable();
+    for (count, left) in counts.iter().zip((1..=counts.len() as u64).rev()) {
+        if *count > room / left {
+            return room / left;
+        }
+        room -= count;
+    }
+    u64::MAX
 }
 
 impl LiveSet {
@@ -61,6 +57,11 @@ impl LiveSet {
         self.entries.len() - self.pinned
     }
 
+    /// The most of them: as many as were asked for, and one or two of each plugin at least.
+    pub(super) fn bound(&self) -> usize {
+        self.horizon.kept_max.max(2 * self.lanes.plugins())
+    }
+
     pub(super) fn room_for(&self, jobs: u64) -> usize {
         usize::try_from(jobs).unwrap_or(usize::MAX).min(self.horizon.kept_max)
     }
@@ -68,120 +69,53 @@ impl LiveSet {
     /// Whether jobs are kept on disk only.
     #[must_use]
     pub fn is_partial(&self) -> bool {
-        self.horizon.at.is_some()
+        self.lanes.have_horizons() || self.horizon.reading.is_under_way()
     }
 
-    /// Drops the farthest due jobs where there are more than the bound: an eighth of it at once, so that the work of
-    /// finding them is spread over as many inserts.
+    /// Whether jobs of that plugin are.
+    #[must_use]
+    pub fn is_partial_of(&self, plugin: &str) -> bool {
+        self.lanes.has_horizon(plugin) || self.horizon.reading.is_of(plugin)
+    }
+
+    /// Drops the farthest due jobs where there are more than the bound, of the plugins that have most: an eighth of the
+    /// bound at once, so that the work of finding them is spread over as many inserts.
     pub(super) fn shrink(&mut self) {
-        if self.waiting() <= self.horizon.kept_max {
+        let bound = self.bound();
+        if self.waiting() <= bound {
             return;
         }
         let mut keys = self.waiting_keys();
-        let keep = self.horizon.kept_max - self.horizon.kept_max / 8;
-        let (_, boundary, _) = keys.select_nth_unstable(keep.min(self.horizon.kept_max - 1));
-        let boundary = self.horizon.at.map_or(*boundary, |horizon| horizon.min(*boundary));
-        // A reload in flight no longer fits; its answer will be recognised as stale.
-        self.horizon.reload = None;
-        self.horizon.at = Some(boundary);
+        let keep = (bound - bound / 8).min(bound - 1);
+        let level = level(keys.iter().map(|keys| keys.len() as u64).collect(), keep as u64);
+        let level = usize::try_from(level).unwrap_or(usize::MAX);
+        for (plugin, keys) in keys.iter_mut().enumerate().filter(|(_, keys)| keys.len() > level) {
+            let (_, boundary, _) = keys.select_nth_unstable(level);
+            self.lanes.lower_horizon(plugin, *boundary);
+        }
         self.drop_beyond(keys);
     }
 
-    /// The order to reload, where the memory is half empty, or nothing below the horizon is left. To be followed by
-    /// [`Self::merge`] or [`Self::abandon`].
-    pub fn begin_reload(&mut self) -> Option<Reload> {
-        let from = self.horizon.at?;
-        if self.horizon.reload.is_some() || self.waiting() >= self.horizon.kept_max / 2 {
-            return None;
+    /// Where the waiting jobs of each plugin stand, by its number.
+    pub(super) fn waiting_keys(&self) -> Vec<Vec<Key>> {
+        let mut keys: Vec<Vec<Key>> = self.lanes.waiting_each().map(Vec::with_capacity).collect();
+        for (place, entry) in self.entries.iter().filter(|(_, entry)| !entry.phase.is_pinned()) {
+            keys[self.lanes.plugin_of(entry.lane) as usize].push((entry.due, place));
         }
-        self.horizon.reloads += 1;
-        let number = self.horizon.reloads;
-        self.horizon.reload = Some((number, HashSet::new()));
-        let most = (self.horizon.kept_max * 3 / 4).saturating_sub(self.waiting()).max(1);
-        Some(Reload { number, from, most })
+        keys
     }
 
-    /// Takes in what a reload read: the nearest jobs, each with its plugin and its downstream, and the key of the first
-    /// one that is left on disk. Answers whether it was still wanted.
-    pub fn merge(&mut self, reload: Reload, jobs: &[(Unfinished, Lane)], rest_from: Option<Key>, now: UnixMs) -> bool {
-        let Some((number, ended)) = self.horizon.reload.take() else { return false };
-        if number != reload.number {
-            self.horizon.reload = Some((number, ended));
-            return false;
-        }
-        self.horizon.at = rest_from;
-        if rest_from.is_none() {
-            self.horizon.floor = None;
-        }
-        // Chosen before any is taken in: taking in can drop a job that changed meanwhile, and what the reload read of
-        // that one is out of date.
-        let is_news = |id: JobId| !ended.contains(&id.place()) && !self.entries.contains(id.place());
-        let news: Vec<_> = jobs.iter().filter(|(job, ..)| is_news(job.id)).collect();
-        for (job, lane) in news {
-            self.bring(job, lane, now);
-        }
-        // What came in beyond the new horizon while the reload ran is on disk too.
-        let keys = self.waiting_keys();
-        self.drop_beyond(keys);
-        true
-    }
-
-    /// The reload could not be read.
-    pub fn abandon(&mut self, reload: Reload) {
-        if self.horizon.reload.as_ref().is_some_and(|(number, _)| *number == reload.number) {
-            self.cancel_reload();
-        }
-    }
-
-    pub(super) fn cancel_reload(&mut self) {
-        if self.horizon.reload.take().is_some() {
-            let keys = self.waiting_keys();
-            self.drop_beyond(keys);
-        }
-    }
-
-    /// A number that no newest attempt of an unfinished job is below, be the job in memory or not, but for the anchored
-    /// ones; none where there is no such attempt. It lies a few thousand below the lowest at most.
-    #[must_use]
-    pub fn attempts_floor(&self) -> Option<i64> {
-        self.entries.newest().lowest().into_iter().chain(self.horizon.floor).min()
-    }
-
-    /// How many jobs in memory hold the floor below `below`; those that hold it a few thousand below or less may be left out.
-    #[must_use]
-    pub fn lagging(&self, below: i64) -> usize {
-        self.entries.newest().below(below)
-    }
-
-    /// Some of these, with their newest attempts: those among `most` places of the memory, from `from` on. Answers also
-    /// where to go on.
-    #[must_use]
-    pub fn laggards(&self, below: i64, from: usize, most: usize) -> (Vec<(i64, i64)>, Option<usize>) {
-        let lags = |entry: &Entry| floor::needs_its_attempt(entry) && floor::is_below(entry.newest, below);
-        let (part, next) = self.entries.part(from, most);
-        (part.filter(|(_, entry)| lags(entry)).map(|(place, entry)| (place, entry.newest)).collect(), next)
-    }
-
-    /// The store wrote on the job's own row that its newest attempt is this one.
-    pub fn anchor(&mut self, place: i64, newest: i64) {
-        if self.entries.get(place).is_some_and(|entry| entry.newest == newest) {
-            self.entries.set_newest(place, newest, true);
-        }
-    }
-
-    fn waiting_keys(&self) -> Vec<Key> {
-        let waiting = self.entries.iter().filter(|(_, entry)| !entry.phase.is_pinned());
-        waiting.map(|(place, entry)| (entry.due, place)).collect()
-    }
-
-    fn drop_beyond(&mut self, keys: Vec<Key>) {
-        let beyond = keys.into_iter().filter(|key| self.horizon.at.is_some_and(|horizon| *key >= horizon));
-        for (_, place) in beyond.collect::<Vec<_>>() {
-            let Some(entry) = self.entries.get(place).copied() else { continue };
-            self.unsettle(place);
-            self.entries.remove(place);
-            self.horizon.note_drop(&entry);
-            self.lanes.free_if_idle(entry.lane);
+    /// Drops those of these jobs that lie beyond their plugin's horizon.
+    pub(super) fn drop_beyond(&mut self, keys: Vec<Vec<Key>>) {
+        for (plugin, keys) in keys.into_iter().enumerate() {
+            let Some(horizon) = self.lanes.horizon(plugin) else { continue };
+            for (_, place) in keys.into_iter().filter(|key| *key >= horizon) {
+                let Some(entry) = self.entries.get(place).copied() else { continue };
+                self.unsettle(place);
+                self.entries.remove(place);
+                self.horizon.note_drop(place, &entry);
+                self.lanes.free_if_idle(entry.lane);
+            }
         }
     }
 }

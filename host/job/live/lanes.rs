@@ -11,11 +11,12 @@ use std::sync::Arc;
 use slab::Slab;
 
 use super::tally::Tally;
-use super::{Lane, LaneRef, Phase};
+use super::{Key, Lane, LaneRef, Phase};
 use crate::clock::UnixMs;
 use crate::job::ByDownstream;
 
 mod doors;
+mod holding;
 mod names;
 
 use doors::Openings;
@@ -58,8 +59,13 @@ struct PluginState {
     ring: BTreeSet<RingKey>,
     /// Where it stands among the plugins, while it does.
     place: Option<PluginKey>,
-    /// Where its jobs stand.
+    /// Where its jobs in memory stand, and how many of them could leave it.
     tally: Tally,
+    waiting: u64,
+    /// How many are unfinished, in memory and on disk.
+    unfinished: u64,
+    /// Its waiting jobs at or behind it are on disk only. None: every unfinished job is in memory, or is being read back.
+    horizon: Option<Key>,
     /// When it was served last.
     turn: u64,
     closed: Closed,
@@ -113,8 +119,10 @@ pub(super) struct Lanes {
     by_downstream: ByDownstream<u32>,
     keys: Slab<KeyState>,
     plugins: Slab<PluginState>,
-    /// The numbers of the plugins with a lane.
+    /// The numbers of the plugins with a lane, or with jobs on disk only.
     plugin_numbers: HashMap<Arc<str>, u32>,
+    /// How many of them have a horizon.
+    horizons: usize,
     ring: BTreeSet<PluginKey>,
     openings: Openings,
     next_turn: u64,
@@ -167,17 +175,17 @@ impl Lanes {
         let part = &mut self.parts[state.part as usize];
         by_one(state.tally.of(phase));
         by_one(part.tally.of(phase));
-        by_one(self.plugins[part.plugin as usize].tally.of(phase));
+        let plugin = &mut self.plugins[part.plugin as usize];
+        by_one(plugin.tally.of(phase));
+        if !phase.is_pinned() {
+            by_one(&mut plugin.waiting);
+        }
     }
 
-    /// How many jobs a plugin has.
-    pub(super) fn jobs_of(&self, plugin: &str) -> u64 {
-        self.plugin_number(plugin).map_or(0, |plugin| self.plugins[plugin as usize].tally.jobs())
-    }
-
-    /// Where the jobs of each plugin with jobs stand.
+    /// Where the jobs of each plugin with jobs in memory stand.
     pub(super) fn by_plugin(&self) -> impl Iterator<Item = (&Arc<str>, Tally)> {
-        self.plugin_numbers.iter().map(|(name, plugin)| (name, self.plugins[*plugin as usize].tally))
+        let plugins = self.plugin_numbers.iter().map(|(name, plugin)| (name, self.plugins[*plugin as usize].tally));
+        plugins.filter(|(_, tally)| tally.jobs() > 0)
     }
 
     /// Where the jobs stand of each downstream and each plugin that calls it, from these on.

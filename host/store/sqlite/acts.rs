@@ -10,7 +10,7 @@ use super::rows::{self, JobRow};
 use super::writer::{Group, Writer};
 use crate::clock::UnixMs;
 use crate::job::live::{Entry, Phase, Unfinished, waiting_state};
-use crate::job::{EndState, JobId, State};
+use crate::job::{JobId, State};
 use crate::store::{ActKind, Acted};
 
 /// A job as an act finds it.
@@ -38,7 +38,7 @@ impl Writer<'_> {
         }
         self.write_act(place, now, ActKind::Cancel)?;
         group.touched.insert(place);
-        group.effects.push(Effect::Ended { place, by_attempt: false, end: EndState::Cancelled });
+        group.effects.push(Effect::Cancelled(place, found.row.plugin));
         Ok(Acted::Done)
     }
 

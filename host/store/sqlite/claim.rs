@@ -33,8 +33,9 @@ impl SqliteStore {
         withdrawn.into_iter().for_each(|(lane, started_at)| admission.withdrawn(&lane, started_at, now));
         let (claimed, unreadable) = read?;
         if !unreadable.is_empty() {
-            // Others can have their places.
+            // Others can have their places, and those on disk their room in memory.
             self.shared.changed.notify_one();
+            self.tell(Op::Begun)?;
         }
         let written = match self.announce(handed.iter().filter(|job| !unreadable.contains(job)))? {
             Some(on_disk) => on_disk.await.unwrap_or_else(|_| Err(self.shared.failure())),

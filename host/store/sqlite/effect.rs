@@ -27,12 +27,10 @@ pub(super) enum Effect {
     },
     /// An attempt was recorded and the job goes on.
     GoesOn(i64, Again),
-    /// A job became final, by an attempt or by a person.
-    Ended {
-        place: i64,
-        by_attempt: bool,
-        end: EndState,
-    },
+    /// A job became final by its attempt.
+    Ended(i64, EndState),
+    /// A person called off a job of that plugin.
+    Cancelled(i64, String),
     /// The attempt of a cancelled job ended; the number of its row, where one was kept.
     GhostLaid(i64, Option<i64>),
     Released(Lease),
@@ -68,9 +66,13 @@ impl Memory {
             Effect::Revived { job, lane } => live.insert(&job, &lane, seen),
             Effect::Sooner { job, lane } => live.make_due(&job, &lane, seen),
             Effect::GoesOn(place, again) => live.go_on(place, again, seen),
-            Effect::Ended { place, by_attempt, end } => {
-                live.end(place, by_attempt);
+            Effect::Ended(place, end) => {
+                live.end(place);
                 self.ended[end as usize] += 1;
+            }
+            Effect::Cancelled(place, plugin) => {
+                live.cancel(place, &plugin);
+                self.ended[EndState::Cancelled as usize] += 1;
             }
             // What follows was due when it was claimed or held.
             Effect::GhostLaid(place, newest) => live.lay_ghost(place, newest, LAST_MOMENT),
@@ -83,10 +85,10 @@ impl Memory {
 
 impl Effect {
     pub(super) fn is_claimable(&self) -> bool {
-        !matches!(self, Self::Ended { .. } | Self::Anchored(..))
+        !matches!(self, Self::Ended(..) | Self::Cancelled(..) | Self::Anchored(..))
     }
 
     pub(super) fn ended(&self) -> Option<i64> {
-        if let Self::Ended { place, .. } = self { Some(*place) } else { None }
+        if let Self::Ended(place, _) | Self::Cancelled(place, _) = self { Some(*place) } else { None }
     }
 }

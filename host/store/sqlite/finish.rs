@@ -95,7 +95,7 @@ impl Writer<'_> {
         let sql = "UPDATE jobs SET end_state = ?2, finished_ms = ?3, last_attempt = ?4, result_sum = ?5, end_sum = ?6 \
                    WHERE place = ?1";
         self.statements.get(sql)?.execute((place, name, finished_ms, newest, result_sum, end_sum))?;
-        group.effects.push(Effect::Ended { place, by_attempt: true, end: state });
+        group.effects.push(Effect::Ended(place, state));
         Ok(())
     }
 

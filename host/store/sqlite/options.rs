@@ -6,7 +6,7 @@ use crate::config::SyncMode;
 /// What bounds the store.
 #[derive(Clone, Copy, Debug)]
 pub struct SqliteOptions {
-    /// The most waiting jobs in memory, those due soonest; the others are on disk only. At least 4.
+    /// The most waiting jobs in memory, of each plugin those due soonest; the others are on disk only. At least 4.
     pub held_jobs_max: usize,
     /// The most jobs that wait to be written; more are [`crate::store::StoreError::Busy`].
     pub queued_jobs_max: usize,

@@ -1,4 +1,4 @@
-//! Reading what is unfinished: all of it at the opening, the nearest of it when the memory has room again.
+//! Reading what is unfinished at the opening.
 
 use std::path::Path;
 
@@ -10,10 +10,10 @@ use super::newest::Newest;
 use super::prune::Sweep;
 use super::reckoning::{self, Forward};
 use super::rows::Retried;
-use super::unfinished::{self, Context, Stretches};
+use super::unfinished::{Context, Stretches};
 use crate::clock::{LAST_MOMENT, Reckoning, UnixMs};
-use crate::job::live::{Key, LiveSet, Reload, Unfinished};
-use crate::job::{JobId, Lane};
+use crate::job::JobId;
+use crate::job::live::{LiveSet, Unfinished};
 
 /// The tokens of one opening: no lease of an earlier one is mistaken for a present one.
 const TOKENS_PER_BOOT: i64 = 1 << 40;
@@ -44,9 +44,6 @@ pub(super) struct Recovered {
     /// A moment that has certainly passed.
     pub(super) seen: UnixMs,
 }
-
-/// A waiting job, and the line that it waits in.
-pub(super) type Found = (Unfinished, Lane);
 
 /// Reads everything that is unfinished, by the connection that writes to the file at that path.
 pub(super) fn recover(conn: &Connection, path: &Path, kept_max: usize, here: Option<Reckoning>) -> Outcome<Recovered> {
@@ -87,31 +84,6 @@ pub(super) fn recover(conn: &Connection, path: &Path, kept_max: usize, here: Opt
         sweep: Sweep::default(),
     };
     Ok(Recovered { live, numbers, seen })
-}
-
-/// The nearest waiting jobs at or behind a key, and the key of the first one left.
-pub(super) fn nearest(conn: &Connection, reload: Reload, suspects_to: i64) -> Outcome<(Vec<Found>, Option<Key>)> {
-    let key = |found: &Found| (found.0.due, found.0.id.place());
-    let mut nearest: Vec<Found> = Vec::new();
-    let mut rest_from: Option<Key> = None;
-    let mut trim = |nearest: &mut Vec<Found>| {
-        if nearest.len() > reload.most {
-            let (_, first_left, _) = nearest.select_nth_unstable_by_key(reload.most, key);
-            let first_left = key(first_left);
-            rest_from = Some(rest_from.map_or(first_left, |rest| rest.min(first_left)));
-            nearest.truncate(reload.most);
-        }
-    };
-    Context::read(conn, suspects_to)?.scan(conn, &unfinished::ALL, |job, lane| {
-        if (job.due, job.id.place()) >= reload.from {
-            nearest.push((job, lane.to_lane()));
-            if nearest.len() >= 2 * reload.most {
-                trim(&mut nearest);
-            }
-        }
-    })?;
-    trim(&mut nearest);
-    Ok((nearest, rest_from))
 }
 
 /// What decides when an unfinished job is due.

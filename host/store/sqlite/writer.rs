@@ -17,7 +17,7 @@ use super::end::End;
 use super::enqueue::{Prepared, Ticket};
 use super::fault::{self, Fault, Outcome};
 use super::intake::{self, Aside, Intake};
-use super::recover::{self, Numbers};
+use super::recover::Numbers;
 use super::statements::Statements;
 use crate::clock::{Chance, UnixMs};
 use crate::job::{IdSource, JobId};
@@ -134,7 +134,7 @@ pub(super) struct Writer<'c> {
     /// The first token after each plugin's grants were edited last, in this process.
     pub(super) edited: HashMap<String, i64>,
     /// The highest place at the opening: what is at or before it may have killed a host.
-    opening_place: i64,
+    pub(super) opening_place: i64,
     /// Beginnings were not written, as the group that carried them was refused.
     owes_begun: bool,
 }
@@ -171,9 +171,10 @@ impl<'c> Writer<'c> {
 
     /// Serves until nobody can ask any more.
     pub(super) fn run(mut self, incoming: &Receiver<Op>) {
-        let mut waiting = Intake::default();
+        let (mut waiting, mut look_again) = (Intake::default(), None);
         loop {
-            if !gather(incoming, &mut waiting, self.owes_begun.then_some(OWED_MAX)) {
+            let owed = self.owes_begun.then_some(OWED_MAX);
+            if !gather(incoming, &mut waiting, owed.into_iter().chain(look_again).min()) {
                 break;
             }
             // After what waits was received: the beginning of whatever ends in it is among these.
@@ -181,7 +182,7 @@ impl<'c> Writer<'c> {
             if !(waiting.is_empty() && begun.is_empty()) {
                 self.write(&mut waiting, begun);
             }
-            self.reload();
+            look_again = self.reload();
             if waiting.is_idle() {
                 waiting.extend(incoming.try_recv());
             }
@@ -304,28 +305,6 @@ impl<'c> Writer<'c> {
         }
         self.shared.waiters.wake(ended.into_iter());
         group.answers.into_iter().for_each(|answer| answer(Ok(())));
-    }
-
-    /// Reads back the nearest jobs that are on disk only, in the background, where the memory has room again.
-    fn reload(&self) {
-        let Some(reload) = self.shared.memory().live.begin_reload() else { return };
-        let (shared, opening_place) = (Arc::clone(&self.shared), self.opening_place);
-        let read = move || {
-            let read = shared.readers.read_here(|conn| recover::nearest(conn, reload, opening_place));
-            match read {
-                Ok((jobs, rest_from)) => {
-                    shared.memory().live.merge(reload, &jobs, rest_from, shared.seen());
-                    shared.changed.notify_one();
-                }
-                Err(error) if error.is_passing() => shared.memory().live.abandon(reload),
-                // Waiting jobs that cannot be read would wait for ever.
-                Err(error) => shared.poison(&error),
-            }
-        };
-        let thread = std::thread::Builder::new().name("windlass-reload".to_owned());
-        if thread.spawn(read).is_err() {
-            self.shared.memory().live.abandon(reload);
-        }
     }
 
     /// Sees to the WAL. Here and not inside a commit, so that nobody waits for it and its failure is seen.

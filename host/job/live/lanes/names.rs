@@ -130,7 +130,16 @@ impl Lanes {
         self.by_downstream.remove(&forgotten.downstream, &plugin.name);
         if plugin.parts.is_empty() {
             self.open_plugin(forgotten.plugin);
-            let forgotten = self.plugins.remove(forgotten.plugin as usize);
+            self.free_plugin_if_idle(forgotten.plugin);
+        }
+    }
+
+    /// Forgets a plugin without jobs, in memory or on disk.
+    pub(super) fn free_plugin_if_idle(&mut self, plugin: u32) {
+        let state = &self.plugins[plugin as usize];
+        if state.parts.is_empty() && state.unfinished == 0 {
+            let forgotten = self.plugins.remove(plugin as usize);
+            self.horizons -= usize::from(forgotten.horizon.is_some());
             self.plugin_numbers.remove(&forgotten.name);
         }
     }
@@ -160,6 +169,9 @@ impl PluginState {
             ring: BTreeSet::new(),
             place: None,
             tally: Tally::default(),
+            waiting: 0,
+            unfinished: 0,
+            horizon: None,
             turn: 0,
             closed: None,
         }

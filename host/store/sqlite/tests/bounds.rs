@@ -125,6 +125,48 @@ async fn jobs_beyond_the_memory_come_back_in_time() {
     assert_eq!(store.counts().unfinished, 0);
 }
 
+/// Lets in one plugin.
+struct Only(&'static str);
+
+impl Admission for Only {
+    fn admit(&mut self, lane: &Lane, _: UnixMs) -> Admit {
+        if *lane.plugin == *self.0 { Admit::Yes } else { Admit::PluginClosed { until: None } }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_plugin_that_is_blocked_leaves_the_memory_to_others() {
+    let folder = TempDir::new().unwrap();
+    let options = SqliteOptions { held_jobs_max: 40, ..Default::default() };
+    let mut store = open_with(&folder, options).unwrap();
+    for _ in 0..100 {
+        accept(&store, NOW).await;
+    }
+    for _ in 0..2 {
+        for _ in 0..60 {
+            let spec = JobSpec::plain("other", "other", NOW);
+            store.enqueue(vec![NewJob { spec, request_digest: [0; 32] }], NOW).await.unwrap();
+        }
+        assert_eq!((store.unfinished("echo"), store.unfinished("other").1), ((160, 100), 60));
+        let mut left = 60;
+        while left > 0 {
+            let claimed = store.claim(3, NOW, &mut Only("other")).await.unwrap();
+            if claimed.is_empty() {
+                let read_back = tokio::time::timeout(std::time::Duration::from_secs(30), store.changed());
+                read_back.await.expect("they come to their turn");
+                continue;
+            }
+            let finishes: Vec<_> = claimed.iter().map(|job| ending(job, NOW, Disposition::Complete)).collect();
+            store.finish(&finishes).await.unwrap();
+            left -= claimed.len();
+        }
+        assert_eq!(store.unfinished("other"), (100, 0));
+        drop(store);
+        store = open_with(&folder, options).unwrap();
+    }
+    assert_eq!(drain(&store, 100).await.len(), 100);
+}
+
 /// Lets everybody in, and counts who is in.
 #[derive(Default)]
 struct Counting(Vec<UnixMs>);

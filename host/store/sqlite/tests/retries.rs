@@ -1,7 +1,7 @@
 //! What a commit changes in memory, where that changed since the writer looked.
 
 use super::*;
-use crate::job::live::Unfinished;
+use crate::job::live::{Read, ReloadDue, Unfinished};
 use effect::Effect;
 
 fn waiting(place: i64, due: UnixMs) -> Unfinished {
@@ -39,10 +39,11 @@ fn a_retry_counts_though_a_reload_brought_the_job_between_look_and_commit() {
     let ended = claimed(&store, due(5));
     let mut memory = store.shared.memory();
     assert!(memory.live.get(JobId::from_parts(10, 7)).is_none());
-    ended.into_iter().for_each(|place| memory.live.end(place, true));
-    let reload = memory.live.begin_reload().expect("the memory is half empty");
-    let read: Vec<_> = (8..=12).map(|n| (waiting(n, due(n)), lane())).collect();
-    assert!(memory.live.merge(reload, &read, Some((due(13), 13)), NOW));
+    ended.into_iter().for_each(|place| memory.live.end(place));
+    let at = std::time::Duration::ZERO;
+    let ReloadDue::Now(reload) = memory.live.begin_reload(at) else { panic!("the memory is half empty") };
+    let jobs = (8..=12).map(|n| (waiting(n, due(n)), lane())).collect();
+    assert!(memory.live.merge(&reload, &Read { jobs, rest_from: vec![Some((due(13), 13))] }, at, NOW));
     drop(memory);
     store.shared.apply(vec![retried]);
     assert_eq!(claimed(&store, NOW), [10]);
