@@ -22,6 +22,7 @@ const SERVED: u64 = 10;
 struct Daring {
     child: Child,
     log: Arc<Mutex<Vec<String>>>,
+    reader: Option<std::thread::JoinHandle<()>>,
 }
 
 impl Daring {
@@ -30,10 +31,17 @@ impl Daring {
         let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let (log, stderr) = (Arc::<Mutex<Vec<String>>>::default(), child.stderr.take().unwrap());
         let lines = log.clone();
-        std::thread::spawn(move || {
+        let reader = std::thread::spawn(move || {
             BufReader::new(stderr).lines().map_while(Result::ok).for_each(|line| lines.lock().unwrap().push(line));
         });
-        Self { child, log }
+        Self { child, log, reader: Some(reader) }
+    }
+
+    /// What it exited with, once all that it said is read.
+    fn exited(&mut self) -> Option<Option<i32>> {
+        let status = self.child.try_wait().unwrap()?;
+        self.reader.take().into_iter().for_each(|reader| reader.join().unwrap());
+        Some(status.code())
     }
 
     fn log(&self) -> String {
@@ -86,7 +94,7 @@ async fn a_host_on_a_damaged_store_serves_truthfully_or_refuses_in_one_line() {
         put(&host, folder.path());
         let mut daring = Daring::start(&host);
         let code = until(&format!("{what}: it is ready or gone"), || {
-            let gone = daring.child.try_wait().unwrap().map(|status| status.code());
+            let gone = daring.exited();
             let address = daring.address();
             let client = host.client.clone();
             async move {
