@@ -4,7 +4,7 @@ use std::pin::Pin;
 
 use windlass::clock::UnixMs;
 use windlass::job::health::{Hold, Kept};
-use windlass::store::{Claimed, Enqueued, Finish, Lease, NewJob, Standing};
+use windlass::store::{Enqueued, Finish, Lease, NewJob, Standing};
 
 use super::make::{self, ending, new_job};
 use super::{RETENTION, START, Trial};
@@ -16,24 +16,35 @@ use crate::op::{Asked, Op, PLUGINS};
 type Call = Pin<Box<dyn Future<Output = Option<(Vec<NewJob>, Vec<Enqueued>)>>>>;
 
 impl<H: Harness> Trial<H> {
-    /// Has the book answer a call, and returns the call of the store. What the order of calls in flight decides is asked
-    /// `alone`.
-    pub(super) fn ask(&mut self, op: &Op, alone: bool) -> Call {
+    /// Whether that is a call, with anything to ask for. What the order of calls in flight decides is asked `alone`.
+    pub(super) fn has_cause(&self, op: &Op, alone: bool) -> bool {
+        match op {
+            Op::End { .. } | Op::Release { .. } => !self.running.is_empty(),
+            Op::EndAgain { .. } | Op::ReleaseAgain { .. } => !self.run_out.is_empty(),
+            Op::Cancel { .. } | Op::Retry { .. } => !self.ids.is_empty(),
+            Op::EditGrants { .. } | Op::Prune { .. } => alone,
+            Op::Accept(_) | Op::Pause { .. } | Op::KeepHealth { .. } => true,
+            _ => false,
+        }
+    }
+
+    /// Has the book answer a call that has a cause, and returns the call of the store.
+    pub(super) fn ask(&mut self, op: &Op) -> Call {
         match op {
             Op::Accept(asked) => self.accept(asked),
-            Op::End { picks, how } if !self.running.is_empty() => {
+            Op::End { picks, how } => {
                 let one = |pick: &usize| ending(&self.running[pick % self.running.len()], *how, self.now);
                 self.finish(picks.iter().map(one).collect())
             }
-            Op::EndAgain { pick, how } if !self.run_out.is_empty() => {
+            Op::EndAgain { pick, how } => {
                 self.finish(vec![ending(&self.run_out[pick % self.run_out.len()], *how, self.now)])
             }
-            Op::Release { pick } => self.release(self.running.get(pick % self.running.len().max(1)).cloned()),
-            Op::ReleaseAgain { pick } => self.release(self.run_out.get(pick % self.run_out.len().max(1)).cloned()),
-            Op::Cancel { pick } if !self.ids.is_empty() => self.cancel(*pick),
-            Op::Retry { pick, max_attempts } if !self.ids.is_empty() => self.retry(*pick, *max_attempts),
-            Op::EditGrants { plugin } if alone => self.edit_grants(PLUGINS[*plugin]),
-            Op::Prune { most } if alone => self.prune(*most),
+            Op::Release { pick } => self.release(self.running[pick % self.running.len()].lease),
+            Op::ReleaseAgain { pick } => self.release(self.run_out[pick % self.run_out.len()].lease),
+            Op::Cancel { pick } => self.cancel(*pick),
+            Op::Retry { pick, max_attempts } => self.retry(*pick, *max_attempts),
+            Op::EditGrants { plugin } => self.edit_grants(PLUGINS[*plugin]),
+            Op::Prune { most } => self.prune(*most),
             Op::Pause { plugin, paused } => {
                 self.set_standing(Standing::Plugin { name: PLUGINS[*plugin].to_owned(), paused: *paused })
             }
@@ -42,7 +53,7 @@ impl<H: Harness> Trial<H> {
                 let kept = Kept { hold: hold_ms.map(hold), ..Kept::default() };
                 self.set_standing(Standing::Downstream { lane: make::lane(*lane), kept })
             }
-            _ => Box::pin(async { None }),
+            other => unreachable!("{other:?} is no call"),
         }
     }
 
@@ -64,12 +75,11 @@ impl<H: Harness> Trial<H> {
         })
     }
 
-    fn release(&mut self, claimed: Option<Claimed>) -> Call {
-        let (store, leases) = (self.store(), claimed.into_iter().map(|claimed| claimed.lease));
-        let leases: Vec<Lease> = leases.collect();
-        leases.iter().for_each(|lease| self.book.release(*lease));
+    fn release(&mut self, lease: Lease) -> Call {
+        let store = self.store();
+        self.book.release(lease);
         Box::pin(async move {
-            store.release(leases).await.unwrap();
+            store.release(vec![lease]).await.unwrap();
             None
         })
     }

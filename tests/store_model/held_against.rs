@@ -108,9 +108,14 @@ impl<H: Harness> Trial<H> {
 
     /// Sends all calls before the first is answered. The book takes in new jobs afterwards, when their ids are known.
     async fn together(&mut self, ops: &[Op]) {
+        let alone = ops.len() == 1;
+        let ops: Vec<_> = ops.iter().filter(|op| self.has_cause(op, alone)).collect();
+        if ops.is_empty() {
+            return;
+        }
         // Whatever is written carries the starts of the attempts under way.
         self.book.note_starts();
-        let asked: Vec<_> = ops.iter().map(|op| self.ask(op, ops.len() == 1)).collect();
+        let asked: Vec<_> = ops.into_iter().map(|op| self.ask(op)).collect();
         for (jobs, answers) in join_all(asked).await.into_iter().flatten() {
             self.take_in(&jobs, &answers);
         }
