@@ -77,7 +77,8 @@ impl<'a> Attempt<'a> {
         let mut state = self.world.state();
         let called_off = state.tracks[&self.place].called_off;
         let now = state.host_now();
-        if let Some((_, at)) = called_off.filter(|(n, at)| *n == self.n && *at < now) {
+        // After a crash that took the beginning of an attempt the next one has its number.
+        if let Some((.., at)) = called_off.filter(|(life, n, at)| (*life, *n) == (self.life, self.n) && *at < now) {
             state.accuse(format!("job {} was cancelled at {at}, and its attempt goes on", self.number));
         }
     }
@@ -110,10 +111,10 @@ impl<'a> Attempt<'a> {
 impl State {
     /// A job is cancelled: its attempt is told at once.
     pub fn call_off(&mut self, place: i64) {
-        let now = self.host_now();
+        let (now, life) = (self.host_now(), self.life.n);
         let ghost = self.book.jobs.get(&place).and_then(|job| job.ghost);
         if let Some(track) = self.tracks.get_mut(&place) {
-            track.called_off = ghost.map(|begun| (begun.n, now));
+            track.called_off = ghost.map(|begun| (life, begun.n, now));
         }
     }
 

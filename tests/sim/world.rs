@@ -90,8 +90,8 @@ pub struct Track {
     pub probe: Option<u32>,
     /// Since when it might run, by the host's clock, in which life.
     pub changed: (u32, UnixMs),
-    /// The attempt that ran when the job was cancelled last, by its number, and when that was.
-    pub called_off: Option<(u32, UnixMs)>,
+    /// The attempt that ran when the job was cancelled last, by its life and number, and when that was.
+    pub called_off: Option<(u32, u32, UnixMs)>,
 }
 
 /// One life of the host.

@@ -10,7 +10,7 @@ use wasmparser::{
 use super::super::report;
 use super::{Stop, bound};
 
-/// Instances of components within one instance of the whole. The toolchains make up to three.
+/// Instances of components within one instance of the whole. The toolchains make up to six.
 const COMPONENTS_MAX: u64 = 1_000;
 /// Modules and components that can be named within a component.
 const NAMED_MAX: u64 = 10_000;
