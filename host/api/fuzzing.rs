@@ -54,7 +54,7 @@ pub fn http(input: &[u8]) {
     }
     let read = heads::read(input);
     is_same(&heard, &read);
-    answers::check(&answered, &heard);
+    answers::check(&answered, &heard, &read);
 }
 
 /// Writes a request down, and its body as far as somebody reads it.

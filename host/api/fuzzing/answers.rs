@@ -1,6 +1,7 @@
 //! A strict reader of what the server answered on one connection of HTTP/1.
 
 use super::super::error::{PROBLEM_JSON, ProblemDocument};
+use super::heads::Read;
 use super::wire::Heard;
 
 /// What the server says by itself of what is no request: it never comes to the router, and the connection ends.
@@ -14,15 +15,18 @@ struct Answer<'a> {
     body: Vec<u8>,
 }
 
-/// Every answer is well-formed, belongs to a request, and is a problem document where it refuses.
+/// Every answer is well-formed, belongs to a request that was heard, and is a problem document where it refuses. What was
+/// sent says which answers have no body, also where the server heard nothing, as what follows could be read in two ways.
 ///
 /// # Panics
 /// Where not.
-pub(super) fn check(answered: &[u8], heard: &[Heard]) {
+pub(super) fn check(answered: &[u8], heard: &[Heard], sent: &Read) {
     let (mut rest, mut count) = (answered, 0);
     while !rest.is_empty() {
         let request = heard.get(count);
-        let (answer, bytes) = read(rest, request).unwrap_or_else(|| {
+        let sent = sent.requests.get(count).map(|sent| &sent.method);
+        let method = request.map(|heard| &heard.method).or(sent);
+        let (answer, bytes) = read(rest, method.is_some_and(|method| method == "HEAD")).unwrap_or_else(|| {
             panic!("answer {count} is not well-formed: {:?} in {:?}", text(rest), text(answered));
         });
         rest = &rest[bytes..];
@@ -71,8 +75,8 @@ impl Answer<'_> {
     }
 }
 
-/// Reads one answer, and how many bytes it has.
-fn read<'a>(input: &'a [u8], request: Option<&Heard>) -> Option<(Answer<'a>, usize)> {
+/// Reads one answer, to HEAD or not, and how many bytes it has.
+fn read(input: &[u8], is_to_head: bool) -> Option<(Answer<'_>, usize)> {
     let head_bytes = input.windows(4).position(|bytes| bytes == b"\r\n\r\n")? + 4;
     let head = std::str::from_utf8(&input[..head_bytes - 4]).ok()?;
     let mut lines = head.split("\r\n");
@@ -81,7 +85,7 @@ fn read<'a>(input: &'a [u8], request: Option<&Heard>) -> Option<(Answer<'a>, usi
     let headers: Vec<_> = lines.map(header).collect::<Option<_>>()?;
     let mut answer = Answer { status, headers, body: Vec::new() };
     let rest = &input[head_bytes..];
-    let has_body = status >= 200 && !matches!(status, 204 | 304) && request.is_none_or(|heard| heard.method != "HEAD");
+    let has_body = status >= 200 && !matches!(status, 204 | 304) && !is_to_head;
     let body_bytes = if !has_body {
         0
     } else if answer.header("transfer-encoding") == Some("chunked") {
