@@ -55,17 +55,10 @@ pub(super) struct Aside {
 impl Aside {
     /// Whether that one need not wait with them, in a group that has changed these jobs.
     pub(super) fn is_passed_by(&self, op: &Op, touched: &FxHashSet<i64>) -> bool {
-        match op {
-            // New jobs have nothing to do with any that was there before.
-            Op::Enqueue { .. } | Op::Begun => true,
-            Op::Start { .. } | Op::Finish { .. } | Op::Cancel { .. } | Op::Retry { .. } => {
-                !op.places().any(|place| touched.contains(&place) || self.places.contains(&place))
-            }
-            // They may concern any job.
-            Op::Release { .. } | Op::Unhold { .. } | Op::Prune { .. } | Op::SetStanding { .. } => {
-                self.ops.is_empty() && !op.places().any(|place| touched.contains(&place))
-            }
-        }
+        let may_concern_any =
+            matches!(op, Op::Release { .. } | Op::Unhold { .. } | Op::Prune { .. } | Op::SetStanding { .. });
+        let has_changed = |place| touched.contains(&place) || self.places.contains(&place);
+        (self.ops.is_empty() || !may_concern_any) && !op.places().any(has_changed)
     }
 
     pub(super) fn add(&mut self, op: Op) {

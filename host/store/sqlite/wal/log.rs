@@ -125,9 +125,10 @@ impl Log {
                 seed.map(|seed| summed(seed) == told)
             };
             let mut content = buffer[FRAME..].to_vec();
+            let fits_here = fits(&content);
             // There is no page 0, whatever its sum says.
-            let is_in_log = self.has_header && page > 0 && fits(&content) == Some(true);
-            let mut is_sound = page > 0 && fits(&content).unwrap_or(u64::from(page.max(pages_after)) <= pages_max);
+            let is_in_log = self.has_header && page > 0 && fits_here == Some(true);
+            let mut is_sound = page > 0 && fits_here.unwrap_or(u64::from(page.max(pages_after)) <= pages_max);
             if !is_sound && page > 0 {
                 // Was it copied into the file already, then the file has what the log has lost.
                 let from = u64::from(page - 1) * self.page_size as u64;
