@@ -59,6 +59,7 @@ pub use secret::{Secret, SecretSource};
 pub use server::{HostName, Server, ServerTls, is_loopback_name, listen_address, split_authority};
 pub use store::{Store, SyncMode};
 pub use tls::Tls;
+pub(crate) use variable::mistake_of as variable_mistake;
 
 /// The name of the file that is read where none is named.
 pub const DEFAULT_FILE: &str = "windlass.toml";

@@ -39,10 +39,10 @@ impl PlaceArgs {
         if !is_other {
             return Ok(());
         }
-        let variable = || format!("{}{}", config::ENV_PREFIX, key.replace('.', "__").to_uppercase());
-        let set_by_variable = || Some(variable()).filter(|name| std::env::var_os(name).is_some());
-        let place = argument.map(str::to_owned).or_else(set_by_variable).unwrap_or_else(|| self.file());
-        Err(ConfigError::Value { place, reason: format!("{key}: {} is no folder", dir.display()) })
+        let reason = format!("{key}: {} is no folder", dir.display());
+        let by_variable = if argument.is_none() { config::variable_mistake(key, &reason) } else { None };
+        let place = || argument.map_or_else(|| self.file(), str::to_owned);
+        Err(by_variable.unwrap_or_else(|| ConfigError::Value { place: place(), reason }))
     }
 
     /// The name of the file of settings.

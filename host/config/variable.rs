@@ -37,6 +37,15 @@ fn key(name: &str) -> Option<(&str, &str)> {
     name.strip_prefix(ENV_PREFIX)?.split_once("__")
 }
 
+/// What is wrong with what a variable of this process says for that key, as `section.key`; none where none overrides it.
+pub(crate) fn mistake_of(overridden: &str, reason: &str) -> Option<ConfigError> {
+    let is_it = |name: &String| {
+        key(name).is_some_and(|(section, key)| format!("{section}.{key}").eq_ignore_ascii_case(overridden))
+    };
+    let name = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok()).find(is_it)?;
+    Some(mistake(&name, reason.to_owned()))
+}
+
 fn mistake(told: &str, reason: String) -> ConfigError {
     ConfigError::Value { place: format!("the environment variable {told}"), reason }
 }

@@ -13,6 +13,12 @@ async fn what_is_no_text_in_the_environment_is_of_no_matter_unless_it_is_a_setti
     let mut command = host.command(&["token", "list", "--json"]);
     let (code, stdout, stderr) = said(&command.env("CITY", odd).env(odd_name, "x").output().unwrap());
     assert!(code == 0 && stdout.contains("tokens"), "{stderr}");
+    std::fs::write(host.dir().join("file"), "").unwrap();
+    for (name, value) in [("WINDLASS_PLUGINS__DIR", "file"), ("WINDLASS_STORE__URL", "sqlite:file/x.db")] {
+        let (code, _, stderr) = said(&host.command(&["serve"]).env(name, value).output().unwrap());
+        let told = format!("the environment variable {name}: ");
+        assert!(code == 2 && stderr.contains(&told) && stderr.contains("file is no folder"), "{stderr}");
+    }
     for (name, told) in
         [(&b"WINDLASS_RETRY__BASE"[..], "WINDLASS_RETRY__BASE"), (b"WINDLASS_RETRY__B\xe9SE", "WINDLASS_RETRY__B")]
     {
