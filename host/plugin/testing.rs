@@ -15,10 +15,11 @@ use crate::job::{Evidence, JobId, Outcome};
 
 use super::{Call, HostSettings, LoadError, Plugin, PluginHost, Revision};
 
+pub(super) mod stub;
 #[path = "../../tests/hostile/waiting.rs"]
 pub(super) mod waiting;
 
-/// The types of the world, as a component imports them.
+/// What such a component imports of the world.
 const TYPES: &str = r#"
 (import "windlass:plugin/types@0.1.0" (instance $types
   (type $a (record (field "name" string) (field "value" string)))
@@ -56,17 +57,10 @@ const TYPES: &str = r#"
   (export "send-error" (type $send-error (eq $e)))
   (export "send" (func (param "request" $request) (result (result $response (error $send-error)))))))
 (import "wasi:cli/exit@0.2.0" (instance $exit (export "exit" (func (param "status" (result))))))
-(core module $libc
-  (memory (export "memory") 1)
-  (global $next (mut i32) (i32.const 8192))
-  (func (export "realloc") (param i32 i32 i32 i32) (result i32)
-    (local $at i32)
-    (local.set $at (i32.and (i32.add (global.get $next) (i32.const 7)) (i32.const -8)))
-    (global.set $next (i32.add (local.get $at) (local.get 3)))
-    (if (i32.gt_u (global.get $next) (i32.mul (memory.size) (i32.const 65536)))
-      (then (drop (memory.grow (i32.add (i32.div_u (local.get 3) (i32.const 65536)) (i32.const 1))))))
-    (local.get $at)))
-(core instance $libc (instantiate $libc))
+"#;
+/// The memory of such a component, and what it calls.
+const LIBC: &str = include_str!("../../tests/hostile/libc.wat");
+const LOWERED: &str = r#"
 (core func $log (canon lower (func $log "log") (memory (core memory $libc "memory"))))
 (core func $send (canon lower (func $http "send") (memory (core memory $libc "memory")) (realloc (core func $libc "realloc"))))
 (core func $exit (canon lower (func $exit "exit")))
@@ -81,7 +75,7 @@ pub(super) fn component(module_items: &str, body: &str, more: &str) -> Bytes {
 /// The same, with more `imports`, of which its module gets those `exports`.
 pub(super) fn importing(imports: &str, exports: &str, module_items: &str, body: &str, more: &str) -> Bytes {
     let text = format!(
-        r#"(component {TYPES} {imports}
+        r#"(component {TYPES} {LIBC} {LOWERED} {imports}
 (core module $main
   (import "libc" "memory" (memory 1))
   (import "host" "log" (func $log (param i32 i32 i32)))

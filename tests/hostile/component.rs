@@ -2,6 +2,8 @@
 
 /// The types of the world, as a component imports them.
 const TYPES: &str = include_str!("types.wat");
+/// Its memory.
+const LIBC: &str = include_str!("libc.wat");
 
 /// The parts of a component that can be hostile. What is empty is as it should be.
 #[derive(Default)]
@@ -43,20 +45,11 @@ impl Parts<'_> {
                 "(post-return (core func $main \"post\"))",
             ),
         };
+        let much = format!("(if (i32.gt_u (local.get 3) (i32.const 2000)) (then {realloc}))");
+        let libc = LIBC.replace(";; first", &much);
         format!(
             r#"(component {TYPES}
-(core module $libc
-  (memory (export "memory") 1)
-  (global $next (mut i32) (i32.const 8192))
-  (func (export "realloc") (param i32 i32 i32 i32) (result i32)
-    (local $at i32)
-    (if (i32.gt_u (local.get 3) (i32.const 2000)) (then {realloc}))
-    (local.set $at (i32.and (i32.add (global.get $next) (i32.const 7)) (i32.const -8)))
-    (global.set $next (i32.add (local.get $at) (local.get 3)))
-    (if (i32.gt_u (global.get $next) (i32.mul (memory.size) (i32.const 65536)))
-      (then (drop (memory.grow (i32.add (i32.div_u (local.get 3) (i32.const 65536)) (i32.const 1))))))
-    (local.get $at)))
-(core instance $libc (instantiate $libc))
+{libc}
 (core func $get (canon lower (func $config "get") (memory (core memory $libc "memory")) (realloc (core func $libc "realloc"))))
 {before}
 (core module $main

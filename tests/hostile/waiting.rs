@@ -3,6 +3,8 @@
 
 /// The types of the world, as a component imports them.
 const TYPES: &str = include_str!("types.wat");
+/// Its memory.
+const LIBC: &str = include_str!("libc.wat");
 
 /// What it waits with.
 const CLOCK: &str = r#"
@@ -37,16 +39,7 @@ pub fn component(calls: usize, ms: u64) -> Vec<u8> {
     let text = format!(
         r#"(component {TYPES} {CLOCK} {PARTS} {instances}
 (component $Main {TYPES} {CLOCK} {imports}
-  (core module $libc
-    (memory (export "memory") 1)
-    (global $next (mut i32) (i32.const 8192))
-    (func (export "realloc") (param i32 i32 i32 i32) (result i32)
-      (local $at i32)
-      (local.set $at (i32.and (i32.add (global.get $next) (i32.const 7)) (i32.const -8)))
-      (global.set $next (i32.add (local.get $at) (local.get 3)))
-      (local.get $at)))
-  (core instance $libc (instantiate $libc))
-  (core func $any (canon waitable-set.new))
+{LIBC}  (core func $any (canon waitable-set.new))
   (core func $block (canon lower (func $poll "[method]pollable.block")))
   (core func $subscribe (canon lower (func $clock "subscribe-duration")))
   (core module $main

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -10,30 +9,12 @@ use crate::config::{Limits, Network};
 use crate::job::health::Sign;
 use crate::job::{Evidence, Fault, HostFault, Outcome, Setback};
 
+use super::super::testing::stub::{Downstream, Stub};
 use super::super::testing::{Bench, call_within, caller, small_limits};
 
-/// A downstream that gives every request this answer, by its URL; none at all where there is none.
-async fn downstream(answer: Option<&'static str>) -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}/", listener.local_addr().unwrap());
-    tokio::spawn(async move {
-        while let Ok((mut stream, _)) = listener.accept().await {
-            tokio::spawn(async move {
-                let mut head = Vec::new();
-                while let Ok(byte) = stream.read_u8().await {
-                    head.push(byte);
-                    match answer {
-                        Some(answer) if head.ends_with(b"\r\n\r\n") => {
-                            stream.write_all(answer.as_bytes()).await.unwrap();
-                            head.clear();
-                        }
-                        _ => {}
-                    }
-                }
-            });
-        }
-    });
-    url
+/// The URL of a downstream that follows that script.
+async fn calling(script: &'static [Downstream]) -> String {
+    Stub::start(script).await.url("/")
 }
 
 async fn unreachable() -> String {
@@ -68,17 +49,18 @@ async fn how_many_calls_are_kept_makes_no_difference() {
         let (outcome, evidence) = attempt(kept, "GET", &unreachable().await).await;
         assert!(matches!(sign(&outcome, &evidence), Sign::Ill(_)), "{outcome:?}");
 
-        let (outcome, evidence) = attempt(kept, "GET", &downstream(None).await).await;
+        let (outcome, evidence) = attempt(kept, "GET", &calling(&[Downstream::IsSilent]).await).await;
         assert!(matches!(sign(&outcome, &evidence), Sign::Ill(_)), "{outcome:?}");
         let late = Outcome::Host(HostFault::Deadline, "m".into());
         assert_eq!(sign(&late, &evidence), Sign::Ill("m".into()));
 
-        let well = downstream(Some("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok")).await;
+        let well = calling(&[Downstream::Answers("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok")]).await;
         let (outcome, evidence) = attempt(kept, "GET", &well).await;
         assert_eq!(sign(&outcome, &evidence), Sign::Well, "{outcome:?}");
         assert_eq!(sign(&late, &evidence), Sign::Unfit("m".into()));
 
-        let busy = downstream(Some("HTTP/1.1 503 Busy\r\nretry-after: 7\r\ncontent-length: 0\r\n\r\n")).await;
+        let busy =
+            calling(&[Downstream::Answers("HTTP/1.1 503 Busy\r\nretry-after: 7\r\ncontent-length: 0\r\n\r\n")]).await;
         let (_, evidence) = attempt(kept, "GET", &busy).await;
         assert_eq!(sign(&try_again(), &evidence), Sign::Busy(Some(Duration::from_secs(7)), "m".into()));
     }
@@ -86,7 +68,7 @@ async fn how_many_calls_are_kept_makes_no_difference() {
 
 #[tokio::test]
 async fn a_call_that_the_host_refused_says_nothing_of_the_downstream() {
-    let url = downstream(Some("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")).await;
+    let url = calling(&[Downstream::Answers("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")]).await;
     let (outcome, evidence) = attempt(1, "CONNECT", &url).await;
     assert!(evidence.exchanges[0].error.as_ref().unwrap().contains("CONNECT"), "{evidence:?}");
     for outcome in [outcome, reject(), Outcome::Completed(crate::job::Completion::default())] {
@@ -98,7 +80,7 @@ async fn a_call_that_the_host_refused_says_nothing_of_the_downstream() {
 
 #[tokio::test]
 async fn an_answer_that_is_too_large_is_one() {
-    let url = downstream(Some("HTTP/1.1 200 OK\r\ncontent-length: 1048576\r\n\r\n")).await;
+    let url = calling(&[Downstream::Answers("HTTP/1.1 200 OK\r\ncontent-length: 1048576\r\n\r\n")]).await;
     let (_, evidence) = attempt(1, "GET", &url).await;
     assert!(evidence.exchanges[0].error.as_ref().unwrap().contains("limits.response"), "{evidence:?}");
     assert_eq!(sign(&reject(), &evidence), Sign::Well);

@@ -1,15 +1,14 @@
 //! Calls over real sockets: what each way of going wrong is called, and what is recorded of it.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::job::{Evidence, Exchange, Outcome};
 use crate::plugin::Plugin;
 
+use super::super::testing::stub::{Downstream, Stub};
 use super::super::testing::{Bench, call, caller};
 use crate::config::{LimitOverride, Limits};
 
@@ -20,69 +19,6 @@ const INVALID: u32 = 1;
 const UNREACHABLE: u32 = 2;
 const UNANSWERED: u32 = 3;
 const TOO_LARGE: u32 = 4;
-
-/// What a downstream does with each request that it reads.
-#[derive(Clone, Copy)]
-enum Downstream {
-    Answers(&'static str),
-    Says { head: &'static str, body_bytes: usize },
-    Closes,
-    IsSilent,
-}
-
-/// A downstream on loopback, and what it saw.
-struct Stub {
-    port: u16,
-    connections: Arc<AtomicUsize>,
-    requests: Arc<AtomicUsize>,
-}
-
-impl Stub {
-    /// One whose n-th request is treated as the n-th entry says, the last one from then on.
-    async fn start(script: &'static [Downstream]) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let (connections, requests) = (Arc::<AtomicUsize>::default(), Arc::<AtomicUsize>::default());
-        let stub = Self { port, connections: connections.clone(), requests: requests.clone() };
-        tokio::spawn(async move {
-            while let Ok((stream, _)) = listener.accept().await {
-                connections.fetch_add(1, Ordering::SeqCst);
-                tokio::spawn(serve(stream, script, requests.clone()));
-            }
-        });
-        stub
-    }
-
-    fn url(&self, path: &str) -> String {
-        format!("http://127.0.0.1:{}{path}", self.port)
-    }
-
-    async fn plugin(&self, bench: &Bench, method: &str, timeout_ms: Option<u32>) -> Plugin {
-        bench.plugin(caller(method, timeout_ms), &[&self.url("")]).await
-    }
-}
-
-async fn serve(mut stream: TcpStream, script: &'static [Downstream], requests: Arc<AtomicUsize>) {
-    let mut head = Vec::new();
-    while let Ok(byte) = stream.read_u8().await {
-        head.push(byte);
-        if !head.ends_with(b"\r\n\r\n") {
-            continue;
-        }
-        head.clear();
-        let number = requests.fetch_add(1, Ordering::SeqCst);
-        match script[number.min(script.len() - 1)] {
-            Downstream::Answers(answer) => stream.write_all(answer.as_bytes()).await.unwrap(),
-            Downstream::Says { head, body_bytes } => {
-                stream.write_all(head.as_bytes()).await.unwrap();
-                // The other side may hang up in the middle.
-                let _ = stream.write_all(&vec![b'x'; body_bytes]).await;
-            }
-            Downstream::Closes => return,
-            Downstream::IsSilent => std::future::pending().await,
-        }
-    }
-}
 
 async fn run(plugin: &Plugin, url: &str) -> (Outcome, Evidence) {
     plugin.run(call(url.as_bytes()), &CancellationToken::new()).await
