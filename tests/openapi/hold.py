@@ -88,14 +88,20 @@ class Host:
 
     def connections(self):
         """Its sockets; what else it opens under load, such as readers of its store, it may keep."""
-        folder = f"/proc/{self.process.pid}/fd"
-        links = [pathlib.Path(folder, name) for name in os.listdir(folder)]
-        # One that is closed in between is none: whoever asks asks again.
-        return sum(os.readlink(link).startswith("socket:") for link in links)
+        folder = pathlib.Path(f"/proc/{self.process.pid}/fd")
+        return sum(target(link).startswith("socket:") for link in folder.iterdir())
 
     def stop(self):
         self.process.terminate()
         return self.process.wait(PATIENCE_SECS)
+
+
+def target(link):
+    """Where a descriptor leads; nowhere, if it was closed since the folder was read."""
+    try:
+        return os.readlink(link)
+    except FileNotFoundError:
+        return ""
 
 
 def until(what, ask):
