@@ -132,9 +132,9 @@ impl Gates {
         self.plugin_opened(plugin);
     }
 
-    /// Says that a plugin is another one now: that it failed by itself before says nothing of it.
-    pub fn forgive(&mut self, plugin: &str) {
-        self.plugin(plugin).forgive();
+    /// Says that a plugin is another one from now on: that it failed by itself before says nothing of it.
+    pub fn forgive(&mut self, plugin: &str, now: UnixMs) {
+        self.plugin(plugin).forgive(now);
         self.plugin_opened(plugin);
     }
 

@@ -160,6 +160,8 @@ pub struct Health {
     overrides: Overrides,
     acts: Vec<Act>,
     running: u32,
+    /// How many of them began since it was found well: those are what it bears now. Others may hang since an outage.
+    present: u32,
     spent: Spent,
 }
 
@@ -174,6 +176,7 @@ impl Health {
             overrides: Overrides::default(),
             acts: Vec::new(),
             running: 0,
+            present: 0,
             spent: Spent::default(),
         }
     }
@@ -213,10 +216,11 @@ impl Health {
             return Some(Waiting { reason: WaitReason::BreakerOpen, until, detail });
         }
         // Probes are few by themselves, and bounded by what was set all the same.
-        let is_open = self.breaker.opening().is_some();
-        let limit = if is_open { self.ceiling(policy, bounds) } else { self.limit(policy, bounds) };
-        if self.running >= limit {
-            let detail = Some(format!("the downstream is given {limit} attempts at once"));
+        let (limit, ceiling) = (self.limit(policy, bounds), self.ceiling(policy, bounds));
+        let is_at_limit = self.opening().is_none() && self.present >= limit;
+        if is_at_limit || self.running >= ceiling {
+            let most = if is_at_limit { limit } else { ceiling };
+            let detail = Some(format!("the downstream is given {most} attempts at once"));
             return Some(Waiting { reason: WaitReason::Concurrency, until: None, detail });
         }
         let free_at = self.overrides.rate.or(bounds.rate).map(|rate| self.spent.free_at(rate));
@@ -227,6 +231,7 @@ impl Health {
     /// An attempt starts.
     pub fn start(&mut self, bounds: Bounds, now: UnixMs) {
         self.running += 1;
+        self.present += 1;
         self.breaker.start(now);
         if let Some(rate) = self.overrides.rate.or(bounds.rate) {
             self.spent.spend(rate, now);
@@ -235,8 +240,15 @@ impl Health {
 
     /// An attempt that was to start did not.
     pub fn give_back(&mut self, started_at: UnixMs, now: UnixMs) {
-        self.running = self.running.saturating_sub(1);
+        self.leave(started_at);
         self.breaker.abstain(started_at, now);
+    }
+
+    fn leave(&mut self, started_at: UnixMs) {
+        self.running = self.running.saturating_sub(1);
+        if self.breaker.role(started_at) == Role::Regular {
+            self.present = self.present.saturating_sub(1);
+        }
     }
 
     /// An attempt ended. `draw`, from 0 to 1, spreads the next probe.
@@ -248,9 +260,9 @@ impl Health {
         now: UnixMs,
         draw: f64,
     ) -> Option<Change> {
-        let at_once = self.running;
-        self.running = self.running.saturating_sub(1);
+        let at_once = self.present;
         let Ended { started_at, sign, latency } = ended;
+        self.leave(*started_at);
         let is_regular = self.breaker.role(*started_at) == Role::Regular;
         // What the plugin did by itself says nothing of what its downstream bears.
         if is_regular && !matches!(sign, Sign::Unfit(_)) {
@@ -262,7 +274,7 @@ impl Health {
         match sign {
             Sign::Well => {
                 if self.breaker.succeed(breaker, *started_at, now) {
-                    self.limiter.restart(&policy.limiter);
+                    self.is_back(policy);
                     return Some(Change::Closed);
                 }
             }
@@ -285,29 +297,31 @@ impl Health {
         None
     }
 
-    /// Whether an attempt that began then was sent to see whether the downstream is back: its failure is not counted.
+    /// Whether an attempt that began then was sent to see whether the downstream is back: its failure is not counted, also
+    /// where others closed the breaker meanwhile.
     #[must_use]
     pub fn is_probe(&self, started_at: UnixMs) -> bool {
-        self.breaker.role(started_at) == Role::Probe
+        self.breaker.is_probe(started_at)
     }
 
     /// A person does something to it, and it is remembered.
     pub fn act(&mut self, policy: &HealthPolicy, act: Act) {
         match &act.what {
             ActKind::Hold { until, reason } => {
+                self.limiter.restart(&policy.limiter);
                 let cause = reason.clone().unwrap_or_else(|| "a person holds it".to_owned());
                 self.hold = Some(Hold { until: *until, cause });
             }
             ActKind::Release => {
-                self.hold = None;
-                if self.breaker.opening().is_some() {
+                self.end_hold(policy, act.at);
+                if self.opening().is_some() {
                     self.breaker.close(&policy.breaker, act.at);
-                    self.limiter.restart(&policy.limiter);
+                    self.is_back(policy);
                 }
             }
             ActKind::Probe => {
-                self.hold = None;
-                self.breaker.probe_now(act.at);
+                self.end_hold(policy, act.at);
+                self.breaker.probe_now(&policy.breaker, act.at);
             }
             ActKind::Limit(overrides) => self.overrides = *overrides,
         }
@@ -315,6 +329,20 @@ impl Health {
             self.acts.remove(0);
         }
         self.acts.push(act);
+    }
+
+    /// A person ends what held it: else all that waits came at once.
+    fn end_hold(&mut self, policy: &HealthPolicy, now: UnixMs) {
+        if self.held(now).is_some() {
+            self.limiter.restart(&policy.limiter);
+        }
+        self.hold = None;
+    }
+
+    /// It is found well: what began before that is not of what it bears now.
+    fn is_back(&mut self, policy: &HealthPolicy) {
+        self.limiter.restart(&policy.limiter);
+        self.present = 0;
     }
 
     /// What people did to it lately, oldest first.

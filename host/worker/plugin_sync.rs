@@ -43,7 +43,7 @@ fn apply_one(parts: &Parts, news: PluginNews) -> Option<String> {
         }
         PluginNews::Stands { name, standing, limits, is_another, grants_edited } => {
             if is_another {
-                gates.forgive(&name);
+                gates.forgive(&name, parts.clock.now());
             }
             gates.set_standing(&name, standing);
             gates.set_limits(&name, limits);

@@ -24,7 +24,7 @@ const REASON_CHARS_MAX: usize = 200;
 /// How long to leave a downstream alone. Without `until` and `for`: until it is released.
 #[derive(Clone, Debug, Default, Serialize, utoipa::ToSchema)]
 pub struct HoldRequest {
-    /// Until then (RFC 3339). Not together with `for`.
+    /// Until then (RFC 3339), which is to come. Not together with `for`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(format = DateTime)]
     pub until: Option<String>,
@@ -67,7 +67,7 @@ pub struct LimitRequest {
 
 /// Leave a downstream alone
 ///
-/// None of its jobs starts until then, or until it is released; running attempts go on.
+/// None of its jobs starts until then, or until it is released; running attempts go on. Behind it its jobs begin gently.
 #[utoipa::path(
     post, path = "/v1/downstreams/{key}/hold", tag = "downstreams",
     params(("key" = String, Path, description = "The downstream's key")),
@@ -86,12 +86,15 @@ pub(in super::super) async fn hold(
 ) -> Result<Json<DownstreamDocument>, Problem> {
     let body = body(&state, request).await?;
     let asked = read(body.as_deref(), &["until", "for", "reason", "plugin"])?;
-    let until = match (asked.get::<String>("until")?, asked.get::<TimeSpan>("for")?) {
+    let (member, until) = match (asked.get::<String>("until")?, asked.get::<TimeSpan>("for")?) {
         (Some(_), Some(_)) => return Err(invalid("for", "say either until or for")),
-        (Some(until), None) => Some(UnixMs::parse(&until).map_err(|why| invalid("until", &why))?),
-        (None, Some(span)) => Some(state.now().after(span.0)),
-        (None, None) => None,
+        (Some(until), None) => ("until", Some(UnixMs::parse(&until).map_err(|why| invalid("until", &why))?)),
+        (None, Some(span)) => ("for", Some(state.now().after(span.0))),
+        (None, None) => ("until", None),
     };
+    if until.is_some_and(|until| until <= state.now()) {
+        return Err(invalid(member, "it is over at once; to let the downstream go on, release it"));
+    }
     let reason: Option<String> = asked.get("reason")?;
     if reason
         .as_ref()
@@ -128,7 +131,7 @@ pub(in super::super) async fn release(
 
 /// See at once whether a downstream is back
 ///
-/// Ends a hold, and sends the next probe now.
+/// Ends a hold, and sends the next probe now. Where its breaker is closed, its jobs begin gently.
 #[utoipa::path(
     post, path = "/v1/downstreams/{key}/probe", tag = "downstreams",
     params(("key" = String, Path, description = "The downstream's key")),
@@ -320,6 +323,8 @@ mod tests {
         let api = api().await;
         for (act, body, kind) in [
             ("hold", json!({"until": "soon"}), ProblemKind::MemberInvalid),
+            ("hold", json!({"until": "2020-01-01T00:00:00Z"}), ProblemKind::MemberInvalid),
+            ("hold", json!({"for": "0s"}), ProblemKind::MemberInvalid),
             ("hold", json!({"for": "1m", "until": "2026-01-02T03:14:05Z"}), ProblemKind::MemberInvalid),
             ("hold", json!({"reason": "a\nb"}), ProblemKind::MemberInvalid),
             ("hold", json!({"while": "1m"}), ProblemKind::MemberInvalid),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::rate::Spent;
 use super::{PluginLimits, PluginStanding, WaitReason, Waiting};
 use crate::clock::UnixMs;
-use crate::job::health::{Breaker, BreakerPolicy, Change, Ended, Role, Sign};
+use crate::job::health::{Breaker, BreakerPolicy, Change, Ended, Sign};
 
 /// When a plugin counts as unfit: it fails by itself so often in a row. Its downstream has no part in that.
 const STORM: BreakerPolicy = BreakerPolicy {
@@ -72,9 +72,9 @@ impl PluginGate {
         free_at.filter(|free_at| *free_at > now).and_then(|free_at| because(WaitReason::RateLimit, Some(free_at), None))
     }
 
-    /// A new revision, or new settings: what was before says nothing of it.
-    pub(super) fn forgive(&mut self) {
-        self.storm = Breaker::new(&STORM);
+    /// A new revision, or new settings: what was before says nothing of it, also where it is still running.
+    pub(super) fn forgive(&mut self, now: UnixMs) {
+        self.storm.close(&STORM, now);
     }
 
     /// An attempt ended: whether a storm of traps began or ended by it.
@@ -94,7 +94,7 @@ impl PluginGate {
 
     /// Whether an attempt that began then was to see whether the storm is over.
     pub(super) fn is_probe(&self, started_at: UnixMs) -> bool {
-        self.storm.role(started_at) == Role::Probe
+        self.storm.is_probe(started_at)
     }
 
     /// An attempt never began.

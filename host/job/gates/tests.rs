@@ -86,7 +86,14 @@ fn a_storm_of_traps_stops_the_plugin_and_a_new_revision_starts_it_again() {
     assert_eq!(reason(&gates, &lane), Some(WaitReason::BreakerOpen));
     gates.set_standing("erp", PluginStanding::Ready);
     assert_eq!(reason(&gates, &lane), Some(WaitReason::BreakerOpen), "it is the same one");
-    gates.forgive("erp");
+    gates.admit(&lane, UnixMs(3_000));
+    gates.forgive("erp", UnixMs(3_001));
+    assert_eq!(reason(&gates, &lane), None);
+    // What began on the one before says nothing of the one that is there now.
+    for _ in 0..30 {
+        let judged = gates.end(&lane, &ended(2_000, Sign::Unfit("the one before".into())), UnixMs(3_001), 0.0);
+        assert_eq!(judged.change, None);
+    }
     assert_eq!(reason(&gates, &lane), None);
 }
 

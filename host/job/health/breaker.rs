@@ -76,6 +76,8 @@ pub struct Breaker {
     failed_at: UnixMs,
     /// When it closed last.
     closed_at: UnixMs,
+    /// When it had opened before that.
+    opened_at: UnixMs,
     window: ErrorWindow,
 }
 
@@ -97,8 +99,9 @@ impl Breaker {
     /// A closed one.
     #[must_use]
     pub fn new(policy: &BreakerPolicy) -> Self {
-        let (failed_at, closed_at) = (UnixMs(0), UnixMs(0));
-        Self { opening: None, in_a_row: 0, failed_at, closed_at, window: ErrorWindow::new(policy.window) }
+        let (failed_at, closed_at, opened_at) = (UnixMs(0), UnixMs(0), UnixMs(0));
+        let window = ErrorWindow::new(policy.window);
+        Self { opening: None, in_a_row: 0, failed_at, closed_at, opened_at, window }
     }
 
     /// One that was open when the host stopped.
@@ -142,6 +145,8 @@ impl Breaker {
     /// An attempt starts, after [`Self::may_start`] allowed it.
     pub fn start(&mut self, now: UnixMs) {
         if let Some(opening) = &mut self.opening {
+            // Behind a clock that was set back it is a probe all the same.
+            opening.since = opening.since.min(UnixMs(now.0.saturating_sub(1)));
             opening.out += 1;
             opening.next_probe = now.after(opening.interval.0);
         }
@@ -156,6 +161,12 @@ impl Breaker {
             None if started_at >= self.closed_at => Role::Regular,
             _ => Role::Past,
         }
+    }
+
+    /// Whether an attempt that began then was sent to see whether the downstream is back, also where others said so meanwhile.
+    #[must_use]
+    pub fn is_probe(&self, started_at: UnixMs) -> bool {
+        self.role(started_at) == Role::Probe || self.opened_at < started_at && started_at < self.closed_at
     }
 
     /// An attempt went well. True where the breaker closes by it.
@@ -194,7 +205,7 @@ impl Breaker {
             opening.out = opening.out.saturating_sub(1);
             opening.successes = 0;
             opening.interval = TimeSpan((opening.interval.0 * 2).min(policy.probe_cap).max(policy.probe));
-            opening.next_probe = now.after(spread(opening.interval.0, draw));
+            opening.next_probe = now.after(spread(policy, opening.interval.0, draw));
             cause.clone_into(&mut opening.cause);
         }
         false
@@ -209,16 +220,18 @@ impl Breaker {
         }
     }
 
-    /// A person wants to know: the next probe may start now.
-    pub fn probe_now(&mut self, now: UnixMs) {
+    /// A person wants to know: the next probe may start now, also where as many as may hang.
+    pub fn probe_now(&mut self, policy: &BreakerPolicy, now: UnixMs) {
         if let Some(opening) = &mut self.opening {
             opening.next_probe = opening.next_probe.min(now);
+            opening.out = opening.out.min(policy.probes.saturating_sub(1));
         }
     }
 
     /// It is closed, whatever the probes say.
     pub fn close(&mut self, policy: &BreakerPolicy, now: UnixMs) {
-        *self = Self { closed_at: now.max(self.closed_at), ..Self::new(policy) };
+        let opened_at = self.opening.as_ref().map_or(self.opened_at, |opening| opening.since);
+        *self = Self { closed_at: now.max(self.closed_at), opened_at, ..Self::new(policy) };
     }
 
     fn open(&mut self, policy: &BreakerPolicy, now: UnixMs, cause: &str, draw: f64) {
@@ -226,7 +239,7 @@ impl Breaker {
             since: now,
             cause: cause.to_owned(),
             interval: TimeSpan(policy.probe),
-            next_probe: now.after(spread(policy.probe, draw)),
+            next_probe: now.after(spread(policy, policy.probe, draw)),
             successes: 0,
             out: 0,
         });
@@ -234,9 +247,10 @@ impl Breaker {
     }
 }
 
-/// Up to a tenth longer, so that many hosts and downstreams do not probe in step. Never nothing.
-fn spread(interval: Duration, draw: f64) -> Duration {
-    interval.mul_f64(1.0 + 0.1 * draw.clamp(0.0, 1.0)).max(Duration::from_millis(1))
+/// Up to a tenth longer, so that many hosts and downstreams do not probe in step; no longer than the longest. Never nothing.
+fn spread(policy: &BreakerPolicy, interval: Duration, draw: f64) -> Duration {
+    let longest = policy.probe_cap.max(policy.probe);
+    interval.mul_f64(1.0 + 0.1 * draw.clamp(0.0, 1.0)).min(longest).max(Duration::from_millis(1))
 }
 
 #[cfg(test)]

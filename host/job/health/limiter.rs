@@ -5,6 +5,10 @@
 //! queue `base` and the present one `now`, of `limit` attempts about `limit × (1 − base/now)` wait. The limit is led to
 //! where a few do. A window of calls with many failures takes three tenths off, whatever the latency.
 //!
+//! That helps where a downstream fails for want of room. What it turns away beyond its room is gone at half of that room:
+//! failures that are still many there come of something else, such as jobs that always fail or one of several machines
+//! behind a name. They are what is usual then, and only what is many beyond them takes off more.
+//!
 //! What differs from Vegas: latencies are medians of a window of calls, since one call says little; both are taken with
 //! the uncertainty of a median, so that a downstream whose answers vary is not strangled; and a base that is old is
 //! measured anew, by easing off for one window, as BBR does.
@@ -38,8 +42,10 @@ const LATENCIES_MIN: usize = 10;
 const STEEP: f64 = 1.5;
 /// What is left of a limit after a window with many failures.
 const BACK_OFF: f64 = 0.7;
-/// So large a share of failures is many.
+/// So large a share of failures, beyond the usual one, is many.
 const MANY_FAILURES: f64 = 0.1;
+/// No larger share is taken for usual: whether a downstream that fails so often is asked at all is the breaker's matter.
+const USUAL_MAX: f64 = 0.5;
 /// What is left of a limit for the window in which the base is measured anew.
 const EASE_OFF: f64 = 0.7;
 /// A base is good for so long.
@@ -58,7 +64,31 @@ pub struct Limiter {
     base: Option<Base>,
     /// The limit to go back to after the present window, which measures the base.
     eased: Option<f64>,
+    /// The share of failures that was found to come whatever the limit.
+    usual: f64,
+    /// The calls of late, while some share is usual.
+    lately: Calls,
+    /// What was seen since failures began to take off, while every window takes off more.
+    descent: Option<Descent>,
     window: Window,
+}
+
+/// Calls, and how many of them failed.
+#[derive(Clone, Copy, Debug, Default)]
+struct Calls {
+    made: u32,
+    failed: u32,
+}
+
+/// One window after the other had many failures.
+#[derive(Clone, Copy, Debug)]
+struct Descent {
+    /// The limit that it began at.
+    from: f64,
+    /// How many calls at once the first of these windows saw answered well.
+    room: f64,
+    /// The calls below that limit.
+    below: Calls,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -70,8 +100,7 @@ struct Base {
 #[derive(Clone, Debug, Default)]
 struct Window {
     latencies_us: Vec<u32>,
-    calls: u32,
-    failures: u32,
+    calls: Calls,
     most_at_once: u32,
     /// Calls that began before are of the window before.
     began_at: UnixMs,
@@ -87,6 +116,9 @@ impl Limiter {
             gentle_from: f64::INFINITY,
             base: None,
             eased: None,
+            usual: 0.0,
+            lately: Calls::default(),
+            descent: None,
             window: Window::default(),
         }
     }
@@ -97,10 +129,12 @@ impl Limiter {
         (self.limit as u32).clamp(1, policy.ceiling)
     }
 
-    /// The downstream was down, and is back: begin small again, and be careful where it was before.
+    /// The downstream was down or left alone, and is back: begin small again, and be careful where it was before.
     pub fn restart(&mut self, policy: &LimiterPolicy) {
-        let before = self.eased.unwrap_or(self.limit);
-        *self = Self { gentle_from: (before / 2.0).max(f64::from(policy.initial)), ..Self::new(policy) };
+        let (before, initial) = (self.eased.unwrap_or(self.limit), f64::from(policy.initial));
+        // One that has not grown since it was begun anew knows no better.
+        let gentle_from = if before > initial { before / 2.0 } else { self.gentle_from };
+        *self = Self { gentle_from: gentle_from.max(initial), ..Self::new(policy) };
     }
 
     /// A call ended. `at_once` is how many ran when it did, itself included.
@@ -118,18 +152,17 @@ impl Limiter {
             return;
         }
         self.window.most_at_once = self.window.most_at_once.max(at_once);
-        self.window.failures += u32::from(failed);
         if let Some(latency) = latency.filter(|_| !failed) {
             self.window.latencies_us.push(u32::try_from(latency.as_micros()).unwrap_or(u32::MAX));
         }
-        self.window.calls += 1;
+        self.window.calls = self.window.calls.and(Calls { made: 1, failed: failed.into() });
         let limit = self.limit as u32;
         let wanted = if self.is_steep {
             limit.clamp(4, WINDOW_CALLS.1)
         } else {
             (3 * limit).clamp(WINDOW_CALLS.0, WINDOW_CALLS.1)
         };
-        if self.window.calls >= wanted {
+        if self.window.calls.made >= wanted {
             self.conclude(policy, now);
         }
     }
@@ -138,13 +171,11 @@ impl Limiter {
     fn conclude(&mut self, policy: &LimiterPolicy, now: UnixMs) {
         let mut window = std::mem::take(&mut self.window);
         self.window.began_at = now;
-        if f64::from(window.failures) > MANY_FAILURES * f64::from(window.calls) {
-            self.limit = self.eased.take().unwrap_or(self.limit);
-            self.gentle_from = self.limit * BACK_OFF;
-            self.lead(policy, self.limit * BACK_OFF, 1);
-            self.is_steep = false;
-            return;
+        if self.are_many(window.calls) {
+            return self.back_off(policy, window.calls);
         }
+        self.descent = None;
+        self.look_at_usual(window.calls);
         let Some(spread) = Spread::of(&mut window.latencies_us) else {
             // Few calls, or none that says how long it took: nothing speaks against more.
             self.limit = self.eased.take().unwrap_or(self.limit);
@@ -185,6 +216,50 @@ impl Limiter {
         }
     }
 
+    /// Whether that is too many failures. It takes more than chance to begin; whether less helps is seen by all calls since.
+    fn are_many(&self, calls: Calls) -> bool {
+        let many = self.usual + MANY_FAILURES;
+        match self.descent {
+            None => calls.are_more_than(many),
+            Some(descent) => descent.below.and(calls).share() > many,
+        }
+    }
+
+    /// Downwards, for many failures; or no further, where less did not help.
+    fn back_off(&mut self, policy: &LimiterPolicy, calls: Calls) {
+        self.limit = self.eased.take().unwrap_or(self.limit);
+        let first = Descent { from: self.limit, room: self.limit * (1.0 - calls.share()), below: Calls::default() };
+        let descent = match &mut self.descent {
+            None => self.descent.insert(first),
+            Some(descent) => {
+                descent.below = descent.below.and(calls);
+                descent
+            }
+        };
+        let share = descent.below.share();
+        if descent.below.made > 0 && self.limit <= (descent.room / 2.0).max(1.0) && share <= USUAL_MAX {
+            (self.usual, self.lately) = (share, Calls::default());
+            (self.is_steep, self.gentle_from) = (true, descent.from);
+            self.descent = None;
+            return;
+        }
+        self.gentle_from = self.limit * BACK_OFF;
+        self.lead(policy, self.limit * BACK_OFF, 1);
+        self.is_steep = false;
+    }
+
+    /// What is usual can only become less, until failures take off again: else a crowd that grows slowly would be usual.
+    fn look_at_usual(&mut self, calls: Calls) {
+        if self.usual == 0.0 {
+            return;
+        }
+        self.lately = self.lately.and(calls);
+        if self.lately.made >= WINDOW_CALLS.1 {
+            self.usual = self.usual.min(self.lately.share());
+            self.lately = Calls::default();
+        }
+    }
+
     /// Upwards, where the limit was what bounded the window.
     fn grow(&mut self, policy: &LimiterPolicy, window: &Window) {
         if f64::from(window.most_at_once) < 0.8 * self.limit.floor() {
@@ -201,6 +276,23 @@ impl Limiter {
     fn lead(&mut self, policy: &LimiterPolicy, to: f64, floor: u32) {
         let floor = f64::from(floor.min(policy.ceiling)).min(self.limit.max(1.0));
         self.limit = to.clamp(floor, f64::from(policy.ceiling.max(1)));
+    }
+}
+
+impl Calls {
+    fn and(self, more: Self) -> Self {
+        Self { made: self.made + more.made, failed: self.failed + more.failed }
+    }
+
+    fn share(self) -> f64 {
+        f64::from(self.failed) / f64::from(self.made.max(1))
+    }
+
+    /// Whether more failed than that share of them, and more than chance alone makes of it now and then: by one standard
+    /// deviation.
+    fn are_more_than(self, share: f64) -> bool {
+        let (made, share) = (f64::from(self.made), share.min(1.0));
+        f64::from(self.failed) > made * share + (made * share * (1.0 - share)).sqrt()
     }
 }
 

@@ -209,6 +209,90 @@ fn a_person_can_hold_release_probe_and_limit_it() {
     assert_eq!(again.acts().len(), kept::ACTS_MAX);
 }
 
+/// One that was given all that there is.
+fn at_full_height() -> Health {
+    let mut health = Health::new(&HealthPolicy::default());
+    for now in 0..3_000 {
+        while reason(&health, now).is_none() {
+            health.start(BOUNDS, at(now));
+        }
+        end(&mut health, now, now, Sign::Well);
+    }
+    assert_eq!(health.limit(&HealthPolicy::default(), BOUNDS), 256);
+    health
+}
+
+#[test]
+fn what_a_person_held_begins_gently_and_soon_has_what_it_had() {
+    let policy = HealthPolicy::default();
+    let hold = || ActKind::Hold { until: Some(at(20_000)), reason: None };
+    let busy = Sign::Busy(Some(Duration::from_secs(60)), "429".into());
+    for (acts, busy) in [
+        (vec![hold()], None),
+        (vec![hold(), ActKind::Release], None),
+        (vec![hold(), hold(), ActKind::Probe], None),
+        (vec![ActKind::Release], Some(busy.clone())),
+        (vec![ActKind::Probe], Some(busy)),
+    ] {
+        let mut health = at_full_height();
+        if let Some(busy) = busy {
+            end(&mut health, 2_999, 3_000, busy);
+        }
+        for what in acts.clone() {
+            health.act(&policy, Act { at: at(10_000), what });
+        }
+        for _ in 0..health.running() {
+            end(&mut health, 2_999, 10_000, Sign::Well);
+        }
+        assert_eq!(reason(&health, 20_000), None, "{acts:?}");
+        assert!(health.limit(&policy, BOUNDS) <= 20, "{acts:?}: {}", health.limit(&policy, BOUNDS));
+        for now in 20_000..20_400 {
+            while reason(&health, now).is_none() {
+                health.start(BOUNDS, at(now));
+            }
+            end(&mut health, now, now, Sign::Well);
+        }
+        assert!(health.limit(&policy, BOUNDS) > 100, "{acts:?}: {}", health.limit(&policy, BOUNDS));
+    }
+}
+
+#[test]
+fn a_release_of_what_nothing_held_changes_nothing() {
+    let mut health = at_full_height();
+    for what in [ActKind::Release, ActKind::Probe] {
+        health.act(&HealthPolicy::default(), Act { at: at(10_000), what });
+    }
+    assert_eq!(health.limit(&HealthPolicy::default(), BOUNDS), 256);
+}
+
+#[test]
+fn what_hangs_since_an_outage_keeps_nobody_waiting_behind_it() {
+    let policy = HealthPolicy::default();
+    let mut health = at_full_height();
+    let hung = health.running() - 5;
+    for n in 0..5 {
+        end(&mut health, 2_999, 4_000 + n, Sign::Ill("503".into()));
+    }
+    for (started, ended) in [(6_000, 6_010), (6_010, 6_020)] {
+        health.start(BOUNDS, at(started));
+        end(&mut health, started, ended, Sign::Well);
+    }
+    assert_eq!((health.opening(), health.running()), (None, hung));
+    let mut begun = 0;
+    while reason(&health, 6_020).is_none() {
+        health.start(BOUNDS, at(6_020));
+        begun += 1;
+    }
+    // What was set bounds all of them.
+    let (limit, room) = (health.limit(&policy, BOUNDS), BOUNDS.ceiling - hung);
+    assert_eq!(begun, limit.min(room), "of {hung} that hang");
+    let mut health = health.clone();
+    for _ in 0..hung {
+        end(&mut health, 2_999, 7_000, Sign::Ill("timeout".into()));
+    }
+    assert_eq!(reason(&health, 7_000).is_none(), begun < limit);
+}
+
 #[test]
 fn only_what_the_downstream_did_is_a_sign_of_its_health() {
     let evidence = |calls| Evidence { calls, ..Evidence::default() };

@@ -17,7 +17,7 @@ pub(in crate::plugin) struct Denial {
 pub(in crate::plugin) enum Unreachable {
     /// The name has no address.
     Name,
-    /// Nobody took the connection.
+    /// Nobody took the connection, or the request over it.
     Refused,
     /// It took too long.
     TimedOut,
@@ -43,7 +43,7 @@ pub(in crate::plugin) enum SendFailure {
     Denied(Denial),
     /// Malformed. Nothing was sent.
     Invalid(String),
-    /// No connection came about. Nothing was sent.
+    /// No connection came about, or the server said that it did nothing of the request.
     Unreachable(Unreachable, String),
     /// The host had no connection to give. Nothing was sent.
     Crowded(String),

@@ -131,7 +131,14 @@ fn no_tls(error: &Error) -> String {
     }
 }
 
-/// Only what certainly happened before the first byte of the request counts as unreachable.
+/// Whether the server said that it did nothing of the request (RFC 9113, section 8.7): it refused its stream, or went away
+/// before it. h2 tells streams that are not beyond the last one otherwise.
+fn was_not_taken(error: &Error) -> bool {
+    let is_refusal = |error: &h2::Error| error.is_go_away() || error.reason() == Some(h2::Reason::REFUSED_STREAM);
+    cause::<h2::Error>(error).is_some_and(|error| error.is_remote() && is_refusal(error))
+}
+
+/// Only what certainly happened before the first byte of the request, or was done nothing of, counts as unreachable.
 fn classify(error: &Error) -> SendFailure {
     if let Some(error) = cause::<ConnectError>(error) {
         return match error {
@@ -147,6 +154,12 @@ fn classify(error: &Error) -> SendFailure {
         return SendFailure::Unreachable(
             Unreachable::Refused,
             format!("the connection closed at once: {}", chain(error)),
+        );
+    }
+    if was_not_taken(error) {
+        return SendFailure::Unreachable(
+            Unreachable::Refused,
+            format!("the server did not take the request: {}", chain(error)),
         );
     }
     if cause::<hyper::Error>(error).is_some_and(hyper::Error::is_parse_too_large) {

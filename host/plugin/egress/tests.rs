@@ -15,6 +15,7 @@ use super::resolve::Names;
 use super::*;
 
 mod connections;
+mod refused;
 
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(30);
 

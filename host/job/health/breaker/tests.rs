@@ -65,6 +65,57 @@ fn probes_are_spaced_and_their_interval_doubles_up_to_the_cap() {
 }
 
 #[test]
+fn no_draw_leads_beyond_the_longest_interval() {
+    let policy = BreakerPolicy { probe: Duration::from_secs(1), probe_cap: Duration::from_secs(2), ..POLICY() };
+    let mut breaker = Breaker::new(&policy);
+    let mut now = 0;
+    while !breaker.fail(&policy, at(now), at(now), "503", 1.0) {}
+    for interval_ms in [1_100, 2_000, 2_000] {
+        now += interval_ms;
+        assert_eq!(breaker.opening().unwrap().next_probe, at(now));
+        breaker.start(at(now));
+        breaker.fail(&policy, at(now), at(now), "503", 1.0);
+    }
+}
+
+#[test]
+fn a_probe_that_is_still_out_when_others_closed_it_was_one_all_the_same() {
+    let mut breaker = opened();
+    for started in [1_100, 2_100, 3_100] {
+        breaker.start(at(started));
+    }
+    assert!(!breaker.succeed(&POLICY(), at(2_100), at(4_000)) && breaker.succeed(&POLICY(), at(3_100), at(4_001)));
+    assert!(breaker.is_probe(at(1_100)) && !breaker.is_probe(at(99)) && !breaker.is_probe(at(4_001)));
+    assert!(!fail(&mut breaker, 1_100, 5_000));
+    assert_eq!(breaker.error_rate(at(5_000)).1, 0, "it says nothing of what is now");
+}
+
+#[test]
+fn a_person_gets_a_probe_also_while_as_many_as_may_hang() {
+    let mut breaker = opened();
+    for second in 1..4 {
+        breaker.start(at(100 + second * 1_000));
+    }
+    assert_eq!(breaker.may_start(&POLICY(), at(60_000)), Err(None));
+    breaker.probe_now(&POLICY(), at(60_000));
+    assert_eq!(breaker.may_start(&POLICY(), at(60_000)), Ok(()));
+    breaker.start(at(60_000));
+    assert_eq!(breaker.may_start(&POLICY(), at(70_000)), Err(None));
+}
+
+#[test]
+fn what_starts_behind_a_clock_that_was_set_back_is_a_probe() {
+    let mut breaker = opened();
+    breaker.probe_now(&POLICY(), at(50));
+    for started in [50, 60] {
+        assert_eq!(breaker.may_start(&POLICY(), at(started)), Ok(()));
+        breaker.start(at(started));
+        breaker.succeed(&POLICY(), at(started), at(started));
+    }
+    assert!(breaker.opening().is_none(), "two went well: {breaker:?}");
+}
+
+#[test]
 fn a_probe_that_hangs_does_not_keep_the_others_back() {
     let mut breaker = opened();
     for second in 1..4 {

@@ -5,11 +5,13 @@ use proptest::prelude::*;
 use super::*;
 use crate::clock::Chance;
 
-/// A downstream that works on `knee` calls at once, each for `service_us`, spread by `spread` to both sides.
+/// A downstream that works on `knee` calls at once, each for `service_us`, spread by `spread` to both sides. Others wait,
+/// or are turned away.
 struct Model {
     knee: f64,
     service_us: f64,
     spread: f64,
+    turns_away: bool,
 }
 
 /// Calls without end, always as many at once as the limit allows.
@@ -18,8 +20,8 @@ struct Drive {
     limiter: Limiter,
     chance: Chance,
     now_us: f64,
-    /// When each of those that are out began, and will end.
-    out: Vec<(f64, f64)>,
+    /// When each of those that are out began, and will end, and whether it was turned away.
+    out: Vec<(f64, f64, bool)>,
 }
 
 impl Drive {
@@ -39,15 +41,17 @@ impl Drive {
             while (self.out.len() as u32) < self.limit() {
                 let crowd = ((self.out.len() + 1) as f64 / model.knee).max(1.0);
                 let noise = 1.0 + model.spread * (2.0 * self.chance.unit() - 1.0);
-                self.out.push((self.now_us, self.now_us + model.service_us * crowd * noise));
+                let is_turned_away = model.turns_away && self.chance.unit() > 1.0 / crowd;
+                let slower = if model.turns_away { 1.0 } else { crowd };
+                self.out.push((self.now_us, self.now_us + model.service_us * slower * noise, is_turned_away));
             }
             let soonest = (0..self.out.len()).min_by(|a, b| self.out[*a].1.total_cmp(&self.out[*b].1)).unwrap();
             let at_once = self.out.len() as u32;
-            let (started_us, ended_us) = self.out.swap_remove(soonest);
+            let (started_us, ended_us, is_turned_away) = self.out.swap_remove(soonest);
             self.now_us = ended_us;
             let ms = |us: f64| UnixMs((us / 1e3) as i64);
             let latency = Some(Duration::from_micros((ended_us - started_us) as u64));
-            let failed = failing > 0.0 && self.chance.unit() < failing;
+            let failed = is_turned_away || failing > 0.0 && self.chance.unit() < failing;
             self.limiter.ended(&self.policy, ms(started_us), ms(self.now_us), latency, failed, at_once);
             if call % 50 == 0 {
                 limits.push(self.limit());
@@ -75,7 +79,8 @@ fn it_settles_near_the_knee() {
         (60.0, 30_000.0, 0.2),
         (12.0, 80_000.0, 0.1),
     ] {
-        let limits = drive(&Model { knee, service_us, spread }, &LimiterPolicy::default(), 40_000, 1);
+        let limits =
+            drive(&Model { knee, service_us, spread, turns_away: false }, &LimiterPolicy::default(), 40_000, 1);
         let found = settled(&limits);
         println!("knee {knee}, spread {spread}: {found}");
         // The more the answers vary, the less there is to be seen.
@@ -86,21 +91,21 @@ fn it_settles_near_the_knee() {
 
 #[test]
 fn what_bears_everything_gets_everything_soon() {
-    let model = Model { knee: 1e9, service_us: 5_000.0, spread: 0.5 };
+    let model = Model { knee: 1e9, service_us: 5_000.0, spread: 0.5, turns_away: false };
     let limits = drive(&model, &LimiterPolicy::default(), 2_000, 1);
     assert_eq!(limits.last(), Some(&256), "{limits:?}");
 }
 
 #[test]
 fn answers_that_vary_do_not_strangle_it() {
-    let model = Model { knee: 1e9, service_us: 50_000.0, spread: 0.95 };
+    let model = Model { knee: 1e9, service_us: 50_000.0, spread: 0.95, turns_away: false };
     let found = settled(&drive(&model, &LimiterPolicy::default(), 100_000, 1));
     assert!(found > 200.0, "{found}");
 }
 
 /// One that bears any load, and answers after so long.
 fn tireless(service_us: f64) -> Model {
-    Model { knee: 1e9, service_us, spread: 0.3 }
+    Model { knee: 1e9, service_us, spread: 0.3, turns_away: false }
 }
 
 #[test]
@@ -123,8 +128,35 @@ fn what_had_errors_and_came_back_slower_is_given_more_again() {
 }
 
 #[test]
+fn failures_that_come_whatever_the_limit_do_not_hold_the_others_up() {
+    for failing in [0.05, 0.11, 0.15, 0.2, 0.3, 0.4] {
+        for seed in 0..10 {
+            let mut drive = Drive::new(LimiterPolicy::default(), seed);
+            let found = settled(&drive.run(&tireless(200_000.0), 40_000, failing));
+            assert!(found > 120.0, "{failing}, seed {seed}: {found}");
+            // When they are over they are usual no more.
+            drive.run(&tireless(200_000.0), 2_000, 0.0);
+            assert!(drive.limiter.usual < 0.02, "{failing}, seed {seed}: {}", drive.limiter.usual);
+        }
+    }
+}
+
+#[test]
+fn what_turns_away_is_given_what_it_has_room_for_whatever_else_fails() {
+    for failing in [0.0, 0.05, 0.15, 0.3] {
+        for (knee, seed) in [(20.0, 1), (20.0, 2), (60.0, 3), (150.0, 4)] {
+            let model = Model { knee, service_us: 50_000.0, spread: 0.3, turns_away: true };
+            let found = settled(&Drive::new(LimiterPolicy::default(), seed).run(&model, 60_000, failing));
+            println!("knee {knee}, {failing} fail: {found}");
+            assert!((0.7 * knee..=1.3 * knee).contains(&found), "knee {knee}, {failing} fail: {found}");
+        }
+    }
+}
+
+#[test]
 fn what_works_on_fewer_than_the_floor_is_not_overrun_as_time_goes_by() {
-    let limits = drive(&Model { knee: 4.0, service_us: 200_000.0, spread: 0.2 }, &LimiterPolicy::default(), 40_000, 1);
+    let model = Model { knee: 4.0, service_us: 200_000.0, spread: 0.2, turns_away: false };
+    let limits = drive(&model, &LimiterPolicy::default(), 40_000, 1);
     let found = settled(&limits);
     assert!(found <= 12.0, "{found}");
 }

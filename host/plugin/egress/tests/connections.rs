@@ -22,6 +22,23 @@ use super::*;
 /// As long as a call waits of which a test says that it has no connection.
 const IMPATIENCE: Duration = Duration::from_millis(400);
 
+/// A server's side of TLS that offers HTTP/2 alone, and who trusts it.
+pub(super) fn http2() -> (TlsAcceptor, ClientConfig) {
+    let made = rcgen::generate_simple_self_signed(vec!["127.0.0.1".to_owned()]).unwrap();
+    let certificate = CertificateDer::from(made.cert);
+    let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let server = ServerConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions();
+    let server = server.unwrap().with_no_client_auth();
+    let mut server = server.with_single_cert(vec![certificate.clone()], key).unwrap();
+    server.alpn_protocols = vec![b"h2".to_vec()];
+    let mut roots = RootCertStore::empty();
+    roots.add(certificate).unwrap();
+    let client = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    let client = client.unwrap().with_root_certificates(roots).with_no_client_auth();
+    (TlsAcceptor::from(Arc::new(server)), client)
+}
+
 /// A downstream on loopback that answers at once, but `/held` only when it is let.
 #[derive(Clone)]
 struct Downstream {
@@ -39,19 +56,8 @@ impl Downstream {
 
     /// One that speaks HTTP/2, and who trusts it.
     async fn tls() -> (Self, ClientConfig) {
-        let made = rcgen::generate_simple_self_signed(vec!["127.0.0.1".to_owned()]).unwrap();
-        let certificate = CertificateDer::from(made.cert);
-        let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let server = ServerConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions();
-        let server = server.unwrap().with_no_client_auth();
-        let mut server = server.with_single_cert(vec![certificate.clone()], key).unwrap();
-        server.alpn_protocols = vec![b"h2".to_vec()];
-        let mut roots = RootCertStore::empty();
-        roots.add(certificate).unwrap();
-        let client = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-        let client = client.unwrap().with_root_certificates(roots).with_no_client_auth();
-        (Self::start(Some(TlsAcceptor::from(Arc::new(server)))).await, client)
+        let (server, client) = http2();
+        (Self::start(Some(server)).await, client)
     }
 
     async fn start(tls: Option<TlsAcceptor>) -> Self {
