@@ -111,6 +111,10 @@ pub struct Claimed {
     pub attempt: u32,
     /// How many counted attempts failed before.
     pub failed_before: u32,
+    /// How many rate limits were not held against it before; see [`Unfinished::spared`](crate::job::live::Unfinished).
+    pub spared: u16,
+    /// A person's retry promised it an attempt, and none has counted since.
+    pub owed: bool,
     /// When the attempt began.
     pub started_at: UnixMs,
 }
@@ -138,6 +142,8 @@ pub struct Finish {
     pub result: Option<Completion>,
     /// What is known beside.
     pub evidence: Evidence,
+    /// It was a rate limit that is not held against the job. Not kept.
+    pub is_spared: bool,
     /// What becomes of the job.
     pub disposition: Disposition,
 }
@@ -153,8 +159,20 @@ impl Finish {
         kind: OutcomeKind,
         disposition: Disposition,
     ) -> Self {
-        let (error, code, delay_ms, result, evidence) = (None, None, None, None, Evidence::default());
-        Self { lease, attempt, started_at, finished_at, kind, error, code, delay_ms, result, evidence, disposition }
+        Self {
+            lease,
+            attempt,
+            started_at,
+            finished_at,
+            kind,
+            error: None,
+            code: None,
+            delay_ms: None,
+            result: None,
+            evidence: Evidence::default(),
+            is_spared: false,
+            disposition,
+        }
     }
 }
 
@@ -301,8 +319,9 @@ pub trait Store: Send + Sync {
     /// Keeps leases alive. A store with one owner has nothing to do.
     async fn renew(&self, leases: &[Lease], now: UnixMs) -> Result<(), StoreError>;
 
-    /// Takes over attempts whose host is gone: each is handed out anew as [`Claimed`], with the number and the start of
-    /// the interrupted attempt, to be finished as [`OutcomeKind::Interrupted`]. Not to be run.
+    /// Takes over attempts whose host is gone, be their jobs cancelled or not: each is handed out anew as [`Claimed`],
+    /// with the number and the start of the interrupted attempt, to be finished as [`OutcomeKind::Interrupted`]. Not to
+    /// be run.
     async fn rescue(&self, now: UnixMs) -> Result<Vec<Claimed>, StoreError>;
 
     /// The moment at which the next job of the future comes due; none where there is none.
@@ -329,13 +348,14 @@ pub trait Store: Send + Sync {
     /// A page of jobs, newest first.
     async fn list(&self, filter: ListFilter, now: UnixMs) -> Result<ListPage, StoreError>;
 
-    /// Calls off an unfinished job and records the act. A running attempt's later result is [`Finished::Fenced`].
+    /// Calls off an unfinished job and records the act. The later result of an attempt that runs, or that a dead host
+    /// left behind, is [`Finished::Fenced`].
     async fn cancel(&self, id: JobId, now: UnixMs) -> Result<Acted, StoreError>;
 
-    /// Makes a scheduled, retryable, held, discarded or cancelled job due now and records the act. Where it had used up
-    /// `max_attempts` counted attempts it gets one more. It does not start before an attempt that was cancelled has
-    /// ended.
-    async fn retry(&self, id: JobId, now: UnixMs, max_attempts: u32) -> Result<Acted, StoreError>;
+    /// Makes a scheduled, retryable, held, discarded or cancelled job due now and records the act. From then on it is
+    /// owed an attempt until one counts, see [`Claimed::owed`]. It does not start before an attempt that was cancelled
+    /// has ended.
+    async fn retry(&self, id: JobId, now: UnixMs) -> Result<Acted, StoreError>;
 
     /// How many jobs stand where. From memory; costs as much as there are plugins with unfinished jobs.
     fn counts(&self) -> Counts;

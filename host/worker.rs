@@ -12,10 +12,10 @@ use tokio_util::task::TaskTracker;
 use crate::clock::{Chance, Clock};
 use crate::config::Config;
 use crate::job::gates::{Admission, Admit, Gates, Lane, Opened, PluginLimits};
-use crate::job::{Evidence, JobSpec, Outcome, PluginStanding, RetryOverride, RetryPolicy};
+use crate::job::{Evidence, Outcome, PluginStanding, RetryOverride, RetryPolicy};
 use crate::lock::lock;
 use crate::plugin::{Call, Loader, Plugin, PluginChange, Registry};
-use crate::store::{HealthKeeper, Store, StoreError};
+use crate::store::{Claimed, HealthKeeper, Store, StoreError};
 
 mod completer;
 mod dispatcher;
@@ -149,9 +149,11 @@ impl Parts {
         lock(&self.gates)
     }
 
-    /// The retry policy of a job: its own words, then its plugin's, then the host's.
-    fn policy(&self, handler: Option<&dyn Handler>, spec: &JobSpec) -> RetryPolicy {
-        self.policy_of_all(handler).overridden(&spec.retry)
+    /// The retry policy of a job: its own words, then its plugin's, then the host's. Whatever they say, the attempt that
+    /// a person's retry promised is made.
+    fn policy(&self, handler: Option<&dyn Handler>, claimed: &Claimed) -> RetryPolicy {
+        let policy = self.policy_of_all(handler).overridden(&claimed.spec.retry);
+        if claimed.owed { policy.owing(claimed.failed_before) } else { policy }
     }
 
     /// The same without a job's own words: what all jobs of a plugin are held by.

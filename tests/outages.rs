@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use common::{Downstream, Host, Reply, Setup, Value, json, ms, until};
+use reqwest::Method;
 use windlass::clock::Stopwatch;
 
 /// A downstream that is up as `up` says.
@@ -129,6 +130,36 @@ async fn an_outage_is_known_after_a_restart() {
     host.ended(&ids[0]).await;
     for id in &ids {
         assert_eq!(host.ended(id).await["state"], "completed");
+    }
+}
+
+#[tokio::test]
+async fn only_rate_limits_use_up_the_rate_limits_that_a_job_is_spared() {
+    let downstream = Downstream::start(move |seen, before| async move {
+        Reply::status(if seen.target == "/always" || before < 2 { 429 } else { 200 })
+    })
+    .await;
+    let config = "[retry]\nmax_attempts = 2\nbase = \"1ms\"\ncap = \"1ms\"";
+    let host = Setup::default().config(config).plugin("http", common::guests::shipped(), "").start().await;
+    let job = |path| json!({"plugin": "http", "payload": {"url": downstream.url(path)}});
+    let (twice, always) = (host.enqueue(job("/")).await, host.enqueue(job("/always")).await);
+    // Denials do not count either, and are no rate limits.
+    for attempt in 1..4 {
+        for id in [&twice, &always] {
+            let denied = until("it is denied", || async {
+                let job = host.job(id).await;
+                (job["attempt"] == attempt && job["waiting"]["reason"] == "grant-missing").then_some(())
+            });
+            denied.await;
+            if attempt < 3 {
+                host.ask(Method::POST, &format!("/v1/jobs/{id}/retry"), None).await;
+            }
+        }
+    }
+    std::fs::write(host.plugins().join("http.toml"), format!("origins = [\"{}\"]", downstream.origin())).unwrap();
+    for (id, state, attempts) in [(&twice, "completed", 3 + 3), (&always, "discarded", 3 + 2 + 2)] {
+        let job = host.ended(id).await;
+        assert_eq!((&job["state"], &job["attempt"]), (&json!(state), &json!(attempts)), "{job:#}");
     }
 }
 

@@ -208,6 +208,41 @@ async fn a_person_can_try_a_job_again() {
 }
 
 #[tokio::test]
+async fn a_job_that_a_person_retries_has_an_attempt_whatever_its_plugins_file_says_by_then() {
+    let fast = |most: u32| format!("[retry]\nmax_attempts = {most}\nbase = \"1ms\"\ncap = \"1ms\"");
+    let host = Setup::default().guest("misbehave", &fast(2)).start().await;
+    let with = json!({"do": "retry", "message": "not yet"});
+    let mut ids = Vec::new();
+    for attempt in [3, 9] {
+        ids.push(host.misbehave(json!({"do": "fail-until", "attempt": attempt, "with": with})).await);
+    }
+    for id in &ids {
+        assert_eq!(host.ended(id).await["state"], "discarded");
+    }
+    // Nobody knows how many attempts they may have, while the plugin is gone.
+    let (file, away) = (host.plugins().join("misbehave.wasm"), host.dir().join("away.wasm"));
+    std::fs::remove_file(host.plugins().join("misbehave.toml")).unwrap();
+    std::fs::rename(&file, &away).unwrap();
+    until("the plugin is gone", || async {
+        let answer = host.ask(Method::GET, "/v1/plugins/misbehave", None).await;
+        (answer.status() == StatusCode::NOT_FOUND).then_some(())
+    })
+    .await;
+    for id in &ids {
+        let (status, job) = host.ask_json(Method::POST, &format!("/v1/jobs/{id}/retry"), None).await;
+        assert_eq!(status, StatusCode::OK, "{job}");
+        host.waiting(id, "plugin-missing").await;
+    }
+    std::fs::write(host.plugins().join("misbehave.toml"), fast(1)).unwrap();
+    std::fs::rename(&away, &file).unwrap();
+    for (id, state) in ids.iter().zip(["completed", "discarded"]) {
+        let job = host.ended(id).await;
+        assert_eq!((&job["state"], &job["attempt"]), (&json!(state), &json!(3)), "{job:#}");
+        assert!(job["attempts"][2]["revision"].is_string(), "it was made: {job:#}");
+    }
+}
+
+#[tokio::test]
 async fn a_denied_origin_waits_for_the_operator_without_using_up_attempts() {
     let downstream = common::Downstream::always(200).await;
     let host = Setup::default()

@@ -235,6 +235,20 @@ fn who_is_interrupted_again_and_again_while_the_plugin_is_gone_keeps_the_attempt
     every_seed_bears_where(&events, |config| config.retry.max_attempts = 2);
 }
 
+#[test]
+fn the_attempts_of_cancelled_jobs_that_a_dead_host_left_behind_are_recorded() {
+    let mut events = vec![(SECOND, Event::Enqueue { jobs: 30, as_batch: true })];
+    for downstream in 0..PLUGINS.len() * DOWNSTREAMS.len() {
+        events.push((0, Event::Weather { downstream, weather: Weather::Hangs }));
+    }
+    // Some end late, and some jobs are retried at once. Then the host dies again.
+    events.extend((0..20).map(|ms| (10 * SECOND + ms, Event::Cancel)));
+    for seconds in [11, 12] {
+        events.push((seconds * SECOND, Event::Crash { effects: 0 }));
+    }
+    every_seed_bears(&events);
+}
+
 /// Remembers what panics where it panics.
 fn catch_panics() {
     static ONCE: std::sync::Once = std::sync::Once::new();

@@ -73,6 +73,7 @@ conformance! {
             the_end_wakes_who_waits_for_it;
         crash:
             an_interrupted_attempt_is_handed_out_to_be_closed,
+            an_interrupted_attempt_of_a_cancelled_job_is_recorded,
             a_suspects_start_is_on_disk_before_it_is_handed_out,
             nothing_acknowledged_is_lost_in_a_crash,
             a_retried_job_never_runs_twice_at_once;
@@ -80,6 +81,7 @@ conformance! {
             cancel_and_retry_in_every_state,
             acts_are_recorded,
             a_used_up_job_gets_one_more_attempt,
+            a_retried_job_is_owed_an_attempt_until_one_counts,
             a_retry_after_a_reopening_is_due,
             unknown_jobs_are_unknown;
         look:

@@ -84,7 +84,7 @@ impl Store for NullStore {
         Ok(Acted::Unknown)
     }
 
-    async fn retry(&self, _: JobId, _: UnixMs, _: u32) -> Result<Acted, StoreError> {
+    async fn retry(&self, _: JobId, _: UnixMs) -> Result<Acted, StoreError> {
         Ok(Acted::Unknown)
     }
 

@@ -26,7 +26,7 @@ pub struct Breaker {
     /// Attempts at once that a new downstream is given, and one that is back; it earns more. 1 to 10000.
     pub initial: u32,
     /// Whether an attempt that ended in a rate limit counts against its job. Where not, a job is spared as many as it
-    /// has attempts.
+    /// has attempts; after a restart it is spared anew.
     pub count_rate_limits: bool,
 }
 

@@ -26,7 +26,7 @@ pub struct HealthPolicy {
     /// How many attempts at once it is given.
     pub limiter: LimiterPolicy,
     /// Whether an attempt that ended in a rate limit counts against its job. Where not, a job is spared as many as it
-    /// has attempts.
+    /// has attempts; after a restart it is spared anew.
     pub count_rate_limits: bool,
 }
 
@@ -48,11 +48,12 @@ pub enum Sign {
 }
 
 impl HealthPolicy {
-    /// Whether an attempt that ended in a rate limit is not held against its job, of so many attempts in all, of which
-    /// so many were not counted before.
+    /// Whether an attempt that ended in a rate limit is not held against its job, which has so many attempts and was
+    /// spared so many rate limits before.
     #[must_use]
-    pub fn forgives(&self, uncounted: u32, max_attempts: u32) -> bool {
-        !self.count_rate_limits && uncounted < max_attempts
+    pub fn forgives(&self, spared: u16, max_attempts: u32) -> bool {
+        // Who was spared so many that they are not told from more is spared no further one.
+        !self.count_rate_limits && u32::from(spared) < max_attempts.min(u16::MAX.into())
     }
 }
 

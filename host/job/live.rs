@@ -24,6 +24,7 @@ mod entry;
 mod fairness;
 mod fill;
 mod floor;
+mod ghosts;
 mod horizon;
 mod lanes;
 mod nearest;
@@ -37,6 +38,7 @@ mod unbegun;
 
 use entries::Entries;
 pub use entry::{Again, Entry, Handed, Phase, Standing, Unfinished, waiting_state};
+use ghosts::Ghost;
 use lanes::Lanes;
 pub use nearest::Nearest;
 pub use reload::{Read, Reload, ReloadDue, ReloadPart};
@@ -53,8 +55,9 @@ pub struct LiveSet {
     delayed: BTreeSet<Key>,
     /// While many jobs are taken in, which are put in order at the end.
     is_filling: bool,
+    /// Where a dead host left an attempt behind that nobody has taken over.
     interrupted: BTreeSet<i64>,
-    /// Attempts that still run though their job was cancelled, by place.
+    /// Attempts that are not over though their job was cancelled, by place.
     ghosts: HashMap<i64, Ghost>,
     /// How many entries run, are interrupted or are barred: those that cannot be dropped from memory.
     pinned: usize,
@@ -62,16 +65,6 @@ pub struct LiveSet {
     unfinished: u64,
     next_token: i64,
     horizon: horizon::Horizon,
-}
-
-/// An attempt that runs though its job was cancelled.
-#[derive(Debug)]
-struct Ghost {
-    /// Its right.
-    token: i64,
-    /// Its number.
-    attempt: u32,
-    lane: Lane,
 }
 
 impl LiveSet {
@@ -162,26 +155,13 @@ impl LiveSet {
         handed
     }
 
-    /// Hands out the attempts that a dead host left behind, to be recorded as interrupted.
-    pub fn rescue(&mut self) -> Vec<Handed> {
-        let left_behind = std::mem::take(&mut self.interrupted);
-        let mut rescued = Vec::with_capacity(left_behind.len());
-        for place in left_behind {
-            let Some(Phase::Interrupted { started_at }) = self.entries.get(place).map(|entry| entry.phase) else {
-                continue;
-            };
-            rescued.push(self.start(place, started_at));
-        }
-        rescued
-    }
-
     /// What a result for this job under this token is worth.
     #[must_use]
     pub fn standing(&self, place: i64, token: i64) -> Standing {
-        let runs = |entry: &Entry| matches!(entry.phase, Phase::Running { token: held, .. } if held == token);
+        let runs = |entry: &Entry| matches!(entry.phase(), Phase::Running { token: held, .. } if held == token);
         if self.entries.get(place).is_some_and(runs) {
             Standing::Holds
-        } else if self.ghosts.get(&place).is_some_and(|ghost| ghost.token == token) {
+        } else if self.ghosts.get(&place).is_some_and(|ghost| ghost.token == Some(token)) {
             Standing::Ghost
         } else {
             Standing::Void
@@ -201,9 +181,7 @@ impl LiveSet {
         }
         self.unsettle(place);
         if let Some(entry) = self.entries.get_mut(place) {
-            (entry.due, entry.attempts) = (again.due, again.attempts);
-            // It has not killed the host.
-            (entry.failed, entry.suspect) = (again.failed, false);
+            entry.go_on(&again);
         }
         self.entries.set_newest(place, again.newest, false);
         self.settle(place, if again.held { Phase::Held } else { Phase::Ready }, now);
@@ -221,45 +199,16 @@ impl LiveSet {
         self.lanes.free_if_idle(entry.lane);
     }
 
-    /// A person called off a job of that plugin, be it in memory or on disk only. An attempt that runs becomes a ghost.
-    pub fn cancel(&mut self, place: i64, plugin: &str) {
-        match self.entries.get(place) {
-            Some(Entry { phase: Phase::Running { token, .. }, attempts, lane, .. }) => {
-                let (token, attempt, lane) = (*token, attempts + 1, self.lanes.name(*lane).clone());
-                self.ghosts.insert(place, Ghost { token, attempt, lane });
-            }
-            Some(_) => {}
-            None => self.lanes.end_on_disk(plugin),
-        }
-        self.end(place);
-    }
-
-    /// The attempt of a cancelled job ended; its row, if it was kept, has the number `newest`.
-    pub fn lay_ghost(&mut self, place: i64, newest: Option<i64>, now: UnixMs) {
-        let Some(Ghost { attempt, .. }) = self.ghosts.remove(&place) else { return };
-        let Some(entry) = self.entries.get_mut(place) else { return };
-        let is_barred = entry.phase == Phase::Barred;
-        if let Some(newest) = newest {
-            entry.attempts = entry.attempts.max(attempt);
-            self.entries.set_newest(place, newest, true);
-        }
-        if is_barred {
-            self.unsettle(place);
-            self.settle(place, Phase::Ready, now);
-            self.shrink();
-        }
-    }
-
     /// Makes a waiting job due when `job` says, be it in memory or on disk only; one that runs stays as it is.
     pub fn make_due<'a>(&mut self, job: &Unfinished, lane: impl Into<LaneRef<'a>>, now: UnixMs) {
         let place = job.id.place();
         let Some(entry) = self.entries.get(place) else { return self.bring(job, lane, now) };
-        if !matches!(entry.phase, Phase::Delayed | Phase::Ready | Phase::Held) {
+        if !matches!(entry.phase(), Phase::Delayed | Phase::Ready | Phase::Held) {
             return;
         }
         self.unsettle(place);
         if let Some(entry) = self.entries.get_mut(place) {
-            entry.due = job.due;
+            (entry.due, entry.owed) = (job.due, job.owed);
         }
         self.settle(place, Phase::Ready, now);
         self.shrink();
@@ -268,7 +217,7 @@ impl LiveSet {
     /// Makes the held jobs of a plugin due again.
     pub fn unhold(&mut self, plugin: &str, now: UnixMs) {
         let lanes = &self.lanes;
-        let of_plugin = |entry: &Entry| entry.phase == Phase::Held && &*lanes.name(entry.lane).plugin == plugin;
+        let of_plugin = |entry: &Entry| entry.phase() == Phase::Held && &*lanes.name(entry.lane).plugin == plugin;
         let mut held: Vec<i64> =
             self.entries.iter().filter(|(_, entry)| of_plugin(entry)).map(|(place, _)| place).collect();
         // Lanes queue up as they come: in the order of arrival, and not in that of a hash.
@@ -329,7 +278,7 @@ impl LiveSet {
         while self.delayed.first().is_some_and(|(due, _)| *due <= now) {
             let Some((due, place)) = self.delayed.pop_first() else { return };
             let Some(entry) = self.entries.get_mut(place) else { continue };
-            entry.phase = Phase::Ready;
+            entry.set_phase(Phase::Ready);
             let (lane, key) = (entry.lane, (entry.priority, due, place));
             self.lanes.leave(lane, Phase::Delayed, key);
             self.lanes.join(lane, Phase::Ready, key);
@@ -337,8 +286,7 @@ impl LiveSet {
     }
 
     fn start(&mut self, place: i64, started_at: UnixMs) -> Handed {
-        let token = self.next_token;
-        self.next_token += 1;
+        let token = self.new_token();
         self.unsettle(place);
         self.settle(place, Phase::Running { token, started_at }, started_at);
         let entry = self.entries.get(place).expect("it was settled");
@@ -347,42 +295,51 @@ impl LiveSet {
             token,
             attempt: entry.attempts + 1,
             failed_before: entry.failed,
+            spared: entry.spared,
+            owed: entry.owed,
             started_at,
             suspect: entry.suspect,
         }
     }
 
+    fn new_token(&mut self) -> i64 {
+        self.next_token += 1;
+        self.next_token - 1
+    }
+
     /// Takes an entry out of every order that it stands in.
     fn unsettle(&mut self, place: i64) {
         let Some(entry) = self.entries.get(place) else { return };
-        match entry.phase {
+        let phase = entry.phase();
+        match phase {
             Phase::Delayed => _ = self.delayed.remove(&(entry.due, place)),
             Phase::Interrupted { .. } => _ = self.interrupted.remove(&place),
             Phase::Ready | Phase::Held | Phase::Barred | Phase::Running { .. } => {}
         }
-        self.pinned -= usize::from(entry.phase.is_pinned());
-        self.lanes.leave(entry.lane, entry.phase, (entry.priority, entry.due, place));
+        self.pinned -= usize::from(phase.is_pinned());
+        self.lanes.leave(entry.lane, phase, (entry.priority, entry.due, place));
     }
 
     /// Puts an entry into the orders of its phase. Ready means: ready once it is due. What lies beyond the horizon
     /// leaves the memory.
     fn settle(&mut self, place: i64, phase: Phase, now: UnixMs) {
         let Some(entry) = self.entries.get_mut(place) else { return };
-        entry.phase = phase_at(phase, entry.due, now);
+        let phase = phase_at(phase, entry.due, now);
+        entry.set_phase(phase);
         let entry = *entry;
-        if !entry.phase.is_pinned() && self.lanes.is_beyond(entry.lane, (entry.due, place)) {
+        if !phase.is_pinned() && self.lanes.is_beyond(entry.lane, (entry.due, place)) {
             self.entries.remove(place);
             self.horizon.note_drop(place, &entry);
             self.lanes.free_if_idle(entry.lane);
             return;
         }
-        match entry.phase {
+        match phase {
             Phase::Delayed => _ = self.delayed.insert((entry.due, place)),
             Phase::Interrupted { .. } => _ = self.interrupted.insert(place),
             Phase::Ready | Phase::Held | Phase::Barred | Phase::Running { .. } => {}
         }
-        self.pinned += usize::from(entry.phase.is_pinned());
-        self.lanes.join(entry.lane, entry.phase, (entry.priority, entry.due, place));
+        self.pinned += usize::from(phase.is_pinned());
+        self.lanes.join(entry.lane, phase, (entry.priority, entry.due, place));
     }
 }
 

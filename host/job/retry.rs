@@ -112,6 +112,12 @@ impl RetryPolicy {
         }
     }
 
+    /// This policy for a job that is owed one more attempt, after so many counted ones that failed.
+    #[must_use]
+    pub fn owing(self, failed: u32) -> Self {
+        Self { max_attempts: self.max_attempts.max(failed.saturating_add(1)), ..self }
+    }
+
     /// min(cap, base × factor^(n−1)) for the n-th failed attempt, before jitter.
     #[must_use]
     pub fn backoff(&self, failed_attempts: u32) -> Duration {

@@ -327,9 +327,9 @@ impl Store for SqliteStore {
         self.ask(|to| Op::Cancel { id, now, to }).await
     }
 
-    async fn retry(&self, id: JobId, now: UnixMs, max_attempts: u32) -> Result<Acted, StoreError> {
+    async fn retry(&self, id: JobId, now: UnixMs) -> Result<Acted, StoreError> {
         self.shared.saw(now);
-        self.ask(|to| Op::Retry { id, now, max_attempts, to }).await
+        self.ask(|to| Op::Retry { id, now, to }).await
     }
 
     fn counts(&self) -> Counts {

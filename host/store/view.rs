@@ -26,6 +26,8 @@ pub struct JobView {
     pub attempt: u32,
     /// How many of them failed and count.
     pub failed: u32,
+    /// A person's retry promised it an attempt, and none has counted since. Not told of a final job.
+    pub owed: bool,
     /// The result, where it is completed and was asked for.
     pub result: Option<Completion>,
     /// The attempts, oldest first, where they were asked for.

@@ -94,7 +94,7 @@ impl Executor {
             return self.give_back(claimed, place).await;
         };
         let of_all = self.parts.policy_of_all(Some(&*handler));
-        let policy = of_all.overridden(&claimed.spec.retry);
+        let policy = self.parts.policy(Some(&*handler), &claimed);
         if claimed.failed_before >= policy.max_attempts {
             return self.give_up(&claimed, &policy, place).await;
         }
@@ -106,9 +106,11 @@ impl Executor {
         let is_rate_limit = matches!(sign, Sign::Busy(..));
         // The place is free when the guest is gone, not when the disk is done: what is to be written has its room.
         let judged = place.end(sign, &evidence, &self.changed);
-        let is_free = judged.is_free || evidence.not_begun || is_rate_limit && self.forgives(&claimed, &policy);
-        let finish = self.finish(claimed, finished_at, outcome, evidence, &policy, is_free);
-        self.pass_on(finish, room).await;
+        let is_free = judged.is_free || evidence.not_begun;
+        let forgives = || self.parts.gates().health_policy().forgives(claimed.spared, policy.max_attempts);
+        let is_spared = is_rate_limit && !is_free && forgives();
+        let finish = self.finish(claimed, finished_at, outcome, evidence, &policy, is_free || is_spared);
+        self.pass_on(Finish { is_spared, ..finish }, room).await;
     }
 
     /// The plugin went away between the claim and the start: the claim leaves no trace. A store that is full is asked
@@ -122,7 +124,8 @@ impl Executor {
         }
     }
 
-    /// The job has no attempts left: the host died during the last one while it was not known how many there are.
+    /// The job has no attempts left: the host died during the last one while it was not known how many there are, or its
+    /// plugin's file allows fewer than it did.
     async fn give_up(&self, claimed: &Claimed, policy: &RetryPolicy, place: Place<'_>) {
         drop(place);
         let (at, kind) = (self.parts.clock.now(), OutcomeKind::Interrupted);
@@ -132,12 +135,6 @@ impl Executor {
             ..Finish::bare(claimed.lease, claimed.attempt, claimed.started_at, at, kind, Disposition::Discard)
         };
         self.pass_on(finish, self.ends.room_for(0).await).await;
-    }
-
-    /// Whether one more rate limit is not held against the job.
-    fn forgives(&self, claimed: &Claimed, policy: &RetryPolicy) -> bool {
-        let uncounted = claimed.attempt.saturating_sub(1).saturating_sub(claimed.failed_before);
-        self.parts.gates().health_policy().forgives(uncounted, policy.max_attempts)
     }
 
     /// Runs the handler until it ends, the job is cancelled, or the host must stop.
@@ -196,6 +193,7 @@ impl Executor {
             delay_ms: verdict.delay_ms,
             result: if let Outcome::Completed(completion) = outcome { Some(completion) } else { None },
             evidence,
+            is_spared: false,
             disposition,
         }
     }

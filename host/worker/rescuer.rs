@@ -1,4 +1,5 @@
-//! Takes over attempts whose host died: each is recorded as interrupted, counted, and its job runs again at once.
+//! Takes over attempts whose host died: each is recorded as interrupted, counted, and its job runs again at once. Of a job
+//! that was cancelled it is recorded alone.
 
 use super::Parts;
 use crate::job::retry::{Verdict, decide};
@@ -11,14 +12,17 @@ pub(super) async fn run(parts: &Parts) -> Result<(), StoreError> {
     if interrupted.is_empty() {
         return Ok(());
     }
-    tracing::warn!(attempts = interrupted.len(), "the host died during these attempts; their jobs run again");
+    tracing::warn!(
+        attempts = interrupted.len(),
+        "the host died during these attempts; those of their jobs run again that were not cancelled"
+    );
     let finishes: Vec<_> = interrupted.into_iter().map(|claimed| finish(parts, claimed)).collect();
     parts.store.finish(&finishes).await.map(drop)
 }
 
 fn finish(parts: &Parts, claimed: Claimed) -> Finish {
     let handler = parts.handlers.find(&claimed.spec.plugin);
-    let policy = parts.policy(handler.as_deref(), &claimed.spec);
+    let policy = parts.policy(handler.as_deref(), &claimed);
     let finished_at = parts.clock.now();
     let kind = OutcomeKind::Interrupted;
     let verdict =

@@ -45,6 +45,8 @@ pub struct Job {
     pub attempts: Vec<AttemptView>,
     /// How many of them failed and count.
     pub failed: u32,
+    /// A person's retry promised it an attempt, and none has counted since.
+    pub owed: bool,
     pub acts: Vec<Act>,
     pub result: Option<Completion>,
     pub end: Option<(EndState, UnixMs)>,
@@ -52,7 +54,7 @@ pub struct Job {
     pub start: Option<Begun>,
     /// The attempt under way, or left behind by a dead host. Not on disk.
     pub attempt: Option<Begun>,
-    /// An attempt that still runs though its job was cancelled. Not on disk.
+    /// An attempt that still runs though its job was cancelled, or that a dead host left behind. Not on disk.
     pub ghost: Option<Begun>,
 }
 
@@ -121,10 +123,9 @@ impl Book {
     pub fn reopen(&mut self) {
         (self.edited, self.ended, self.strays) = Default::default();
         for job in self.jobs.values_mut() {
-            job.ghost = None;
-            // The start of a job that is final is of no use: it was cancelled, and the host died before it ended.
-            job.start = job.start.filter(|_| job.end.is_none());
-            job.attempt = job.start.map(|start| Begun { token: None, ..start });
+            let left = job.start.map(|start| Begun { token: None, ..start });
+            // Where the job is final it was cancelled, and the host died before the attempt ended.
+            (job.attempt, job.ghost) = if job.end.is_none() { (left, None) } else { (None, left) };
         }
     }
 }
@@ -153,6 +154,7 @@ impl Job {
             held: false,
             attempts: Vec::new(),
             failed: 0,
+            owed: false,
             acts: Vec::new(),
             result: None,
             end: None,

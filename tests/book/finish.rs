@@ -31,6 +31,11 @@ impl Book {
     pub fn begin(&mut self, claimed: &Claimed) {
         let begun = Begun { token: Some(claimed.lease.token), n: claimed.attempt, started_at: claimed.started_at };
         let job = self.jobs.get_mut(&claimed.lease.job.place()).expect("a job that is handed out is in the book");
+        if let Some(left) = job.ghost.filter(|ghost| ghost.token.is_none()) {
+            assert_eq!(Begun { token: None, ..begun }, left, "{job:?} was handed out, and not what was left behind");
+            job.ghost = Some(begun);
+            return;
+        }
         assert!(job.end.is_none() && job.ghost.is_none(), "{job:?} was handed out");
         assert!(job.attempt.is_none_or(|left| left.token.is_none()), "{job:?} was handed out twice");
         job.attempt = Some(begun);
@@ -109,6 +114,7 @@ impl Job {
             Disposition::Retry { at, counted } => {
                 self.due = at;
                 self.failed += u32::from(counted);
+                self.owed &= !counted;
                 return;
             }
             Disposition::Hold => {

@@ -20,18 +20,13 @@ impl Book {
         }
         job.end = Some((EndState::Cancelled, now));
         job.acts.push(Act { at: now, what: ActKind::Cancel });
-        match job.attempt.take() {
-            Some(begun) if begun.token.is_some() => job.ghost = Some(begun),
-            // A dead host's: nobody will end it.
-            Some(_) => job.start = None,
-            None => {}
-        }
+        job.ghost = job.attempt.take().or(job.ghost);
         *self.ended.entry(State::Cancelled.name()).or_default() += 1;
         Acted::Done
     }
 
     /// A person wants a job to be tried now.
-    pub fn retry(&mut self, id: JobId, now: UnixMs, max_attempts: u32) -> Acted {
+    pub fn retry(&mut self, id: JobId, now: UnixMs) -> Acted {
         let Some(job) = self.jobs.get_mut(&id.place()).filter(|job| job.id == id) else { return Acted::Unknown };
         let state = job.state(now);
         let is_allowed = match state {
@@ -42,10 +37,7 @@ impl Book {
         if !is_allowed {
             return Acted::NotIn(state);
         }
-        if job.failed >= job.spec.retry.max_attempts.unwrap_or(max_attempts) {
-            job.spec.retry.max_attempts = Some(job.failed + 1);
-        }
-        (job.end, job.held, job.due) = (None, false, now);
+        (job.end, job.held, job.due, job.owed) = (None, false, now, true);
         job.acts.push(Act { at: now, what: ActKind::Retry });
         Acted::Done
     }

@@ -75,6 +75,7 @@ impl Job {
             finished_at: self.end.map(|(_, at)| at),
             attempt,
             failed: self.failed,
+            owed: self.owed && self.end.is_none(),
             result: self.result.clone(),
             attempts: self.attempts.iter().cloned().chain(running).collect(),
             acts: self.acts.clone(),

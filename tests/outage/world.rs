@@ -241,9 +241,9 @@ impl World {
         {
             self.report.tripped_at = Some((opening.since.0 - EPOCH_MS) * 1_000);
         }
-        let uncounted = handed.attempt - 1 - handed.failed_before;
-        let forgives = self.gates.health_policy().forgives(uncounted, self.policy.max_attempts);
-        let is_free = judged.is_free || is_limit && forgives;
+        let forgives = self.gates.health_policy().forgives(handed.spared, self.policy.max_attempts);
+        let is_spared = is_limit && !judged.is_free && forgives;
+        let is_free = judged.is_free || is_spared;
         let verdict = Verdict { kind, delay_ms, failed_before: handed.failed_before, at: self.ms(), is_free };
         self.report.wasted += u64::from(kind != OutcomeKind::Completed);
         match decide(&self.policy, verdict, self.chance.unit()) {
@@ -254,7 +254,7 @@ impl World {
             Disposition::Retry { at, counted } => {
                 self.report.burned += u64::from(counted && was_probe);
                 let failed = handed.failed_before + u32::from(counted);
-                let again = Again { due: at, held: false, attempts: handed.attempt, failed, newest: 1 };
+                let again = Again { due: at, held: false, attempts: handed.attempt, failed, is_spared, newest: 1 };
                 self.live.go_on(place, again, self.ms());
             }
             Disposition::Discard | Disposition::Cancel | Disposition::Hold => {

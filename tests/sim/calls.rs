@@ -166,9 +166,9 @@ impl Store for SimStore {
         self.ask("cancel", move |desk| desk.cancel(id, now)).await
     }
 
-    async fn retry(&self, id: JobId, now: UnixMs, max_attempts: u32) -> Result<Acted, StoreError> {
+    async fn retry(&self, id: JobId, now: UnixMs) -> Result<Acted, StoreError> {
         self.saw(now);
-        self.ask("retry", move |desk| desk.retry(id, now, max_attempts)).await
+        self.ask("retry", move |desk| desk.retry(id, now)).await
     }
 
     fn counts(&self) -> Counts {
@@ -267,7 +267,8 @@ impl Desk<'_> {
             }
             Worth::Decides => {
                 let (due, held, attempts, failed) = (job.due, job.held, job.last_n(), job.failed);
-                self.memory.live.go_on(place, Again { due, held, attempts, failed, newest }, self.seen);
+                let again = Again { due, held, attempts, failed, is_spared: finish.is_spared, newest };
+                self.memory.live.go_on(place, again, self.seen);
             }
             Worth::Ghost => self.memory.live.lay_ghost(place, Some(newest), LAST_MOMENT),
             Worth::Void => {}
@@ -287,9 +288,9 @@ impl Desk<'_> {
         acted
     }
 
-    fn retry(&mut self, id: JobId, now: UnixMs, max_attempts: u32) -> Acted {
+    fn retry(&mut self, id: JobId, now: UnixMs) -> Acted {
         let was_final = self.state.book.job(id).is_some_and(|job| job.end.is_some());
-        let acted = self.state.book.retry(id, now, max_attempts);
+        let acted = self.state.book.retry(id, now);
         let Some(job) = self.state.book.job(id).filter(|_| acted == Acted::Done) else { return acted };
         let live = &mut self.memory.live;
         if was_final {

@@ -104,6 +104,7 @@ impl Host {
             let mut state = self.world.state();
             state.life.ready_at = Some(self.clock.now());
             state.note(Effect::Ready);
+            state.check_rescue();
         }
         tokio::spawn(self.clone().watch());
         for (lease, begun) in std::mem::take(&mut self.world.state().left_behind) {

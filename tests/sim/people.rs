@@ -196,14 +196,7 @@ impl Host {
     }
 
     async fn try_again(&self, id: JobId) {
-        let most = {
-            let state = self.world.state();
-            let Some(job) = state.book.job(id) else { return };
-            let plugin = PLUGINS.iter().position(|name| *name == job.spec.plugin).expect("one of ours");
-            let policy = self.world.plan.config.retry.policy().overridden(&state.shelf.plugins[plugin].retry);
-            policy.overridden(&job.spec.retry).max_attempts
-        };
-        if let Ok(Acted::Done) = self.store.retry(id, self.clock.now(), most).await {
+        if let Ok(Acted::Done) = self.store.retry(id, self.clock.now()).await {
             self.count("retry by a person");
         }
     }

@@ -83,6 +83,12 @@ impl SimStore {
         for job in state.book.unfinished() {
             live.insert(&Unfinished { suspect: true, ..unfinished(job) }, job.spec.lane(), seen);
         }
+        for job in state.book.jobs.values() {
+            if let Some(left) = job.ghost {
+                let interrupted = Some(left.started_at);
+                live.leave_ghost(&Unfinished { interrupted, ..unfinished(job) }, job.spec.lane().to_lane());
+            }
+        }
         let opening_place = state.book.jobs.keys().next_back().copied().unwrap_or(0);
         drop(state);
         let partial_at = PLUGINS.map(|plugin| if live.is_partial_of(plugin) { LAST_MOMENT } else { UnixMs(0) });
@@ -165,9 +171,14 @@ impl SimStore {
                 created_at: known.created_at,
                 attempt: job.attempt,
                 failed_before: job.failed_before,
+                spared: job.spared,
+                owed: job.owed,
                 started_at: job.started_at,
             };
-            if (job.attempt, job.failed_before) != (known.last_n() + 1, known.failed) {
+            let is_ghost = known.ghost.is_some();
+            if (job.attempt, job.failed_before) != (known.last_n() + 1, known.failed)
+                || job.owed != known.owed && !is_ghost
+            {
                 let told = format!("{job:?} was handed out: {known:?}");
                 state.accuse(told);
             }
@@ -204,6 +215,8 @@ fn unfinished(job: &Job) -> Unfinished {
         due: job.due,
         attempts: job.last_n(),
         failed: job.failed,
+        spared: 0,
+        owed: job.owed,
         newest: i64::try_from(job.attempts.len()).expect("few"),
         anchored: false,
         held: job.held,

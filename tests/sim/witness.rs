@@ -10,7 +10,7 @@ use windlass::plugin::Call;
 use windlass::store::Finish;
 
 use crate::attempt::{Attempt, is_retried};
-use crate::book::Worth;
+use crate::book::{Job, Worth};
 use crate::plan::{DOWNSTREAMS, PLUGINS, Plan};
 use crate::world::{Running, State, Track, World};
 
@@ -115,6 +115,14 @@ impl State {
         let ghost = self.book.jobs.get(&place).and_then(|job| job.ghost);
         if let Some(track) = self.tracks.get_mut(&place) {
             track.called_off = ghost.map(|begun| (life, begun.n, now));
+        }
+    }
+
+    /// The host is ready: what an earlier life left behind is recorded.
+    pub fn check_rescue(&mut self) {
+        let is_left = |job: &&Job| job.attempt.or(job.ghost).is_some_and(|begun| begun.token.is_none());
+        if let Some(left) = self.book.jobs.values().find(is_left).map(|job| format!("{job:?} is left as it was")) {
+            self.accuse(left);
         }
     }
 
@@ -232,6 +240,10 @@ impl State {
         }
         if self.book.worth(finish.lease) == Worth::Decides {
             self.check_decision(finish, &track);
+            let is_limit = finish.kind == OutcomeKind::RateLimited && track.probe != Some(finish.attempt);
+            if is_limit && !is_burned {
+                self.tracks.entry(finish.lease.job.place()).and_modify(|track| track.spared += 1);
+            }
         }
     }
 
@@ -239,14 +251,22 @@ impl State {
     fn check_decision(&mut self, finish: &Finish, track: &Track) {
         let plugin = PLUGINS.iter().position(|name| *name == track.spec.plugin).expect("one of ours");
         let policy = self.retry.overridden(&self.shelf.plugins[plugin].retry);
-        // A person may have given it one more.
         let Some(job) = self.book.job(finish.lease.job) else { return };
         let policy = policy.overridden(&job.spec.retry);
-        let (most, failed) = (policy.max_attempts, job.failed + 1);
+        let failed = job.failed + 1;
+        // A person may have given it one more.
+        let most = if job.owed { policy.max_attempts.max(failed) } else { policy.max_attempts };
         let is_interrupted = finish.kind == OutcomeKind::Interrupted;
         // Attempts that a dead host left behind are recorded in the start, those that are handed back after it.
         let was_left_behind = is_interrupted && self.life.ready_at.is_none();
+        let is_limit = finish.kind == OutcomeKind::RateLimited && !self.counts_rate_limits;
         let wrong = match finish.disposition {
+            Disposition::Discard if is_interrupted && !was_left_behind && job.owed => {
+                Some("is given up without the attempt that a person's retry promised".to_owned())
+            }
+            Disposition::Discard | Disposition::Retry { counted: true, .. } if is_limit && track.spared < most => {
+                Some(format!("was spared {} rate limits of {most}, and one counts", track.spared))
+            }
             Disposition::Discard if failed < most && (is_interrupted || is_retried(finish.kind)) => {
                 Some(format!("is given up after {failed} attempts of {most}"))
             }

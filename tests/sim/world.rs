@@ -51,6 +51,7 @@ pub struct State {
     pub orderly: BTreeSet<u32>,
     /// The policy of the host.
     pub retry: RetryPolicy,
+    pub counts_rate_limits: bool,
     /// How many of the plan's events have happened.
     pub happened: usize,
     pub is_healed: bool,
@@ -88,6 +89,8 @@ pub struct Track {
     pub done_in: Option<u32>,
     /// The attempt that was a probe when it ended, and called: its failure counts for nothing.
     pub probe: Option<u32>,
+    /// How many rate limits it was spared, those of probes apart.
+    pub spared: u32,
     /// Since when it might run, by the host's clock, in which life.
     pub changed: (u32, UnixMs),
     /// The attempt that ran when the job was cancelled last, by its life and number, and when that was.
@@ -147,6 +150,7 @@ impl World {
             left_behind: Vec::new(),
             orderly: BTreeSet::new(),
             retry: plan.config.retry.policy(),
+            counts_rate_limits: plan.config.breaker.count_rate_limits,
             happened: 0,
             is_healed: false,
             tally: Tally::default(),
@@ -304,6 +308,7 @@ impl State {
             effects: 0,
             done_in: None,
             probe: None,
+            spared: 0,
             changed: (self.life.n, self.host_now()),
             called_off: None,
         };

@@ -1,7 +1,7 @@
 //! What people do to jobs.
 
-use windlass::job::{JobId, JobSpec, RetryOverride, State};
-use windlass::store::{Act, ActKind, Acted, Store};
+use windlass::job::{Disposition, JobId, JobSpec, OutcomeKind, RetryOverride, State};
+use windlass::store::{Act, ActKind, Acted, Claimed, Store};
 
 use crate::support::*;
 
@@ -40,7 +40,7 @@ pub async fn cancel_and_retry_in_every_state(harness: &dyn Harness) {
         assert_eq!(after, if cancels { State::Cancelled } else { from }, "after a cancel in {from}");
 
         let id = job_in(&*store, from).await;
-        assert_eq!(store.retry(id, at(3_000), 20).await.unwrap(), expected(retries), "retry in {from}");
+        assert_eq!(store.retry(id, at(3_000)).await.unwrap(), expected(retries), "retry in {from}");
         let after = state(&*store, id, at(3_000)).await;
         assert_eq!(after, if retries { State::Available } else { from }, "after a retry in {from}");
         if retries {
@@ -55,7 +55,7 @@ pub async fn acts_are_recorded(harness: &dyn Harness) {
     let store = harness.open();
     let id = accept(&*store, spec()).await;
     store.cancel(id, at(1)).await.unwrap();
-    store.retry(id, at(2), 20).await.unwrap();
+    store.retry(id, at(2)).await.unwrap();
     store.cancel(id, at(3)).await.unwrap();
     drop(store);
     let view = look(&*harness.open(), id, at(9)).await;
@@ -70,17 +70,42 @@ pub async fn a_used_up_job_gets_one_more_attempt(harness: &dyn Harness) {
     let id = accept(&*store, JobSpec { retry, ..spec() }).await;
     fail(&*store, &claim_one(&*store, NOW).await, at(1_000)).await;
     give_up(&*store, &claim_one(&*store, at(1_000)).await).await;
-    assert_eq!(store.retry(id, at(5_000), 20).await.unwrap(), Acted::Done);
+    assert_eq!(store.retry(id, at(5_000)).await.unwrap(), Acted::Done);
+    assert!(look(&*store, id, at(5_000)).await.owed);
     let claimed = claim_one(&*store, at(5_000)).await;
-    assert_eq!((claimed.attempt, claimed.failed_before), (3, 2));
-    assert_eq!(claimed.spec.retry.max_attempts, Some(3));
+    assert_eq!((claimed.attempt, claimed.failed_before, claimed.owed), (3, 2, true));
+    assert_eq!(claimed.spec.retry.max_attempts, Some(2));
     give_up(&*store, &claimed).await;
+    assert!(!look(&*store, id, at(7_000)).await.owed, "it had it");
+}
 
+pub async fn a_retried_job_is_owed_an_attempt_until_one_counts(harness: &dyn Harness) {
+    let store = harness.open();
     let id = accept(&*store, spec()).await;
-    give_up(&*store, &claim_one(&*store, at(6_000)).await).await;
-    store.retry(id, at(9_000), 20).await.unwrap();
-    let claimed = claim_one(&*store, at(9_000)).await;
-    assert_eq!(claimed.spec.retry.max_attempts, None, "the policy leaves room");
+    let first = claim_one(&*store, NOW).await;
+    assert!(!first.owed);
+    fail(&*store, &first, at(500_000)).await;
+    store.retry(id, at(2_000)).await.unwrap();
+    let end = |claimed: &Claimed, counted| {
+        let at = claimed.started_at.after(std::time::Duration::from_secs(1));
+        ending(claimed, OutcomeKind::TryAgain, Disposition::Retry { at, counted })
+    };
+    for n in 0..3 {
+        let claimed = claim_one(&*store, at(2_000 + 1_000 * n)).await;
+        assert!(claimed.owed, "what does not count does not pay it");
+        finish(&*store, end(&claimed, false)).await;
+    }
+    drop(store);
+    let store = harness.open();
+    assert!(look(&*store, id, at(6_000)).await.owed, "after a reopening too");
+    let claimed = claim_one(&*store, at(6_000)).await;
+    assert!(claimed.owed);
+    finish(&*store, end(&claimed, true)).await;
+    let claimed = claim_one(&*store, at(7_000)).await;
+    assert!(!claimed.owed);
+    finish(&*store, end(&claimed, false)).await;
+    drop(store);
+    assert!(!look(&*harness.open(), id, at(8_000)).await.owed, "one has counted");
 }
 
 pub async fn a_retry_after_a_reopening_is_due(harness: &dyn Harness) {
@@ -91,8 +116,8 @@ pub async fn a_retry_after_a_reopening_is_due(harness: &dyn Harness) {
     give_up(&*store, &claim_one(&*store, NOW).await).await;
     drop(store);
     let store = harness.open();
-    assert_eq!(store.retry(retryable, at(2_000), 20).await.unwrap(), Acted::Done);
-    assert_eq!(store.retry(discarded, at(2_000), 20).await.unwrap(), Acted::Done);
+    assert_eq!(store.retry(retryable, at(2_000)).await.unwrap(), Acted::Done);
+    assert_eq!(store.retry(discarded, at(2_000)).await.unwrap(), Acted::Done);
     drop(store);
     let store = harness.open();
     let claimed = claim(&*store, 9, at(2_000)).await;
@@ -111,7 +136,7 @@ pub async fn unknown_jobs_are_unknown(harness: &dyn Harness) {
     let stranger = JobId::from_parts(id.place(), id.tail() ^ 1);
     for unknown in [stranger, JobId::from_parts(1, 1)] {
         assert_eq!(store.cancel(unknown, NOW).await.unwrap(), Acted::Unknown);
-        assert_eq!(store.retry(unknown, NOW, 20).await.unwrap(), Acted::Unknown);
+        assert_eq!(store.retry(unknown, NOW).await.unwrap(), Acted::Unknown);
         assert!(store.job(unknown, NOW).await.unwrap().is_none());
         assert!(store.attempt(unknown, 1).await.unwrap().is_none());
     }

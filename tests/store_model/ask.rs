@@ -42,7 +42,7 @@ impl<H: Harness> Trial<H> {
             Op::Release { pick } => self.release(self.running[pick % self.running.len()].lease),
             Op::ReleaseAgain { pick } => self.release(self.run_out[pick % self.run_out.len()].lease),
             Op::Cancel { pick } => self.cancel(*pick),
-            Op::Retry { pick, max_attempts } => self.retry(*pick, *max_attempts),
+            Op::Retry { pick } => self.retry(*pick),
             Op::EditGrants { plugin } => self.edit_grants(PLUGINS[*plugin]),
             Op::Prune { most } => self.prune(*most),
             Op::Pause { plugin, paused } => {
@@ -93,11 +93,11 @@ impl<H: Harness> Trial<H> {
         })
     }
 
-    fn retry(&mut self, pick: usize, max_attempts: u32) -> Call {
+    fn retry(&mut self, pick: usize) -> Call {
         let (store, now, id) = (self.store(), self.now, self.ids[pick % self.ids.len()]);
-        let known = self.book.retry(id, now, max_attempts);
+        let known = self.book.retry(id, now);
         Box::pin(async move {
-            assert_eq!(store.retry(id, now, max_attempts).await.unwrap(), known, "retry {id}");
+            assert_eq!(store.retry(id, now).await.unwrap(), known, "retry {id}");
             None
         })
     }

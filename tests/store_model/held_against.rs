@@ -161,9 +161,9 @@ impl<H: Harness> Trial<H> {
         for claimed in &claimed {
             let job = self.book.job(claimed.lease.job).expect("it is in the book");
             assert!(job.is_claimable(self.now) && is_open(job), "{claimed:?} was handed out: {job:?}");
-            let known = (job.last_n() + 1, job.failed, &job.spec, job.created_at, self.now);
-            let told = (claimed.attempt, claimed.failed_before, &*claimed.spec, claimed.created_at, claimed.started_at);
-            assert_eq!(told, known);
+            let known = (job.last_n() + 1, job.failed, job.owed, &job.spec, job.created_at, self.now);
+            let Claimed { attempt, failed_before, owed, spec, created_at, started_at, .. } = claimed;
+            assert_eq!((*attempt, *failed_before, *owed, &**spec, *created_at, *started_at), known);
             assert!(claimed.lease.token > self.last_token, "tokens rise");
             self.last_token = claimed.lease.token;
             if self.is_whole() {
@@ -186,7 +186,7 @@ impl<H: Harness> Trial<H> {
     /// Takes over the attempts of a dead host.
     async fn rescue(&mut self) {
         let rescued = self.store().rescue(self.now).await.unwrap();
-        let mut known: Vec<_> = self.book.unfinished().filter_map(left_behind).collect();
+        let mut known: Vec<_> = self.book.jobs.values().filter_map(left_behind).collect();
         let told = |claimed: &Claimed| {
             (claimed.lease.job, claimed.attempt, claimed.started_at, claimed.failed_before, claimed.spec.clone())
         };
@@ -245,6 +245,6 @@ impl<H: Harness> Trial<H> {
 }
 
 fn left_behind(job: &Job) -> Option<(JobId, u32, UnixMs, u32, Arc<JobSpec>)> {
-    let left = job.attempt.filter(|begun| begun.token.is_none())?;
+    let left = job.attempt.or(job.ghost).filter(|begun| begun.token.is_none())?;
     Some((job.id, left.n, left.started_at, job.failed, Arc::new(job.spec.clone())))
 }

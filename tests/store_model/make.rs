@@ -72,6 +72,7 @@ pub fn ending(claimed: &Claimed, how: How, now: UnixMs) -> Finish {
             attributes: vec![("n".to_owned(), n.to_string())],
         }),
         evidence,
+        is_spared: false,
         disposition,
     }
 }

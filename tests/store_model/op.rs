@@ -62,7 +62,6 @@ pub enum Op {
     },
     Retry {
         pick: usize,
-        max_attempts: u32,
     },
     EditGrants {
         plugin: usize,
@@ -136,7 +135,7 @@ fn calls() -> impl Strategy<Value = Op> {
         1 => pick().prop_map(|pick| Op::Release { pick }),
         1 => pick().prop_map(|pick| Op::ReleaseAgain { pick }),
         3 => pick().prop_map(|pick| Op::Cancel { pick }),
-        4 => (pick(), 1..4_u32).prop_map(|(pick, max_attempts)| Op::Retry { pick, max_attempts }),
+        4 => pick().prop_map(|pick| Op::Retry { pick }),
         2 => (0..2_usize).prop_map(|plugin| Op::EditGrants { plugin }),
         2 => (1..5_usize).prop_map(|most| Op::Prune { most }),
         1 => (0..2_usize, any::<bool>()).prop_map(|(plugin, paused)| Op::Pause { plugin, paused }),

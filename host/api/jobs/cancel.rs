@@ -92,8 +92,7 @@ mod tests {
             let told = api.send("POST", &format!("/v1/jobs/{id}/cancel"), None).await;
             assert_eq!((told.status, told.json()), (200, json!({"id": id, "state": "cancelled"})));
             api.woken().await;
-            // Two: what is known of the job, and what is done.
-            api.store.fail_after(2, StoreError::Busy("no".into()));
+            api.store.fail_after(1, StoreError::Busy("no".into()));
             let told = api.send("POST", &format!("/v1/jobs/{id}/retry"), None).await;
             assert_eq!((told.status, told.json()), (200, json!({"id": id, "state": "available"})));
         }

@@ -247,12 +247,13 @@ fn wants_grant(state: &State, view: &JobView) -> Waiting {
     Waiting { reason: WaitReason::GrantMissing, until: None, detail: Some(detail) }
 }
 
-/// How many counted attempts a job has: by its own words, then its plugin's, then the host's.
-pub(super) fn max_attempts(state: &State, view: &JobView) -> u32 {
+/// How many counted attempts a job has: by its own words, then its plugin's, then the host's; but no fewer than it has had,
+/// with the one that a person's retry promised.
+fn max_attempts(state: &State, view: &JobView) -> u32 {
     let host = state.config.retry.policy();
     let plugin = state.loader.get(&view.spec.plugin);
     let policy = plugin.map_or(host, |plugin| host.overridden(&plugin.file().retry));
-    policy.overridden(&view.spec.retry).max_attempts
+    policy.overridden(&view.spec.retry).max_attempts.max(view.failed + u32::from(view.owed))
 }
 
 #[cfg(test)]
@@ -364,6 +365,10 @@ mod tests {
         assert_eq!(max_attempts(&api.state, &job), 8);
         job.spec.retry.max_attempts = Some(3);
         assert_eq!(max_attempts(&api.state, &job), 3);
+        job.failed = 3;
+        assert_eq!(max_attempts(&api.state, &job), 3);
+        job.owed = true;
+        assert_eq!(max_attempts(&api.state, &job), 4, "a person's retry is one more");
     }
 
     #[test]

@@ -6,14 +6,13 @@ use axum::response::Response;
 use super::super::State;
 use super::super::error::{Problem, ProblemDocument};
 use super::super::request::JobPath;
-use super::document::max_attempts;
-use super::{ActedJob, Deed, find};
+use super::{ActedJob, Deed};
 use crate::job::State as JobState;
 
 /// Retry a job
 ///
 /// Takes a job that is `retryable`, `scheduled`, `discarded` or `cancelled`. One whose attempts were used up gets one
-/// more. The answer leaves out payload, result and attempts where other answers leave no room for them, and
+/// more, and so does one whose plugin allows fewer by the time that it runs. The answer leaves out payload, result and attempts where other answers leave no room for them, and
 /// all but its id and state where the job cannot be read now.
 #[utoipa::path(
     post, path = "/v1/jobs/{id}/retry", tag = "jobs",
@@ -26,8 +25,7 @@ use crate::job::State as JobState;
     ),
 )]
 pub(in super::super) async fn retry(Shared(state): Shared<State>, JobPath(id): JobPath) -> Result<Response, Problem> {
-    let most = max_attempts(&state, &find(&state, id).await?);
-    let came = state.store.retry(id, state.now(), most).await?;
+    let came = state.store.retry(id, state.now()).await?;
     Deed { name: "retry", takes: "retryable, scheduled, discarded or cancelled", leaves: JobState::Available }
         .came(&state, id, came)
         .await
@@ -47,7 +45,6 @@ mod tests {
         let told = api.send("POST", &format!("/v1/jobs/{id}/retry"), None).await;
         assert_eq!((told.status, &told.json()["state"]), (200, &json!("available")));
         assert_eq!(told.json()["acts"][0]["what"], "retry");
-        assert_eq!(api.store.retried_with(), [3]);
         api.woken().await;
     }
 

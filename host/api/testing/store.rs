@@ -33,6 +33,7 @@ fn accepted(id: JobId, spec: JobSpec, now: UnixMs) -> JobView {
         finished_at: None,
         attempt: 0,
         failed: 0,
+        owed: false,
         result: None,
         attempts: Vec::new(),
         acts: Vec::new(),
@@ -71,7 +72,6 @@ struct Inner {
     ids: Option<IdSource>,
     paused: BTreeSet<String>,
     health: BTreeMap<Lane, crate::job::health::Kept>,
-    retried_with: Vec<u32>,
     /// What calls fail with after so many more of them.
     failure: Option<(usize, StoreError)>,
 }
@@ -140,11 +140,6 @@ impl FakeStore {
     /// The paused plugins.
     pub(in super::super) fn paused(&self) -> Vec<String> {
         self.inner.lock().unwrap().paused.iter().cloned().collect()
-    }
-
-    /// What each retry said of the most attempts.
-    pub(in super::super) fn retried_with(&self) -> Vec<u32> {
-        self.inner.lock().unwrap().retried_with.clone()
     }
 
     /// Ends a job.
@@ -282,9 +277,8 @@ impl Store for FakeStore {
         Ok(acted.unwrap_or(Acted::Unknown))
     }
 
-    async fn retry(&self, id: JobId, now: UnixMs, max_attempts: u32) -> Result<Acted, StoreError> {
+    async fn retry(&self, id: JobId, now: UnixMs) -> Result<Acted, StoreError> {
         self.check()?;
-        self.inner.lock().unwrap().retried_with.push(max_attempts);
         let from = [State::Scheduled, State::Retryable, State::Discarded, State::Cancelled];
         let acted = self.edit(id, |kept| act(kept, &from, State::Available, ActKind::Retry, now));
         Ok(acted.unwrap_or(Acted::Unknown))

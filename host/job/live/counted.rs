@@ -15,10 +15,10 @@ pub(super) fn recount(live: &LiveSet) -> Tally {
     for (_, entry) in live.entries.iter() {
         let lane = live.lanes.name(entry.lane);
         let part = (lane.downstream.clone(), lane.plugin.clone());
-        *all.of(entry.phase) += 1;
-        *plugins.entry(lane.plugin.clone()).or_insert_with(Tally::default).of(entry.phase) += 1;
-        *downstreams.entry(part).or_insert_with(Tally::default).of(entry.phase) += 1;
-        *lanes.entry(lane.clone()).or_insert_with(Tally::default).of(entry.phase) += 1;
+        *all.of(entry.phase()) += 1;
+        *plugins.entry(lane.plugin.clone()).or_insert_with(Tally::default).of(entry.phase()) += 1;
+        *downstreams.entry(part).or_insert_with(Tally::default).of(entry.phase()) += 1;
+        *lanes.entry(lane.clone()).or_insert_with(Tally::default).of(entry.phase()) += 1;
     }
     for (plugin, tally) in &plugins {
         assert!(live.unfinished_of(plugin) >= tally.jobs());
@@ -73,7 +73,7 @@ proptest! {
                 4 => running.extend(live.rescue()),
                 5 if !running.is_empty() => {
                     let handed = running.swap_remove(number as usize % running.len());
-                    let again = Again { due: UnixMs(now.0 + number), held: key == 1, attempts: 1, failed: 1, newest: 1 };
+                    let again = Again { due: UnixMs(now.0 + number), held: key == 1, attempts: 1, failed: 1, is_spared: false, newest: 1 };
                     match (live.standing(handed.id.place(), handed.token), key) {
                         (Standing::Holds, 0) => {
                             live.end(handed.id.place());

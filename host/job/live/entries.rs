@@ -145,7 +145,9 @@ mod tests {
             for (due, (what, place, newest, anchored)) in (0..).zip(steps) {
                 match what {
                     0 if !entries.contains(place) => {
-                        entries.insert(place, Entry { newest, anchored, ..entry(place, due) });
+                        let mut entry = entry(place, due);
+                        (entry.newest, entry.anchored) = (newest, anchored);
+                        entries.insert(place, entry);
                         map.insert(place, due);
                     }
                     0 | 1 => {

@@ -17,6 +17,11 @@ pub struct Unfinished {
     pub attempts: u32,
     /// How many of them failed and count.
     pub failed: u32,
+    /// How many rate limits were not held against it while it was in memory. The disk does not tell them from other
+    /// attempts that do not count: a job that is read back is spared anew.
+    pub spared: u16,
+    /// A person's retry promised it an attempt, and none has counted since.
+    pub owed: bool,
     /// The store's number for the newest attempt row; 0 where there is none.
     pub newest: i64,
     /// The store has written `newest` on the job's own row too, so that it is found there.
@@ -33,9 +38,9 @@ impl Unfinished {
     /// A job that has had no attempt, of priority 0 and due since ever.
     #[must_use]
     pub fn new(id: JobId) -> Self {
-        let (priority, due, attempts, failed, newest) = (0, UnixMs(0), 0, 0, 0);
-        let (anchored, held, suspect, interrupted) = (false, false, false, None);
-        Self { id, priority, due, attempts, failed, newest, anchored, held, suspect, interrupted }
+        let (priority, due, attempts, failed, spared, newest) = (0, UnixMs(0), 0, 0, 0, 0);
+        let (owed, anchored, held, suspect, interrupted) = (false, false, false, false, None);
+        Self { id, priority, due, attempts, failed, spared, owed, newest, anchored, held, suspect, interrupted }
     }
 }
 
@@ -50,6 +55,10 @@ pub struct Handed {
     pub attempt: u32,
     /// How many counted attempts failed before.
     pub failed_before: u32,
+    /// See [`Unfinished::spared`].
+    pub spared: u16,
+    /// See [`Unfinished::owed`].
+    pub owed: bool,
     /// When the attempt began.
     pub started_at: UnixMs,
     /// See [`Unfinished::suspect`].
@@ -101,8 +110,8 @@ pub struct Entry {
     pub due: UnixMs,
     /// See [`Unfinished::newest`].
     pub newest: i64,
-    /// Where it stands.
-    pub phase: Phase,
+    token: i64,
+    started_at: UnixMs,
     pub(super) lane: u32,
     /// See [`Unfinished::attempts`].
     pub attempts: u32,
@@ -110,8 +119,25 @@ pub struct Entry {
     pub failed: u32,
     /// Higher runs first.
     pub priority: i16,
+    pub(super) spared: u16,
+    stand: Stand,
     pub(super) suspect: bool,
     pub(super) anchored: bool,
+    pub(super) owed: bool,
+}
+
+/// There may be a million of them.
+const _: () = assert!(size_of::<Entry>() == 64);
+
+/// A [`Phase`] without what belongs to it, which an entry keeps beside it: so it takes one byte and not eight.
+#[derive(Clone, Copy, Debug)]
+enum Stand {
+    Delayed,
+    Ready,
+    Held,
+    Barred,
+    Interrupted,
+    Running,
 }
 
 /// What a recorded attempt changes about a job that goes on.
@@ -125,6 +151,8 @@ pub struct Again {
     pub attempts: u32,
     /// How many attempts failed and count.
     pub failed: u32,
+    /// The attempt was a rate limit that is not held against the job.
+    pub is_spared: bool,
     /// The store's number for the attempt's row.
     pub newest: i64,
 }
@@ -139,27 +167,67 @@ impl Phase {
 impl Entry {
     /// What is kept of a job in that phase and that lane.
     pub(super) fn of(job: &Unfinished, phase: Phase, lane: u32) -> Self {
-        Self {
+        let mut entry = Self {
             tail: job.id.tail(),
             due: job.due,
             newest: job.newest,
-            phase,
+            token: 0,
+            started_at: UnixMs(0),
             lane,
             attempts: job.attempts,
             failed: job.failed,
             priority: job.priority,
+            spared: job.spared,
+            stand: Stand::Ready,
             suspect: job.suspect,
             anchored: job.anchored,
+            owed: job.owed,
+        };
+        entry.set_phase(phase);
+        entry
+    }
+
+    /// Where it stands.
+    #[must_use]
+    pub fn phase(&self) -> Phase {
+        let (token, started_at) = (self.token, self.started_at);
+        match self.stand {
+            Stand::Delayed => Phase::Delayed,
+            Stand::Ready => Phase::Ready,
+            Stand::Held => Phase::Held,
+            Stand::Barred => Phase::Barred,
+            Stand::Interrupted => Phase::Interrupted { started_at },
+            Stand::Running => Phase::Running { token, started_at },
         }
+    }
+
+    pub(super) fn set_phase(&mut self, phase: Phase) {
+        (self.stand, self.token, self.started_at) = match phase {
+            Phase::Delayed => (Stand::Delayed, 0, UnixMs(0)),
+            Phase::Ready => (Stand::Ready, 0, UnixMs(0)),
+            Phase::Held => (Stand::Held, 0, UnixMs(0)),
+            Phase::Barred => (Stand::Barred, 0, UnixMs(0)),
+            Phase::Interrupted { started_at } => (Stand::Interrupted, 0, started_at),
+            Phase::Running { token, started_at } => (Stand::Running, token, started_at),
+        };
+    }
+
+    /// It goes on after an attempt.
+    pub(super) fn go_on(&mut self, again: &Again) {
+        self.owed &= again.failed <= self.failed;
+        self.spared = self.spared.saturating_add(again.is_spared.into());
+        (self.due, self.attempts, self.failed) = (again.due, again.attempts, again.failed);
+        // It has not killed the host.
+        self.suspect = false;
     }
 
     /// The job's state, as people see it.
     #[must_use]
     pub fn state(&self, now: UnixMs) -> State {
-        match self.phase {
-            Phase::Running { .. } | Phase::Interrupted { .. } => State::Running,
-            Phase::Ready | Phase::Held => State::Available,
-            Phase::Delayed | Phase::Barred => waiting_state(self.due, self.attempts, now),
+        match self.stand {
+            Stand::Running | Stand::Interrupted => State::Running,
+            Stand::Ready | Stand::Held => State::Available,
+            Stand::Delayed | Stand::Barred => waiting_state(self.due, self.attempts, now),
         }
     }
 
@@ -172,9 +240,11 @@ impl Entry {
             due: self.due,
             attempts: self.attempts,
             failed: self.failed,
+            spared: self.spared,
+            owed: self.owed,
             newest: self.newest,
             anchored: self.anchored,
-            held: self.phase == Phase::Held,
+            held: self.phase() == Phase::Held,
             suspect: self.suspect,
             interrupted: None,
         }
@@ -183,10 +253,7 @@ impl Entry {
     /// When the attempt under way began, where one is.
     #[must_use]
     pub fn running_since(&self) -> Option<UnixMs> {
-        match self.phase {
-            Phase::Running { started_at, .. } | Phase::Interrupted { started_at } => Some(started_at),
-            Phase::Delayed | Phase::Ready | Phase::Held | Phase::Barred => None,
-        }
+        matches!(self.stand, Stand::Running | Stand::Interrupted).then_some(self.started_at)
     }
 }
 

@@ -25,7 +25,7 @@ impl LiveSet {
             self.horizon.note_drop(place, &entry);
             self.lanes.free_if_idle(entry.lane);
         } else {
-            self.lanes.count_in(entry.lane, entry.phase);
+            self.lanes.count_in(entry.lane, entry.phase());
             self.entries.insert(place, entry);
         }
     }
@@ -35,7 +35,7 @@ impl LiveSet {
         // Of each lane its ready jobs, and the first of them to arrive.
         let mut lanes: FxHashMap<u32, (i64, Vec<ReadyKey>)> = FxHashMap::default();
         for (place, entry) in self.entries.iter() {
-            match entry.phase {
+            match entry.phase() {
                 Phase::Delayed => delayed.push((entry.due, place)),
                 Phase::Ready => {
                     let (first, ready) = lanes.entry(entry.lane).or_insert((place, Vec::new()));

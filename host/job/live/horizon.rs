@@ -99,7 +99,7 @@ impl LiveSet {
     /// Where the waiting jobs of each plugin stand, by its number.
     pub(super) fn waiting_keys(&self) -> Vec<Vec<Key>> {
         let mut keys: Vec<Vec<Key>> = self.lanes.waiting_each().map(Vec::with_capacity).collect();
-        for (place, entry) in self.entries.iter().filter(|(_, entry)| !entry.phase.is_pinned()) {
+        for (place, entry) in self.entries.iter().filter(|(_, entry)| !entry.phase().is_pinned()) {
             keys[self.lanes.plugin_of(entry.lane) as usize].push((entry.due, place));
         }
         keys

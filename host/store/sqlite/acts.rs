@@ -4,12 +4,12 @@ use rusqlite::params;
 
 use super::effect::Effect;
 use super::fault::Outcome;
-use super::newest::{newest_at, newest_of};
+use super::newest::{is_owed, newest_at, newest_of};
 use super::recover::{self, Waiting};
 use super::rows::{self, JobRow};
 use super::writer::{Group, Writer};
 use crate::clock::UnixMs;
-use crate::job::live::{Entry, Phase, Unfinished, waiting_state};
+use crate::job::live::{Entry, Unfinished, waiting_state};
 use crate::job::{JobId, State};
 use crate::store::{ActKind, Acted};
 
@@ -23,7 +23,7 @@ struct Found {
 }
 
 impl Writer<'_> {
-    pub(super) fn cancel(&mut self, id: JobId, now: UnixMs, group: &mut Group) -> Outcome<Acted> {
+    pub(super) fn cancel(&self, id: JobId, now: UnixMs, group: &mut Group) -> Outcome<Acted> {
         let Some(found) = self.find(id)? else { return Ok(Acted::Unknown) };
         if let Some((end, _)) = found.row.end {
             return Ok(Acted::NotIn(end.into()));
@@ -33,17 +33,14 @@ impl Writer<'_> {
         let sql = "UPDATE jobs SET end_state = 'cancelled', finished_ms = ?2, last_attempt = ?3, result_sum = NULL, \
                    end_sum = row_sum('end', place, 'cancelled', ?2, ?3, NULL) WHERE place = ?1";
         self.conn.prepare_cached(sql)?.execute(params![place, now.0, newest])?;
-        if found.entry.is_some_and(|entry| matches!(entry.phase, Phase::Interrupted { .. })) {
-            self.begun.withdraw(place, &mut group.begun);
-        }
         self.write_act(place, now, ActKind::Cancel)?;
         group.touched.insert(place);
         group.effects.push(Effect::Cancelled(place, found.row.plugin));
         Ok(Acted::Done)
     }
 
-    pub(super) fn retry(&self, id: JobId, now: UnixMs, max_attempts: u32, group: &mut Group) -> Outcome<Acted> {
-        let Some(mut found) = self.find(id)? else { return Ok(Acted::Unknown) };
+    pub(super) fn retry(&self, id: JobId, now: UnixMs, group: &mut Group) -> Outcome<Acted> {
+        let Some(found) = self.find(id)? else { return Ok(Acted::Unknown) };
         let state = found.state(now);
         let held = found.waiting.held;
         match state {
@@ -54,18 +51,13 @@ impl Writer<'_> {
         }
         let place = id.place();
         let after = found.waiting.attempts;
-        if found.waiting.failed >= found.row.retry.max_attempts.unwrap_or(max_attempts) {
-            found.row.retry.max_attempts = Some(found.waiting.failed + 1);
-        }
-        let retry = (!found.row.retry.is_empty())
-            .then(|| serde_json::to_string(&found.row.retry).expect("plain members always make JSON"));
         // Its sum was looked at when it was found, so that no damage is given a sum that fits.
         let sql = "UPDATE jobs SET end_state = NULL, finished_ms = NULL, retried_ms = ?2, retried_after = ?3, \
-                   retry = ?4, sum = row_sum('job', place, tail, plugin, downstream, content_type, priority, \
-                   run_at_ms, created_ms, ?4, deadline_ms, labels, traceparent, idempotency_key, ?2, ?3, limit_key, \
+                   sum = row_sum('job', place, tail, plugin, downstream, content_type, priority, run_at_ms, \
+                   created_ms, retry, deadline_ms, labels, traceparent, idempotency_key, ?2, ?3, limit_key, \
                    payload_sum), end_sum = CASE WHEN last_attempt IS NOT NULL \
                    THEN row_sum('end', place, NULL, NULL, last_attempt, result_sum) END WHERE place = ?1";
-        self.conn.prepare_cached(sql)?.execute(params![place, now.0, after, retry])?;
+        self.conn.prepare_cached(sql)?.execute((place, now.0, after))?;
         self.write_act(place, now, ActKind::Retry)?;
         group.touched.insert(place);
         group.effects.push(found.retried(now));
@@ -90,7 +82,8 @@ impl Writer<'_> {
         let anchored = newest.map(|newest| newest.seq) == row.last_attempt;
         let unheld_to = recover::unheld_to(self.conn, &row.plugin)?;
         let (id, priority, run_at) = (row.id, row.priority, UnixMs(row.run_at_ms));
-        let waiting = Waiting { id, priority, run_at, retried: row.retried, unheld_to };
+        let owed = is_owed(self.conn, row.retried, newest.as_ref())?;
+        let waiting = Waiting { id, priority, run_at, retried: row.retried, owed, unheld_to };
         Ok(Unfinished { anchored, ..waiting.after(newest) })
     }
 
@@ -118,7 +111,7 @@ impl Found {
     }
 
     fn retried(self, now: UnixMs) -> Effect {
-        let job = Unfinished { due: now, held: false, ..self.waiting };
+        let job = Unfinished { due: now, held: false, owed: true, ..self.waiting };
         let lane = self.row.lane().to_lane();
         if self.row.end.is_some() { Effect::Revived { job, lane } } else { Effect::Sooner { job, lane } }
     }

@@ -82,8 +82,8 @@ impl Writer<'_> {
             Disposition::Cancel => EndState::Cancelled,
             Disposition::Retry { .. } | Disposition::Hold => {
                 let due = if let Disposition::Retry { at, .. } = disposition { at } else { end.finished_at };
-                let (held, attempts, failed) = (verdict.held, end.attempt, verdict.failed);
-                group.effects.push(Effect::GoesOn(place, Again { due, held, attempts, failed, newest }));
+                let (held, attempts, failed, is_spared) = (verdict.held, end.attempt, verdict.failed, end.is_spared);
+                group.effects.push(Effect::GoesOn(place, Again { due, held, attempts, failed, is_spared, newest }));
                 return Ok(());
             }
         };

@@ -3,11 +3,12 @@
 use std::path::Path;
 use std::{iter, slice};
 
-use rusqlite::{Connection, Row};
+use rusqlite::{Connection, OptionalExtension as _, Row};
 
 use super::fault::Outcome;
 use super::open;
 use super::recover::meta;
+use super::rows::Retried;
 use crate::clock::UnixMs;
 
 /// From how many numbers of attempts on two threads read them. Few in the tests, so that it comes by.
@@ -46,6 +47,26 @@ pub(super) fn newest_of(conn: &Connection, place: i64, on_row: Option<i64>) -> O
     let floor = meta(conn, "attempts_floor")?;
     let seen: Option<i64> = conn.prepare_cached(sql)?.query_row([floor, place], |row| row.get(0))?;
     seen.max(on_row).map(|seq| newest_at(conn, seq)).transpose()
+}
+
+/// Whether a person's retry is owed an attempt: none has counted since. Reads back to the last one that did, or that was
+/// before the retry.
+pub(super) fn is_owed(conn: &Connection, retried: Option<Retried>, newest: Option<&Newest>) -> Outcome<bool> {
+    let (Some(retried), Some(newest)) = (retried, newest) else { return Ok(retried.is_some()) };
+    let sql = "SELECT before.seq, before.n, before.failed FROM attempts AS this \
+               JOIN attempts AS before ON before.seq = this.previous AND before.seq < this.seq WHERE this.seq = ?1";
+    let mut statement = conn.prepare_cached(sql)?;
+    let (mut seq, mut n) = (newest.seq, newest.n);
+    while n > retried.after {
+        let read = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?));
+        let before: Option<(i64, u32, u32)> = statement.query_row([seq], read).optional()?;
+        let Some(before) = before else { return Ok(newest.failed == 0) };
+        if before.2 != newest.failed {
+            return Ok(false);
+        }
+        (seq, n) = (before.0, before.1);
+    }
+    Ok(true)
 }
 
 /// The newest attempts, from the floor on, of the jobs that go on after them: each with its job's place, in that order.

@@ -31,6 +31,7 @@ pub(super) struct Standing {
     run_at: UnixMs,
     attempt: u32,
     failed: u32,
+    owed: bool,
     newest: Option<i64>,
     running: Option<AttemptView>,
 }
@@ -120,14 +121,16 @@ impl Standing {
             let standing = Self::of_waiting(&entry.waiting(row.id), now);
             return Ok(Self { state: entry.state(now), ..standing }.with_running(entry));
         }
+        let newest = newest()?;
         let waiting = Waiting {
             id: row.id,
             priority: row.priority,
             run_at: UnixMs(row.run_at_ms),
             retried: row.retried,
+            owed: newest::is_owed(conn, row.retried, newest.as_ref())?,
             unheld_to: recover::unheld_to(conn, &row.plugin)?,
         };
-        Ok(Self::of_waiting(&waiting.after(newest()?), now))
+        Ok(Self::of_waiting(&waiting.after(newest), now))
     }
 
     fn of_waiting(job: &Unfinished, now: UnixMs) -> Self {
@@ -138,6 +141,7 @@ impl Standing {
             run_at: job.due,
             attempt: job.attempts,
             failed: job.failed,
+            owed: job.owed,
             newest: Some(job.newest).filter(|newest| *newest > 0),
             running: None,
         }
@@ -158,6 +162,7 @@ impl Standing {
             run_at: last_due(row, newest, before),
             attempt: newest.map_or(0, |newest| newest.view.n),
             failed: newest.map_or(0, |newest| newest.failed),
+            owed: false,
             newest: row.last_attempt,
             running: None,
         })
@@ -174,6 +179,7 @@ impl Standing {
             finished_at: row.end.map(|(_, at)| at),
             attempt: self.attempt,
             failed: self.failed,
+            owed: self.owed,
             result: None,
             attempts: Vec::new(),
             acts: Vec::new(),

@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-use rusqlite::{Connection, OptionalExtension as _};
+use rusqlite::{Connection, OptionalExtension as _, Row};
 
-use super::begun::{self, OnDisk};
+use super::begun::{self, Begun, OnDisk};
 use super::fault::Outcome;
 use super::newest::Newest;
 use super::prune::Sweep;
@@ -12,8 +12,9 @@ use super::reckoning::{self, Forward};
 use super::rows::Retried;
 use super::unfinished::{Context, Stretches};
 use crate::clock::{LAST_MOMENT, Reckoning, UnixMs};
-use crate::job::JobId;
+use crate::job::gates::LaneRef;
 use crate::job::live::{LiveSet, Unfinished};
+use crate::job::{JobId, Lane};
 
 /// The tokens of one opening: no lease of an earlier one is mistaken for a present one.
 const TOKENS_PER_BOOT: i64 = 1 << 40;
@@ -58,10 +59,9 @@ pub(super) fn recover(conn: &Connection, path: &Path, kept_max: usize, here: Opt
     live.reserve(stretches.jobs_max());
     // The wall clock may have been set back since.
     let seen = latest_moment(conn)?.min(here.map_or(LAST_MOMENT, |here| here.now));
-    // What has been recorded since is past, and so is what began of a job that is final or gone: it was cancelled, and
-    // then the host died.
+    // What has been recorded since is past, and so is what began of a job that is gone.
     let begun = begun::read(conn)?;
-    let mut left_behind = Vec::new();
+    let mut left_behind: Vec<Begun> = Vec::new();
     let context = Context::read_on_two(conn, path, i64::MAX)?;
     live.fill(|live| {
         context.scan_all(conn, path, &stretches, |mut job, lane| {
@@ -71,6 +71,12 @@ pub(super) fn recover(conn: &Connection, path: &Path, kept_max: usize, here: Opt
             live.insert(&job, lane, seen);
         })
     })?;
+    for begun in begun.values() {
+        if let Some((job, lane)) = cancelled(conn, begun)? {
+            live.leave_ghost(&job, lane);
+            left_behind.push(*begun);
+        }
+    }
     let last_place = last_place(conn)?;
     let last_attempt: i64 = conn.query_row("SELECT coalesce(max(seq), 0) FROM attempts", (), |row| row.get(0))?;
     let attempts_next = meta(conn, "attempts_next")?.max(last_attempt + 1);
@@ -86,12 +92,30 @@ pub(super) fn recover(conn: &Connection, path: &Path, kept_max: usize, here: Opt
     Ok(Recovered { live, numbers, seen })
 }
 
+/// The job, where it was cancelled and its attempt was not recorded before the host died.
+fn cancelled(conn: &Connection, begun: &Begun) -> Outcome<Option<(Unfinished, Lane)>> {
+    let sql = "SELECT tail, plugin, downstream, limit_key, coalesce(n, 0), coalesce(failed, 0) \
+               FROM jobs LEFT JOIN attempts ON seq = last_attempt \
+               WHERE jobs.place = ?1 AND end_state = 'cancelled' AND coalesce(n, 0) < ?2";
+    let read = |row: &Row<'_>| {
+        let (id, interrupted) = (JobId::from_parts(begun.place, row.get(0)?), Some(begun.started_at));
+        let text = |column| row.get_ref(column)?.as_str_or_null().map_err(rusqlite::Error::from);
+        let (plugin, downstream) = (text(1)?.unwrap_or_default(), text(2)?.unwrap_or_default());
+        let lane = LaneRef { plugin, downstream, limit_key: text(3)? };
+        let (attempts, failed) = (row.get(4)?, row.get(5)?);
+        Ok((Unfinished { attempts, failed, interrupted, ..Unfinished::new(id) }, lane.to_lane()))
+    };
+    Ok(conn.prepare_cached(sql)?.query_row((begun.place, begun.n), read).optional()?)
+}
+
 /// What decides when an unfinished job is due.
 pub(super) struct Waiting {
     pub(super) id: JobId,
     pub(super) priority: i16,
     pub(super) run_at: UnixMs,
     pub(super) retried: Option<Retried>,
+    /// See [`Unfinished::owed`].
+    pub(super) owed: bool,
     /// Attempts up to this one hold no job of its plugin.
     pub(super) unheld_to: i64,
 }
@@ -99,7 +123,7 @@ pub(super) struct Waiting {
 impl Waiting {
     /// The job as it waits after its newest attempt. A person's retry after it counts for more than what it said.
     pub(super) fn after(self, newest: Option<Newest>) -> Unfinished {
-        let blank = Unfinished { priority: self.priority, ..Unfinished::new(self.id) };
+        let blank = Unfinished { priority: self.priority, owed: self.owed, ..Unfinished::new(self.id) };
         let retried_at = self.retried.map(|retried| retried.at);
         let Some(newest) = newest else {
             return Unfinished { due: retried_at.unwrap_or(self.run_at), ..blank };

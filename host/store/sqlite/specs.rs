@@ -73,6 +73,8 @@ impl Handed {
             created_at: known.created_at,
             attempt: self.attempt,
             failed_before: self.failed_before,
+            spared: self.spared,
+            owed: self.owed,
             started_at: self.started_at,
         }
     }

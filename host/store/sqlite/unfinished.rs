@@ -10,7 +10,7 @@ use std::sync::mpsc::{self, Receiver, Sender, SyncSender};
 use rusqlite::{Connection, OptionalExtension as _};
 
 use super::fault::{Outcome, damaged};
-use super::newest::{NewestAttempts, newest_at};
+use super::newest::{NewestAttempts, is_owed, newest_at};
 use super::open;
 use super::recover::Waiting;
 use super::rows::retried;
@@ -69,11 +69,13 @@ impl Context {
                 Some(newest) if on_row.is_none_or(|seq| seq < newest.seq) => (Some(newest), false),
                 _ => (on_row.map(|seq| newest_at(conn, seq)).transpose()?, true),
             };
+            let retried = retried(row.get(8)?, row.get(9)?);
             let waiting = Waiting {
                 id: JobId::from_parts(place, row.get(1)?),
                 priority: row.get(4)?,
                 run_at: UnixMs(row.get(5)?),
-                retried: retried(row.get(8)?, row.get(9)?),
+                retried,
+                owed: is_owed(conn, retried, newest.as_ref())?,
                 unheld_to: self.unholds.get(plugin).copied().unwrap_or(0),
             };
             let job = Unfinished { suspect: place <= self.suspects_to, anchored, ..waiting.after(newest) };

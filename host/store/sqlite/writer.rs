@@ -66,7 +66,6 @@ pub(super) enum Op {
     Retry {
         id: JobId,
         now: UnixMs,
-        max_attempts: u32,
         to: To<Acted>,
     },
     Unhold {
@@ -262,8 +261,8 @@ impl<'c> Writer<'c> {
                 let answer = self.cancel(id, now, group);
                 group.answer(to, answer)
             }
-            Op::Retry { id, now, max_attempts, to } => {
-                let answer = self.retry(id, now, max_attempts, group);
+            Op::Retry { id, now, to } => {
+                let answer = self.retry(id, now, group);
                 group.answer(to, answer)
             }
             Op::Unhold { plugin, to } => {

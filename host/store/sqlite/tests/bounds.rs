@@ -113,7 +113,7 @@ async fn jobs_beyond_the_memory_come_back_in_time() {
     assert_eq!(store.job(far, NOW).await.unwrap().unwrap().state, crate::job::State::Scheduled);
     let page = store.list(ListFilter { limit: 1, ..Default::default() }, NOW).await.unwrap();
     assert_eq!((page.jobs[0].id, page.jobs[0].state), (far, crate::job::State::Scheduled));
-    assert_eq!(store.retry(far, NOW, 20).await.unwrap(), Acted::Done);
+    assert_eq!(store.retry(far, NOW).await.unwrap(), Acted::Done);
     assert_eq!(store.cancel(far, NOW).await.unwrap(), Acted::Done);
     let other = accept(&store, UnixMs(NOW.0 + 999_999)).await;
     assert_eq!(store.cancel(other, NOW).await.unwrap(), Acted::Done);
@@ -215,6 +215,6 @@ async fn a_job_that_is_cancelled_while_it_is_handed_out_in_vain_leaves_no_place_
     let put_back = store.shared.put_back(&handed);
     assert_eq!(put_back.len(), 1);
     assert_eq!((&*put_back[0].0.plugin, put_back[0].1), ("echo", NOW));
-    assert_eq!(store.retry(id, NOW, 3).await.unwrap(), Acted::Done);
+    assert_eq!(store.retry(id, NOW).await.unwrap(), Acted::Done);
     assert_eq!(store.claim(1, NOW, &mut Open).await.unwrap().len(), 1, "nothing bars it");
 }

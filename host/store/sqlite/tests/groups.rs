@@ -88,7 +88,7 @@ async fn who_meets_a_row_that_is_not_as_it_should_be_takes_nobody_along() {
     let of_other = store.claim(1, NOW, &mut Open).await.unwrap().remove(0);
     Connection::open(folder.path().join("data/windlass.db")).unwrap().execute("DELETE FROM attempts", ()).unwrap();
     let (to, retried) = oneshot::channel();
-    let retry = Op::Retry { id: damaged, now: NOW, max_attempts: 9, to };
+    let retry = Op::Retry { id: damaged, now: NOW, to };
     let (to, finished) = oneshot::channel();
     let finish = Op::Finish { ends: vec![End::of(&ending(&of_other, NOW, Disposition::Complete))], to };
     let (enqueue, enqueued) = enqueue(&store, 1);
@@ -108,7 +108,7 @@ async fn a_retry_counts_though_new_jobs_push_its_job_out_of_memory_in_the_same_c
     let far = accept(&store, NOW.moved(99_000)).await;
     let mut ops: Vec<Op> = (0..9).map(|_| enqueue_for(&store, NOW.moved(50), 1).0).collect();
     let (to, retried) = oneshot::channel();
-    ops.push(Op::Retry { id: far, now: NOW, max_attempts: 9, to });
+    ops.push(Op::Retry { id: far, now: NOW, to });
     tell_at_once(&store, &folder, Vec::new(), ops);
     assert_eq!(retried.await.unwrap().unwrap(), Acted::Done);
     assert!(store.shared.memory().live.is_partial());
@@ -280,7 +280,7 @@ async fn many_changes_of_one_job_make_nobody_else_wait() {
         acts.push(if n % 2 == 0 {
             Op::Cancel { id: contested, now: NOW, to }
         } else {
-            Op::Retry { id: contested, now: NOW, max_attempts: 9, to }
+            Op::Retry { id: contested, now: NOW, to }
         });
         note(format!("act {n}"), answer);
     }

@@ -75,7 +75,7 @@ impl History {
                 store.cancel(self.ids[pick % self.ids.len()], self.now).await.unwrap();
             }
             Step::Retry { pick } if !self.ids.is_empty() => {
-                store.retry(self.ids[pick % self.ids.len()], self.now, 3).await.unwrap();
+                store.retry(self.ids[pick % self.ids.len()], self.now).await.unwrap();
             }
             Step::Unhold => store.unhold("echo").await.unwrap(),
             Step::Prune => {
@@ -90,13 +90,13 @@ impl History {
 
     fn in_memory(&self) -> BTreeMap<JobId, Unfinished> {
         let memory = self.store.shared.memory();
-        let entry = |id: &JobId| memory.live.get(*id).map(|entry| (*id, comparable(entry.waiting(*id), entry.phase)));
+        let entry = |id: &JobId| memory.live.get(*id).map(|entry| (*id, comparable(entry.waiting(*id), entry.phase())));
         self.ids.iter().filter(|id| !self.is_barred(&memory, **id)).filter_map(entry).collect()
     }
 
     /// Whether a cancelled attempt of a job that goes on still runs: after a crash it would be an interrupted one.
     fn is_barred(&self, memory: &Memory, id: JobId) -> bool {
-        memory.live.get(id).is_some_and(|entry| entry.phase == Phase::Barred)
+        memory.live.get(id).is_some_and(|entry| entry.phase() == Phase::Barred)
     }
 
     /// What an opening would find on disk at this moment.
@@ -112,7 +112,7 @@ impl History {
         let path = copy.path().join("windlass.db");
         let conn = Connection::open(&path).unwrap();
         let found = recover::recover(&conn, &path, 10_000, None).unwrap().live;
-        let entry = |id: &JobId| found.get(*id).map(|entry| (*id, comparable(entry.waiting(*id), entry.phase)));
+        let entry = |id: &JobId| found.get(*id).map(|entry| (*id, comparable(entry.waiting(*id), entry.phase())));
         let memory = self.store.shared.memory();
         self.ids.iter().filter(|id| !self.is_barred(&memory, **id)).filter_map(entry).collect()
     }

@@ -40,7 +40,7 @@ fn what_is_set_aside_comes_first_in_the_next_group_and_in_its_order() {
     let (mut intake, mut aside, touched) = (Intake::default(), Aside::default(), FxHashSet::from_iter([7]));
     let id = |place| JobId::from_parts(place, 0);
     let cancel = |place| Op::Cancel { id: id(place), now: NOW, to: oneshot::channel().0 };
-    let retry = |place| Op::Retry { id: id(place), now: NOW, max_attempts: 1, to: oneshot::channel().0 };
+    let retry = |place| Op::Retry { id: id(place), now: NOW, to: oneshot::channel().0 };
     let unhold = || Op::Unhold { plugin: "echo".to_owned(), to: oneshot::channel().0 };
     assert!(aside.is_passed_by(&unhold(), &touched) && aside.is_passed_by(&cancel(8), &touched));
     for op in [cancel(7), retry(7), unhold()] {
