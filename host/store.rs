@@ -144,6 +144,8 @@ pub struct Finish {
     pub evidence: Evidence,
     /// It was a rate limit that is not held against the job. Not kept.
     pub is_spared: bool,
+    /// See [`crate::job::live::Again::steps_back`]. Not kept.
+    pub steps_back: bool,
     /// What becomes of the job.
     pub disposition: Disposition,
 }
@@ -171,6 +173,7 @@ impl Finish {
             result: None,
             evidence: Evidence::default(),
             is_spared: false,
+            steps_back: false,
             disposition,
         }
     }

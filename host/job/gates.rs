@@ -337,13 +337,16 @@ impl Admission for Gates {
         let whole = lane.whole();
         let (bounds, policy) = (self.bounds(&lane.plugin), &self.health);
         self.lanes.learn(&whole, || Health::new(policy));
-        self.lanes.change(&whole, |health| health.start(bounds, now));
+        let started = self.lanes.change(&whole, |health| {
+            health.start(bounds, now);
+            health.opening().is_some()
+        });
         let key_limits = self.key_limits(&lane.plugin);
         self.keys.start(lane, key_limits, now);
         let gate = self.plugin(&lane.plugin);
         gate.running += 1;
         gate.spend(now);
-        Admit::Yes
+        if started == Some(true) || gate.is_unfit() { Admit::Probe } else { Admit::Yes }
     }
 
     fn withdrawn(&mut self, lane: &Lane, started_at: UnixMs, now: UnixMs) {

@@ -12,6 +12,7 @@ use super::id::JobId;
 use crate::clock::UnixMs;
 
 mod ahead;
+mod behind;
 #[cfg(test)]
 mod bench;
 #[cfg(test)]
@@ -126,7 +127,7 @@ impl LiveSet {
 
     /// Hands out at most `most` due jobs, each with the leave of `admission`: of the plugin that runs least, there of the
     /// lanes with the most urgent head one after the other, within a lane the highest priority first, then the longest
-    /// due.
+    /// due; who failed as the one that was sent to see whether the downstream is back comes last while that is seen.
     pub fn claim(&mut self, most: usize, now: UnixMs, admission: &mut dyn Admission) -> Vec<Handed> {
         self.promote(now);
         self.lanes.open(admission.opened(), now);
@@ -142,7 +143,10 @@ impl LiveSet {
                 continue;
             };
             match admission.admit(self.lanes.name(lane), now) {
-                Admit::Yes => {
+                admitted @ (Admit::Yes | Admit::Probe) => {
+                    if admitted == Admit::Yes {
+                        self.recall(lane, now);
+                    }
                     let place = self.lanes.head(lane).expect("a lane in the ring has a ready job").2;
                     handed.push(self.start(place, now));
                 }
@@ -182,6 +186,9 @@ impl LiveSet {
         self.unsettle(place);
         if let Some(entry) = self.entries.get_mut(place) {
             entry.go_on(&again);
+            if again.steps_back {
+                self.lanes.step_back(entry.lane, place);
+            }
         }
         self.entries.set_newest(place, again.newest, false);
         self.settle(place, if again.held { Phase::Held } else { Phase::Ready }, now);
@@ -276,10 +283,10 @@ impl LiveSet {
     /// Moves what has come due to the ready ones.
     fn promote(&mut self, now: UnixMs) {
         while self.delayed.first().is_some_and(|(due, _)| *due <= now) {
-            let Some((due, place)) = self.delayed.pop_first() else { return };
+            let Some((_, place)) = self.delayed.pop_first() else { return };
             let Some(entry) = self.entries.get_mut(place) else { continue };
             entry.set_phase(Phase::Ready);
-            let (lane, key) = (entry.lane, (entry.priority, due, place));
+            let (lane, key) = (entry.lane, entry.order(place));
             self.lanes.leave(lane, Phase::Delayed, key);
             self.lanes.join(lane, Phase::Ready, key);
         }
@@ -288,6 +295,7 @@ impl LiveSet {
     fn start(&mut self, place: i64, started_at: UnixMs) -> Handed {
         let token = self.new_token();
         self.unsettle(place);
+        self.entries.get_mut(place).expect("it is ready").is_behind = false;
         self.settle(place, Phase::Running { token, started_at }, started_at);
         let entry = self.entries.get(place).expect("it was settled");
         Handed {
@@ -317,7 +325,7 @@ impl LiveSet {
             Phase::Ready | Phase::Held | Phase::Barred | Phase::Running { .. } => {}
         }
         self.pinned -= usize::from(phase.is_pinned());
-        self.lanes.leave(entry.lane, phase, (entry.priority, entry.due, place));
+        self.lanes.leave(entry.lane, phase, entry.order(place));
     }
 
     /// Puts an entry into the orders of its phase. Ready means: ready once it is due. What lies beyond the horizon
@@ -339,7 +347,7 @@ impl LiveSet {
             Phase::Ready | Phase::Held | Phase::Barred | Phase::Running { .. } => {}
         }
         self.pinned += usize::from(phase.is_pinned());
-        self.lanes.join(entry.lane, phase, (entry.priority, entry.due, place));
+        self.lanes.join(entry.lane, phase, entry.order(place));
     }
 }
 

@@ -35,7 +35,7 @@ impl Admission for Watched<'_> {
             remarks.push(format!("{lane:?}: {answer:?}"));
         }
         match answer {
-            Admit::Yes => self.closed.push(self.refusals.admitted(lane, self.now)),
+            Admit::Yes | Admit::Probe => self.closed.push(self.refusals.admitted(lane, self.now)),
             Admit::KeyClosed { .. } => self.refusals.key(lane, self.now),
             Admit::DownstreamClosed { .. } => self.refusals.downstream(lane, self.now),
             Admit::PluginClosed { .. } => self.refusals.plugin(&lane.plugin, self.now),
@@ -267,7 +267,15 @@ impl Desk<'_> {
             }
             Worth::Decides => {
                 let (due, held, attempts, failed) = (job.due, job.held, job.last_n(), job.failed);
-                let again = Again { due, held, attempts, failed, is_spared: finish.is_spared, newest };
+                let again = Again {
+                    due,
+                    held,
+                    attempts,
+                    failed,
+                    is_spared: finish.is_spared,
+                    steps_back: finish.steps_back,
+                    newest,
+                };
                 self.memory.live.go_on(place, again, self.seen);
             }
             Worth::Ghost => self.memory.live.lay_ghost(place, Some(newest), LAST_MOMENT),

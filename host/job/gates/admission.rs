@@ -11,6 +11,8 @@ pub enum Admit {
     /// Yes: the place is taken, and must be given back by [`super::Gates::end`] or
     /// [`super::Gates::give_back`].
     Yes,
+    /// The same, to see whether the lane's downstream is back, or its plugin works again.
+    Probe,
     /// No job of this plugin now that has the lane's limit key, whatever downstream it calls. Only for a lane with one.
     KeyClosed {
         /// When it is worth asking again, where that is known.

@@ -92,6 +92,11 @@ impl PluginGate {
         }
     }
 
+    /// Whether it fails by itself, and is looked at now and then.
+    pub(super) fn is_unfit(&self) -> bool {
+        self.storm.opening().is_some()
+    }
+
     /// Whether an attempt that began then was to see whether the storm is over.
     pub(super) fn is_probe(&self, started_at: UnixMs) -> bool {
         self.storm.is_probe(started_at)

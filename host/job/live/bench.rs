@@ -156,8 +156,15 @@ impl Bench {
         (model.job.due, model.job.attempts, model.job.newest) = (due, model.job.attempts + 1, newest);
         (model.job.held, model.job.failed) = (held, model.job.failed + u32::from(!held));
         model.at = if held { At::Held } else { At::Waiting };
-        let again =
-            Again { due, held, attempts: model.job.attempts, failed: model.job.failed, is_spared: false, newest };
+        let again = Again {
+            due,
+            held,
+            attempts: model.job.attempts,
+            failed: model.job.failed,
+            is_spared: false,
+            steps_back: false,
+            newest,
+        };
         self.live.go_on(place, again, self.now);
     }
 

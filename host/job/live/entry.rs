@@ -1,6 +1,9 @@
 //! The values that the set takes in, keeps and hands out.
 
+use std::cmp::Reverse;
+
 use super::JobId;
+use super::lanes::ReadyKey;
 use crate::clock::UnixMs;
 use crate::job::state::State;
 
@@ -124,6 +127,8 @@ pub struct Entry {
     pub(super) suspect: bool,
     pub(super) anchored: bool,
     pub(super) owed: bool,
+    /// See [`Again::steps_back`].
+    pub(super) is_behind: bool,
 }
 
 /// There may be a million of them.
@@ -153,6 +158,9 @@ pub struct Again {
     pub failed: u32,
     /// The attempt was a rate limit that is not held against the job.
     pub is_spared: bool,
+    /// It was sent to see whether its downstream is back, or its plugin works again, and failed. Others go first the next
+    /// time: else one that always fails, and is more urgent, would be the one that is sent for ever.
+    pub steps_back: bool,
     /// The store's number for the attempt's row.
     pub newest: i64,
 }
@@ -182,6 +190,7 @@ impl Entry {
             suspect: job.suspect,
             anchored: job.anchored,
             owed: job.owed,
+            is_behind: false,
         };
         entry.set_phase(phase);
         entry
@@ -217,8 +226,14 @@ impl Entry {
         self.owed &= again.failed <= self.failed;
         self.spared = self.spared.saturating_add(again.is_spared.into());
         (self.due, self.attempts, self.failed) = (again.due, again.attempts, again.failed);
+        self.is_behind = again.steps_back;
         // It has not killed the host.
         self.suspect = false;
+    }
+
+    /// Its place among the ready jobs of its lane.
+    pub(super) fn order(&self, place: i64) -> ReadyKey {
+        (Reverse((!self.is_behind).then_some(self.priority)), self.due, place)
     }
 
     /// The job's state, as people see it.

@@ -1,7 +1,5 @@
 //! Taking in many jobs at once, as an opening does.
 
-use std::cmp::Reverse;
-
 use rustc_hash::FxHashMap;
 
 use super::lanes::ReadyKey;
@@ -40,7 +38,7 @@ impl LiveSet {
                 Phase::Ready => {
                     let (first, ready) = lanes.entry(entry.lane).or_insert((place, Vec::new()));
                     *first = place.min(*first);
-                    ready.push((Reverse(entry.priority), entry.due, place));
+                    ready.push(entry.order(place));
                 }
                 Phase::Held | Phase::Barred | Phase::Interrupted { .. } | Phase::Running { .. } => {}
             }

@@ -21,11 +21,13 @@ mod names;
 
 use doors::Openings;
 
-/// A ready job's place in its lane: the highest priority first, then the longest due, then the first to arrive.
-pub(super) type ReadyKey = (Reverse<i16>, UnixMs, i64);
+/// How urgent a job is: the highest priority first, and behind all of them who steps back.
+type Rank = Reverse<Option<i16>>;
+/// A ready job's place in its lane: the most urgent first, then the longest due, then the first to arrive.
+pub(super) type ReadyKey = (Rank, UnixMs, i64);
 /// A lane's place among those of its plugin: the most urgent head first, then the one that runs least, then the one that
 /// waits longest for its turn.
-type RingKey = (Reverse<i16>, u64, u64, u32);
+type RingKey = (Rank, u64, u64, u32);
 /// A plugin's place among the plugins: the one that runs least first, then the one that was served longest ago. With
 /// the lane that is its first.
 type PluginKey = (u64, u64, u32);
@@ -86,6 +88,8 @@ struct PartState {
     place: Option<RingKey>,
     /// Its lanes that stand in the ring for all that wait for their limit key: see [`doors`].
     leaders: HashSet<u32>,
+    /// Its jobs that step back, and others that did: see [`super::behind`].
+    behind: BTreeSet<i64>,
     closed: Closed,
 }
 
@@ -131,10 +135,10 @@ pub(super) struct Lanes {
 impl Lanes {
     /// Counts a job in, and makes it claimable where it is ready. One that begins to run takes its lane's turn and its
     /// plugin's.
-    pub(super) fn join(&mut self, lane: u32, phase: Phase, (priority, due, place): (i16, UnixMs, i64)) {
+    pub(super) fn join(&mut self, lane: u32, phase: Phase, order: ReadyKey) {
         self.count(lane, phase, |count| *count += 1);
         match phase {
-            Phase::Ready => _ = self.states[lane as usize].ready.insert((Reverse(priority), due, place)),
+            Phase::Ready => _ = self.states[lane as usize].ready.insert(order),
             Phase::Running { .. } | Phase::Interrupted { .. } => {
                 self.next_turn += 1;
                 let state = &mut self.states[lane as usize];
@@ -159,10 +163,10 @@ impl Lanes {
     }
 
     /// Counts a job out.
-    pub(super) fn leave(&mut self, lane: u32, phase: Phase, (priority, due, place): (i16, UnixMs, i64)) {
+    pub(super) fn leave(&mut self, lane: u32, phase: Phase, order: ReadyKey) {
         self.count(lane, phase, |count| *count -= 1);
         match phase {
-            Phase::Ready => _ = self.states[lane as usize].ready.remove(&(Reverse(priority), due, place)),
+            Phase::Ready => _ = self.states[lane as usize].ready.remove(&order),
             Phase::Running { .. } | Phase::Interrupted { .. } => {}
             Phase::Delayed | Phase::Barred | Phase::Held => return,
         }
@@ -204,8 +208,8 @@ impl Lanes {
             self.next_turn += 1;
             state.turn = self.next_turn;
         }
-        let head = state.ready.first().map(|(priority, ..)| *priority);
-        let ring = head.map(|priority| (priority, state.tally.running, state.turn, lane));
+        let head = state.ready.first().map(|(rank, ..)| *rank);
+        let ring = head.map(|rank| (rank, state.tally.running, state.turn, lane));
         let old = state.ring;
         // Who waits may come before its leader now, and a leader behind who waits: also one that was let in.
         let waits = state.waits_for_key && (ring == old || self.is_key_closed(lane));
@@ -274,6 +278,20 @@ impl Lanes {
     /// The job that is next in the lane.
     pub(super) fn head(&self, lane: u32) -> Option<ReadyKey> {
         self.states[lane as usize].ready.first().copied()
+    }
+
+    /// A job of the lane steps back behind all others of its part.
+    pub(super) fn step_back(&mut self, lane: u32, place: i64) {
+        self.part_of(lane).behind.insert(place);
+    }
+
+    /// Those of the lane's part that stepped back, once.
+    pub(super) fn take_behind(&mut self, lane: u32) -> BTreeSet<i64> {
+        std::mem::take(&mut self.part_of(lane).behind)
+    }
+
+    fn part_of(&mut self, lane: u32) -> &mut PartState {
+        &mut self.parts[self.states[lane as usize].part as usize]
     }
 
     /// How many lanes have a job.

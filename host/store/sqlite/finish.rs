@@ -82,8 +82,10 @@ impl Writer<'_> {
             Disposition::Cancel => EndState::Cancelled,
             Disposition::Retry { .. } | Disposition::Hold => {
                 let due = if let Disposition::Retry { at, .. } = disposition { at } else { end.finished_at };
-                let (held, attempts, failed, is_spared) = (verdict.held, end.attempt, verdict.failed, end.is_spared);
-                group.effects.push(Effect::GoesOn(place, Again { due, held, attempts, failed, is_spared, newest }));
+                let (held, attempts, failed) = (verdict.held, end.attempt, verdict.failed);
+                let (is_spared, steps_back) = (end.is_spared, end.steps_back);
+                let again = Again { due, held, attempts, failed, is_spared, steps_back, newest };
+                group.effects.push(Effect::GoesOn(place, again));
                 return Ok(());
             }
         };

@@ -189,6 +189,7 @@ impl PartState {
             ring: PartRing::default(),
             place: None,
             leaders: HashSet::new(),
+            behind: BTreeSet::new(),
             closed: None,
         }
     }
