@@ -62,6 +62,7 @@ conformance! {
             a_completed_job_keeps_its_result,
             a_retry_comes_due_at_its_time,
             a_retry_is_due_at_its_time_after_a_reopening,
+            spared_rate_limits_are_counted_apart_from_what_else_does_not_count,
             a_held_job_waits_for_the_grants,
             a_held_job_is_held_after_a_reopening_until_it_is_not,
             an_edit_while_an_attempt_runs_is_not_lost,

@@ -67,6 +67,23 @@ async fn hold(store: &dyn windlass::store::Store, claimed: &windlass::store::Cla
     assert_eq!(finish(store, ending(claimed, OutcomeKind::Denied, Disposition::Hold)).await, Finished::Recorded);
 }
 
+pub async fn spared_rate_limits_are_counted_apart_from_what_else_does_not_count(harness: &dyn Harness) {
+    let store = harness.open();
+    accept(&*store, spec()).await;
+    let kinds = [(OutcomeKind::TryAgain, false), (OutcomeKind::RateLimited, true), (OutcomeKind::RateLimited, true)];
+    for ((kind, is_spared), (n, spared)) in kinds.into_iter().zip([(0, 0), (1, 0), (2, 1)]) {
+        let claimed = claim_one(&*store, at(1_000 * n)).await;
+        assert_eq!((claimed.spared, claimed.failed_before), (spared, 0));
+        let again = Disposition::Retry { at: at(1_000 * (n + 1)), counted: false };
+        finish(&*store, Finish { is_spared, ..ending(&claimed, kind, again) }).await;
+    }
+    let claimed = claim_one(&*store, at(3_000)).await;
+    assert_eq!(claimed.spared, 2);
+    store.release(vec![claimed.lease]).await.unwrap();
+    drop(store);
+    assert_eq!(claim_one(&*harness.open(), at(3_000)).await.spared, 0, "the disk does not tell");
+}
+
 pub async fn a_held_job_waits_for_the_grants(harness: &dyn Harness) {
     let store = harness.open();
     let id = accept(&*store, spec()).await;
