@@ -119,6 +119,46 @@ fn ten_seconds_up_and_ten_down() {
 }
 
 #[test]
+fn a_job_that_always_fails_and_is_more_urgent_keeps_nobody_waiting() {
+    for seed in seeds(Method::Windlass) {
+        let downstream = Downstream::of_capacity(500, 20_000, Uptime::From(20 * SECOND));
+        let mut world = World::new(seed, Method::Windlass, downstream);
+        (0..200).for_each(|job| world.arrive(job * 1_000));
+        (0..3).for_each(|job| world.arrive_hopeless(5 * SECOND + job, 1));
+        world.run(120 * SECOND);
+        let report = &world.report;
+        assert_eq!(report.completions.len(), 200, "seed {seed}");
+        let done = report.completed_by(1.0) as f64 / SECOND as f64;
+        assert!(done <= 60.0, "seed {seed}: {done} s");
+    }
+}
+
+#[test]
+fn jobs_that_always_fail_do_not_slow_the_others_down() {
+    println!("\n300 jobs/s that each take 200 ms, some of them always fail");
+    println!("{:<28} {:>10}", "always fail", "goodput");
+    // With more of them so many calls fail that five in a row are bound to come: that is the breaker's matter.
+    for of_a_hundred in [0, 1, 2, 3] {
+        for seed in seeds(Method::Windlass) {
+            let downstream = Downstream::of_capacity(1_000, 200_000, Uptime::Always);
+            let mut world = World::new(seed, Method::Windlass, downstream);
+            for job in 0..18_000 {
+                let at = job * SECOND / 300;
+                if job % 100 < of_a_hundred { world.arrive_hopeless(at, 0) } else { world.arrive(at) }
+            }
+            world.run(60 * SECOND);
+            let report = &world.report;
+            let wanted = 300.0 * (100 - of_a_hundred) as f64 / 100.0;
+            let share = report.goodput(20 * SECOND, 60 * SECOND) / wanted;
+            if seed == 0 {
+                println!("{:<28} {:>9.0}%", format!("{of_a_hundred}%"), share * 100.0);
+            }
+            assert!(share >= 0.9, "{of_a_hundred} of a hundred fail, seed {seed}: {share} of what was wanted");
+        }
+    }
+}
+
+#[test]
 fn so_many_a_minute_and_no_more() {
     println!("\n600 a minute, 3,000 jobs at once");
     println!("{:<28} {:>8} {:>10} {:>12}", "", "wasted", "discarded", "all done");

@@ -1,7 +1,7 @@
 //! Jobs, one host and one downstream in virtual time: the host's own state machines, the rest modelled.
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap};
+use std::collections::{BinaryHeap, HashMap, HashSet};
 use std::time::Duration;
 
 use windlass::clock::{Chance, UnixMs};
@@ -11,7 +11,7 @@ use windlass::job::live::{Again, Handed, LiveSet, Unfinished};
 use windlass::job::retry::{Verdict, decide};
 use windlass::job::{Disposition, IdSource, Jitter, OutcomeKind, PluginStanding, RetryPolicy};
 
-use super::downstream::{Downstream, SECOND, Us};
+use super::downstream::{Answer, Downstream, SECOND, Us};
 
 /// When virtual time begins, in milliseconds since 1970.
 const EPOCH_MS: i64 = 1_000_000_000;
@@ -110,7 +110,7 @@ fn peak(moments: impl Iterator<Item = Us>) -> u64 {
 
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Event {
-    Arrive,
+    Arrive { priority: i16, is_hopeless: bool },
     AnswerComes { place: i64, started: Us, kind: &'static str, delay_ms: Option<u32> },
 }
 
@@ -125,6 +125,7 @@ pub struct World {
     gates: Gates,
     downstream: Downstream,
     handed: HashMap<i64, Handed>,
+    hopeless: HashSet<i64>,
     method: Method,
     policy: RetryPolicy,
     last_probe: Option<Us>,
@@ -147,6 +148,7 @@ impl World {
             gates,
             downstream,
             handed: HashMap::new(),
+            hopeless: HashSet::new(),
             method,
             policy: method.retry(),
             last_probe: None,
@@ -156,7 +158,12 @@ impl World {
 
     /// A job arrives then.
     pub fn arrive(&mut self, at: Us) {
-        self.schedule(at, Event::Arrive);
+        self.schedule(at, Event::Arrive { priority: 0, is_hopeless: false });
+    }
+
+    /// A job of that priority arrives then which its downstream answers as if it were down, whenever it is asked.
+    pub fn arrive_hopeless(&mut self, at: Us, priority: i16) {
+        self.schedule(at, Event::Arrive { priority, is_hopeless: true });
     }
 
     fn schedule(&mut self, at: Us, event: Event) {
@@ -179,7 +186,7 @@ impl World {
             if event == Some(next) {
                 let Reverse((_, _, event)) = self.events.pop().expect("peeked");
                 match event {
-                    Event::Arrive => self.take_in(),
+                    Event::Arrive { priority, is_hopeless } => self.take_in(priority, is_hopeless),
                     Event::AnswerComes { place, started, kind, delay_ms } => {
                         let kind = OutcomeKind::from_name(kind).expect("a known kind");
                         self.answered(place, started, kind, delay_ms);
@@ -189,9 +196,12 @@ impl World {
         }
     }
 
-    fn take_in(&mut self) {
+    fn take_in(&mut self, priority: i16, is_hopeless: bool) {
         let id = self.ids.next(self.ms(), &self.chance);
-        let job = Unfinished { due: self.ms(), ..Unfinished::new(id) };
+        if is_hopeless {
+            self.hopeless.insert(id.place());
+        }
+        let job = Unfinished { priority, due: self.ms(), ..Unfinished::new(id) };
         self.live.insert(&job, ("erp", "erp"), self.ms());
     }
 
@@ -211,7 +221,10 @@ impl World {
                 self.last_probe = None;
             }
             self.report.calls.push(self.now);
-            let answer = self.downstream.call(self.now, &self.chance);
+            let mut answer = self.downstream.call(self.now, &self.chance);
+            if self.hopeless.contains(&place) {
+                answer = Answer { kind: OutcomeKind::TryAgain, delay_ms: None, ..answer };
+            }
             self.report.at_once.push((self.now, self.gates.running()));
             let event =
                 Event::AnswerComes { place, started: self.now, kind: answer.kind.name(), delay_ms: answer.delay_ms };
@@ -254,7 +267,8 @@ impl World {
             Disposition::Retry { at, counted } => {
                 self.report.burned += u64::from(counted && was_probe);
                 let failed = handed.failed_before + u32::from(counted);
-                let again = Again { due: at, held: false, attempts: handed.attempt, failed, is_spared, newest: 1 };
+                let (attempts, steps_back) = (handed.attempt, judged.is_free);
+                let again = Again { due: at, held: false, attempts, failed, is_spared, steps_back, newest: 1 };
                 self.live.go_on(place, again, self.ms());
             }
             Disposition::Discard | Disposition::Cancel | Disposition::Hold => {
