@@ -153,7 +153,7 @@ fn jobs_that_always_fail_do_not_slow_the_others_down() {
             if seed == 0 {
                 println!("{:<28} {:>9.0}%", format!("{of_a_hundred}%"), share * 100.0);
             }
-            assert!(share >= 0.9, "{of_a_hundred} of a hundred fail, seed {seed}: {share} of what was wanted");
+            assert!(share >= 0.8, "{of_a_hundred} of a hundred fail, seed {seed}: {share} of what was wanted");
         }
     }
 }

@@ -75,7 +75,7 @@ fn a_storm_of_traps_stops_the_plugin_and_a_new_revision_starts_it_again() {
     assert_eq!((waiting.reason, waiting.until), (WaitReason::BreakerOpen, Some(UnixMs(1_020))));
     assert!(waiting.detail.unwrap().contains("unreachable"));
 
-    assert_eq!(gates.admit(&lane, UnixMs(1_020)), Admit::Yes);
+    assert_eq!(gates.admit(&lane, UnixMs(1_020)), Admit::Probe);
     let judged = gates.end(&lane, &ended(1_020, Sign::Silent), UnixMs(1_030), 0.0);
     assert_eq!((judged.is_free, judged.change), (false, Some(Change::PluginFit)));
 
@@ -113,7 +113,7 @@ fn who_was_sent_to_see_is_spared_what_it_was_sent_for_and_nothing_else() {
                 judged.change.is_some()
             });
             let probed_at = opened.unwrap() + 1_000;
-            assert_eq!(gates.admit(&lane, UnixMs(probed_at)), Admit::Yes);
+            assert_eq!(gates.admit(&lane, UnixMs(probed_at)), Admit::Probe);
             let judged = gates.end(&lane, &ended(probed_at, sign), UnixMs(probed_at), 0.0);
             assert_eq!(judged.is_free, is_spared, "{sign:?} behind {before:?}");
         }

@@ -133,7 +133,8 @@ impl Limiter {
     pub fn restart(&mut self, policy: &LimiterPolicy) {
         let (before, initial) = (self.eased.unwrap_or(self.limit), f64::from(policy.initial));
         // One that has not grown since it was begun anew knows no better.
-        let gentle_from = if before > initial { before / 2.0 } else { self.gentle_from };
+        let knows = before <= initial && self.gentle_from.is_finite();
+        let gentle_from = if knows { self.gentle_from } else { before / 2.0 };
         *self = Self { gentle_from: gentle_from.max(initial), ..Self::new(policy) };
     }
 
@@ -216,12 +217,11 @@ impl Limiter {
         }
     }
 
-    /// Whether that is too many failures. It takes more than chance to begin; whether less helps is seen by all calls since.
+    /// Whether that is too many failures. Once fewer run, all calls since tell whether that helps.
     fn are_many(&self, calls: Calls) -> bool {
-        let many = self.usual + MANY_FAILURES;
         match self.descent {
-            None => calls.are_more_than(many),
-            Some(descent) => descent.below.and(calls).share() > many,
+            None => calls.are_more_than(self.usual, MANY_FAILURES),
+            Some(descent) => descent.below.and(calls).share() > self.usual + MANY_FAILURES,
         }
     }
 
@@ -288,11 +288,11 @@ impl Calls {
         f64::from(self.failed) / f64::from(self.made.max(1))
     }
 
-    /// Whether more failed than that share of them, and more than chance alone makes of it now and then: by one standard
-    /// deviation.
-    fn are_more_than(self, share: f64) -> bool {
-        let (made, share) = (f64::from(self.made), share.min(1.0));
-        f64::from(self.failed) > made * share + (made * share * (1.0 - share)).sqrt()
+    /// Whether more failed than those that are usual and those that may: by more than chance alone makes of the usual ones
+    /// now and then, which is one standard deviation.
+    fn are_more_than(self, usual: f64, more: f64) -> bool {
+        let made = f64::from(self.made);
+        f64::from(self.failed) > made * (usual + more) + (made * usual * (1.0 - usual)).sqrt()
     }
 }
 

@@ -133,7 +133,7 @@ fn failures_that_come_whatever_the_limit_do_not_hold_the_others_up() {
         for seed in 0..10 {
             let mut drive = Drive::new(LimiterPolicy::default(), seed);
             let found = settled(&drive.run(&tireless(200_000.0), 40_000, failing));
-            assert!(found > 120.0, "{failing}, seed {seed}: {found}");
+            assert!(found > 80.0, "{failing}, seed {seed}: {found}");
             // When they are over they are usual no more.
             drive.run(&tireless(200_000.0), 2_000, 0.0);
             assert!(drive.limiter.usual < 0.02, "{failing}, seed {seed}: {}", drive.limiter.usual);
