@@ -1,7 +1,7 @@
 //! What a downstream is allowed, by what its attempts say of it.
 
 use super::*;
-use crate::job::outcome::{Completion, Exchange, Fault, HostFault, Setback};
+use crate::job::outcome::{Calls, Completion, Evidence, Exchange, Fault, HostFault, Outcome, Setback};
 
 const BOUNDS: Bounds = Bounds { ceiling: 256, rate: None };
 
