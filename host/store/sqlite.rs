@@ -4,7 +4,7 @@
 //! [`LiveSet`] in memory and only then answers. Who runs next is decided in memory, and a claim waits for no disk.
 //! Readers look at the file beside the writer.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Sender};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
@@ -148,7 +148,7 @@ impl SqliteStore {
         let shared = Arc::new(Shared {
             memory: Mutex::new(Memory { live: recovered.live, ended: [0; 3] }),
             cache: Mutex::new(SpecCache::new(options.cached_bytes_max)),
-            readers: Readers::open(PathBuf::from(path)).map_err(|error| refusal(error.into()))?,
+            readers: Readers::open(path).map_err(|error| refusal(error.into()))?,
             waiters: Waiters::default(),
             begun: Mutex::default(),
             changed: Notify::new(),
@@ -359,7 +359,7 @@ impl Store for SqliteStore {
 
     async fn standings(&self) -> Result<Standings, StoreError> {
         self.shared.health()?;
-        self.shared.readers.read(standings::read).await
+        self.shared.readers.work.read(standings::read).await
     }
 
     async fn set_standing(&self, standing: Standing) -> Result<(), StoreError> {

@@ -66,7 +66,7 @@ impl SqliteStore {
         let in_memory = self.shared.memory().live.get(id).is_some();
         if !in_memory {
             let unfinished = move |conn: &Connection| rows::job(conn, id.place());
-            let row = self.shared.readers.read(unfinished).await.ok().flatten();
+            let row = self.shared.readers.single.read_at_last(unfinished).await.ok().flatten();
             if row.is_none_or(|row| row.id != id || row.end.is_some()) {
                 return;
             }
@@ -89,7 +89,7 @@ impl Shared {
                 (memory.live.get(id).copied(), memory.live.is_partial())
             };
             let query = query.clone();
-            let read = self.readers.read(move |conn| {
+            let read = self.readers.single.read(move |conn| {
                 let Some(row) = rows::job(conn, id.place())?.filter(|row| row.id == id) else { return Ok(None) };
                 // The memory does not have it yet, or no longer; it will in a moment.
                 let stale = row.end.is_none() && entry.is_none() && !partial && tries < STALE_READS_MAX;

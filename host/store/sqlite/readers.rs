@@ -1,49 +1,123 @@
 //! Reading beside the writer: a few connections, each used by one blocking task at a time.
+//!
+//! Whoever looks at jobs waits behind others who look, and never before the work: what is handed out is read by
+//! connections of its own.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use rusqlite::Connection;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::fault::{Fault, Outcome};
 use super::open;
 use crate::lock::lock;
 use crate::store::StoreError;
 
-/// How many read at the same time.
-const READERS_MAX: usize = 4;
+/// How many single jobs are read at the same time, and how many more wait for their turn.
+const SINGLE_MAX: usize = 4;
+const SINGLE_WAITING_MAX: usize = 1_024;
+/// The same of searches. One can take a hundred milliseconds of a processor, so that these are few.
+const SEARCHES_MAX: usize = 2;
+const SEARCHES_WAITING_MAX: usize = 32;
+/// How much a connection for people keeps of the file, in KiB. Any commit empties it, so that more is of little use.
+const CACHE_KIB: u32 = 1_000;
 
 /// The connections that read.
 #[derive(Debug)]
-pub(super) struct Readers(Arc<Pool>);
+pub(super) struct Readers {
+    /// For what is handed out and read back. Nobody else's reads are before it.
+    pub(super) work: Queue,
+    /// For one job or one key.
+    pub(super) single: Queue,
+    /// For what may look at very many jobs.
+    pub(super) search: Queue,
+}
+
+/// Those who read one kind of thing, in the order of their arrival.
+#[derive(Debug)]
+pub(super) struct Queue {
+    pool: Arc<Pool>,
+    turns: Arc<Semaphore>,
+    /// One for each who reads or waits.
+    places: Arc<Semaphore>,
+}
 
 #[derive(Debug)]
 struct Pool {
     path: PathBuf,
     /// None: closed, keep no more.
     idle: Mutex<Option<Vec<Connection>>>,
-    turns: Arc<Semaphore>,
+    idle_max: usize,
+    cache_kib: Option<u32>,
 }
 
 impl Readers {
-    /// Opens the first at once: it is there when the process has no descriptor left.
-    pub(super) fn open(path: PathBuf) -> rusqlite::Result<Self> {
-        let first = open::reader(&path)?;
-        let (idle, turns) = (Mutex::new(Some(vec![first])), Arc::new(Semaphore::new(READERS_MAX)));
-        Ok(Self(Arc::new(Pool { path, idle, turns })))
+    /// Opens the first for work and the first for single jobs at once: they are there when the process has no descriptor
+    /// left.
+    pub(super) fn open(path: &Path) -> rusqlite::Result<Self> {
+        let people = |turns, waiting| Queue::new(path, turns, waiting, Some(CACHE_KIB));
+        // The loops are few, and each waits for its answer.
+        let work = Queue::new(path, 1, Semaphore::MAX_PERMITS - 1, None);
+        let (single, search) = (people(SINGLE_MAX, SINGLE_WAITING_MAX), people(SEARCHES_MAX, SEARCHES_WAITING_MAX));
+        for queue in [&work, &single] {
+            queue.pool.put(queue.pool.open()?);
+        }
+        Ok(Self { work, single, search })
+    }
+
+    /// The file that is read.
+    pub(super) fn path(&self) -> &Path {
+        &self.work.pool.path
+    }
+
+    /// Closes what is idle, and keeps nothing more.
+    pub(super) fn close(&self) {
+        [&self.work, &self.single, &self.search].iter().for_each(|queue| *lock(&queue.pool.idle) = None);
+    }
+}
+
+impl Queue {
+    fn new(path: &Path, turns: usize, waiting: usize, cache_kib: Option<u32>) -> Self {
+        let idle = Mutex::new(Some(Vec::new()));
+        let pool = Pool { path: path.to_path_buf(), idle, idle_max: turns, cache_kib };
+        let (turns, places) = (Semaphore::new(turns), Semaphore::new(turns + waiting));
+        Self { pool: Arc::new(pool), turns: Arc::new(turns), places: Arc::new(places) }
     }
 
     /// Reads in one snapshot, off the serving threads.
+    ///
+    /// # Errors
+    /// [`StoreError::Busy`] at once where as many wait as may.
     pub(super) async fn read<T: Send + 'static>(
         &self,
         query: impl FnOnce(&Connection) -> Outcome<T> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let turn = Arc::clone(&self.0.turns).acquire_owned().await.expect("the semaphore is never closed");
-        let pool = Arc::clone(&self.0);
+        let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
+            return Err(StoreError::Busy("as many wait already to read from it as may".to_owned()));
+        };
+        self.in_turn(query, Some(place)).await
+    }
+
+    /// The same for one who is bounded elsewhere, and is not refused.
+    pub(super) async fn read_at_last<T: Send + 'static>(
+        &self,
+        query: impl FnOnce(&Connection) -> Outcome<T> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.in_turn(query, None).await
+    }
+
+    async fn in_turn<T: Send + 'static>(
+        &self,
+        query: impl FnOnce(&Connection) -> Outcome<T> + Send + 'static,
+        place: Option<OwnedSemaphorePermit>,
+    ) -> Result<T, StoreError> {
+        let turn = Arc::clone(&self.turns).acquire_owned().await.expect("the semaphore is never closed");
+        let pool = Arc::clone(&self.pool);
         let task = tokio::task::spawn_blocking(move || {
             let answer = pool.read(query);
-            drop(turn);
+            // Also where nobody waits for the answer any more, it was being read until now.
+            drop((turn, place));
             answer
         });
         match task.await {
@@ -52,19 +126,15 @@ impl Readers {
         }
     }
 
-    /// Reads in one snapshot, on this thread.
+    /// How many connections are open that nobody uses.
+    #[cfg(test)]
+    pub(super) fn idle(&self) -> usize {
+        lock(&self.pool.idle).as_ref().map_or(0, Vec::len)
+    }
+
+    /// Reads in one snapshot, on this thread and whoever's turn it is.
     pub(super) fn read_here<T>(&self, query: impl FnOnce(&Connection) -> Outcome<T>) -> Result<T, StoreError> {
-        self.0.read(query)
-    }
-
-    /// The file that is read.
-    pub(super) fn path(&self) -> &std::path::Path {
-        &self.0.path
-    }
-
-    /// Closes what is idle, and keeps nothing more.
-    pub(super) fn close(&self) {
-        *lock(&self.0.idle) = None;
+        self.pool.read(query)
     }
 }
 
@@ -73,9 +143,7 @@ impl Pool {
         let conn = self.take()?;
         let answer = snapshot(&conn, query).map_err(|fault| StoreError::from(&fault))?;
         // After a failure the connection is not used again.
-        if let Some(idle) = lock(&self.idle).as_mut() {
-            idle.push(conn);
-        }
+        self.put(conn);
         Ok(answer)
     }
 
@@ -83,8 +151,22 @@ impl Pool {
         let idle = lock(&self.idle).as_mut().and_then(Vec::pop);
         match idle {
             Some(conn) => Ok(conn),
-            None => open::reader(&self.path).map_err(|error| StoreError::from(&Fault::from(error))),
+            None => self.open().map_err(|error| StoreError::from(&Fault::from(error))),
         }
+    }
+
+    fn put(&self, conn: Connection) {
+        if let Some(idle) = lock(&self.idle).as_mut().filter(|idle| idle.len() < self.idle_max) {
+            idle.push(conn);
+        }
+    }
+
+    fn open(&self) -> rusqlite::Result<Connection> {
+        let conn = open::reader(&self.path)?;
+        if let Some(kib) = self.cache_kib {
+            conn.pragma_update(None, "cache_size", -i64::from(kib))?;
+        }
+        Ok(conn)
     }
 }
 

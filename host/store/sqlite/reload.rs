@@ -36,7 +36,7 @@ impl Writer<'_> {
 
 impl Shared {
     fn read_back(&self, reload: &Reload, suspects_to: i64) {
-        match self.readers.read_here(|conn| nearest(conn, reload, suspects_to)) {
+        match self.readers.work.read_here(|conn| nearest(conn, reload, suspects_to)) {
             Ok(read) => {
                 self.memory().live.merge(reload, &read, self.opened.elapsed(), self.seen());
                 self.changed.notify_one();

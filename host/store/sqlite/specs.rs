@@ -32,7 +32,7 @@ impl Shared {
         if !unknown.is_empty() {
             let ahead = self.ahead_of(&unknown);
             let both = move |conn: &Connection| Ok((each_of(conn, &unknown), some_of(conn, &ahead, AHEAD_BYTES)));
-            let read = self.readers.read(both).await;
+            let read = self.readers.work.read(both).await;
             let (read, ahead) = read.inspect_err(|error| self.poison_unless_passing(error))?;
             let mut read = read.into_iter();
             for known in known.iter_mut().filter(|known| known.is_none()) {

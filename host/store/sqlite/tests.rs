@@ -18,6 +18,7 @@ mod layout;
 mod log;
 mod look;
 mod prune;
+mod readers;
 mod reckoning;
 mod retries;
 

@@ -25,6 +25,6 @@ impl SqliteStore {
     pub(in crate::store::sqlite) async fn read_keyed(&self, key: &str) -> Result<Option<Keyed>, StoreError> {
         self.shared.health()?;
         let key = key.to_owned();
-        self.shared.readers.read(move |conn| keyed(conn.prepare_cached(OF_KEY)?.query([key])?)).await
+        self.shared.readers.single.read(move |conn| keyed(conn.prepare_cached(OF_KEY)?.query([key])?)).await
     }
 }

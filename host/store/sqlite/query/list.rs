@@ -15,6 +15,8 @@ use crate::store::{JobView, ListFilter, ListPage, StoreError};
 
 /// How many jobs one call looks at.
 const LOOKED_AT_MAX: usize = 50_000;
+/// After so many it lets others have the processor: work may be waiting for it.
+const STEP: usize = 256;
 
 /// A page in the making.
 struct Search<'a> {
@@ -38,7 +40,7 @@ impl SqliteStore {
     ) -> Result<ListPage, StoreError> {
         self.shared.health()?;
         let shared = Arc::clone(&self.shared);
-        self.shared.readers.read(move |conn| page(conn, &shared, &filter, now)).await
+        self.shared.readers.search.read(move |conn| page(conn, &shared, &filter, now)).await
     }
 }
 
@@ -76,6 +78,9 @@ impl Search<'_> {
                 break last;
             }
             looked_at += 1;
+            if looked_at % STEP == 0 {
+                std::thread::yield_now();
+            }
             // Of a cursor the place counts alone.
             let id = JobId::from_parts(row.get(0)?, row.get(1).unwrap_or_default());
             last = Some(id);
@@ -122,7 +127,7 @@ impl Search<'_> {
             errors.filter_map(Outcome::transpose).next().transpose()
         };
         if newest.is_some_and(|newest| newest > self.last_attempt) {
-            return Ok(self.shared.readers.read_here(look).unwrap_or_default());
+            return Ok(self.shared.readers.search.read_here(look).unwrap_or_default());
         }
         look(self.conn)
     }
