@@ -82,7 +82,7 @@ async fn serve(store: Arc<dyn Store>) {
     };
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
     println!("{}", listener.local_addr().expect("bound"));
-    api::server::serve(listener, api::router(state), door, config, CancellationToken::new()).await;
+    api::server::serve(listener, api::router(state), door, config, api::server::Stopping::default()).await;
 }
 
 /// A loader that has taken up what is in the folder. It compiles with the real program.

@@ -53,15 +53,19 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// How long a stopping server lets answers that have begun go out.
 const GOODBYE: Duration = Duration::from_secs(5);
 
-/// Serves until `stop` fires; then takes no more connections, lets the answers that have begun go out for a short while,
-/// and returns.
-pub async fn serve(
-    listener: TcpListener,
-    router: Router,
-    door: Arc<Door>,
-    config: Arc<Config>,
-    stop: CancellationToken,
-) {
+/// When a server ends.
+#[derive(Clone, Debug, Default)]
+pub struct Stopping {
+    /// Fires when it takes no more connections.
+    pub begin: CancellationToken,
+    /// Fires when no client is waited for.
+    pub now: CancellationToken,
+}
+
+/// Serves until it is to stop; then takes no more connections, lets the answers that have begun go out for a short while,
+/// or not at all where that is said, and returns.
+pub async fn serve(listener: TcpListener, router: Router, door: Arc<Door>, config: Arc<Config>, stopping: Stopping) {
+    let Stopping { begin: stop, now } = stopping;
     let places = usize::try_from(config.server.connections).unwrap_or(Semaphore::MAX_PERMITS);
     let permits = Arc::new(Semaphore::new(places));
     let graceful = GracefulShutdown::new();
@@ -78,8 +82,13 @@ pub async fn serve(
         }
     }
     drop(listener);
-    if tokio::time::timeout(GOODBYE, graceful.shutdown()).await.is_err() {
-        tracing::warn!("clients that were slow to read their answers were cut off");
+    tokio::select! {
+        biased;
+        () = graceful.shutdown() => {}
+        () = now.cancelled() => tracing::warn!("the host stops now: clients that were still connected were cut off"),
+        () = tokio::time::sleep(GOODBYE) => {
+            tracing::warn!("clients that were slow to send a request or to read an answer were cut off");
+        }
     }
     hurry.cancel();
 }

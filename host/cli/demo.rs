@@ -37,7 +37,8 @@ const GLANCE: Duration = Duration::from_millis(100);
 /// Where the demo's folder cannot be written, or the host cannot start.
 pub fn run(args: &DemoArgs) -> anyhow::Result<ExitCode> {
     telemetry::subscribe_quietly(LogFormat::Text);
-    runtime()?.block_on(async {
+    let runtime = runtime()?;
+    let stopped = runtime.block_on(async {
         let mut signals = Signals::new()?;
         let downstream = flaky_downstream().await?;
         let config = settings(args, downstream)?;
@@ -53,6 +54,7 @@ pub fn run(args: &DemoArgs) -> anyhow::Result<ExitCode> {
         }
         running.stop(async { signals.next().await }).await
     })?;
+    stopped.end(runtime);
     Ok(ExitCode::Done)
 }
 

@@ -5,15 +5,17 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use tokio::net::TcpListener;
+use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Notify;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::JoinHandle;
-use tokio_util::sync::CancellationToken;
 
+use crate::api::server::Stopping;
 use crate::api::{self, Door};
 use crate::clock::{Chance, Clock, Reckoning, SystemClock};
 use crate::config::{self, Config, SyncMode};
@@ -34,6 +36,10 @@ mod maps;
 use early_look::EarlyLook;
 use files::Files;
 
+/// How long threads may take to let go of what they hold, at the end. One that asks a name server that is silent would
+/// take much longer, and has nothing that anybody needs.
+const TO_LET_GO: Duration = Duration::from_millis(500);
+
 /// Runs the server until it is told to stop.
 ///
 /// # Errors
@@ -43,20 +49,27 @@ pub fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
     let door = Door::open(&config, &args.place.file())?;
     telemetry::subscribe(args.log_format);
     let runtime = super::runtime()?;
-    let has_started = runtime.block_on(async {
+    let served = runtime.block_on(async {
         // First: who sees that it listens may tell it to stop.
         let mut signals = Signals::new()?;
         let running = tokio::select! {
             biased;
-            () = signals.next() => return anyhow::Ok(false),
+            () = signals.next() => return anyhow::Ok(None),
             running = Running::start(config, door) => running?,
         };
         signals.next().await;
-        running.stop(async { signals.next().await }).await.map(|()| true)
-    })?;
-    if !has_started {
-        // What its start has begun is left as by a crash, and nobody waits for it.
-        runtime.shutdown_background();
+        running.stop(async { signals.next().await }).await.map(Some)
+    });
+    match served {
+        Ok(Some(stopped)) => stopped.end(runtime),
+        Ok(None) => {
+            // What its start has begun is left as by a crash, and nobody waits for it.
+            runtime.shutdown_background();
+        }
+        Err(error) => {
+            runtime.shutdown_timeout(TO_LET_GO);
+            return Err(error);
+        }
     }
     Ok(ExitCode::Done)
 }
@@ -112,7 +125,21 @@ pub(super) struct Running {
     ready: Arc<AtomicBool>,
     worker: Worker,
     serving: JoinHandle<()>,
-    stop_serving: CancellationToken,
+    stop_serving: Stopping,
+}
+
+/// A host that has done all its work. Its store is open until the end.
+pub(super) struct Stopped(Arc<dyn Store>);
+
+impl Stopped {
+    /// Ends the threads and closes the store. After this nothing is left to be done.
+    pub(super) fn end(self, runtime: Runtime) {
+        // Tasks are dropped, and with them what they had of the store, and whatever process they had started.
+        runtime.shutdown_timeout(TO_LET_GO);
+        let Self(store) = self;
+        drop(store);
+        tracing::info!("windlass has stopped");
+    }
 }
 
 impl Running {
@@ -147,7 +174,7 @@ impl Running {
         let wake = Arc::new(Notify::new());
         let metrics = Arc::new(Metrics::new());
         let ready = Arc::new(AtomicBool::new(false));
-        let stop_serving = CancellationToken::new();
+        let stop_serving = Stopping::default();
         let state = api::State {
             store: store.clone(),
             loader: loader.clone(),
@@ -159,7 +186,7 @@ impl Running {
             clock: clock.clone(),
             metrics: metrics.clone(),
             ready: ready.clone(),
-            stopping: stop_serving.clone(),
+            stopping: stop_serving.begin.clone(),
         };
         let router = api::router(state);
         let serving = tokio::spawn(api::server::serve(listener, router, door, config.clone(), stop_serving.clone()));
@@ -187,15 +214,29 @@ impl Running {
     ///
     /// # Errors
     /// Where the store had failed.
-    pub(super) async fn stop(self, hurry: impl Future<Output = ()>) -> anyhow::Result<()> {
-        tracing::info!(grace = %self.config.server.grace, "windlass stops");
-        self.ready.store(false, Ordering::Release);
-        self.worker.stop(self.config.server.grace.0, hurry).await;
-        self.stop_serving.cancel();
-        self.serving.await.context("the HTTP server broke off")?;
-        self.store.health().context("what was acknowledged is there when the host is started anew")?;
-        tracing::info!("windlass has stopped");
-        Ok(())
+    pub(super) async fn stop(self, hurry: impl Future<Output = ()>) -> anyhow::Result<Stopped> {
+        let Self { config, store, ready, worker, serving, stop_serving, .. } = self;
+        tracing::info!(grace = %config.server.grace, "windlass stops");
+        ready.store(false, Ordering::Release);
+        let Stopping { begin, now } = stop_serving;
+        let stopping = async {
+            worker.stop(config.server.grace.0, now.cancelled()).await;
+            begin.cancel();
+            serving.await
+        };
+        let hurried = async {
+            hurry.await;
+            now.cancel();
+            std::future::pending().await
+        };
+        let served = tokio::select! {
+            biased;
+            served = stopping => served,
+            served = hurried => served,
+        };
+        served.context("the HTTP server broke off")?;
+        store.health().context("what was acknowledged is there when the host is started anew")?;
+        Ok(Stopped(store))
     }
 }
 
@@ -257,6 +298,31 @@ mod tests {
     fn held(settings: &str) -> usize {
         let config: Config = toml::from_str(settings).unwrap();
         store_options(&config, None).held_jobs_max
+    }
+
+    #[test]
+    fn a_thread_that_hangs_does_not_hold_the_end_and_the_store_is_closed() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let path = folder.path().join("windlass.db");
+        let open = || SqliteStore::open(&path, SqliteOptions::default(), Arc::new(Chance::seeded(1)));
+        let store: Arc<dyn Store> = Arc::new(open().unwrap());
+        let runtime = super::super::runtime().unwrap();
+        // As a look-up does where the name server says nothing.
+        let (hang, hanging) = std::sync::mpsc::channel::<()>();
+        runtime.spawn_blocking(move || _ = hanging.recv());
+        let held = store.clone();
+        runtime.spawn(async move {
+            std::future::pending::<()>().await;
+            drop(held);
+        });
+        let (end, ended) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            Stopped(store).end(runtime);
+            end.send(())
+        });
+        ended.recv_timeout(Duration::from_secs(60)).expect("nobody waits for the thread that hangs");
+        open().expect("the store was closed and its lock is free");
+        drop(hang);
     }
 
     #[test]

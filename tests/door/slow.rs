@@ -90,3 +90,19 @@ async fn an_answer_that_nobody_takes_ends_an_http2_connection_too() {
         .await;
     let _ = client.connection.await;
 }
+
+#[tokio::test]
+async fn who_sends_half_a_head_does_not_hold_a_host_that_is_told_twice_to_stop() {
+    let place = Place::new("");
+    let mut server = place.serve(&[]).await;
+    let mut half = server.connect().await;
+    half.write_all(b"GET /healthz HT").await.unwrap();
+    // That one was accepted before this is answered.
+    assert_eq!(server.ask("GET", "/healthz", None, None).await.status, 200);
+    server.terminate();
+    until("the signal is taken", || async { (server.logged("windlass stops") > 0).then_some(()) }).await;
+    server.stop().await;
+    until("the log is read", || async { (server.logged("windlass has stopped") > 0).then_some(()) }).await;
+    assert_eq!(server.logged("the host stops now"), 1, "{}", server.log());
+    assert!(server.log().lines().last().is_some_and(|line| line.contains("windlass has stopped")), "{}", server.log());
+}

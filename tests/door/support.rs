@@ -97,10 +97,15 @@ impl Server {
         self.log.lock().unwrap().join("\n")
     }
 
-    /// Asks it to stop, and waits until it has.
-    pub async fn stop(&mut self) {
+    /// Asks it to stop.
+    pub fn terminate(&self) {
         let id = rustix::process::Pid::from_child(&self.child);
         rustix::process::kill_process(id, rustix::process::Signal::TERM).unwrap();
+    }
+
+    /// Asks it to stop, and waits until it has.
+    pub async fn stop(&mut self) {
+        self.terminate();
         let child = std::cell::RefCell::new(&mut self.child);
         until("the server stops", || async { child.borrow_mut().try_wait().unwrap() }).await;
     }

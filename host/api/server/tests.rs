@@ -12,6 +12,7 @@ use crate::job::units::TimeSpan;
 struct Served {
     address: SocketAddr,
     stop: CancellationToken,
+    stop_now: CancellationToken,
     serving: JoinHandle<()>,
 }
 
@@ -20,10 +21,11 @@ async fn serve_with(edit: impl FnOnce(&mut Config)) -> Served {
     edit(&mut config);
     let api = Api::with_config(config);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let (address, stop) = (listener.local_addr().unwrap(), CancellationToken::new());
+    let (address, stopping) = (listener.local_addr().unwrap(), Stopping::default());
+    let Stopping { begin: stop, now: stop_now } = stopping.clone();
     let serving =
-        tokio::spawn(serve(listener, api.router(), api.state.door.clone(), api.state.config.clone(), stop.clone()));
-    Served { address, stop, serving }
+        tokio::spawn(serve(listener, api.router(), api.state.door.clone(), api.state.config.clone(), stopping));
+    Served { address, stop, stop_now, serving }
 }
 
 /// Reads until the server closes.
@@ -58,6 +60,31 @@ async fn a_connection_is_kept_and_a_stop_ends_it() {
     served.serving.await.unwrap();
     assert_eq!(rest(&mut stream).await, "");
     assert!(TcpStream::connect(served.address).await.is_err(), "the port is free");
+}
+
+#[tokio::test]
+async fn half_a_head_does_not_hold_a_server_that_is_to_stop_now() {
+    let served = serve_with(|_| {}).await;
+    let mut stream = TcpStream::connect(served.address).await.unwrap();
+    stream.write_all(GET).await.unwrap();
+    answered(&mut stream).await;
+    let mut half = TcpStream::connect(served.address).await.unwrap();
+    half.write_all(&GET[..15]).await.unwrap();
+    // It is accepted before this one.
+    let mut last = TcpStream::connect(served.address).await.unwrap();
+    last.write_all(GET).await.unwrap();
+    answered(&mut last).await;
+    // From here on no time passes but by waiting for it.
+    tokio::time::pause();
+    let before = tokio::time::Instant::now();
+    served.stop.cancel();
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    assert!(!served.serving.is_finished(), "it waits for the request");
+    served.stop_now.cancel();
+    served.serving.await.unwrap();
+    assert_eq!(before.elapsed(), Duration::ZERO);
 }
 
 #[tokio::test]
