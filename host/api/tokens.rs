@@ -2,6 +2,7 @@
 
 mod book;
 mod file;
+mod heir;
 mod keeper;
 mod scope;
 mod secret;

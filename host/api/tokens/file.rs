@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::super::print::Print;
 use super::book::Token;
+use super::heir::{Heir, NotGiven};
 use super::scope::Scope;
 use super::secret;
 use crate::clock::UnixMs;
@@ -61,6 +62,22 @@ pub enum TokenFileError {
     Full {
         /// The file.
         place: String,
+    },
+    /// It would be too large to be read again.
+    #[error("{place} would be larger than {} MiB, the most there can be; revoke some tokens first", FILE_BYTES_MAX >> 20)]
+    TooLarge {
+        /// The file.
+        place: String,
+    },
+    /// It cannot be left to whom it belongs.
+    #[error("{place} is for the user {uid}, and cannot be given to that one: {why}; run the command as the user {uid}")]
+    NotTheirs {
+        /// The file.
+        place: String,
+        /// Whose it is to be.
+        uid: u32,
+        /// Why.
+        why: std::io::Error,
     },
     /// There is no such token.
     #[error("there is no token {id:?} in {place}; `windlass token list` shows those that there are")]
@@ -221,19 +238,37 @@ impl TokenFile {
         let text = toml::to_string(&document).expect("texts, lists and a number are TOML");
         let beside = self.path.with_extension("toml.new");
         let bytes = [HEADING, &text].concat();
-        let written = disk::replace(&self.path, &beside, disk::create_private, bytes.as_bytes());
-        written.map(drop).map_err(|error| self.io("write", error))
+        if bytes.len() as u64 > FILE_BYTES_MAX {
+            return Err(TokenFileError::TooLarge { place: self.place() });
+        }
+        let heir = Heir::of(&self.path).map_err(|error| self.io("write", error))?;
+        let create = |path: &Path| heir.give(disk::create_private(path)?);
+        let written = disk::replace(&self.path, &beside, create, bytes.as_bytes());
+        written.map(drop).map_err(|error| self.refused("write", error))
     }
 
     /// Keeps other commands out until the returned file is dropped. Makes the data folder where there is none.
     fn lock(&self) -> Result<File, TokenFileError> {
         let lock = || -> std::io::Result<File> {
             std::fs::DirBuilder::new().recursive(true).mode(0o700).create(disk::folder_of(&self.path))?;
-            let file = disk::open_private(&self.path.with_extension("toml.lock"))?;
+            let path = self.path.with_extension("toml.lock");
+            // Given away only where it is ours for sure: what lies there may be a link that somebody made.
+            let heir = Heir::of(&path)?;
+            let file = match disk::create_private(&path) {
+                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => disk::open_private(&path)?,
+                made => heir.give(made?).inspect_err(|_| _ = std::fs::remove_file(&path))?,
+            };
             file.lock()?;
             Ok(file)
         };
-        lock().map_err(|error| self.io("lock", error))
+        lock().map_err(|error| self.refused("lock", error))
+    }
+
+    fn refused(&self, act: &'static str, error: std::io::Error) -> TokenFileError {
+        match error.downcast::<NotGiven>() {
+            Ok(NotGiven { uid, why }) => TokenFileError::NotTheirs { place: self.place(), uid, why },
+            Err(error) => self.io(act, error),
+        }
     }
 
     fn place(&self) -> String {

@@ -101,3 +101,53 @@ fn commands_at_once_lose_nothing() {
     });
     assert_eq!(file.read().unwrap().map(|tokens| tokens.len()), Some(8));
 }
+
+/// User and group.
+fn owner(path: &Path) -> (u32, u32) {
+    let meta = std::fs::metadata(path).unwrap();
+    (meta.uid(), meta.gid())
+}
+
+#[test]
+fn what_root_writes_is_left_to_whom_it_belonged() {
+    let folder = TempDir::new().unwrap();
+    let file = TokenFile::in_folder(folder.path());
+    let lock = file.path().with_extension("toml.lock");
+    let own = owner(folder.path());
+    // Only root makes files for others. Whoever runs this, the file is theirs who own the folder.
+    let is_root = rustix::process::geteuid().is_root();
+    let host = if is_root { (54_321, 54_322) } else { own };
+    std::os::unix::fs::chown(folder.path(), Some(host.0), Some(host.1)).unwrap();
+    file.add(book::token(&minted(1), &["read"], None)).unwrap();
+    assert_eq!((owner(file.path()), owner(&lock)), (host, host));
+    let other = if is_root { (54_323, 54_324) } else { own };
+    std::os::unix::fs::chown(file.path(), Some(other.0), Some(other.1)).unwrap();
+    file.add(book::token(&minted(2), &["read"], None)).unwrap();
+    assert_eq!((owner(file.path()), mode(file.path())), (other, 0o600));
+    file.remove(&minted(1).id).unwrap();
+    assert_eq!((owner(file.path()), file.read().unwrap().map(|tokens| tokens.len())), (other, Some(1)));
+}
+
+#[test]
+fn a_lock_that_somebody_made_of_another_file_is_not_given_away() {
+    let (folder, elsewhere) = (TempDir::new().unwrap(), tempfile::NamedTempFile::new().unwrap());
+    let file = TokenFile::in_folder(folder.path());
+    let before = owner(elsewhere.path());
+    if rustix::process::geteuid().is_root() {
+        std::os::unix::fs::chown(folder.path(), Some(54_321), Some(54_322)).unwrap();
+    }
+    std::os::unix::fs::symlink(elsewhere.path(), file.path().with_extension("toml.lock")).unwrap();
+    _ = file.add(book::token(&minted(1), &["read"], None));
+    assert_eq!(owner(elsewhere.path()), before);
+}
+
+#[test]
+fn nothing_is_written_that_could_not_be_read_again() {
+    let folder = TempDir::new().unwrap();
+    let file = TokenFile::in_folder(folder.path());
+    file.add(book::token(&minted(1), &["read"], None)).unwrap();
+    let long = Token { name: "x".repeat(16 << 20), ..book::token(&minted(2), &["read"], None) };
+    let error = file.add(long).unwrap_err();
+    assert!(matches!(error, TokenFileError::TooLarge { .. }) && error.to_string().contains("16 MiB"), "{error}");
+    assert_eq!(file.read().unwrap().map(|tokens| tokens.len()), Some(1));
+}
