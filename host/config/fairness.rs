@@ -28,9 +28,6 @@ impl Fairness {
     }
 
     pub(super) fn validate(&self) -> Result<(), String> {
-        if self.share.is_nan() {
-            return Err("fairness.share is not a number; it must lie between 0.1 and 1".to_owned());
-        }
         super::file::within("fairness.share", self.share, 0.1, 1.0)
     }
 }

@@ -119,7 +119,9 @@ fn parse_without<T: DeserializeOwned>(path: &Path, text: &str, overridden: &[Var
 
 /// Checks a value against its range.
 pub(super) fn within<T: PartialOrd + Display>(key: &str, value: T, least: T, most: T) -> Result<(), String> {
-    if value < least || value > most {
+    // What is no number lies on neither side.
+    let is_within = value >= least && value <= most;
+    if !is_within {
         return Err(format!("{key} is {value}; it must lie between {least} and {most}"));
     }
     Ok(())
@@ -139,6 +141,7 @@ mod tests {
 
     use super::*;
     use crate::job::units::TimeSpan;
+    use toml::Value;
 
     fn read_file(text: &str, env: &[(&str, &str)]) -> Result<Config, String> {
         let mut file = tempfile::NamedTempFile::new().unwrap();
@@ -190,6 +193,23 @@ mod tests {
             assert!(error.contains(told), "{text:?} gave {error:?}");
             assert!(!error.contains('\n'), "{text:?} gave more than one line: {error:?}");
         }
+    }
+
+    #[test]
+    fn no_key_takes_what_is_no_number_or_has_no_end() {
+        let Ok(Value::Table(defaults)) = Value::try_from(Config::default()) else { panic!("settings are a table") };
+        let mut keys = 0;
+        for (section, settings) in &defaults {
+            let settings = settings.as_table().unwrap().iter();
+            for (key, _) in settings.filter(|(_, value)| matches!(value, Value::Float(_))) {
+                for value in ["nan", "-nan", "inf", "-inf"] {
+                    let error = read_file(&format!("[{section}]\n{key} = {value}"), &[]).unwrap_err();
+                    assert!(error.contains(&format!("{section}.{key}")), "{value}: {error}");
+                }
+                keys += 1;
+            }
+        }
+        assert!(keys >= 3, "{keys} keys take fractions");
     }
 
     #[test]
@@ -283,6 +303,21 @@ mod tests {
         }
         let error = read_file("", &[("WINDLASS_NETWORK__PROXY", "http://u:s3cret@p:1")]).unwrap_err();
         assert!(error.contains("WINDLASS_NETWORK__PROXY") && !error.contains("s3cret"), "{error}");
+        let Ok(Value::Table(defaults)) = Value::try_from(Config::default()) else { panic!("settings are a table") };
+        let keys = defaults.iter().flat_map(|(section, settings)| {
+            let settings = settings.as_table().unwrap().iter();
+            settings.map(move |(key, _)| format!("WINDLASS_{section}__{key}").to_uppercase())
+        });
+        let others = ["STORE__URLL", "STOR__URL", "PLUGINS__SIGNED_BY", "SERVER__TLS", "NETWORK__PROXY_CREDENTIALS"];
+        for name in keys.chain(others.map(|key| format!("WINDLASS_{key}"))) {
+            for value in ["postgres://u:s3cret@h/d", "postgres://h/d?password=s3cret", "[\"http://u:s3cret@h\"]"] {
+                // A path may hold anything.
+                let Err(error) = read_file("", &[(&*name, value)]) else { continue };
+                assert!(error.contains(&name) && !error.contains("s3cret"), "{name}={value}: {error}");
+            }
+        }
+        let error = read_file("[store]\nurl = 'postgres://h/d?password=s3cret'", &[]).unwrap_err();
+        assert!(error.contains("store.url") && !error.contains("s3cret"), "{error}");
         for text in [
             "secrets = { k = 's3cret' }",
             "secrets = 's3cret'",

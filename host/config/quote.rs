@@ -22,9 +22,9 @@ const OURS: [&str; 15] = [
     "none",
 ];
 
-/// A URL, or what was meant as one, as it may be told: what stands before an `@` may be a password.
+/// A URL, or what was meant as one, as it may be told: what stands before an `@` or behind a `?` may be a password.
 pub(super) fn url(text: &str) -> &str {
-    if text.contains('@') { "…" } else { text }
+    if text.contains(['@', '?']) { "…" } else { text }
 }
 
 /// What is wrong in that line, from 1, as it may be told. The key is named where the line does not hold it.
@@ -124,7 +124,7 @@ fn is_harmless(quoted: &str, is_text: bool) -> bool {
 }
 
 /// The message without what it repeats of the line.
-fn masked(message: &str) -> String {
+pub(super) fn masked(message: &str) -> String {
     let (mut masked, mut rest) = (String::new(), message);
     while let Some(at) = rest.find(['"', '`']) {
         let (before, quoted) = rest.split_at(at + 1);

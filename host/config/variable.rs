@@ -7,7 +7,7 @@ use toml::de::{DeTable, DeValue};
 use toml::{Table, Value};
 
 use super::file::ConfigError;
-use super::{Config, ENV_PREFIX};
+use super::{Config, ENV_PREFIX, quote};
 
 /// A variable that overrides a key.
 #[derive(Clone, Debug)]
@@ -97,11 +97,10 @@ impl Variable {
 
     /// What is wrong with it.
     pub(super) fn mistake(&self, reason: String) -> ConfigError {
-        // Somebody may have put a password into a proxy's address.
-        if self.key.contains("proxy") { mistake(&self.name, reason) } else { mistake(&self.shown(), reason) }
-    }
-
-    fn shown(&self) -> String {
-        format!("{}={}", self.name, self.text)
+        // Somebody may have put a password into an address.
+        if self.key.contains("proxy") || quote::url(&self.text) != self.text {
+            return mistake(&self.name, quote::masked(&reason));
+        }
+        mistake(&format!("{}={}", self.name, self.text), reason)
     }
 }
