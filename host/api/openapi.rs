@@ -121,6 +121,21 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn who_reads_json_says_that_other_bodies_are_refused() {
+        let told = told().await;
+        let mut read = 0;
+        for (path, operations) in told["paths"].as_object().unwrap() {
+            for (method, operation) in operations.as_object().unwrap() {
+                if operation["requestBody"]["content"]["application/json"].is_object() {
+                    assert!(operation["responses"]["415"].is_object(), "{method} {path}");
+                    read += 1;
+                }
+            }
+        }
+        assert!(read >= 6, "{read}");
+    }
+
+    #[tokio::test]
     async fn every_reference_leads_somewhere() {
         fn references<'a>(value: &'a Value, found: &mut Vec<&'a str>) {
             match value {

@@ -76,6 +76,7 @@ pub struct LimitRequest {
         (status = 200, description = "The downstream, now held", body = DownstreamDocument),
         (status = 400, description = "Malformed", body = ProblemDocument, content_type = "application/problem+json"),
         (status = 404, description = "No such downstream", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 415, description = "Not application/json", body = ProblemDocument, content_type = "application/problem+json"),
         (status = 503, description = "The store is busy, full or failed", body = ProblemDocument, content_type = "application/problem+json"),
     ),
 )]
@@ -116,6 +117,7 @@ pub(in super::super) async fn hold(
         (status = 200, description = "The downstream", body = DownstreamDocument),
         (status = 400, description = "Malformed", body = ProblemDocument, content_type = "application/problem+json"),
         (status = 404, description = "No such downstream", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 415, description = "Not application/json", body = ProblemDocument, content_type = "application/problem+json"),
         (status = 503, description = "The store is busy, full or failed", body = ProblemDocument, content_type = "application/problem+json"),
     ),
 )]
@@ -140,6 +142,7 @@ pub(in super::super) async fn release(
         (status = 200, description = "The downstream", body = DownstreamDocument),
         (status = 400, description = "Malformed", body = ProblemDocument, content_type = "application/problem+json"),
         (status = 404, description = "No such downstream", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 415, description = "Not application/json", body = ProblemDocument, content_type = "application/problem+json"),
         (status = 503, description = "The store is busy, full or failed", body = ProblemDocument, content_type = "application/problem+json"),
     ),
 )]
@@ -164,6 +167,7 @@ pub(in super::super) async fn probe(
         (status = 200, description = "The downstream", body = DownstreamDocument),
         (status = 400, description = "Malformed", body = ProblemDocument, content_type = "application/problem+json"),
         (status = 404, description = "No such downstream", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 415, description = "Not application/json", body = ProblemDocument, content_type = "application/problem+json"),
         (status = 503, description = "The store is busy, full or failed", body = ProblemDocument, content_type = "application/problem+json"),
     ),
 )]

@@ -14,11 +14,12 @@ use super::super::error::PROBLEM_JSON;
 const SCHEME: &str = "token";
 
 /// The answers of the door itself, wherever an operation does not say something nearer.
-const ANYWHERE: [(&str, &str); 5] = [
+const ANYWHERE: [(&str, &str); 6] = [
     ("400", "The request is malformed, or names no host"),
     ("403", "Asked under a name that is not the host's, by a page of another site, or with a token without the scope"),
     ("414", "The path and the query are too long"),
     ("431", "The headers are too large"),
+    ("500", "The host broke off, or what it keeps is damaged"),
     ("503", "There is no room for the request, or the tokens cannot be read"),
 ];
 /// The answers where a body is read.
@@ -108,7 +109,7 @@ mod tests {
             assert_eq!(told["components"]["securitySchemes"]["token"]["scheme"], "bearer");
             for (method, path, access) in ROUTES {
                 let operation = &told["paths"][path][method.to_ascii_lowercase()];
-                for status in ["400", "403", "414", "431", "503"] {
+                for status in ["400", "403", "414", "431", "500", "503"] {
                     assert!(operation["responses"][status].is_object(), "{method} {path} {status}");
                 }
                 let security = operation["security"].as_array().unwrap();
