@@ -13,6 +13,7 @@ use serde_json::value::RawValue;
 use super::super::State;
 use super::result::{Attribute, ToldResult, json};
 use crate::clock::UnixMs;
+use crate::job::spec::JSON;
 use crate::job::{JobId, OutcomeKind, State as JobState, WaitReason, Waiting};
 use crate::store::{Act, AttemptView, JobView};
 
@@ -68,7 +69,7 @@ pub struct JobDocument {
     /// The payload in base64, where it is not JSON.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub payload_base64: Option<String>,
-    /// The media type of `payload_base64`.
+    /// The media type of the payload, where it is not `application/json`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub content_type: Option<String>,
     /// The result: JSON as JSON, text as a string, null where there is none or it is in `result_base64`.
@@ -173,7 +174,7 @@ impl JobDocument {
         let told = view.result.map(ToldResult::of).unwrap_or_default();
         Self {
             summary,
-            content_type: other.is_some().then_some(content_type),
+            content_type: (content_type != JSON).then_some(content_type),
             payload,
             payload_base64: other,
             result: told.value,
@@ -309,6 +310,13 @@ mod tests {
         let value = serde_json::to_value(JobDocument::of(&api.state, other)).unwrap();
         assert_eq!((&value["payload_base64"], &value["content_type"]), (&json!("AP8="), &json!("image/png")));
         assert!(value.get("payload").is_none());
+        let mut event = view("echo");
+        event.spec.content_type = "application/cloudevents+json".into();
+        let value = serde_json::to_value(JobDocument::of(&api.state, event)).unwrap();
+        assert_eq!(
+            (&value["payload"], &value["content_type"]),
+            (&json!({"n": 1}), &json!("application/cloudevents+json"))
+        );
     }
 
     #[test]
