@@ -40,7 +40,7 @@ enum DownstreamsCommand {
 #[derive(Args, Debug)]
 struct ListArgs {
     /// At most so many, by key [default: all]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = typed::limit)]
     limit: Option<usize>,
     /// Print the server's documents as one
     #[arg(long)]

@@ -36,7 +36,7 @@ pub(super) struct ListArgs {
     #[arg(long = "label", value_name = "NAME=VALUE", value_parser = typed::label)]
     labels: Vec<(String, String)>,
     /// At most so many
-    #[arg(long, value_name = "N", default_value_t = 50)]
+    #[arg(long, value_name = "N", default_value = "50", value_parser = typed::limit)]
     limit: usize,
     /// Print the server's documents as one
     #[arg(long)]

@@ -61,7 +61,15 @@ pub(super) fn max_attempts(text: &str) -> Result<u32, String> {
 /// Reads `NAME=VALUE`.
 pub(super) fn label(text: &str) -> Result<(String, String), String> {
     let (name, value) = text.split_once('=').ok_or("a label is NAME=VALUE")?;
+    if name.is_empty() || name.contains(':') {
+        return Err("the name of a label is not empty and has no colon".to_owned());
+    }
     Ok((name.to_owned(), value.to_owned()))
+}
+
+/// How many to list.
+pub(super) fn limit(text: &str) -> Result<usize, String> {
+    text.parse().ok().filter(|limit| *limit > 0).ok_or_else(|| "it is a whole number from 1".to_owned())
 }
 
 /// The labels of a job, each once.
@@ -83,7 +91,10 @@ pub(super) fn payload(given: &str) -> anyhow::Result<Vec<u8>> {
         return Ok(bytes);
     }
     match given.strip_prefix('@') {
-        Some(file) => std::fs::read(file).with_context(|| format!("cannot read the payload {file}")),
+        Some(file) => {
+            let refusal = |error| WrongUsage::new(&format!("--payload: cannot read {file}: {error}")).into();
+            std::fs::read(file).map_err(refusal)
+        }
         None => Ok(given.as_bytes().to_vec()),
     }
 }
