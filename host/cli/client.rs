@@ -63,7 +63,7 @@ pub(super) struct Request {
 impl ServerArgs {
     /// A client of that server. Proxies of the environment are not asked: the server is near.
     pub(super) fn client(&self) -> anyhow::Result<Client> {
-        let base = self.server.to_string().trim_end_matches('/').to_owned();
+        let base = without_user(&self.server);
         let wrong = |error: anyhow::Error| WrongUsage::new(&format!("{error:#}"));
         let token = self.token().map_err(wrong)?;
         let is_open = self.server.scheme_str() == Some("http") && !self.server.host().is_some_and(is_loopback_name);
@@ -108,9 +108,18 @@ fn read_token(file: &Path) -> anyhow::Result<String> {
 /// Reads the URL of a server.
 fn server(text: &str) -> Result<Uri, String> {
     let url = text.parse().ok().filter(|url: &Uri| matches!(url.scheme_str(), Some("http" | "https")));
+    // A password with a slash ends what is taken for the host.
+    let url = url.filter(|url| !url.path().contains('@'));
     url.filter(|url| url.host().is_some_and(|host| !host.is_empty())).ok_or_else(|| {
         format!("a server is named by a URL such as http://127.0.0.1:7070, here or in the variable {SERVER_VARIABLE}")
     })
+}
+
+/// The URL of a server as it is told and asked. A password in it is of no use, and nobody is to read it in a log.
+fn without_user(server: &Uri) -> String {
+    let host = server.authority().and_then(|authority| authority.as_str().rsplit('@').next()).unwrap_or_default();
+    let url = format!("{}://{host}{}", server.scheme_str().unwrap_or_default(), server.path());
+    url.trim_end_matches('/').to_owned()
 }
 
 impl Request {

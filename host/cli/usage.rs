@@ -19,7 +19,21 @@ pub(super) fn told(error: &clap::Error, typed: &[OsString]) -> String {
     let mut paragraphs = rendered.split("\n\n").take_while(|part| !is_general(part)).map(one_line);
     let first = paragraphs.next().unwrap_or_default();
     let tips: String = paragraphs.map(|tip| format!("; {tip}")).collect();
-    text::line(&format!("{}{tips}; see {help}", first.trim_start_matches("error: ")), usize::MAX)
+    let told = format!("{}{tips}; see {help}", first.trim_start_matches("error: "));
+    text::line(&without_users(&told), usize::MAX)
+}
+
+/// Without what stands before the host in URLs: it may be a password.
+fn without_users(told: &str) -> String {
+    let mut parts = told.split("://");
+    let mut clean = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let end = part.find(['\'', '"', ' ']).unwrap_or(part.len());
+        let from = part[..end].rfind('@').map_or(0, |at| at + 1);
+        clean.push_str("://");
+        clean.push_str(&part[from..]);
+    }
+    clean
 }
 
 /// What is not of this mistake.

@@ -28,3 +28,22 @@ async fn what_is_no_text_in_the_environment_is_of_no_matter_unless_it_is_a_setti
         assert!(stderr.contains(told) && stderr.contains("UTF-8"), "{stderr}");
     }
 }
+
+#[tokio::test]
+async fn a_password_in_the_url_of_a_server_is_not_told() {
+    let host = Setup::default().start().await;
+    for (server, code) in [
+        ("http://u:s3cret@127.0.0.1:9", 1),
+        ("http://u:s3cret@127.0.0.1:9/", 1),
+        ("ftp://u:s3cret@127.0.0.1:9", 2),
+        ("http://u:s3/cret@127.0.0.1", 2),
+    ] {
+        let mut command = host.command(&["jobs", "list"]);
+        let by_variable = said(&command.env("WINDLASS_SERVER", server).output().unwrap());
+        let by_argument = said(&host.command(&["jobs", "list", "--server", server]).output().unwrap());
+        for (exited, _, stderr) in [by_variable, by_argument] {
+            assert_eq!(exited, code, "{stderr}");
+            assert!(stderr.contains("127.0.0.1") && !stderr.contains("s3"), "{stderr}");
+        }
+    }
+}
