@@ -18,6 +18,7 @@ mod doctor;
 mod downstreams;
 mod end;
 mod enqueue;
+mod interrupt;
 mod jobs;
 mod place;
 mod plugin;

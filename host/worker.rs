@@ -1,6 +1,7 @@
 //! The loops that carry jobs to their end. They decide nothing themselves: they feed the state machines of
 //! [`crate::job`] and carry out what these say.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -163,11 +164,32 @@ impl Parts {
     }
 }
 
-/// Keeps the health of downstreams as it changes, until nobody is left who could tell of a change.
-async fn keep_health(parts: Parts, mut changed: mpsc::UnboundedReceiver<Lane>) {
+/// Keeps the health of downstreams as it changes, until nobody is left who could tell of a change. What a full or busy
+/// store does not take waits, once for each downstream: what is written in the end is how that stands then. Once `give_up`
+/// fires, such a store is not waited for any more.
+async fn keep_health(parts: Parts, mut changed: mpsc::UnboundedReceiver<Lane>, give_up: CancellationToken) {
+    let mut unkept = BTreeSet::new();
     while let Some(lane) = changed.recv().await {
-        if let Err(error) = parts.keeper.keep(&lane, parts.clock.now()).await {
-            tracing::error!(%error, downstream = &*lane.downstream, "a downstream's health could not be kept");
+        unkept.insert(lane);
+        while let Some(lane) = unkept.first() {
+            match parts.keeper.keep(lane, parts.clock.now()).await {
+                Err(error) if error.is_passing() && !give_up.is_cancelled() => {
+                    let downstreams = unkept.len();
+                    tracing::warn!(%error, downstreams, "the health of downstreams waits for room in the store");
+                    give_up.run_until_cancelled(tokio::time::sleep(FULL_PAUSE)).await;
+                }
+                Err(error) => {
+                    tracing::error!(%error, downstream = &*lane.downstream, "a downstream's health could not be kept");
+                    // A busy store would take its time to say no to each.
+                    if error.is_passing() {
+                        return;
+                    }
+                    unkept.pop_first();
+                }
+                Ok(()) => _ = unkept.pop_first(),
+            }
+            // What changed while this was written is written again.
+            unkept.extend(std::iter::from_fn(|| changed.try_recv().ok()));
         }
     }
 }
@@ -228,8 +250,8 @@ where
     }
 }
 
-/// How long a store that is full or busy may keep a host that stops from recording what ended; what it does not take is
-/// repeated.
+/// How long a store that is full or busy may keep a host that stops from recording what ended, and how downstreams are;
+/// attempts of which it does not take the end are repeated.
 const LAST_WORDS: Duration = Duration::from_secs(5);
 
 /// The running loops.
@@ -238,7 +260,7 @@ pub struct Worker {
     loops: TaskTracker,
     attempts: TaskTracker,
     recording: tokio::task::JoinHandle<()>,
-    keeping: tokio::task::JoinHandle<Option<()>>,
+    keeping: tokio::task::JoinHandle<()>,
     ends: Ends,
     stop: CancellationToken,
     stop_now: CancellationToken,
@@ -267,8 +289,7 @@ impl Worker {
         parts.plugins.look().await;
         rescuer::run(&parts).await?;
         // What attempts learn while the host stops is kept too.
-        let keeps = keep_health(parts.clone(), changes_to_keep);
-        let keeping = tokio::spawn(give_up.clone().run_until_cancelled_owned(keeps));
+        let keeping = tokio::spawn(keep_health(parts.clone(), changes_to_keep, give_up.clone()));
         let worker = Self { parts: parts.clone(), loops, attempts, recording, keeping, ends, stop, stop_now, give_up };
         let executor = executor::Executor {
             parts: parts.clone(),

@@ -1,4 +1,5 @@
 //! `windlass backup`: consistent beside a host under load, checked before it has its name, and a store like any other.
+//! What is salvaged is made in the same way.
 
 mod common;
 
@@ -8,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use common::{Host, Setup, Value, json};
+use common::{Host, Setup, Trouble, Value, Wish, json};
 use reqwest::Method;
 use rustix::process::Signal;
 
@@ -160,4 +161,84 @@ async fn the_file_of_a_running_host_alone_is_refused_and_can_be_salvaged() {
     restore(&mut host, &file).await;
     // The job was in the log alone.
     assert_eq!(host.ask(Method::GET, &format!("/v1/jobs/{id}"), None).await.status(), 404);
+}
+
+/// The ways to make a new file of a store.
+const MADE: [&[&str]; 2] = [&["backup", "copies/new.db"], &["doctor", "--salvage", "copies/new.db"]];
+
+/// A store that nobody uses, and a folder for copies.
+async fn stopped() -> Host {
+    let mut host = Setup::default().guest("echo", "").start().await;
+    let id = host.enqueue(json!({"plugin": "echo", "payload": 1})).await;
+    host.ended(&id).await;
+    host.kill();
+    std::fs::create_dir(host.dir().join("copies")).unwrap();
+    host
+}
+
+/// The command, with trouble in the folder of the copies.
+fn troubled(host: &Host, args: &[&str], trouble: &Trouble) -> std::process::Command {
+    let mut command = host.command(args);
+    command.envs(trouble.environment(false)).env("TROUBLE_FOLDER", "copies");
+    command
+}
+
+fn copies(host: &Host) -> Vec<String> {
+    let entries = std::fs::read_dir(host.dir().join("copies")).unwrap();
+    entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+}
+
+#[tokio::test]
+#[cfg(target_os = "linux")]
+async fn what_is_interrupted_leaves_nothing_behind() {
+    let host = stopped().await;
+    for args in MADE {
+        for (signal, code) in [(Signal::INT, 130), (Signal::TERM, 143)] {
+            let trouble = Trouble::new();
+            trouble.wish(Wish::SyncUs, 600_000_000);
+            let mut child = troubled(&host, args, &trouble).spawn().unwrap();
+            common::until("it is being synced", || async { (trouble.number(Wish::Syncs) > 0).then_some(()) }).await;
+            assert!(copies(&host).iter().any(|name| name.starts_with(".windlass-")), "{:?}", copies(&host));
+            rustix::process::kill_process(rustix::process::Pid::from_child(&child), signal).unwrap();
+            assert_eq!(child.wait().unwrap().code(), Some(code), "{args:?} {signal:?}");
+            assert_eq!(copies(&host), [""; 0], "{args:?} {signal:?}");
+        }
+    }
+}
+
+#[tokio::test]
+#[cfg(target_os = "linux")]
+async fn what_was_killed_is_cleared_away_by_the_next() {
+    let host = stopped().await;
+    let trouble = Trouble::new();
+    trouble.wish(Wish::SyncUs, 600_000_000);
+    let mut killed = troubled(&host, MADE[0], &trouble).spawn().unwrap();
+    common::until("it is being synced", || async { (trouble.number(Wish::Syncs) > 0).then_some(()) }).await;
+    // Whoever is at work yet is left alone.
+    backup(&host, "copies/other.db");
+    assert_eq!(copies(&host).len(), 2, "{:?}", copies(&host));
+    killed.kill().unwrap();
+    killed.wait().unwrap();
+    backup(&host, "copies/third.db");
+    let mut left = copies(&host);
+    left.sort();
+    assert_eq!(left, ["other.db", "third.db"]);
+}
+
+#[tokio::test]
+#[cfg(target_os = "linux")]
+async fn what_cannot_be_brought_to_the_disk_is_not_called_made() {
+    let host = stopped().await;
+    // The file, and its name. What is salvaged is finished in the same way.
+    for (of, what) in [(7, "the file"), (3, "the folder")] {
+        let trouble = Trouble::new();
+        trouble.wish(Wish::Errno, 5);
+        trouble.wish(Wish::SyncOf, of);
+        trouble.wish(Wish::SyncFails, 1);
+        let output = troubled(&host, MADE[0], &trouble).output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(trouble.number(Wish::SyncFails), 0, "{what} is not synced");
+        assert!(output.status.code() == Some(1) && said.contains("cannot write copies/new.db"), "{what}: {said}");
+        assert_eq!(copies(&host), [""; 0], "{what}");
+    }
 }

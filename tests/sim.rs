@@ -218,6 +218,23 @@ fn what_attempts_learn_while_the_host_stops_is_known_to_the_next() {
 }
 
 #[test]
+fn what_a_downstream_asked_for_while_the_disk_was_full_is_known_to_the_next_life() {
+    // The disk has room again long before the host is told to stop, or within the seconds that it then waits for.
+    for (full, stop) in [(30 * SECOND, 120 * SECOND), (30 * SECOND, 27 * SECOND)] {
+        let mut events = vec![
+            (SECOND, Event::Enqueue { jobs: 60, as_batch: true }),
+            (SECOND + 10, Event::Full(full)),
+            (SECOND + 10 + stop, Event::Stop),
+        ];
+        for downstream in 0..PLUGINS.len() * DOWNSTREAMS.len() {
+            events.push((0, Event::Weather { downstream, weather: Weather::Limits(900_000) }));
+            events.push((1_200 * SECOND, Event::Weather { downstream, weather: Weather::Up }));
+        }
+        every_seed_bears(&events);
+    }
+}
+
+#[test]
 fn who_is_interrupted_again_and_again_while_the_plugin_is_gone_keeps_the_attempts_that_the_plugin_allows() {
     let mut events = vec![(SECOND, Event::Enqueue { jobs: 20, as_batch: true })];
     for downstream in 0..PLUGINS.len() * DOWNSTREAMS.len() {

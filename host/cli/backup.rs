@@ -6,7 +6,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::place::PlaceArgs;
-use super::{ExitCode, print, wrong_usage};
+use super::{ExitCode, interrupt, print, wrong_usage};
 use crate::store::sqlite;
 
 /// What `windlass backup` is told.
@@ -27,6 +27,7 @@ pub(super) fn run(args: &BackupArgs) -> anyhow::Result<ExitCode> {
         Ok(config) => config.store.file(),
         Err(error) => return Ok(wrong_usage(&error)),
     };
+    interrupt::leave_nothing_behind()?;
     let made = sqlite::backup(&store, &args.file)?;
     if args.json {
         print::document(&json!(made));

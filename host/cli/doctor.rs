@@ -6,7 +6,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::place::PlaceArgs;
-use super::{ExitCode, print, wrong_usage};
+use super::{ExitCode, interrupt, print, wrong_usage};
 use crate::store::sqlite::{self, Report, Salvaged};
 
 /// How many jobs and faults of each kind are shown to people.
@@ -31,6 +31,7 @@ pub(super) fn run(args: &DoctorArgs) -> anyhow::Result<ExitCode> {
         Ok(config) => config.store.file(),
         Err(error) => return Ok(wrong_usage(&error)),
     };
+    interrupt::leave_nothing_behind()?;
     let (report, salvaged) = match &args.salvage {
         None => (sqlite::examine(&store, &std::env::temp_dir())?, None),
         Some(to) => {

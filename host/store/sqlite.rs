@@ -4,6 +4,7 @@
 //! [`LiveSet`] in memory and only then answers. Who runs next is decided in memory, and a claim waits for no disk.
 //! Readers look at the file beside the writer.
 
+use std::fs::File;
 use std::path::Path;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Sender};
@@ -36,6 +37,7 @@ mod end;
 mod enqueue;
 mod fault;
 mod finish;
+mod hold;
 mod intake;
 mod last_words;
 mod layout;
@@ -69,6 +71,7 @@ use cache::SpecCache;
 pub(crate) use doctor::fuzzing;
 pub use doctor::{DoubtfulJob, IncompleteJob, JobCounts, LostJob, Report, Salvaged, examine, salvage};
 use end::End;
+pub use new_file::discard_unfinished;
 pub use open::Ownership;
 pub use options::SqliteOptions;
 use readers::Readers;
@@ -104,6 +107,8 @@ struct Shared {
     seen_ms: AtomicI64,
     /// How long it has been open.
     opened: Stopwatch,
+    /// The file itself. Closed after every connection to it: SQLite's locks on it go with any descriptor that is closed.
+    _file: Arc<File>,
 }
 
 /// What is known of the jobs without the disk.
@@ -129,7 +134,12 @@ impl SqliteStore {
     ///
     /// # Errors
     /// As [`Self::open`].
-    pub fn open_owned(ownership: Ownership, options: SqliteOptions, chance: Arc<Chance>) -> Result<Self, StoreError> {
+    pub fn open_owned(
+        mut ownership: Ownership,
+        options: SqliteOptions,
+        chance: Arc<Chance>,
+    ) -> Result<Self, StoreError> {
+        let file = ownership.hold()?;
         let path = ownership.path.as_path();
         let conn = open::writer(path)?;
         let refusal = |error: fault::Fault| open::failure(path, error);
@@ -156,6 +166,7 @@ impl SqliteStore {
             queued_jobs: AtomicUsize::new(0),
             seen_ms: AtomicI64::new(recovered.seen.0),
             opened: Stopwatch::start(),
+            _file: file,
         });
         let (ops, incoming) = mpsc::channel();
         let checkpoints = checkpoint::Checkpoints::start(path, Arc::clone(&shared));

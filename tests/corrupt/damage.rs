@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 const PAGE: u64 = 4_096;
 
 /// SplitMix64: the same seed draws the same.
+#[derive(Debug)]
 pub struct Dice(pub u64);
 
 impl Dice {
@@ -35,9 +36,11 @@ pub enum Damage {
     TruncatedLog,
     ZeroedLog,
     GarbageLogHeader,
+    EmptiedFile,
+    LostFile,
 }
 
-const ALL: [Damage; 13] = [
+const ALL: [Damage; 15] = [
     Damage::FlippedBits,
     Damage::FlippedBurst,
     Damage::ZeroedPage,
@@ -51,6 +54,8 @@ const ALL: [Damage; 13] = [
     Damage::TruncatedLog,
     Damage::ZeroedLog,
     Damage::GarbageLogHeader,
+    Damage::EmptiedFile,
+    Damage::LostFile,
 ];
 
 impl Damage {
@@ -60,19 +65,27 @@ impl Damage {
 
     /// Whether it is of the log, and so needs one.
     pub fn hits_log(self) -> bool {
-        ALL.iter().position(|kind| *kind == self) >= Some(8)
+        (8..13).contains(&ALL.iter().position(|kind| *kind == self).expect("one of all"))
+    }
+
+    /// Whether nothing is left of the file itself.
+    pub fn leaves_log_alone(self) -> bool {
+        matches!(self, Self::EmptiedFile | Self::LostFile)
     }
 
     /// Whether the store is one whose host was killed. Damage to the file itself is done to both kinds.
     pub fn wants_log(self) -> bool {
-        self.hits_log() || matches!(self, Self::FlippedBurst | Self::ZeroedSector)
+        self.hits_log() || self.leaves_log_alone() || matches!(self, Self::FlippedBurst | Self::ZeroedSector)
     }
 
     pub fn inflict(self, dice: &mut Dice, store: &Path) {
         let log = PathBuf::from(format!("{}-wal", store.display()));
         let path = if self.hits_log() { &log } else { store };
-        if self == Self::LostLog {
-            return std::fs::remove_file(log).unwrap();
+        match self {
+            Self::LostLog => return std::fs::remove_file(log).unwrap(),
+            Self::LostFile => return std::fs::remove_file(store).unwrap(),
+            Self::EmptiedFile => return std::fs::write(store, "").unwrap(),
+            _ => {}
         }
         let file = OpenOptions::new().read(true).write(true).open(path).unwrap();
         let length = file.metadata().unwrap().len();
@@ -112,7 +125,7 @@ impl Damage {
             }
             Self::GarbageHeader => file.write_all_at(&garbage(dice, 100), 0).unwrap(),
             Self::GarbageLogHeader => file.write_all_at(&garbage(dice, 32), 0).unwrap(),
-            Self::LostLog => unreachable!("done above"),
+            Self::LostLog | Self::EmptiedFile | Self::LostFile => unreachable!("done above"),
         }
     }
 }

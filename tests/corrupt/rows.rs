@@ -61,6 +61,34 @@ impl Job {
         self.row[15] != Value::Null
     }
 
+    /// Of what the host shows of it: whether that is so. Whoever runs the job meanwhile adds to it.
+    pub fn is_told_by(&self, told: &serde_json::Value) -> bool {
+        let attempts = told["attempts"].as_array().map_or(&[][..], Vec::as_slice);
+        let ended: Vec<_> = attempts.iter().filter(|attempt| !attempt["finished_at"].is_null()).collect();
+        let are_told = self.attempts.iter().zip(&ended).all(|(row, told)| {
+            let (Value::Integer(n), Value::Integer(finished_ms), Value::Text(kind)) = (&row[2], &row[5], &row[6])
+            else {
+                panic!("{row:?}")
+            };
+            let error = if let Value::Text(error) = &row[7] { Some(error.as_str()) } else { None };
+            told["n"] == *n
+                && told["outcome"] == **kind
+                && told["error"].as_str() == error
+                && super::common::ms(&told["finished_at"]) == *finished_ms
+        });
+        let end = if let Value::Text(end) = &self.row[15] { Some(end.as_str()) } else { None };
+        let is_end_told = match end {
+            Some(end) => told["state"] == *end && ended.len() == self.attempts.len(),
+            None => told["finished_at"].is_null() || ended.len() > self.attempts.len(),
+        };
+        is_end_told && self.attempts.len() <= ended.len() && are_told && self.is_result_told_by(told)
+    }
+
+    fn is_result_told_by(&self, told: &serde_json::Value) -> bool {
+        let Some([_, _, Value::Blob(body), ..]) = self.result.as_deref() else { return true };
+        serde_json::from_slice::<serde_json::Value>(body).is_ok_and(|body| told["result"] == body)
+    }
+
     /// The payload, as the host shows it.
     pub fn payload(&self) -> serde_json::Value {
         let Some([_, Value::Blob(bytes)]) = self.payload.as_deref() else { panic!("{:?}", self.payload) };
@@ -138,7 +166,8 @@ fn read(row: &rusqlite::Row<'_>) -> (Row, Option<i64>) {
 pub fn seen_by_sqlite(folder: &Path, truth: &Jobs) -> Seen {
     let scratch = tempfile::TempDir::new().unwrap();
     copy(folder, scratch.path());
-    let conn = Connection::open_with_flags(store_in(scratch.path()), OpenFlags::SQLITE_OPEN_READ_WRITE).unwrap();
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE;
+    let conn = Connection::open_with_flags(store_in(scratch.path()), flags).unwrap();
     let mut seen = Seen { is_perfect: true, whole: BTreeSet::new(), has_all_attempts: true, wrong: Vec::new() };
     for (place, job) in truth {
         let wrong = differs(&conn, job);

@@ -1,6 +1,7 @@
 //! The real binary on damaged stores, and on what was salvaged of them.
 
 use std::io::{BufRead as _, BufReader};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 
@@ -8,12 +9,12 @@ use reqwest::{Method, StatusCode};
 use rustix::process::Signal;
 use tempfile::TempDir;
 use windlass::job::JobId;
-use windlass::store::sqlite::salvage;
+use windlass::store::sqlite::{Report, salvage};
 
-use super::base::{Base, copy, setup, store_in};
+use super::base::{Base, content, copy, setup, store_in};
 use super::common::{Host, Value, json, until};
 use super::damage::{Damage, Dice};
-use super::rows;
+use super::rows::{self, Jobs};
 
 /// How many damaged stores are served.
 const SERVED: u64 = 10;
@@ -71,7 +72,7 @@ async fn stopped() -> Host {
     host
 }
 
-fn put(host: &Host, folder: &std::path::Path) {
+fn put(host: &Host, folder: &Path) {
     let data = host.dir().join("data");
     for name in ["windlass.db", "windlass.db-wal", "windlass.db-shm"] {
         _ = std::fs::remove_file(data.join(name));
@@ -84,14 +85,19 @@ async fn a_host_on_a_damaged_store_serves_truthfully_or_refuses_in_one_line() {
     let base = Base::make().await;
     let host = stopped().await;
     let (mut refused, mut served) = (0, 0);
-    for seed in 1_000..1_000 + SERVED {
+    let drawn = (1_000..1_000 + SERVED).map(|seed| {
         let mut dice = Dice(seed);
-        let damage = Damage::draw(&mut dice);
-        let what = format!("seed {seed}, {damage:?}");
+        (Damage::draw(&mut dice), dice)
+    });
+    let always = [Damage::EmptiedFile, Damage::LostFile].map(|damage| (damage, Dice(1)));
+    for (damage, mut dice) in drawn.chain(always) {
+        let what = format!("{dice:?}, {damage:?}");
         let folder = TempDir::new().unwrap();
         copy(if damage.wants_log() { base.killed.path() } else { base.closed.path() }, folder.path());
         damage.inflict(&mut dice, &store_in(folder.path()));
         put(&host, folder.path());
+        let before = content(folder.path());
+        let examined = Examined::of(&store_in(folder.path()));
         let mut daring = Daring::start(&host);
         let code = until(&format!("{what}: it is ready or gone"), || {
             let gone = daring.exited();
@@ -109,7 +115,8 @@ async fn a_host_on_a_damaged_store_serves_truthfully_or_refuses_in_one_line() {
         let log = daring.log();
         if code == Some(-1) {
             served += 1;
-            look(&base, &damage, &host, &daring.address().unwrap(), &what).await;
+            assert!(!damage.leaves_log_alone(), "{what}: it began anew");
+            look(&base, &damage, &examined, &host, &daring.address().unwrap(), &what).await;
         } else {
             refused += 1;
             let line = log.lines().last().unwrap_or_default();
@@ -117,23 +124,60 @@ async fn a_host_on_a_damaged_store_serves_truthfully_or_refuses_in_one_line() {
                 code == Some(1) && line.contains("windlass.db") && line.contains("windlass doctor"),
                 "{what}: {log}"
             );
+            if damage.leaves_log_alone() {
+                assert!(before[..2] == content(&host.dir().join("data"))[..2], "{what}: it was changed");
+            }
         }
         assert!(!daring.log().contains("panicked"), "{what}: {}", daring.log());
     }
     println!("{refused} refused, {served} served");
 }
 
+/// What the doctor says of a damaged store.
+struct Examined {
+    report: Report,
+    /// All that is whole or doubtful.
+    salvaged: Jobs,
+}
+
+impl Examined {
+    fn of(store: &Path) -> Self {
+        let to = TempDir::new().unwrap();
+        let (report, _) = salvage(store, &store_in(to.path())).unwrap();
+        Self { report, salvaged: rows::jobs(&store_in(to.path())) }
+    }
+
+    /// Whether the job is not there as it was. What a damaged log held alone nobody can know.
+    fn may_lack(&self, id: &str, damage: &Damage) -> bool {
+        let lost = self.report.lost.iter().any(|job| id.starts_with(&job.id_begins));
+        lost || self.report.incomplete.iter().any(|job| job.id == id) || damage.hits_log()
+    }
+
+    fn is_doubtful(&self, id: &str) -> bool {
+        self.report.doubtful.iter().any(|job| job.id == id)
+    }
+}
+
 /// Whatever it says of a job must be so.
-async fn look(base: &Base, damage: &Damage, host: &Host, address: &str, what: &str) {
+async fn look(base: &Base, damage: &Damage, examined: &Examined, host: &Host, address: &str, what: &str) {
     for (place, job) in base.truth(damage) {
         let id = JobId::from_parts(*place, job.tail());
         let answer = host.client.get(format!("http://{address}/v1/jobs/{id}")).send().await.unwrap();
         let (status, text) = (answer.status().as_u16(), answer.text().await.unwrap());
         let told: Value = serde_json::from_str(&text).unwrap();
+        let whole = examined.salvaged.get(place);
         match status {
-            200 => assert_eq!(told["payload"], job.payload(), "{what}: {told:#}"),
+            200 => {
+                assert_eq!(told["payload"], job.payload(), "{what}: {told:#}");
+                if let Some(whole) = whole.filter(|_| !examined.is_doubtful(&id.to_string())) {
+                    assert!(whole.is_told_by(&told), "{what}: {told:#}\nis not\n{whole:#?}");
+                }
+            }
             500 | 503 => assert!(told["type"].as_str().unwrap().contains(":store-"), "{what}: {told}"),
-            404 => {}
+            404 => {
+                let may_lack = whole.is_none() && examined.may_lack(&id.to_string(), damage);
+                assert!(may_lack, "{what}: {id} is not known: {:#?}", examined.report);
+            }
             other => panic!("{what}: {other} {told}"),
         }
     }

@@ -7,7 +7,7 @@ use std::process::Command;
 use reqwest::{Method, StatusCode};
 use rustix::process::Signal;
 
-use crate::common::{Host, Setup, Start, Trouble, Wish, guests, json, number, try_start, until};
+use crate::common::{Host, Setup, Start, Trouble, Value, Wish, guests, json, number, try_start, until};
 use crate::support::{EIO, all_complete, clear_line, crowd, lines, problem, troubled};
 
 /// Each of the first so many syncs and writes after the start fails once; `FAULTS_N` says how many.
@@ -197,6 +197,20 @@ async fn a_second_host_refuses_at_once_and_leaves_the_first_alone() {
     let start = tokio::task::spawn_blocking(move || try_start(command, &folder)).await.unwrap();
     assert!(clear_line(&start).is_some_and(|line| line.contains("another windlass is using it")), "{start:?}");
     assert_eq!(host.ask(Method::GET, "/readyz", None).await.status(), StatusCode::OK);
+    // Whatever became of the lock file: who refuses leaves a new one, which says nothing of the first.
+    std::fs::remove_file(host.dir().join("data/windlass.db.lock")).unwrap();
+    for round in 0..2 {
+        if round > 0 {
+            let (command, folder) = (host.command(&[]), host.dir().to_owned());
+            let start = tokio::task::spawn_blocking(move || try_start(command, &folder)).await.unwrap();
+            assert!(clear_line(&start).is_some_and(|line| line.contains("another windlass is using it")), "{start:?}");
+        }
+        let backup = host.command(&["backup", &format!("{round}.db")]).output().unwrap();
+        assert!(backup.status.success(), "{}", String::from_utf8_lossy(&backup.stderr));
+        let doctor = host.command(&["doctor", "--json"]).output().unwrap();
+        let told: Value = serde_json::from_slice(&doctor.stdout).unwrap();
+        assert_eq!((&told["report"]["in_use"], doctor.status.code()), (&json!(true), Some(0)), "{told:#}");
+    }
     // The lock is the process's: one that was killed leaves none behind.
     host.kill();
     host.start().await;

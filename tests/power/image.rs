@@ -157,6 +157,8 @@ struct Row {
     tail: i64,
     end_state: Option<String>,
     attempts: Vec<Attempt>,
+    /// The logs of its attempts, with their numbers.
+    logs: Vec<(i64, String)>,
     cancels: usize,
     retries: usize,
     result: Option<serde_json::Value>,
@@ -180,6 +182,11 @@ impl Held {
             let attempt =
                 Attempt { n: row.get(1)?, outcome: row.get(2)?, finished_ms: row.get(3)?, error: row.get(4)? };
             jobs.entry(row.get(0)?).or_default().attempts.push(attempt);
+            Ok(())
+        });
+        let logs = "SELECT place, n, log FROM attempts JOIN attempt_evidence USING (seq) WHERE log IS NOT NULL";
+        each(conn, logs, |row| {
+            jobs.entry(row.get(0)?).or_default().logs.push((row.get(1)?, row.get(2)?));
             Ok(())
         });
         each(conn, "SELECT place, what FROM acts", |row| {
@@ -212,6 +219,10 @@ impl Held {
         };
         if let Some(attempt) = due.attempts.iter().find(|attempt| !row.attempts.contains(attempt)) {
             return Some(format!("attempt {} was shown, and is lost: {attempt:?}", attempt.n));
+        }
+        let has_said = |(n, said): &&(i64, &str)| row.logs.iter().any(|(of, log)| of == n && log.contains(said));
+        if let Some((n, said)) = due.said.iter().find(|said| !has_said(said)) {
+            return Some(format!("what attempt {n} said was shown, and is lost: {said}"));
         }
         if row.cancels < due.cancels || row.retries < due.retries {
             return Some(format!("{} cancels and {} retries of {due:?}", row.cancels, row.retries));

@@ -27,6 +27,10 @@ pub enum What {
     Acted(String, Act),
     /// The job was shown, with an end.
     Shown(Job),
+    /// It was shown without one, and with attempts that had ended.
+    Tried(Job),
+    /// What an attempt of that number said was shown.
+    Said { id: String, n: i64, said: String },
     /// A pause of the plugin, or its end, is being asked for.
     AskedPause,
     /// It was acknowledged.
@@ -90,6 +94,8 @@ impl Ledger {
 pub struct Due<'a> {
     pub accepted: bool,
     pub attempts: &'a [Attempt],
+    /// What attempts said, with their numbers.
+    pub said: Vec<(i64, &'a str)>,
     pub cancels: usize,
     pub retries: usize,
     /// Its end, which nothing was asked against since.
@@ -142,6 +148,14 @@ pub fn dues(facts: &[Fact], position: u64) -> Dues<'_> {
                 due.state = Some(&job.state);
                 due.result = Some(&job.result);
             }
+            What::Tried(job) => {
+                let due = dues.jobs.entry(&job.id).or_default();
+                // Two clients' looks may cross.
+                if job.attempts.len() > due.attempts.len() {
+                    due.attempts = &job.attempts;
+                }
+            }
+            What::Said { id, n, said } => dues.jobs.entry(id).or_default().said.push((*n, said)),
             What::AskedPause => dues.paused = None,
             What::Paused(paused) => dues.paused = Some(*paused),
         }

@@ -12,6 +12,8 @@ use crate::common::{Host, ms};
 
 /// How many clients there are at once.
 const CLIENTS: u64 = 6;
+/// How often a job that is to fail is asked for.
+const LOOKS_MAX: usize = 500;
 /// How many jobs a batch has.
 pub const BATCH_JOBS: u32 = 25;
 
@@ -107,7 +109,8 @@ impl User {
                 let payload = json!({"do": "reject", "message": "never"});
                 self.enqueue(json!({"plugin": "misbehave", "payload": payload}), true).await
             }
-            54..62 => {
+            54..58 => self.fail(format!("it said {seed}-{}-{step}", self.number)).await,
+            58..62 => {
                 let job = json!({"plugin": "misbehave", "payload": {"do": "echo"}, "delay": "1h"});
                 self.enqueue(job, false).await
             }
@@ -118,7 +121,8 @@ impl User {
             91..93 if self.number == 0 => self.toggle().await,
             _ => match self.any() {
                 Some((id, true)) => self.look(&id, "?wait=5s").await,
-                _ => Ok(()),
+                Some((id, false)) => self.look(&id, "").await,
+                None => Ok(()),
             },
         }
     }
@@ -167,6 +171,29 @@ impl User {
         let id = text(&answer["id"]);
         self.ledger.note(What::Accepted(vec![id.clone()]));
         self.own.push((id, ends));
+        Ok(())
+    }
+
+    /// A job that fails, is looked at, and waits for long.
+    async fn fail(&mut self, says: String) -> Result<(), Gone> {
+        let steps = json!([{"do": "log", "level": "info", "message": says}, {"do": "retry", "message": "not today"}]);
+        let payload = json!({"do": "fail-until", "attempt": 2, "with": {"do": "then", "steps": steps}});
+        let job = json!({"plugin": "misbehave", "payload": payload, "retry": {"base": "1h", "cap": "1h"}});
+        self.enqueue(job, false).await?;
+        let (id, _) = self.own.last().expect("just accepted").clone();
+        // It cannot be waited for but by asking again: at most for as long as an attempt takes on a busy machine.
+        for _ in 0..LOOKS_MAX {
+            let (status, job) = self.ask(Method::GET, &format!("/v1/jobs/{id}"), None).await?;
+            if status != 200 || job["state"] != "retryable" {
+                tokio::task::yield_now().await;
+                continue;
+            }
+            self.ledger.note(What::Tried(shown(&job)));
+            let (status, attempt) = self.ask(Method::GET, &format!("/v1/jobs/{id}/attempts/1"), None).await?;
+            assert_eq!((status, &attempt["log"][0]["message"]), (200, &json!(says)), "{attempt}");
+            self.ledger.note(What::Said { id, n: 1, said: says });
+            return Ok(());
+        }
         Ok(())
     }
 
@@ -220,8 +247,13 @@ impl User {
 
     async fn look(&self, id: &str, how: &str) -> Result<(), Gone> {
         let (status, job) = self.ask(Method::GET, &format!("/v1/jobs/{id}{how}"), None).await?;
-        if status == 200 && !job["finished_at"].is_null() {
-            self.ledger.note(What::Shown(shown(&job)));
+        if status == 200 {
+            let (job, is_final) = (shown(&job), !job["finished_at"].is_null());
+            if is_final {
+                self.ledger.note(What::Shown(job));
+            } else if !job.attempts.is_empty() {
+                self.ledger.note(What::Tried(job));
+            }
         }
         Ok(())
     }

@@ -18,6 +18,9 @@ use crate::store::SimStore;
 use crate::trace::Effect;
 use crate::world::{SimClock, World};
 
+/// So long a host that is told to stop waits for a full disk at least, before it gives up on it.
+const FULL_WAIT: i64 = 4 * SECOND;
+
 /// What the people outside have in hand of a host.
 #[derive(Clone)]
 pub struct Host {
@@ -188,6 +191,7 @@ impl Host {
         let mut state = self.world.state();
         // What a full disk does not take, or a failed one, is repeated.
         let has_failed = self.store.health().is_err() || state.disk.full_until >= told_at_ms;
+        state.has_kept_health = self.store.health().is_ok() && state.disk.full_until < told_at_ms + FULL_WAIT;
         // Attempts that are called off may take a while, and so may the disk.
         let took_longer = self.clock.now().since(grace_over_at);
         if took_longer > Duration::from_secs(25) {

@@ -49,6 +49,8 @@ pub struct State {
     pub left_behind: Vec<(Lease, Begun)>,
     /// The lives that ended in order, with everything recorded.
     pub orderly: BTreeSet<u32>,
+    /// The life that ends now had all the time that it takes to keep what it knows of downstreams.
+    pub has_kept_health: bool,
     /// The policy of the host.
     pub retry: RetryPolicy,
     pub counts_rate_limits: bool,
@@ -149,6 +151,7 @@ impl World {
             wall_ahead: 0,
             left_behind: Vec::new(),
             orderly: BTreeSet::new(),
+            has_kept_health: false,
             retry: plan.config.retry.policy(),
             counts_rate_limits: plan.config.breaker.count_rate_limits,
             happened: 0,
@@ -234,12 +237,12 @@ impl World {
                 state.done(place);
             }
         }
-        let (now, was_orderly) = (state.now(), state.orderly.contains(&state.life.n));
+        let (now, has_kept_health) = (state.now(), std::mem::take(&mut state.has_kept_health));
         (state.life.gates, state.life.source) = (None, None);
         for downstream in &mut state.downstreams {
             downstream.outage.beginnings += 1;
-            // What was asked for last may not have come on disk, unless the host stopped in order.
-            downstream.asked = downstream.asked.filter(|_| was_orderly);
+            // What was asked for last may not have come on disk where the host died, or its disk was full to the end.
+            downstream.asked = downstream.asked.filter(|_| has_kept_health);
         }
         state.life.started = None;
         state.life.began = now + pause_ms;

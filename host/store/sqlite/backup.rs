@@ -40,8 +40,9 @@ pub struct BackedUp {
 /// [`StoreError::Open`] where there is no store, it is damaged, or the copy cannot be written.
 pub fn backup(store: &Path, to: &Path) -> Result<BackedUp, StoreError> {
     let unread = |error: std::io::Error| open::refusal(store, error);
-    store.metadata().map_err(unread)?;
     let store = &open::behind_links(store);
+    open::refuse_lone_log(store)?;
+    store.metadata().map_err(unread)?;
     let unwritten = |error: std::io::Error| open::refusal(store, format!("cannot write {}: {error}", to.display()));
     let file = NewFile::begin(to).map_err(unwritten)?;
     let is_log_gone = match open::user(store).map_err(unread)? {

@@ -57,6 +57,8 @@ struct Patient {
     /// No host takes the store while it is looked at, if none has it.
     user: User,
     wal: Wal,
+    /// The file is empty or gone.
+    is_log_alone: bool,
     image: Image,
 }
 
@@ -101,13 +103,19 @@ impl Patient {
     }
 
     fn receive(store: &Path, scratch: &Path) -> Result<Self, StoreError> {
-        let unread = |error: io::Error| open::refusal(store, error);
-        if !store.metadata().map_err(unread)?.is_file() {
-            return Err(open::refusal(store, "it is no file"));
-        }
         let store = open::behind_links(store);
+        let unread = |error: io::Error| open::refusal(&store, error);
+        let is_log_alone = wal::is_alone(&store).map_err(unread)?;
+        if !is_log_alone && !store.metadata().map_err(unread)?.is_file() {
+            return Err(open::refusal(&store, "it is no file"));
+        }
         let user = open::user(&store).map_err(unread)?;
         let (wal, image) = match user {
+            User::Host if is_log_alone => {
+                let advice = "a windlass is using it, and its file is empty or gone: copy its log (the file beside it that \
+                              ends in -wal) before you stop that one";
+                return Err(open::refusal(&store, advice));
+            }
             User::Host => {
                 let copy = NewFile::temporary(scratch).map_err(|error| open::refusal(scratch, error))?;
                 backup::copy_pages(&store, &copy)?;
@@ -115,10 +123,11 @@ impl Patient {
             }
             User::Nobody { .. } => {
                 let wal = wal::inspect(&store).map_err(unread)?;
-                (wal, Image::of_stopped(&store, wal, scratch).map_err(unread)?)
+                let has_file = !is_log_alone;
+                (wal, Image::of_stopped(&store, wal, has_file, scratch).map_err(unread)?)
             }
         };
-        Ok(Self { store, user, wal, image })
+        Ok(Self { store, user, wal, is_log_alone, image })
     }
 
     fn look(&self) -> Result<(Report, Pages, Census, Judgement), StoreError> {
@@ -153,6 +162,7 @@ impl Patient {
     fn tell_log(&self, report: &mut Report, pages: &Pages, census: &Census) {
         let is_gone = !self.is_in_use() && matches!(self.wal, Wal::Absent) && census.was_open(pages);
         report.log = match self.wal {
+            _ if self.is_log_alone => Some(open::FILE_GONE.to_owned()),
             _ if is_gone => Some(open::LOG_GONE.to_owned()),
             Wal::Torn => Some(
                 "its write-ahead log ends in a torn transaction: a power cut leaves one that was not acknowledged, any \

@@ -1,13 +1,16 @@
 //! Opening the file: one owner, the right settings, the known layout.
 
-use std::fs::{DirBuilder, File, TryLockError};
+use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
+use std::io;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, ffi};
 
 use super::fault::Fault;
+use super::hold::{self, Hold};
 use super::wal::{self, Wal};
 use super::{layout, recover, sums};
 use crate::config::disk;
@@ -21,6 +24,9 @@ pub(super) const ASK_DOCTOR: &str =
 /// What to say where a log should be.
 pub(super) const LOG_GONE: &str = "its write-ahead log (the file beside it that ends in -wal) is missing: what was in it \
      alone is lost";
+/// What to say of a log without the file that it belongs to: SQLite would delete it, or make a new store beside it.
+pub(super) const FILE_GONE: &str = "it is empty or gone, and its write-ahead log (the file beside it that ends in -wal) is \
+     not: what is in that can be saved";
 /// How many links lead to a store at most, as the system has it for paths.
 const LINKS_MAX: usize = 40;
 /// How long a write waits for a foreign process that writes to the file, an operator's shell for instance. Not long in
@@ -30,11 +36,13 @@ const BUSY_TIMEOUT_MS: u32 = if cfg!(test) { 500 } else { 5_000 };
 /// The right of one process to a store's file, until it is dropped.
 ///
 /// Its lock is a file beside the store: empty while the store is opened, of one byte when a host has it. So nobody takes
-/// for a host's what a host would refuse.
+/// for a host's what a host would refuse. Somebody may remove that file, so the store's own is held as well.
 #[derive(Debug)]
 pub struct Ownership {
     pub(super) path: PathBuf,
     lock: File,
+    /// None: there is none yet.
+    file: Option<Arc<File>>,
 }
 
 impl Ownership {
@@ -50,18 +58,62 @@ impl Ownership {
         match lock.try_lock() {
             Ok(()) => {
                 lock.set_len(0).map_err(|error| refusal(&lock_path, error))?;
-                Ok(Self { path: path.clone(), lock })
+                let file = existing(OpenOptions::new().read(true).write(true).open(path));
+                let file = file.map_err(|error| refusal(path, error))?;
+                Ok(Self { path: path.clone(), lock, file: file.map(|file| alone(path, file)).transpose()? })
             }
-            Err(TryLockError::WouldBlock) => {
-                Err(refusal(path, "another windlass is using it; stop that one, or give this one its own data folder"))
-            }
+            Err(TryLockError::WouldBlock) => Err(in_use(path)),
             Err(TryLockError::Error(error)) => Err(refusal(&lock_path, error)),
         }
     }
 
+    /// Makes the file where there is none, and holds it: nobody else's connection is touched.
+    pub(super) fn hold(&mut self) -> Result<Arc<File>, StoreError> {
+        let file = match self.file.take() {
+            Some(file) => file,
+            None => {
+                refuse_damaged_log(&self.path)?;
+                // Made here and not by SQLite, so that nobody else can ever read it; its WAL takes over the mode.
+                let file = disk::open_private(&self.path).map_err(|error| refusal(&self.path, error))?;
+                alone(&self.path, file)?
+            }
+        };
+        Ok(Arc::clone(self.file.insert(file)))
+    }
+
     /// Says that the store is open. The byte takes no room, so that a full disk does not refuse it.
-    pub(super) fn say_ready(&self) -> std::io::Result<()> {
+    pub(super) fn say_ready(&self) -> io::Result<()> {
         self.lock.set_len(1)
+    }
+}
+
+impl Drop for Ownership {
+    fn drop(&mut self) {
+        // Who still reads keeps it open, and holds it no longer.
+        if let Some(file) = &self.file {
+            _ = hold::take(file, Hold::No);
+        }
+    }
+}
+
+/// Takes that file for this process alone.
+fn alone(path: &Path, file: File) -> Result<Arc<File>, StoreError> {
+    match hold::take(&file, Hold::Alone) {
+        Ok(true) => Ok(Arc::new(file)),
+        Ok(false) => Err(in_use(path)),
+        Err(error) => Err(refusal(path, error)),
+    }
+}
+
+fn in_use(path: &Path) -> StoreError {
+    refusal(path, "another windlass is using it; stop that one, or give this one its own data folder")
+}
+
+/// None: there is no such file.
+pub(super) fn existing(file: io::Result<File>) -> io::Result<Option<File>> {
+    match file {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        file => file.map(Some),
     }
 }
 
@@ -70,7 +122,7 @@ pub(super) enum User {
     /// A host that is ready.
     Host,
     /// No host, and none begins to as long as this lives. Others who look at it may.
-    Nobody { _lock: Option<File> },
+    Nobody { _lock: Option<File>, _file: Option<File> },
 }
 
 /// Makes a [`StoreError::Open`] for a path.
@@ -83,8 +135,10 @@ pub(super) fn failure(path: &Path, fault: impl Into<Fault>) -> StoreError {
     refusal(path, fault.into().advice())
 }
 
-/// Looks over the log beside a store that nobody uses. Refuses one that SQLite would take in part without a word.
+/// Looks over the log beside a store that nobody uses. Refuses one that SQLite would take in part without a word, or not
+/// at all.
 pub(super) fn refuse_damaged_log(path: &Path) -> Result<Wal, StoreError> {
+    refuse_lone_log(path)?;
     let log = wal::inspect(path).map_err(|error| refusal(path, error))?;
     match log.damage() {
         Some(damage) => Err(refusal(path, format!("{damage}: {ASK_DOCTOR}"))),
@@ -92,21 +146,37 @@ pub(super) fn refuse_damaged_log(path: &Path) -> Result<Wal, StoreError> {
     }
 }
 
+/// Refuses a log that is all that there is of a store.
+pub(super) fn refuse_lone_log(path: &Path) -> Result<(), StoreError> {
+    match wal::is_alone(path) {
+        Ok(false) => Ok(()),
+        Ok(true) => Err(refusal(path, format!("{FILE_GONE}: {ASK_DOCTOR}"))),
+        Err(error) => Err(refusal(path, error)),
+    }
+}
+
 /// Who uses the store.
 ///
 /// # Errors
 /// Where a host is opening it: what it would see is not known yet.
-pub(super) fn user(path: &Path) -> std::io::Result<User> {
-    let file = match File::open(beside(path, ".lock")) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(User::Nobody { _lock: None }),
-        file => file?,
-    };
-    match file.try_lock_shared() {
-        Ok(()) => Ok(User::Nobody { _lock: Some(file) }),
-        Err(TryLockError::WouldBlock) if file.metadata()?.len() > 0 => Ok(User::Host),
-        Err(TryLockError::WouldBlock) => Err(std::io::Error::other("a windlass is opening it; try again in a moment")),
-        Err(TryLockError::Error(error)) => Err(error),
+pub(super) fn user(path: &Path) -> io::Result<User> {
+    let lock = existing(File::open(beside(path, ".lock")))?;
+    match lock.as_ref().map(|lock| (lock.try_lock_shared(), lock)) {
+        None | Some((Ok(()), _)) => {}
+        Some((Err(TryLockError::WouldBlock), lock)) if lock.metadata()?.len() > 0 => return Ok(User::Host),
+        Some((Err(TryLockError::WouldBlock), _)) => {
+            return Err(io::Error::other("a windlass is opening it; try again in a moment"));
+        }
+        Some((Err(TryLockError::Error(error)), _)) => return Err(error),
     }
+    // A host whose lock file was removed has the store all the same.
+    let file = existing(File::open(path))?;
+    if let Some(file) = &file
+        && !hold::take(file, Hold::Shared)?
+    {
+        return Ok(User::Host);
+    }
+    Ok(User::Nobody { _lock: lock, _file: file })
 }
 
 /// Where the file itself lies: SQLite keeps what is beside a store beside that, and not beside a link that leads there.
@@ -225,7 +295,7 @@ fn has_no_room(path: &Path) -> bool {
             _ = std::fs::remove_file(file);
             false
         }
-        Err(error) => error.kind() == std::io::ErrorKind::StorageFull,
+        Err(error) => error.kind() == io::ErrorKind::StorageFull,
     })
 }
 
@@ -269,7 +339,7 @@ fn write_anew(conn: &Connection) -> rusqlite::Result<bool> {
 
 /// Makes the folder where it is missing, and those that it lies in, and makes sure that a power cut does not take away
 /// their names.
-fn make_folder(folder: &Path) -> std::io::Result<()> {
+fn make_folder(folder: &Path) -> io::Result<()> {
     let missing: Vec<&Path> = folder.ancestors().take_while(|it| !it.as_os_str().is_empty() && !it.exists()).collect();
     DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
     missing.into_iter().rev().try_for_each(disk::sync_folder_of)

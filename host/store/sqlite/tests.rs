@@ -20,6 +20,7 @@ mod look;
 mod prune;
 mod readers;
 mod reckoning;
+mod refused;
 mod retries;
 
 const NOW: UnixMs = UnixMs(1_767_323_045_000);

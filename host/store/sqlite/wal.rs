@@ -10,11 +10,11 @@ use std::path::Path;
 
 use rusqlite::Connection;
 
-use super::open::beside;
+use super::open::{beside, existing};
 
 mod log;
 
-use log::{Frame, Log};
+use log::{Database, Frame, Log};
 
 /// How much of a log is written once more at a time, in bytes.
 const PART: usize = 1 << 20;
@@ -112,6 +112,16 @@ pub(super) fn inspect(store: &Path) -> io::Result<Wal> {
     })
 }
 
+/// Whether there is a log with pages in it, and nothing in the file that it belongs to. No store is like that by itself: the
+/// first page is in the file, and synced, before there is a log.
+pub(super) fn is_alone(store: &Path) -> io::Result<bool> {
+    let length = |path: &Path| match path.metadata() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(0),
+        it => it.map(|it| it.len()),
+    };
+    Ok(length(store)? == 0 && length(&beside(store, "-wal"))? > log::HEADER as u64)
+}
+
 /// Has the file say, from the next commit on, whether the commits behind that wait for the disk.
 pub(super) fn mark_relaxed(conn: &Connection, is_relaxed: bool) -> rusqlite::Result<()> {
     let id = if is_relaxed { RELAXED } else { 0 };
@@ -122,10 +132,7 @@ pub(super) fn mark_relaxed(conn: &Connection, is_relaxed: bool) -> rusqlite::Res
 /// Whether the file says so.
 fn is_relaxed(store: &Path) -> io::Result<bool> {
     let mut id = [0; 4];
-    match File::open(store)?.read_exact_at(&mut id, APPLICATION_ID) {
-        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
-        read => read.map(|()| u32::from_be_bytes(id) == RELAXED),
-    }
+    Ok(Database::open(store)?.read(&mut id, APPLICATION_ID)? && u32::from_be_bytes(id) == RELAXED)
 }
 
 /// The pages that the log adds to the file, in order, up to its last transaction: all that can be read.
@@ -147,9 +154,10 @@ fn frames(store: &Path, breaks_off: bool, mut take: impl FnMut(&Frame) -> io::Re
 
 /// Copies a store that nobody uses into one file, with the pages of its log in their places.
 pub(super) fn copy(store: &Path, log: Wal, to: &Path) -> io::Result<()> {
-    let mut from = File::open(store)?;
     let mut to = OpenOptions::new().write(true).open(to)?;
-    io::copy(&mut from, &mut to)?;
+    if let Some(mut from) = existing(File::open(store))? {
+        io::copy(&mut from, &mut to)?;
+    }
     let (mut page_size, mut pages) = (0, 0);
     frames(store, log.breaks_off(), |frame| {
         page_size = frame.content.len() as u64;

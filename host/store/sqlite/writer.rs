@@ -359,8 +359,12 @@ impl Op {
         one.into_iter().chain(ends).chain(leases.iter().map(|lease| lease.job.place()))
     }
 
-    /// Answers that nothing was done: the group's fate is a failure.
-    fn refuse(self, group: &mut Group) {
+    /// Answers that nothing was done: the group's fate is a failure. Attempts that begin do so all the same, and nobody tells
+    /// of them again.
+    fn refuse(mut self, group: &mut Group) {
+        if let Self::Start { begun, .. } = &mut self {
+            group.begun.begin(std::mem::take(begun));
+        }
         let lost = || Fault::Damaged(String::new());
         _ = match self {
             Self::Enqueue { to, .. } => group.answer(to, Err(lost())),

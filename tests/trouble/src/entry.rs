@@ -29,12 +29,14 @@ pub enum Of {
     Index = 5,
     /// Of the one transaction before there is a WAL.
     Journal = 6,
+    /// A new file in the making: a backup, or what was salvaged.
+    Copy = 7,
 }
 
 impl Of {
     /// The one with that number.
     pub fn numbered(number: u8) -> Option<Self> {
-        let all = [Self::Database, Self::Wal, Self::Folder, Self::Parent, Self::Index, Self::Journal];
+        let all = [Self::Database, Self::Wal, Self::Folder, Self::Parent, Self::Index, Self::Journal, Self::Copy];
         all.into_iter().find(|of| *of as u8 == number)
     }
 }

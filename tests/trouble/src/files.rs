@@ -226,9 +226,13 @@ fn synced(fd: c_int, sync: impl FnOnce() -> c_int) -> c_int {
         return fail(errno());
     }
     let answer = sync();
-    if let Ok(micros) = c_uint::try_from(control::get(Wish::SyncUs)) {
+    // In parts: a signal ends a sleep.
+    let mut micros = c_uint::try_from(control::get(Wish::SyncUs)).unwrap_or(0);
+    while micros > 0 {
+        let part = micros.min(1_000);
         // SAFETY: waits.
-        unsafe { real::usleep(micros) };
+        unsafe { real::usleep(part) };
+        micros -= part;
     }
     let event = if answer == 0 { Event::Synced } else { Event::SyncFailed };
     record::turn().note(event, of, 0, &[]);

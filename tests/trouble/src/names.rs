@@ -36,6 +36,7 @@ pub fn of_path(path: &Path) -> Option<Of> {
         "windlass.db-wal" => Some(Of::Wal),
         "windlass.db-shm" => Some(Of::Index),
         "windlass.db-journal" => Some(Of::Journal),
+        name if name.starts_with(".windlass-") => Some(Of::Copy),
         _ => None,
     }
 }

@@ -26,7 +26,7 @@ pub enum Wish {
     Syncs = 9,
     /// How many writes there were.
     Writes = 10,
-    /// Not 0: only syncs of that file fail: 1 is the database, 2 the WAL.
+    /// Not 0: only syncs of that file fail: 1 is the database, 2 the WAL, 3 the folder, 7 a copy.
     SyncOf = 11,
     /// No component can be looked at (1), or no file of signatures (2).
     LooksFail = 12,

@@ -17,9 +17,9 @@ pub(super) enum Image {
 }
 
 impl Image {
-    /// Of a store that nobody uses: its file, with the pages of its log in their places.
-    pub(super) fn of_stopped(store: &Path, wal: Wal, folder: &Path) -> io::Result<Self> {
-        if matches!(wal, Wal::Absent | Wal::Whole(0)) {
+    /// Of a store that nobody uses: its file, if there is something in it, with the pages of its log in their places.
+    pub(super) fn of_stopped(store: &Path, wal: Wal, has_file: bool, folder: &Path) -> io::Result<Self> {
+        if has_file && matches!(wal, Wal::Absent | Wal::Whole(0)) {
             return Ok(Self::Store(store.to_path_buf()));
         }
         let copy = NewFile::temporary(folder)?;

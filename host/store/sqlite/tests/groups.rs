@@ -20,7 +20,7 @@ fn until_it_waits<'a>(store: &'a SqliteStore, other: &Connection) -> MutexGuard<
 }
 
 /// Has the writer carry out all these in one group.
-fn tell_at_once(store: &SqliteStore, folder: &TempDir, begun: Vec<Begun>, ops: Vec<Op>) {
+pub(super) fn tell_at_once(store: &SqliteStore, folder: &TempDir, begun: Vec<Begun>, ops: Vec<Op>) {
     let other = Connection::open(folder.path().join("data/windlass.db")).unwrap();
     other.busy_timeout(std::time::Duration::ZERO).unwrap();
     let memory = until_it_waits(store, &other);
@@ -29,9 +29,9 @@ fn tell_at_once(store: &SqliteStore, folder: &TempDir, begun: Vec<Begun>, ops: V
     drop(memory);
 }
 
-type Answer<T> = oneshot::Receiver<Result<T, StoreError>>;
+pub(super) type Answer<T> = oneshot::Receiver<Result<T, StoreError>>;
 
-fn enqueue(store: &SqliteStore, payload_bytes: usize) -> (Op, Answer<Vec<Enqueued>>) {
+pub(super) fn enqueue(store: &SqliteStore, payload_bytes: usize) -> (Op, Answer<Vec<Enqueued>>) {
     enqueue_for(store, NOW, payload_bytes)
 }
 

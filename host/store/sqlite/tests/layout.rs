@@ -19,6 +19,19 @@ async fn a_second_owner_is_refused_at_once() {
 }
 
 #[tokio::test]
+async fn a_second_owner_is_refused_though_somebody_removed_the_lock() {
+    let folder = TempDir::new().unwrap();
+    let first = open(&folder).unwrap();
+    for _ in 0..2 {
+        // Also the one that was refused leaves one.
+        std::fs::remove_file(folder.path().join("data/windlass.db.lock")).unwrap();
+        assert!(reason(open(&folder)).starts_with("another windlass is using it"));
+    }
+    drop(first);
+    open(&folder).unwrap();
+}
+
+#[tokio::test]
 async fn a_newer_layout_and_a_foreign_file_are_refused() {
     let folder = TempDir::new().unwrap();
     drop(open(&folder).unwrap());

@@ -166,3 +166,47 @@ async fn what_a_host_is_opening_is_not_looked_at() {
         assert!(told.to_string().contains("a windlass is opening it"), "{told}");
     }
 }
+
+#[tokio::test]
+async fn a_log_that_lost_its_file_is_not_begun_over() {
+    let (folder, _store) = filled(SyncMode::Full).await;
+    // As it is, and with a last commit that a power cut tore.
+    for torn in [0, 1] {
+        for is_gone in [false, true] {
+            let left = left_behind(&folder, |frames| frames.iter_mut().rev().take(torn).for_each(|it| it.fill(0)));
+            let file = left.path().join("data/windlass.db");
+            if is_gone {
+                std::fs::remove_file(&file).unwrap()
+            } else {
+                std::fs::write(&file, "").unwrap()
+            }
+            let content = || ["", "-wal"].map(|it| std::fs::read(open::beside(&file, it)).ok());
+            let before = content();
+            for told in [open(&left).unwrap_err(), backup(&file, &left.path().join("copy.db")).unwrap_err()] {
+                let told = told.to_string();
+                assert!(told.contains("is empty or gone") && told.contains("windlass doctor"), "{told}");
+                assert_eq!(told.lines().count(), 1, "{told}");
+            }
+            let report = examine(&file, left.path()).unwrap();
+            let jobs = JOBS - torn as u64;
+            assert!(report.log.as_ref().is_some_and(|log| log.contains("is empty or gone")), "{report:#?}");
+            // What began to be written to the file before is lost with it: attempts, for all that anybody knows.
+            assert_eq!((report.whole, report.jobs.whole + report.jobs.doubtful), (false, jobs), "{report:#?}");
+            let (_, made) = salvage(&file, &left.path().join("new.db")).unwrap();
+            assert_eq!(made.jobs, jobs);
+            assert!(before == content(), "it was changed");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_store_that_was_cut_off_before_its_first_page_is_begun() {
+    let (folder, _store) = filled(SyncMode::Full).await;
+    for length in [0, 20, 32] {
+        let left = left_with_log(&folder, |_| ());
+        let file = left.path().join("data/windlass.db");
+        std::fs::write(&file, "").unwrap();
+        std::fs::File::options().write(true).open(open::beside(&file, "-wal")).unwrap().set_len(length).unwrap();
+        assert_eq!(open(&left).unwrap().counts().unfinished, 0, "{length}");
+    }
+}

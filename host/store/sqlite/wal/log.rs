@@ -8,9 +8,10 @@ use std::path::Path;
 use std::time::SystemTime;
 
 use crate::clock::{self, UnixMs};
-use crate::store::sqlite::open::beside;
+use crate::store::sqlite::open::{beside, existing};
 
-const HEADER: usize = 32;
+/// How long a log without a page is.
+pub(super) const HEADER: usize = 32;
 const FRAME: usize = 24;
 /// The word that a log begins with; one more where its sums are over big-endian words.
 const MAGIC: u32 = 0x377f_0682;
@@ -34,6 +35,33 @@ pub(super) struct Frame {
     pub content: Vec<u8>,
 }
 
+/// The file that a log belongs to, which may be gone.
+pub(super) struct Database(Option<File>);
+
+impl Database {
+    pub(super) fn open(store: &Path) -> io::Result<Self> {
+        existing(File::open(store)).map(Self)
+    }
+
+    fn length(&self) -> io::Result<u64> {
+        self.0.as_ref().map_or(Ok(0), |file| file.metadata().map(|it| it.len()))
+    }
+
+    /// Whether all of that is there and can be read.
+    fn has(&self, bytes: &mut [u8], at: u64) -> bool {
+        self.read(bytes, at).unwrap_or(false)
+    }
+
+    /// Whether all of that is there.
+    pub(super) fn read(&self, bytes: &mut [u8], at: u64) -> io::Result<bool> {
+        let Some(file) = &self.0 else { return Ok(false) };
+        match file.read_exact_at(bytes, at) {
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
+            read => read.map(|()| true),
+        }
+    }
+}
+
 /// The log beside a store.
 pub(super) struct Log {
     file: File,
@@ -49,10 +77,7 @@ pub(super) struct Log {
 impl Log {
     /// None: there is none, or an empty one.
     pub fn open(store: &Path) -> io::Result<Option<Self>> {
-        let file = match File::open(beside(store, "-wal")) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            file => file?,
-        };
+        let Some(file) = existing(File::open(beside(store, "-wal")))? else { return Ok(None) };
         if file.metadata()?.len() == 0 {
             return Ok(None);
         }
@@ -107,10 +132,10 @@ impl Log {
 
     /// Goes over the places for frames. None: what is there is of an earlier log.
     pub fn each(&self, store: &Path, mut see: impl FnMut(Option<Frame>) -> io::Result<()>) -> io::Result<()> {
-        let database = File::open(store)?;
+        let database = Database::open(store)?;
         let (mut buffer, mut seed) = (vec![0; FRAME + self.page_size], self.seed);
         // No page has a larger number: each that the file gains has a frame.
-        let pages_max = database.metadata()?.len() / self.page_size as u64 + 1 + self.places()?.count() as u64;
+        let pages_max = database.length()? / self.page_size as u64 + 1 + self.places()?.count() as u64;
         for at in self.places()? {
             self.file.read_exact_at(&mut buffer, at)?;
             if salts(&buffer, 8) != self.salts {
@@ -132,7 +157,7 @@ impl Log {
             if !is_sound && page > 0 {
                 // Was it copied into the file already, then the file has what the log has lost.
                 let from = u64::from(page - 1) * self.page_size as u64;
-                is_sound = database.read_exact_at(&mut content, from).is_ok() && fits(&content) == Some(true);
+                is_sound = database.has(&mut content, from) && fits(&content) == Some(true);
             }
             seed = Some(told);
             see(Some(Frame { page, pages_after, is_in_log, is_sound, content }))?;
@@ -168,12 +193,12 @@ impl Log {
         if !is_sound {
             return Ok(false);
         }
-        let database = File::open(store)?;
+        let database = Database::open(store)?;
         let (mut logged, mut copied) = (vec![0; self.page_size], vec![0; self.page_size]);
         for (page, place) in newest.into_iter().filter(|(page, _)| *page <= pages) {
             let at = HEADER + place * (FRAME + self.page_size) + FRAME;
             self.file.read_exact_at(&mut logged, at as u64)?;
-            let is_read = database.read_exact_at(&mut copied, u64::from(page - 1) * self.page_size as u64).is_ok();
+            let is_read = database.has(&mut copied, u64::from(page - 1) * self.page_size as u64);
             if !is_read || logged != copied {
                 return Ok(false);
             }
@@ -205,7 +230,7 @@ fn index(store: &Path) -> Option<[u8; INDEX_HEADER]> {
 /// How large the pages of a store are, by its file.
 fn page_size(store: &Path) -> io::Result<usize> {
     let mut header = [0; 18];
-    let is_read = File::open(store)?.read_exact_at(&mut header, 0).is_ok();
+    let is_read = Database::open(store)?.has(&mut header, 0);
     Ok(match u16::from_be_bytes([header[16], header[17]]) {
         1 => 65_536,
         size if is_read && size.is_power_of_two() && size >= 512 => size.into(),
