@@ -30,7 +30,7 @@ use std::sync::OnceLock;
 
 use cuts::{Cut, Moments};
 use disk::Disk;
-use ledger::Fact;
+use ledger::{Fact, What};
 use record::Record;
 use recording::Recording;
 
@@ -120,6 +120,8 @@ fn every_image_of_a_power_cut_holds_what_clients_were_told() {
     let images = images();
     let moments = Moments::of(record, facts);
     assert!(moments.resets > 0, "the load was too small for the WAL to be copied back");
+    let has_said = facts.iter().any(|fact| matches!(fact.what, What::Said { .. }));
+    assert!(has_said, "no attempt of an unfinished job was seen, nor what it said");
     let cuts = moments.cuts(*seed, images, 0);
     let wrong = check(record, facts, &cuts);
     let mut kinds: BTreeMap<String, usize> = BTreeMap::new();
@@ -140,7 +142,12 @@ fn every_image_of_a_power_cut_holds_what_clients_were_told() {
 
 /// How many of these images lack jobs.
 fn lossy(wrong: &[(Cut, Vec<String>)]) -> usize {
-    wrong.iter().filter(|(_, what)| what.iter().any(|what| what.contains("lost"))).count()
+    told_of(wrong, "was acknowledged, and is lost")
+}
+
+/// Of how many of these images that is told.
+fn told_of(wrong: &[(Cut, Vec<String>)], what: &str) -> usize {
+    wrong.iter().filter(|(_, told)| told.iter().any(|told| told.contains(what))).count()
 }
 
 fn complain(recording: &Recording, seed: u64, wrong: &[(Cut, Vec<String>)]) {
@@ -206,7 +213,12 @@ fn a_store_that_does_not_sync_is_found_out() {
     let cuts = Moments::of(&record, &recording.facts).cuts(*seed, 70, record.entries.len() / 4);
     let wrong = check(&record, &recording.facts, &cuts);
     let losses = lossy(&wrong);
-    println!("without syncs {} of {} images are wrong, {losses} of them lack jobs", wrong.len(), cuts.len());
+    let (attempts, said) = (told_of(&wrong, "was shown, and is lost: Attempt"), told_of(&wrong, "said was shown"));
+    println!(
+        "without syncs {} of {} images are wrong, {losses} of them lack jobs, {attempts} attempts, {said} what these said",
+        wrong.len(),
+        cuts.len()
+    );
     assert!(losses > 0, "nothing was lost without syncs");
 }
 
