@@ -82,7 +82,7 @@ impl Bench {
             told(accepting, accepted),
             asked(|to| Op::Finish { ends: vec![End::of(&ending(of_finish, NOW, Disposition::Complete))], to }),
             asked(|to| Op::Cancel { id: cancelled, now: NOW, to }),
-            asked(|to| Op::Retry { id: retried, now: NOW, max_attempts: 9, to }),
+            asked(|to| Op::Retry { id: retried, now: NOW, to }),
             asked(|to| Op::Release { leases: vec![of_release.lease], to }),
             asked(|to| Op::Unhold { plugin: "echo".to_owned(), to }),
             asked(|to| Op::Prune { retention, now: NOW, most: 9, to }),
