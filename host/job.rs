@@ -15,7 +15,7 @@ pub(crate) mod text;
 pub mod units;
 
 pub use by_downstream::ByDownstream;
-pub use gates::{Admission, Admit, Doors, Gates, Lane, Opened, PluginStanding, WaitReason, Waiting};
+pub use gates::{Admission, Admit, Doors, Gates, Lane, Opened, PluginStanding, Probed, WaitReason, Waiting};
 pub use high_water::HighWater;
 pub use id::{IdSource, JobId};
 pub use outcome::{

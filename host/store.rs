@@ -11,7 +11,9 @@ use async_trait::async_trait;
 use crate::clock::UnixMs;
 use crate::job::gates::LaneRef;
 use crate::job::live::Tally;
-use crate::job::{Admission, Completion, Disposition, EndState, Evidence, JobId, JobSpec, Lane, OutcomeKind, State};
+use crate::job::{
+    Admission, Completion, Disposition, EndState, Evidence, JobId, JobSpec, Lane, OutcomeKind, Probed, State,
+};
 
 mod detail;
 mod keeper;
@@ -145,7 +147,7 @@ pub struct Finish {
     /// It was a rate limit that is not held against the job. Not kept.
     pub is_spared: bool,
     /// See [`crate::job::live::Again::steps_back`]. Not kept.
-    pub steps_back: bool,
+    pub steps_back: Option<Probed>,
     /// What becomes of the job.
     pub disposition: Disposition,
 }
@@ -173,7 +175,7 @@ impl Finish {
             result: None,
             evidence: Evidence::default(),
             is_spared: false,
-            steps_back: false,
+            steps_back: None,
             disposition,
         }
     }

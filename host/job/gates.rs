@@ -51,12 +51,23 @@ pub enum PluginStanding {
     Missing,
 }
 
+/// Who an attempt was sent to look after.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Probed {
+    /// Whether its downstream is back.
+    Downstream,
+    /// Whether its plugin works again.
+    Plugin,
+}
+
 /// What an attempt that ended was, and changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Judged {
     /// It was sent to see whether the downstream is back, or the plugin works again, and it was not: that is not held
     /// against its job.
     pub is_free: bool,
+    /// It was sent to look after these, and failed as they did.
+    pub found_ill: Option<Probed>,
     /// What people are told of.
     pub change: Option<Change>,
     /// What is kept over a restart is other than it was.
@@ -175,7 +186,7 @@ impl Gates {
             .lanes
             .change(&whole, |health| (health.is_probe(ended.started_at), health.end(policy, bounds, ended, now, draw)));
         let Some((was_downstream_probe, change)) = ended_here else {
-            return Judged { is_free: false, change: None, to_keep: false };
+            return Judged { is_free: false, found_ill: None, change: None, to_keep: false };
         };
         self.downstream_opened(&whole);
         self.sweep(now);
@@ -184,13 +195,14 @@ impl Gates {
         let of_plugin = gate.end(ended, now, draw);
         self.plugin_opened(&lane.plugin);
         // What a job does by itself is held against it also where it was the one that was sent.
-        let is_free = match ended.sign {
-            Sign::Ill(_) | Sign::Busy(..) => was_downstream_probe,
-            Sign::Unfit(_) => was_plugin_probe,
-            Sign::Nothing => was_downstream_probe || was_plugin_probe,
-            Sign::Well | Sign::Silent => false,
+        let found_ill = match ended.sign {
+            Sign::Ill(_) | Sign::Busy(..) => was_downstream_probe.then_some(Probed::Downstream),
+            Sign::Unfit(_) => was_plugin_probe.then_some(Probed::Plugin),
+            Sign::Nothing | Sign::Well | Sign::Silent => None,
         };
-        Judged { is_free, to_keep: was_downstream_probe || change.is_some(), change: change.or(of_plugin) }
+        let says_nothing = matches!(ended.sign, Sign::Nothing) && (was_downstream_probe || was_plugin_probe);
+        let is_free = found_ill.is_some() || says_nothing;
+        Judged { is_free, found_ill, to_keep: was_downstream_probe || change.is_some(), change: change.or(of_plugin) }
     }
 
     /// Gives back the place of an attempt that never began, or says nothing of its downstream.

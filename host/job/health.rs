@@ -219,7 +219,7 @@ impl Health {
         match sign {
             Sign::Well => {
                 if self.breaker.succeed(breaker, *started_at, now) {
-                    self.is_back(policy);
+                    self.is_back(policy, now);
                     return Some(Change::Closed);
                 }
             }
@@ -253,7 +253,7 @@ impl Health {
     pub fn act(&mut self, policy: &HealthPolicy, act: Act) {
         match &act.what {
             ActKind::Hold { until, reason } => {
-                self.limiter.restart(&policy.limiter);
+                self.limiter.restart(&policy.limiter, act.at);
                 let cause = reason.clone().unwrap_or_else(|| "a person holds it".to_owned());
                 self.hold = Some(Hold { until: *until, cause });
             }
@@ -261,7 +261,7 @@ impl Health {
                 self.end_hold(policy, act.at);
                 if self.opening().is_some() {
                     self.breaker.close(&policy.breaker, act.at);
-                    self.is_back(policy);
+                    self.is_back(policy, act.at);
                 }
             }
             ActKind::Probe => {
@@ -279,14 +279,14 @@ impl Health {
     /// A person ends what held it: else all that waits came at once.
     fn end_hold(&mut self, policy: &HealthPolicy, now: UnixMs) {
         if self.held(now).is_some() {
-            self.limiter.restart(&policy.limiter);
+            self.limiter.restart(&policy.limiter, now);
         }
         self.hold = None;
     }
 
     /// It is found well: what began before that is not of what it bears now.
-    fn is_back(&mut self, policy: &HealthPolicy) {
-        self.limiter.restart(&policy.limiter);
+    fn is_back(&mut self, policy: &HealthPolicy, now: UnixMs) {
+        self.limiter.restart(&policy.limiter, now);
         self.present = 0;
     }
 

@@ -127,12 +127,13 @@ impl LiveSet {
 
     /// Hands out at most `most` due jobs, each with the leave of `admission`: of the plugin that runs least, there of the
     /// lanes with the most urgent head one after the other, within a lane the highest priority first, then the longest
-    /// due; who failed as the one that was sent to see whether the downstream is back comes last while that is seen.
+    /// due. Who failed as the one that was sent to see whether all is well comes last while that is seen.
     pub fn claim(&mut self, most: usize, now: UnixMs, admission: &mut dyn Admission) -> Vec<Handed> {
         self.promote(now);
         self.lanes.open(admission.opened(), now);
         let mut handed = Vec::new();
         while handed.len() < most {
+            self.begin_rounds();
             let Some(lane) = self.lanes.first_ready() else {
                 // Who was let in last may have left room for the next.
                 let opened = admission.opened();
@@ -145,7 +146,7 @@ impl LiveSet {
             match admission.admit(self.lanes.name(lane), now) {
                 admitted @ (Admit::Yes | Admit::Probe) => {
                     if admitted == Admit::Yes {
-                        self.recall(lane, now);
+                        self.recall(lane);
                     }
                     let place = self.lanes.head(lane).expect("a lane in the ring has a ready job").2;
                     handed.push(self.start(place, now));
@@ -186,8 +187,8 @@ impl LiveSet {
         self.unsettle(place);
         if let Some(entry) = self.entries.get_mut(place) {
             entry.go_on(&again);
-            if again.steps_back {
-                self.lanes.step_back(entry.lane, place);
+            if let Some(probed) = again.steps_back {
+                self.lanes.step_back(entry.lane, place, probed);
             }
         }
         self.entries.set_newest(place, again.newest, false);
@@ -295,7 +296,7 @@ impl LiveSet {
     fn start(&mut self, place: i64, started_at: UnixMs) -> Handed {
         let token = self.new_token();
         self.unsettle(place);
-        self.entries.get_mut(place).expect("it is ready").is_behind = false;
+        self.entries.get_mut(place).expect("it is in memory").is_behind = false;
         self.settle(place, Phase::Running { token, started_at }, started_at);
         let entry = self.entries.get(place).expect("it was settled");
         Handed {

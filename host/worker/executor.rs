@@ -110,7 +110,7 @@ impl Executor {
         let forgives = || self.parts.gates().health_policy().forgives(claimed.spared, policy.max_attempts);
         let is_spared = is_rate_limit && !is_free && forgives();
         let finish = self.finish(claimed, finished_at, outcome, evidence, &policy, is_free || is_spared);
-        self.pass_on(Finish { is_spared, steps_back: judged.is_free, ..finish }, room).await;
+        self.pass_on(Finish { is_spared, steps_back: judged.found_ill, ..finish }, room).await;
     }
 
     /// The plugin went away between the claim and the start: the claim leaves no trace. A store that is full is asked
@@ -194,7 +194,7 @@ impl Executor {
             result: if let Outcome::Completed(completion) = outcome { Some(completion) } else { None },
             evidence,
             is_spared: false,
-            steps_back: false,
+            steps_back: None,
             disposition,
         }
     }

@@ -267,7 +267,7 @@ impl World {
             Disposition::Retry { at, counted } => {
                 self.report.burned += u64::from(counted && was_probe);
                 let failed = handed.failed_before + u32::from(counted);
-                let (attempts, steps_back) = (handed.attempt, judged.is_free);
+                let (attempts, steps_back) = (handed.attempt, judged.found_ill);
                 let again = Again { due: at, held: false, attempts, failed, is_spared, steps_back, newest: 1 };
                 self.live.go_on(place, again, self.ms());
             }

@@ -73,7 +73,7 @@ pub fn ending(claimed: &Claimed, how: How, now: UnixMs) -> Finish {
         }),
         evidence,
         is_spared: false,
-        steps_back: false,
+        steps_back: None,
         disposition,
     }
 }

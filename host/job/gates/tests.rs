@@ -92,7 +92,7 @@ fn a_storm_of_traps_stops_the_plugin_and_a_new_revision_starts_it_again() {
     // What began on the one before says nothing of the one that is there now.
     for _ in 0..30 {
         let judged = gates.end(&lane, &ended(2_000, Sign::Unfit("the one before".into())), UnixMs(3_001), 0.0);
-        assert_eq!(judged.change, None);
+        assert_eq!((judged.change, judged.is_free), (None, false), "and counts");
     }
     assert_eq!(reason(&gates, &lane), None);
 }

@@ -76,7 +76,7 @@ pub struct Breaker {
     failed_at: UnixMs,
     /// When it closed last.
     closed_at: UnixMs,
-    /// When it had opened before that.
+    /// When it had opened before that; the same moment, where it was closed anew without.
     opened_at: UnixMs,
     window: ErrorWindow,
 }
@@ -230,8 +230,9 @@ impl Breaker {
 
     /// It is closed, whatever the probes say.
     pub fn close(&mut self, policy: &BreakerPolicy, now: UnixMs) {
-        let opened_at = self.opening.as_ref().map_or(self.opened_at, |opening| opening.since);
-        *self = Self { closed_at: now.max(self.closed_at), opened_at, ..Self::new(policy) };
+        let closed_at = now.max(self.closed_at);
+        let opened_at = self.opening.as_ref().map_or(closed_at, |opening| opening.since);
+        *self = Self { closed_at, opened_at, ..Self::new(policy) };
     }
 
     fn open(&mut self, policy: &BreakerPolicy, now: UnixMs, cause: &str, draw: f64) {

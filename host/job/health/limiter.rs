@@ -83,7 +83,7 @@ struct Calls {
 /// One window after the other had many failures.
 #[derive(Clone, Copy, Debug)]
 struct Descent {
-    /// The limit that it began at.
+    /// The limit that it began at, or beyond which growth was slow before.
     from: f64,
     /// How many calls at once the first of these windows saw answered well.
     room: f64,
@@ -130,12 +130,14 @@ impl Limiter {
     }
 
     /// The downstream was down or left alone, and is back: begin small again, and be careful where it was before.
-    pub fn restart(&mut self, policy: &LimiterPolicy) {
+    pub fn restart(&mut self, policy: &LimiterPolicy, now: UnixMs) {
         let (before, initial) = (self.eased.unwrap_or(self.limit), f64::from(policy.initial));
         // One that has not grown since it was begun anew knows no better.
         let knows = before <= initial && self.gentle_from.is_finite();
         let gentle_from = if knows { self.gentle_from } else { before / 2.0 };
-        *self = Self { gentle_from: gentle_from.max(initial), ..Self::new(policy) };
+        let window = Window { began_at: now, ..Window::default() };
+        let gentle_from = gentle_from.max(initial);
+        *self = Self { gentle_from, window, usual: self.usual, lately: self.lately, ..Self::new(policy) };
     }
 
     /// A call ended. `at_once` is how many ran when it did, itself included.
@@ -217,27 +219,31 @@ impl Limiter {
         }
     }
 
-    /// Whether that is too many failures. Once fewer run, all calls since tell whether that helps.
+    /// Whether that is too many failures. Once fewer run, all calls since tell whether that helps, and a window that is well
+    /// does.
     fn are_many(&self, calls: Calls) -> bool {
+        let many = self.usual + MANY_FAILURES;
         match self.descent {
             None => calls.are_more_than(self.usual, MANY_FAILURES),
-            Some(descent) => descent.below.and(calls).share() > self.usual + MANY_FAILURES,
+            Some(descent) => descent.below.and(calls).share() > many && calls.share() > many / 2.0,
         }
     }
 
     /// Downwards, for many failures; or no further, where less did not help.
     fn back_off(&mut self, policy: &LimiterPolicy, calls: Calls) {
         self.limit = self.eased.take().unwrap_or(self.limit);
-        let first = Descent { from: self.limit, room: self.limit * (1.0 - calls.share()), below: Calls::default() };
+        let known = if self.gentle_from.is_finite() { self.gentle_from } else { 0.0 };
+        let (from, room) = (self.limit.max(known), self.limit * (1.0 - calls.share()));
         let descent = match &mut self.descent {
-            None => self.descent.insert(first),
+            None => self.descent.insert(Descent { from, room, below: Calls::default() }),
             Some(descent) => {
                 descent.below = descent.below.and(calls);
                 descent
             }
         };
+        let is_at_half = descent.below.made > 0 && self.limit <= (descent.room / 2.0).max(1.0);
         let share = descent.below.share();
-        if descent.below.made > 0 && self.limit <= (descent.room / 2.0).max(1.0) && share <= USUAL_MAX {
+        if is_at_half && calls.share() > self.usual + MANY_FAILURES && share <= USUAL_MAX {
             (self.usual, self.lately) = (share, Calls::default());
             (self.is_steep, self.gentle_from) = (true, descent.from);
             self.descent = None;

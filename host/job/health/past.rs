@@ -36,7 +36,7 @@ impl Health {
         let is_stale = self.is_stale(outage_lasts, now) && !is_wanted;
         if is_stale {
             self.breaker.close(&policy.breaker, now);
-            self.is_back(policy);
+            self.is_back(policy, now);
         }
         was_held && self.hold.is_none() || is_stale
     }

@@ -162,7 +162,7 @@ impl Bench {
             attempts: model.job.attempts,
             failed: model.job.failed,
             is_spared: false,
-            steps_back: false,
+            steps_back: None,
             newest,
         };
         self.live.go_on(place, again, self.now);

@@ -73,7 +73,7 @@ proptest! {
                 4 => running.extend(live.rescue()),
                 5 if !running.is_empty() => {
                     let handed = running.swap_remove(number as usize % running.len());
-                    let again = Again { due: UnixMs(now.0 + number), held: key == 1, attempts: 1, failed: 1, is_spared: false, steps_back: number % 2 == 0, newest: 1 };
+                    let again = Again { due: UnixMs(now.0 + number), held: key == 1, attempts: 1, failed: 1, is_spared: false, steps_back: (number % 2 == 0).then_some(crate::job::Probed::Downstream), newest: 1 };
                     match (live.standing(handed.id.place(), handed.token), key) {
                         (Standing::Holds, 0) => {
                             live.end(handed.id.place());

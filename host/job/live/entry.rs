@@ -5,6 +5,7 @@ use std::cmp::Reverse;
 use super::JobId;
 use super::lanes::ReadyKey;
 use crate::clock::UnixMs;
+use crate::job::gates::Probed;
 use crate::job::state::State;
 
 /// An unfinished job, as the store knows it.
@@ -158,9 +159,9 @@ pub struct Again {
     pub failed: u32,
     /// The attempt was a rate limit that is not held against the job.
     pub is_spared: bool,
-    /// It was sent to see whether its downstream is back, or its plugin works again, and failed. Others go first the next
-    /// time: else one that always fails, and is more urgent, would be the one that is sent for ever.
-    pub steps_back: bool,
+    /// It was sent to look after these, and failed as they did. Others go first the next time: else one that always fails,
+    /// and is more urgent, would be the one that is sent for ever.
+    pub steps_back: Option<Probed>,
     /// The store's number for the attempt's row.
     pub newest: i64,
 }
@@ -226,7 +227,7 @@ impl Entry {
         self.owed &= again.failed <= self.failed;
         self.spared = self.spared.saturating_add(again.is_spared.into());
         (self.due, self.attempts, self.failed) = (again.due, again.attempts, again.failed);
-        self.is_behind = again.steps_back;
+        self.is_behind = again.steps_back.is_some();
         // It has not killed the host.
         self.suspect = false;
     }

@@ -15,6 +15,7 @@ use super::{Key, Lane, LaneRef, Phase};
 use crate::clock::UnixMs;
 use crate::job::ByDownstream;
 
+mod behind;
 mod doors;
 mod holding;
 mod names;
@@ -70,7 +71,17 @@ struct PluginState {
     horizon: Option<Key>,
     /// When it was served last.
     turn: u64,
+    behind: Behind,
     closed: Closed,
+}
+
+/// Who steps back: see [`super::behind`].
+#[derive(Debug, Default)]
+struct Behind {
+    /// Those that failed as the ones that were sent to look after this, and others that did.
+    jobs: BTreeSet<i64>,
+    /// How many of the ready jobs here step back, be it for this or another.
+    ready: u64,
 }
 
 /// The lanes of one plugin that call one downstream.
@@ -88,8 +99,7 @@ struct PartState {
     place: Option<RingKey>,
     /// Its lanes that stand in the ring for all that wait for their limit key: see [`doors`].
     leaders: HashSet<u32>,
-    /// Its jobs that step back, and others that did: see [`super::behind`].
-    behind: BTreeSet<i64>,
+    behind: Behind,
     closed: Closed,
 }
 
@@ -130,6 +140,8 @@ pub(super) struct Lanes {
     ring: BTreeSet<PluginKey>,
     openings: Openings,
     next_turn: u64,
+    /// Lanes where, maybe, all ready jobs of their part or their plugin step back.
+    rounds: Vec<u32>,
 }
 
 impl Lanes {
@@ -138,7 +150,10 @@ impl Lanes {
     pub(super) fn join(&mut self, lane: u32, phase: Phase, order: ReadyKey) {
         self.count(lane, phase, |count| *count += 1);
         match phase {
-            Phase::Ready => _ = self.states[lane as usize].ready.insert(order),
+            Phase::Ready => {
+                self.states[lane as usize].ready.insert(order);
+                self.count_behind(lane, order, |count| *count += 1);
+            }
             Phase::Running { .. } | Phase::Interrupted { .. } => {
                 self.next_turn += 1;
                 let state = &mut self.states[lane as usize];
@@ -166,7 +181,10 @@ impl Lanes {
     pub(super) fn leave(&mut self, lane: u32, phase: Phase, order: ReadyKey) {
         self.count(lane, phase, |count| *count -= 1);
         match phase {
-            Phase::Ready => _ = self.states[lane as usize].ready.remove(&order),
+            Phase::Ready => {
+                self.states[lane as usize].ready.remove(&order);
+                self.count_behind(lane, order, |count| *count -= 1);
+            }
             Phase::Running { .. } | Phase::Interrupted { .. } => {}
             Phase::Delayed | Phase::Barred | Phase::Held => return,
         }
@@ -278,20 +296,6 @@ impl Lanes {
     /// The job that is next in the lane.
     pub(super) fn head(&self, lane: u32) -> Option<ReadyKey> {
         self.states[lane as usize].ready.first().copied()
-    }
-
-    /// A job of the lane steps back behind all others of its part.
-    pub(super) fn step_back(&mut self, lane: u32, place: i64) {
-        self.part_of(lane).behind.insert(place);
-    }
-
-    /// Those of the lane's part that stepped back, once.
-    pub(super) fn take_behind(&mut self, lane: u32) -> BTreeSet<i64> {
-        std::mem::take(&mut self.part_of(lane).behind)
-    }
-
-    fn part_of(&mut self, lane: u32) -> &mut PartState {
-        &mut self.parts[self.states[lane as usize].part as usize]
     }
 
     /// How many lanes have a job.

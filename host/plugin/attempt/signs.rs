@@ -2,23 +2,18 @@
 
 use std::time::Duration;
 
-use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{Limits, Network};
 use crate::job::health::Sign;
 use crate::job::{Evidence, Fault, HostFault, Outcome, Setback};
 
-use super::super::testing::stub::{Downstream, Stub};
+use super::super::testing::stub::{Downstream, Nobody, Stub};
 use super::super::testing::{Bench, call_within, caller, small_limits};
 
 /// The URL of a downstream that follows that script.
 async fn calling(script: &'static [Downstream]) -> String {
     Stub::start(script).await.url("/")
-}
-
-async fn unreachable() -> String {
-    format!("http://{}/", TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap())
 }
 
 /// One attempt that calls that URL once, of which so many calls are kept.
@@ -45,8 +40,9 @@ fn reject() -> Outcome {
 
 #[tokio::test]
 async fn how_many_calls_are_kept_makes_no_difference() {
+    let nobody = Nobody::listens();
     for kept in [1, 0] {
-        let (outcome, evidence) = attempt(kept, "GET", &unreachable().await).await;
+        let (outcome, evidence) = attempt(kept, "GET", &format!("http://{}/", nobody.address)).await;
         assert!(matches!(sign(&outcome, &evidence), Sign::Ill(_)), "{outcome:?}");
 
         let (outcome, evidence) = attempt(kept, "GET", &calling(&[Downstream::IsSilent]).await).await;

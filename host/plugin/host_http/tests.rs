@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use crate::job::{Evidence, Exchange, Outcome};
 use crate::plugin::Plugin;
 
-use super::super::testing::stub::{Downstream, Stub};
+use super::super::testing::stub::{Downstream, Nobody, Stub};
 use super::super::testing::{Bench, call, caller};
 use crate::config::{LimitOverride, Limits};
 
@@ -75,7 +75,8 @@ async fn a_redirect_is_an_answer_like_any_other() {
 #[tokio::test]
 async fn where_nobody_listens_it_is_unreachable() {
     let bench = Bench::new();
-    let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let nobody = Nobody::listens();
+    let closed = nobody.address;
     let hangs_up = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let plain = hangs_up.local_addr().unwrap();
     tokio::spawn(async move { while hangs_up.accept().await.is_ok() {} });

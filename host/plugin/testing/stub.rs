@@ -1,10 +1,11 @@
 //! A downstream on loopback that follows a script.
 
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 use super::super::Plugin;
 use super::{Bench, caller};
@@ -16,6 +17,20 @@ pub(in crate::plugin) enum Downstream {
     Says { head: &'static str, body_bytes: usize },
     Closes,
     IsSilent,
+}
+
+/// A port on loopback that nobody listens at: it is bound, so that nobody else gets it.
+pub(in crate::plugin) struct Nobody {
+    pub(in crate::plugin) address: SocketAddr,
+    _port: TcpSocket,
+}
+
+impl Nobody {
+    pub(in crate::plugin) fn listens() -> Self {
+        let port = TcpSocket::new_v4().unwrap();
+        port.bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+        Self { address: port.local_addr().unwrap(), _port: port }
+    }
 }
 
 /// A downstream on loopback, and what it saw.

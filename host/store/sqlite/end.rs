@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::statements::{maybe, text};
 use super::sums;
 use crate::clock::UnixMs;
-use crate::job::{Completion, Disposition, Evidence, OutcomeKind};
+use crate::job::{Completion, Disposition, Evidence, OutcomeKind, Probed};
 use crate::store::{Finish, Lease};
 
 /// The end of an attempt.
@@ -22,7 +22,7 @@ pub(super) struct End {
     pub(super) code: Option<String>,
     pub(super) delay_ms: Option<u32>,
     pub(super) is_spared: bool,
-    pub(super) steps_back: bool,
+    pub(super) steps_back: Option<Probed>,
     pub(super) disposition: Disposition,
     pub(super) revision: Option<String>,
     pub(super) cpu_us: u64,

@@ -142,6 +142,21 @@ fn failures_that_come_whatever_the_limit_do_not_hold_the_others_up() {
 }
 
 #[test]
+fn what_has_less_room_at_once_is_not_taken_for_one_that_always_fails() {
+    for (room, seed) in [(40.0, 1), (50.0, 2), (55.0, 3), (55.0, 4), (70.0, 5)] {
+        let mut drive = Drive::new(LimiterPolicy::default(), seed);
+        let model = |knee| Model { knee, service_us: 50_000.0, spread: 0.3, turns_away: true };
+        drive.run(&model(100.0), 20_000, 0.0);
+        for _ in 0..40 {
+            drive.run(&model(room), 50, 0.0);
+            assert!(drive.limiter.usual < 0.01, "{room}, seed {seed}: {}", drive.limiter.usual);
+        }
+        let found = settled(&drive.run(&model(room), 10_000, 0.0));
+        assert!((0.7 * room..=1.3 * room).contains(&found), "{room}, seed {seed}: {found}");
+    }
+}
+
+#[test]
 fn what_turns_away_is_given_what_it_has_room_for_whatever_else_fails() {
     for failing in [0.0, 0.05, 0.15, 0.3] {
         for (knee, seed) in [(20.0, 1), (20.0, 2), (60.0, 3), (150.0, 4)] {
@@ -180,7 +195,7 @@ fn failures_lower_it_and_a_restart_begins_small() {
     assert_eq!(limiter.limit(&policy), 1);
     calls(&mut limiter, 2_000, false);
     assert!(limiter.limit(&policy) > 20, "it recovers");
-    limiter.restart(&policy);
+    limiter.restart(&policy, UnixMs(now));
     assert_eq!(limiter.limit(&policy), policy.initial);
 }
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
-use super::{KeyState, LaneState, Lanes, PartRing, PartState, PluginState};
+use super::{Behind, KeyState, LaneState, Lanes, PartRing, PartState, PluginState};
 use crate::job::gates::{Lane, LaneRef};
 use crate::job::live::tally::{Tally, number};
 
@@ -173,6 +173,7 @@ impl PluginState {
             unfinished: 0,
             horizon: None,
             turn: 0,
+            behind: Behind::default(),
             closed: None,
         }
     }
@@ -189,7 +190,7 @@ impl PartState {
             ring: PartRing::default(),
             place: None,
             leaders: HashSet::new(),
-            behind: BTreeSet::new(),
+            behind: Behind::default(),
             closed: None,
         }
     }
