@@ -237,10 +237,11 @@ impl World {
         let handed = self.handed.remove(&place).expect("it was handed out");
         let lane = Lane::new("erp", "erp");
         let sign = match kind {
+            // Plain backoff looks at nothing else.
+            _ if self.method != Method::Windlass => Sign::Well,
             OutcomeKind::Completed => Sign::Well,
             OutcomeKind::RateLimited => {
-                let hold = delay_ms.filter(|_| self.method == Method::Windlass);
-                Sign::Busy(hold.map(|ms| Duration::from_millis(ms.into())), "429".to_owned())
+                Sign::Busy(delay_ms.map(|ms| Duration::from_millis(ms.into())), "429".to_owned())
             }
             _ => Sign::Ill("503".to_owned()),
         };
