@@ -67,7 +67,7 @@ pub struct Limiter {
     /// The share of failures that was found to come whatever the limit.
     usual: f64,
     /// The calls of late, while some share is usual.
-    lately: Calls,
+    lately: Sample,
     /// What was seen since failures began to take off, while every window takes off more.
     descent: Option<Descent>,
     window: Window,
@@ -75,9 +75,9 @@ pub struct Limiter {
 
 /// Calls, and how many of them failed.
 #[derive(Clone, Copy, Debug, Default)]
-struct Calls {
-    made: u32,
-    failed: u32,
+struct Sample {
+    calls: u32,
+    failures: u32,
 }
 
 /// One window after the other had many failures.
@@ -88,7 +88,7 @@ struct Descent {
     /// How many calls at once the first of these windows saw answered well.
     room: f64,
     /// The calls below that limit.
-    below: Calls,
+    below: Sample,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -100,7 +100,7 @@ struct Base {
 #[derive(Clone, Debug, Default)]
 struct Window {
     latencies_us: Vec<u32>,
-    calls: Calls,
+    seen: Sample,
     most_at_once: u32,
     /// Calls that began before are of the window before.
     began_at: UnixMs,
@@ -117,7 +117,7 @@ impl Limiter {
             base: None,
             eased: None,
             usual: 0.0,
-            lately: Calls::default(),
+            lately: Sample::default(),
             descent: None,
             window: Window::default(),
         }
@@ -158,14 +158,14 @@ impl Limiter {
         if let Some(latency) = latency.filter(|_| !failed) {
             self.window.latencies_us.push(u32::try_from(latency.as_micros()).unwrap_or(u32::MAX));
         }
-        self.window.calls = self.window.calls.and(Calls { made: 1, failed: failed.into() });
+        self.window.seen = self.window.seen.and(Sample { calls: 1, failures: failed.into() });
         let limit = self.limit as u32;
         let wanted = if self.is_steep {
             limit.clamp(4, WINDOW_CALLS.1)
         } else {
             (3 * limit).clamp(WINDOW_CALLS.0, WINDOW_CALLS.1)
         };
-        if self.window.calls.made >= wanted {
+        if self.window.seen.calls >= wanted {
             self.conclude(policy, now);
         }
     }
@@ -174,11 +174,11 @@ impl Limiter {
     fn conclude(&mut self, policy: &LimiterPolicy, now: UnixMs) {
         let mut window = std::mem::take(&mut self.window);
         self.window.began_at = now;
-        if self.are_many(window.calls) {
-            return self.back_off(policy, window.calls);
+        if self.are_many(window.seen) {
+            return self.back_off(policy, window.seen);
         }
         self.descent = None;
-        self.look_at_usual(window.calls);
+        self.look_at_usual(window.seen);
         let Some(spread) = Spread::of(&mut window.latencies_us) else {
             // Few calls, or none that says how long it took: nothing speaks against more.
             self.limit = self.eased.take().unwrap_or(self.limit);
@@ -221,30 +221,30 @@ impl Limiter {
 
     /// Whether that is too many failures. Once fewer run, all calls since tell whether that helps, and a window that is well
     /// does.
-    fn are_many(&self, calls: Calls) -> bool {
+    fn are_many(&self, seen: Sample) -> bool {
         let many = self.usual + MANY_FAILURES;
         match self.descent {
-            None => calls.are_more_than(self.usual, MANY_FAILURES),
-            Some(descent) => descent.below.and(calls).share() > many && calls.share() > many / 2.0,
+            None => seen.are_more_than(self.usual, MANY_FAILURES),
+            Some(descent) => descent.below.and(seen).share() > many && seen.share() > many / 2.0,
         }
     }
 
     /// Downwards, for many failures; or no further, where less did not help.
-    fn back_off(&mut self, policy: &LimiterPolicy, calls: Calls) {
+    fn back_off(&mut self, policy: &LimiterPolicy, seen: Sample) {
         self.limit = self.eased.take().unwrap_or(self.limit);
         let known = if self.gentle_from.is_finite() { self.gentle_from } else { 0.0 };
-        let (from, room) = (self.limit.max(known), self.limit * (1.0 - calls.share()));
+        let (from, room) = (self.limit.max(known), self.limit * (1.0 - seen.share()));
         let descent = match &mut self.descent {
-            None => self.descent.insert(Descent { from, room, below: Calls::default() }),
+            None => self.descent.insert(Descent { from, room, below: Sample::default() }),
             Some(descent) => {
-                descent.below = descent.below.and(calls);
+                descent.below = descent.below.and(seen);
                 descent
             }
         };
-        let is_at_half = descent.below.made > 0 && self.limit <= (descent.room / 2.0).max(1.0);
+        let is_at_half = descent.below.calls > 0 && self.limit <= (descent.room / 2.0).max(1.0);
         let share = descent.below.share();
-        if is_at_half && calls.share() > self.usual + MANY_FAILURES && share <= USUAL_MAX {
-            (self.usual, self.lately) = (share, Calls::default());
+        if is_at_half && seen.share() > self.usual + MANY_FAILURES && share <= USUAL_MAX {
+            (self.usual, self.lately) = (share, Sample::default());
             (self.is_steep, self.gentle_from) = (true, descent.from);
             self.descent = None;
             return;
@@ -255,14 +255,14 @@ impl Limiter {
     }
 
     /// What is usual can only become less, until failures take off again: else a crowd that grows slowly would be usual.
-    fn look_at_usual(&mut self, calls: Calls) {
+    fn look_at_usual(&mut self, seen: Sample) {
         if self.usual == 0.0 {
             return;
         }
-        self.lately = self.lately.and(calls);
-        if self.lately.made >= WINDOW_CALLS.1 {
+        self.lately = self.lately.and(seen);
+        if self.lately.calls >= WINDOW_CALLS.1 {
             self.usual = self.usual.min(self.lately.share());
-            self.lately = Calls::default();
+            self.lately = Sample::default();
         }
     }
 
@@ -285,20 +285,20 @@ impl Limiter {
     }
 }
 
-impl Calls {
+impl Sample {
     fn and(self, more: Self) -> Self {
-        Self { made: self.made + more.made, failed: self.failed + more.failed }
+        Self { calls: self.calls + more.calls, failures: self.failures + more.failures }
     }
 
     fn share(self) -> f64 {
-        f64::from(self.failed) / f64::from(self.made.max(1))
+        f64::from(self.failures) / f64::from(self.calls.max(1))
     }
 
     /// Whether more failed than those that are usual and those that may: by more than chance alone makes of the usual ones
     /// now and then, which is one standard deviation.
     fn are_more_than(self, usual: f64, more: f64) -> bool {
-        let made = f64::from(self.made);
-        f64::from(self.failed) > made * (usual + more) + (made * usual * (1.0 - usual)).sqrt()
+        let calls = f64::from(self.calls);
+        f64::from(self.failures) > calls * (usual + more) + (calls * usual * (1.0 - usual)).sqrt()
     }
 }
 
