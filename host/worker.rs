@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures_util::FutureExt as _;
 use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -164,32 +165,40 @@ impl Parts {
     }
 }
 
+/// The health of so many downstreams is written at once, at most.
+const KEPT_AT_ONCE: usize = 512;
+
 /// Keeps the health of downstreams as it changes, until nobody is left who could tell of a change. What a full or busy
 /// store does not take waits, once for each downstream: what is written in the end is how that stands then. Once `give_up`
-/// fires, such a store is not waited for any more.
+/// fires, what is under way is the last.
 async fn keep_health(parts: Parts, mut changed: mpsc::UnboundedReceiver<Lane>, give_up: CancellationToken) {
     let mut unkept = BTreeSet::new();
     while let Some(lane) = changed.recv().await {
         unkept.insert(lane);
-        while let Some(lane) = unkept.first() {
-            match parts.keeper.keep(lane, parts.clock.now()).await {
-                Err(error) if error.is_passing() && !give_up.is_cancelled() => {
+        while !unkept.is_empty() {
+            // What changed while others were written is written with these.
+            unkept.extend(std::iter::from_fn(|| changed.try_recv().ok()));
+            let (lanes, is_last): (Vec<_>, _) =
+                (unkept.iter().take(KEPT_AT_ONCE).cloned().collect(), give_up.is_cancelled());
+            match parts.keeper.keep(&lanes, parts.clock.now()).await {
+                Err(error) if error.is_passing() => {
                     let downstreams = unkept.len();
                     tracing::warn!(%error, downstreams, "the health of downstreams waits for room in the store");
                     give_up.run_until_cancelled(tokio::time::sleep(FULL_PAUSE)).await;
                 }
-                Err(error) => {
-                    tracing::error!(%error, downstream = &*lane.downstream, "a downstream's health could not be kept");
-                    // A busy store would take its time to say no to each.
-                    if error.is_passing() {
-                        return;
+                kept => {
+                    if let Err(error) = kept {
+                        let (downstream, downstreams) = (&*lanes[0].downstream, lanes.len());
+                        tracing::error!(%error, downstream, downstreams, "the health of downstreams is not kept");
                     }
-                    unkept.pop_first();
+                    lanes.iter().for_each(|lane| _ = unkept.remove(lane));
                 }
-                Ok(()) => _ = unkept.pop_first(),
             }
-            // What changed while this was written is written again.
-            unkept.extend(std::iter::from_fn(|| changed.try_recv().ok()));
+            if let Some(lane) = unkept.first().filter(|_| is_last) {
+                let (error, downstream, downstreams) = ("the host ends", &*lane.downstream, unkept.len());
+                tracing::error!(error, downstream, downstreams, "the health of downstreams is not kept");
+                return;
+            }
         }
     }
 }
@@ -305,7 +314,7 @@ impl Worker {
     }
 
     /// Takes no more work, lets running attempts finish for at most `grace` or until `hurry` is done, hands the others
-    /// back, records everything.
+    /// back, records everything, but no longer than [`LAST_WORDS`] or until `hurry` is done then.
     pub async fn stop(self, grace: Duration, hurry: impl Future<Output = ()>) {
         let Self { parts, loops, attempts, recording, keeping, ends, stop, stop_now, give_up } = self;
         parts.gates().stop();
@@ -313,11 +322,12 @@ impl Worker {
         loops.close();
         loops.wait().await;
         attempts.close();
+        let mut hurry = std::pin::pin!(hurry.fuse());
         tokio::select! {
             biased;
             () = attempts.wait() => {}
             () = tokio::time::sleep(grace) => {}
-            () = hurry => {}
+            () = &mut hurry => {}
         }
         stop_now.cancel();
         let mut recorded = std::pin::pin!(async {
@@ -329,7 +339,7 @@ impl Worker {
         let ended = tokio::select! {
             biased;
             ended = &mut recorded => ended,
-            () = tokio::time::sleep(LAST_WORDS) => {
+            () = last_words(hurry) => {
                 give_up.cancel();
                 recorded.await
             }
@@ -341,6 +351,14 @@ impl Worker {
 
     fn spawn(&self, body: impl Future<Output = ()> + Send + 'static) {
         spawn(&self.loops, &self.stop, body);
+    }
+}
+
+/// As long as the last records are waited for: less where somebody hurries who did not before.
+async fn last_words(hurry: impl Future<Output = ()>) {
+    tokio::select! {
+        () = tokio::time::sleep(LAST_WORDS) => {}
+        () = hurry => {}
     }
 }
 

@@ -108,8 +108,9 @@ fn read_token(file: &Path) -> anyhow::Result<String> {
 /// Reads the URL of a server.
 fn server(text: &str) -> Result<Uri, String> {
     let url = text.parse().ok().filter(|url: &Uri| matches!(url.scheme_str(), Some("http" | "https")));
-    // A password with a slash ends what is taken for the host.
-    let url = url.filter(|url| !url.path().contains('@'));
+    // A password with a slash, a question mark or a hash ends what is taken for the host.
+    let users = |text: &str| text.matches('@').count();
+    let url = url.filter(|url| users(text) == url.authority().map_or(0, |authority| users(authority.as_str())));
     url.filter(|url| url.host().is_some_and(|host| !host.is_empty())).ok_or_else(|| {
         format!("a server is named by a URL such as http://127.0.0.1:7070, here or in the variable {SERVER_VARIABLE}")
     })

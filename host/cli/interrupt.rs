@@ -6,9 +6,6 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::store::sqlite::discard_unfinished;
 
-/// What is added to a signal's number to exit with, as shells tell of who ended by one.
-const BY_SIGNAL: i32 = 128;
-
 /// From now on the process leaves nothing half-made behind where it is told to end.
 ///
 /// # Errors
@@ -16,22 +13,36 @@ const BY_SIGNAL: i32 = 128;
 pub(super) fn leave_nothing_behind() -> anyhow::Result<()> {
     let why = "cannot listen for signals";
     let runtime = Builder::new_current_thread().enable_io().build().context(why)?;
-    let kinds = (SignalKind::interrupt(), SignalKind::terminate());
-    let (mut interrupt, mut terminate) = {
+    let listen = |kind: SignalKind| {
         let _inside = runtime.enter();
-        (signal(kinds.0).context(why)?, signal(kinds.1).context(why)?)
+        signal(kind).context(why)
     };
+    let mut interrupt = listen(SignalKind::interrupt())?;
+    let mut terminate = listen(SignalKind::terminate())?;
+    let mut hang_up = listen(SignalKind::hangup())?;
     let wait = move || {
         let kind = runtime.block_on(async {
             tokio::select! {
                 biased;
-                _ = interrupt.recv() => kinds.0,
-                _ = terminate.recv() => kinds.1,
+                _ = interrupt.recv() => SignalKind::interrupt(),
+                _ = terminate.recv() => SignalKind::terminate(),
+                _ = hang_up.recv() => SignalKind::hangup(),
             }
         });
         discard_unfinished();
-        std::process::exit(BY_SIGNAL + kind.as_raw_value());
+        end_by(kind);
     };
     std::thread::Builder::new().name("windlass-signals".to_owned()).spawn(wait).context(why)?;
     Ok(())
+}
+
+/// Ends as if nobody had listened: a shell ends the loop around a command that an interrupt ended, and goes on behind one
+/// that exited by itself.
+fn end_by(kind: SignalKind) {
+    let number = kind.as_raw_value();
+    // SAFETY: both take numbers alone, and the first puts the system's own way in the place of tokio's.
+    unsafe {
+        libc::signal(number, libc::SIG_DFL);
+        libc::raise(number);
+    }
 }

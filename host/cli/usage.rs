@@ -23,8 +23,15 @@ pub(super) fn told(error: &clap::Error, typed: &[OsString]) -> String {
     text::line(&without_users(&told), usize::MAX)
 }
 
-/// Without what stands before the host in URLs: it may be a password.
+/// Without what stands before the host in URLs: it may be a password. Of the URL of a server that is none, nothing is told
+/// that has an `@`: what is meant to stand where cannot be seen.
 fn without_users(told: &str) -> String {
+    const BEGIN: &str = "invalid value '";
+    if let (Some(begin), Some(end)) = (told.find(BEGIN), told.rfind("' for '--server"))
+        && told.get(begin + BEGIN.len()..end).is_some_and(|value| value.contains('@'))
+    {
+        return format!("{}…{}", &told[..begin + BEGIN.len()], &told[end..]);
+    }
     let mut parts = told.split("://");
     let mut clean = parts.next().unwrap_or_default().to_owned();
     for part in parts {

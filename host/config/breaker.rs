@@ -70,7 +70,9 @@ impl Breaker {
     pub(super) fn validate(&self) -> Result<(), String> {
         use super::file::within;
         within("breaker.failures", self.failures, 1, 1_000_000_000)?;
-        within("breaker.error_rate", self.error_rate, f64::MIN_POSITIVE, 1.0)?;
+        if !(self.error_rate > 0.0 && self.error_rate <= 1.0) {
+            return Err(format!("breaker.error_rate is {}; it must be above 0 and at most 1", self.error_rate));
+        }
         within("breaker.window", self.window, TimeSpan::from_secs(1), TimeSpan::from_secs(3_600))?;
         within("breaker.probe", self.probe, TimeSpan::from_ms(1), TimeSpan::from_secs(86_400))?;
         if self.probe_cap < self.probe {

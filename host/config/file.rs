@@ -319,6 +319,10 @@ mod tests {
         let error = read_file("[store]\nurl = 'postgres://h/d?password=s3cret'", &[]).unwrap_err();
         assert!(error.contains("store.url") && !error.contains("s3cret"), "{error}");
         for text in [
+            "[store]\nurl = postgres://h/d?password=s3cret",
+            "[store]\nurl = ['postgres://h/d?password=s3cret']",
+            "[store]\nurll = 'postgres://h/d?password=s3cret'",
+            "[store]\nsync = 'postgres://h/d?password=s3cret'",
             "secrets = { k = 's3cret' }",
             "secrets = 's3cret'",
             "secrets = {\n k = s3cret }",

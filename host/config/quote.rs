@@ -46,8 +46,11 @@ fn hidden(message: &str) -> String {
     format!("{}; the line is not shown, as it may hold a secret", masked(message))
 }
 
-/// Whether there may be a password in it, as it stands before the host of a URL.
+/// Whether there may be a password in it, as it stands before the host of a URL or behind a `?`.
 fn may_hold_password(told: &str, key: &str) -> bool {
+    if told.contains('?') {
+        return true;
+    }
     let before = told.rfind('@').map(|at| &told[..at]);
     before.is_some_and(|before| before.contains(':') || key.starts_with("origins")) || told.ends_with(USER_INFORMATION)
 }

@@ -44,17 +44,19 @@ impl HealthKeeper {
         Ok(())
     }
 
-    /// Keeps what is known of that downstream.
+    /// Keeps what is known of these downstreams. The store may write them at once.
     ///
     /// # Errors
-    /// Where the store fails.
-    pub async fn keep(&self, lane: &Lane, now: UnixMs) -> Result<(), StoreError> {
+    /// Where the store fails for one of them; the others may be kept or not.
+    pub async fn keep(&self, lanes: &[Lane], now: UnixMs) -> Result<(), StoreError> {
         let _turn = self.turn.lock().await;
-        let kept = {
+        let standings: Vec<_> = {
             let gates = lock(&self.gates);
-            gates.health(lane).map(|health| health.kept(now)).unwrap_or_default()
+            let kept = |lane: &Lane| gates.health(lane).map(|health| health.kept(now)).unwrap_or_default();
+            lanes.iter().map(|lane| Standing::Downstream { lane: lane.clone(), kept: kept(lane) }).collect()
         };
-        self.store.set_standing(Standing::Downstream { lane: lane.clone(), kept }).await
+        let written = standings.into_iter().map(|standing| self.store.set_standing(standing));
+        futures_util::future::join_all(written).await.into_iter().collect()
     }
 
     /// A person does something to a downstream: on disk first, then in the gates.

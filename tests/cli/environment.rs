@@ -37,13 +37,18 @@ async fn a_password_in_the_url_of_a_server_is_not_told() {
         ("http://u:s3cret@127.0.0.1:9/", 1),
         ("ftp://u:s3cret@127.0.0.1:9", 2),
         ("http://u:s3/cret@127.0.0.1", 2),
+        ("http://u:s3?cret@127.0.0.1:1", 2),
+        ("http://u:12345#s3cret@127.0.0.1", 2),
+        ("http://u:s3 cret@127.0.0.1", 2),
+        ("http:/u:s3cret@127.0.0.1", 2),
+        ("u:s3cret@127.0.0.1:7070", 2),
     ] {
         let mut command = host.command(&["jobs", "list"]);
         let by_variable = said(&command.env("WINDLASS_SERVER", server).output().unwrap());
         let by_argument = said(&host.command(&["jobs", "list", "--server", server]).output().unwrap());
         for (exited, _, stderr) in [by_variable, by_argument] {
             assert_eq!(exited, code, "{stderr}");
-            assert!(stderr.contains("127.0.0.1") && !stderr.contains("s3"), "{stderr}");
+            assert!(stderr.contains("127.0.0.1") && !stderr.contains("s3") && !stderr.contains("12345"), "{stderr}");
         }
     }
 }

@@ -3,11 +3,15 @@
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
+use std::sync::Arc;
 
 use reqwest::{Method, StatusCode};
 use rustix::process::Signal;
+use tokio::sync::Semaphore;
 
-use crate::common::{Host, Setup, Start, Trouble, Value, Wish, guests, json, number, try_start, until};
+use crate::common::{
+    Downstream, Host, Reply, Setup, Start, Trouble, Value, Wish, guests, json, number, try_start, until,
+};
 use crate::support::{EIO, all_complete, clear_line, crowd, lines, problem, troubled};
 
 /// Each of the first so many syncs and writes after the start fails once; `FAULTS_N` says how many.
@@ -239,4 +243,45 @@ async fn a_plugin_that_says_more_than_a_slow_disk_takes_waits_for_it_alone() {
     assert!(unrecorded <= UNRECORDED_MAX, "{unrecorded} attempts of {LOUD} stand in memory");
     trouble.wish(Wish::SyncUs, 0);
     all_complete(&host, &ids).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_with_many_ill_downstreams_writes_of_many_at_once() {
+    const DOWNSTREAMS: usize = 200;
+    let let_go = Arc::new(Semaphore::new(0));
+    let held = let_go.clone();
+    let answer = move |_, _| {
+        let held = held.clone();
+        async move {
+            held.acquire().await.expect("it is not closed").forget();
+            Reply::status(429).header("retry-after", "600")
+        }
+    };
+    let downstream = Downstream::start(answer).await;
+    let trouble = Trouble::new();
+    let file = format!("origins = [\"{}\"]\n", downstream.origin());
+    let setup = Setup::default().plugin("http", guests::shipped(), &file);
+    let mut host = trouble.around(setup, false).start().await;
+    for n in 0..DOWNSTREAMS {
+        let job = json!({"plugin": "http", "downstream": format!("d{n}"), "payload": {"url": downstream.url("/")}});
+        host.enqueue(job).await;
+    }
+    until("all of them are asked", || async { (downstream.seen().len() == DOWNSTREAMS).then_some(()) }).await;
+    trouble.wish(Wish::SyncUs, 100_000);
+    let before = trouble.number(Wish::Syncs);
+    let_go.add_permits(DOWNSTREAMS);
+    let ended =
+        || async { lines(&host, "WARN").iter().filter(|line| line.contains("asked everybody to wait")).count() };
+    until("all of them have answered", || async { (ended().await == DOWNSTREAMS).then_some(()) }).await;
+    host.signal(Signal::TERM);
+    assert_eq!(host.exited().await, 0);
+    let syncs = trouble.number(Wish::Syncs) - before;
+    println!("{syncs} syncs for {DOWNSTREAMS} downstreams");
+    assert!(syncs < 50, "{syncs} syncs: {}", host.log());
+    trouble.wish(Wish::SyncUs, 0);
+    host.start().await;
+    let told = host.ask(Method::GET, "/v1/downstreams?limit=500", None).await.json::<Value>().await.unwrap();
+    let told = told["downstreams"].as_array().unwrap();
+    let held = told.iter().filter(|told| told.to_string().contains("\"retry-after\"")).count();
+    assert_eq!(held, DOWNSTREAMS, "none of them is forgotten");
 }

@@ -76,7 +76,6 @@ mod tests {
     #[test]
     fn what_cannot_be_given_names_the_user() {
         let file = tempfile::tempfile().unwrap();
-        // No user has this number: it says that nothing is to be changed.
         let own = file.metadata().unwrap();
         let heir = Heir(Some((own.uid(), own.gid())));
         heir.give(file).unwrap();

@@ -35,7 +35,7 @@ impl Host {
             assert_eq!(gates.admit(&lane, NOW), Admit::Yes);
             gates.end(&lane, &Ended { started_at: NOW, sign: sign.clone(), latency: None }, NOW, 0.0);
         }
-        self.keeper.keep(&lane, NOW).await.unwrap();
+        self.keeper.keep(std::slice::from_ref(&lane), NOW).await.unwrap();
     }
 }
 

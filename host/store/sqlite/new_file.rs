@@ -17,7 +17,8 @@ use crate::lock::lock;
 /// What the name of one in the making begins with; the numbers of its process and of itself follow.
 const PREFIX: &str = ".windlass-";
 
-/// What this process has begun and not finished. Who has the lock keeps others from beginning and finishing.
+/// What this process has begun and not finished, under the name that it has. Who has the lock keeps others from beginning
+/// and finishing.
 static UNFINISHED: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
 
 /// A file in the making, for nobody else to read. Dropped unfinished it is deleted.
@@ -32,7 +33,10 @@ pub(super) struct NewFile {
 /// Deletes what this process has begun and not finished. The process is to end then: nothing is begun or finished any more.
 pub fn discard_unfinished() {
     let unfinished = lock(&UNFINISHED);
-    unfinished.iter().for_each(|path| delete(path));
+    for path in unfinished.iter() {
+        // What has its name already is a whole file, with nothing of ours beside it.
+        if path.file_name().is_some_and(is_ours) { delete(path) } else { _ = std::fs::remove_file(path) }
+    }
     std::mem::forget(unfinished);
 }
 
@@ -88,11 +92,15 @@ impl NewFile {
         file.sync_all()?;
         if let Some(target) = self.target.take() {
             self.rename(&target)?;
-            if let Err(error) = disk::sync_folder_of(&target) {
+            let synced = disk::sync_folder_of(&target);
+            let mut unfinished = lock(&UNFINISHED);
+            if synced.is_err() {
                 // Whoever is told that it was not made does not find it, and can try again.
                 _ = std::fs::remove_file(&target);
-                return Err(error);
             }
+            unfinished.retain(|path| *path != target);
+            drop(unfinished);
+            synced?;
         }
         Ok(file.metadata()?.len())
     }
@@ -106,7 +114,9 @@ impl NewFile {
             }
             renamed => renamed?,
         }
-        unfinished.retain(|path| *path != self.path);
+        for path in unfinished.iter_mut().filter(|path| **path == self.path) {
+            target.clone_into(path);
+        }
         Ok(())
     }
 }

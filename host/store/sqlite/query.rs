@@ -66,7 +66,7 @@ impl SqliteStore {
         let in_memory = self.shared.memory().live.get(id).is_some();
         if !in_memory {
             let unfinished = move |conn: &Connection| rows::job(conn, id.place());
-            let row = self.shared.readers.single.read_at_last(unfinished).await.ok().flatten();
+            let row = self.shared.readers.single.read(unfinished).await.ok().flatten();
             if row.is_none_or(|row| row.id != id || row.end.is_some()) {
                 return;
             }

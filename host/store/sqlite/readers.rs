@@ -7,17 +7,17 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use rusqlite::Connection;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 
 use super::fault::{Fault, Outcome};
 use super::open;
 use crate::lock::lock;
 use crate::store::StoreError;
 
-/// How many single jobs are read at the same time, and how many more wait for their turn.
+/// How many single jobs are read at the same time. As many wait as the door lets in: each takes but a moment.
 const SINGLE_MAX: usize = 4;
-const SINGLE_WAITING_MAX: usize = 1_024;
-/// The same of searches. One can take a hundred milliseconds of a processor, so that these are few.
+/// The same of searches, and how many more wait for their turn. One can take a hundred milliseconds of a processor, so that
+/// these are few.
 const SEARCHES_MAX: usize = 2;
 const SEARCHES_WAITING_MAX: usize = 32;
 /// How much a connection for people keeps of the file, in KiB. Any commit empties it, so that more is of little use.
@@ -39,8 +39,8 @@ pub(super) struct Readers {
 pub(super) struct Queue {
     pool: Arc<Pool>,
     turns: Arc<Semaphore>,
-    /// One for each who reads or waits.
-    places: Arc<Semaphore>,
+    /// One for each who reads or waits, where they are bounded here.
+    places: Option<Arc<Semaphore>>,
 }
 
 #[derive(Debug)]
@@ -56,10 +56,10 @@ impl Readers {
     /// Opens the first for work and the first for single jobs at once: they are there when the process has no descriptor
     /// left.
     pub(super) fn open(path: &Path) -> rusqlite::Result<Self> {
-        let people = |turns, waiting| Queue::new(path, turns, waiting, Some(CACHE_KIB));
         // The loops are few, and each waits for its answer.
-        let work = Queue::new(path, 1, Semaphore::MAX_PERMITS - 1, None);
-        let (single, search) = (people(SINGLE_MAX, SINGLE_WAITING_MAX), people(SEARCHES_MAX, SEARCHES_WAITING_MAX));
+        let work = Queue::new(path, 1, None, None);
+        let single = Queue::new(path, SINGLE_MAX, None, Some(CACHE_KIB));
+        let search = Queue::new(path, SEARCHES_MAX, Some(SEARCHES_WAITING_MAX), Some(CACHE_KIB));
         for queue in [&work, &single] {
             queue.pool.put(queue.pool.open()?);
         }
@@ -78,11 +78,11 @@ impl Readers {
 }
 
 impl Queue {
-    fn new(path: &Path, turns: usize, waiting: usize, cache_kib: Option<u32>) -> Self {
+    fn new(path: &Path, turns: usize, waiting: Option<usize>, cache_kib: Option<u32>) -> Self {
         let idle = Mutex::new(Some(Vec::new()));
         let pool = Pool { path: path.to_path_buf(), idle, idle_max: turns, cache_kib };
-        let (turns, places) = (Semaphore::new(turns), Semaphore::new(turns + waiting));
-        Self { pool: Arc::new(pool), turns: Arc::new(turns), places: Arc::new(places) }
+        let places = waiting.map(|waiting| Arc::new(Semaphore::new(turns + waiting)));
+        Self { pool: Arc::new(pool), turns: Arc::new(Semaphore::new(turns)), places }
     }
 
     /// Reads in one snapshot, off the serving threads.
@@ -93,25 +93,8 @@ impl Queue {
         &self,
         query: impl FnOnce(&Connection) -> Outcome<T> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
-            return Err(StoreError::Busy("as many wait already to read from it as may".to_owned()));
-        };
-        self.in_turn(query, Some(place)).await
-    }
-
-    /// The same for one who is bounded elsewhere, and is not refused.
-    pub(super) async fn read_at_last<T: Send + 'static>(
-        &self,
-        query: impl FnOnce(&Connection) -> Outcome<T> + Send + 'static,
-    ) -> Result<T, StoreError> {
-        self.in_turn(query, None).await
-    }
-
-    async fn in_turn<T: Send + 'static>(
-        &self,
-        query: impl FnOnce(&Connection) -> Outcome<T> + Send + 'static,
-        place: Option<OwnedSemaphorePermit>,
-    ) -> Result<T, StoreError> {
+        let place = self.places.clone().map(Semaphore::try_acquire_owned).transpose();
+        let place = place.map_err(|_| StoreError::Busy("as many wait already to search it as may".to_owned()))?;
         let turn = Arc::clone(&self.turns).acquire_owned().await.expect("the semaphore is never closed");
         let pool = Arc::clone(&self.pool);
         let task = tokio::task::spawn_blocking(move || {

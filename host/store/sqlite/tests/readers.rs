@@ -8,25 +8,17 @@ use futures_util::FutureExt as _;
 use super::*;
 use crate::store::sqlite::readers::Queue;
 
-/// Reads that go on until this is dropped: as many as there may be of that kind, those that wait included.
-fn crowd(queue: &Queue) -> (Vec<mpsc::Sender<()>>, impl Future) {
-    let (mut held, mut reads) = (Vec::new(), Vec::new());
-    loop {
+/// So many reads that go on until this is dropped, those that wait included.
+fn crowd(queue: &Queue, reads: usize) -> (Vec<mpsc::Sender<()>>, impl Future) {
+    let (mut held, mut reading) = (Vec::new(), Vec::new());
+    for _ in 0..reads {
         let (end, ended) = mpsc::channel::<()>();
         let mut read = Box::pin(queue.read(move |_| Ok(_ = ended.recv())));
-        match (&mut read).now_or_never() {
-            None => {
-                held.push(end);
-                reads.push(read);
-            }
-            Some(refused) => {
-                let error = refused.unwrap_err();
-                assert!(matches!(error, StoreError::Busy(_)), "{error:?}");
-                return (held, futures_util::future::join_all(reads));
-            }
-        }
-        assert!(held.len() < 10_000, "no bound is found");
+        assert!((&mut read).now_or_never().is_none(), "{} have their place", held.len());
+        held.push(end);
+        reading.push(read);
     }
+    (held, futures_util::future::join_all(reading))
 }
 
 #[tokio::test]
@@ -35,15 +27,14 @@ async fn work_goes_on_however_many_look() {
     // Nothing is kept in memory: what is claimed has to be read.
     let store = open_with(&folder, SqliteOptions { cached_bytes_max: 0, ..Default::default() }).unwrap();
     let id = accept(&store, NOW).await;
-    let (searches, searching) = crowd(&store.shared.readers.search);
+    let (searches, searching) = crowd(&store.shared.readers.search, 34);
+    let refused = store.list(ListFilter::default(), NOW).await.unwrap_err();
+    assert!(matches!(refused, StoreError::Busy(_)), "{refused:?}");
     // Single jobs are read beside searches, ...
     let patience = Duration::from_secs(60);
     assert!(tokio::time::timeout(patience, store.job(id, NOW)).await.expect("in time").unwrap().is_some());
-    let (singles, reading) = crowd(&store.shared.readers.single);
-    for refused in [store.job(id, NOW).await.err(), store.list(ListFilter::default(), NOW).await.err()] {
-        assert!(matches!(refused, Some(StoreError::Busy(_))), "{refused:?}");
-    }
     // ... and work beside both.
+    let (singles, reading) = crowd(&store.shared.readers.single, 5_000);
     let claimed = tokio::time::timeout(patience, store.claim(1, NOW, &mut Open)).await.expect("in time").unwrap();
     assert_eq!(claimed.len(), 1);
     store.finish(&[ending(&claimed[0], NOW, Disposition::Complete)]).await.unwrap();
@@ -54,7 +45,7 @@ async fn work_goes_on_however_many_look() {
 }
 
 #[tokio::test]
-async fn who_waits_for_the_end_of_a_job_is_not_told_of_it_for_want_of_a_turn() {
+async fn however_many_wait_for_the_end_of_a_job_each_is_told_of_it() {
     let folder = TempDir::new().unwrap();
     let store = Arc::new(open_with(&folder, SqliteOptions { held_jobs_max: 4, ..Default::default() }).unwrap());
     for _ in 0..20 {
@@ -62,13 +53,17 @@ async fn who_waits_for_the_end_of_a_job_is_not_told_of_it_for_want_of_a_turn() {
     }
     let far = accept(&store, UnixMs(NOW.0 + 999_999)).await;
     assert!(store.shared.memory().live.get(far).is_none(), "it is on disk only");
-    let (singles, reading) = crowd(&store.shared.readers.single);
-    let mut end = std::pin::pin!(store.ended(far));
-    assert!((&mut end).now_or_never().is_none(), "it has not ended");
+    let (singles, reading) = crowd(&store.shared.readers.single, 4);
+    let told = futures_util::future::join_all((0..3_000).map(|_| async {
+        store.ended(far).await;
+        store.job(far, NOW).await
+    }));
+    let mut told = std::pin::pin!(told);
+    assert!((&mut told).now_or_never().is_none(), "it has not ended");
     drop(singles);
     reading.await;
     assert_eq!(store.cancel(far, NOW).await.unwrap(), Acted::Done);
-    end.await;
+    assert!(told.await.into_iter().all(|told| told.is_ok_and(|job| job.is_some())));
 }
 
 /// So many reads at once.
