@@ -12,7 +12,7 @@ mod rows;
 #[path = "corrupt/serving.rs"]
 mod serving;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use base::{Base, copy, store_in};
@@ -22,6 +22,9 @@ use windlass::store::sqlite::{JobCounts, Report, examine, salvage};
 
 /// How many damages the ordinary run tries.
 const SEEDS: u64 = 200;
+
+/// The size of a page.
+const PAGE: usize = 4_096;
 
 /// What one damage led to.
 struct Case {
@@ -60,6 +63,31 @@ async fn whatever_is_damaged_is_told_and_whatever_is_whole_is_salvaged() {
     }
     println!("{told} damages told of, {salvaged} jobs salvaged, {lossless} times every one");
     println!("{doubtful} jobs were doubtful, {wronged} did lack their newest attempts");
+}
+
+/// The one damage of its kind that is hard to see: an empty page holds nothing that is out of place.
+#[tokio::test]
+async fn attempts_whose_page_was_swapped_with_an_empty_one_are_missed() {
+    let base = Base::make().await;
+    let folder = TempDir::new().unwrap();
+    copy(base.closed.path(), folder.path());
+    let file = store_in(folder.path());
+    let mut bytes = std::fs::read(&file).unwrap();
+    let first: BTreeMap<_, _> = rows::first_pages(&file).into_iter().map(|(name, page)| (name, page * PAGE)).collect();
+    // Those that came last, by the pointer to the rightmost page below the first (SQLite's file format, section 1.6).
+    let above = first["attempts"];
+    let right = u32::from_be_bytes(bytes[above + 8..above + 12].try_into().unwrap());
+    let last = (right as usize - 1) * PAGE;
+    assert_eq!((bytes[above], bytes[last]), (5, 13), "one page leads to others");
+    // A leaf of a table by row ids, with no row.
+    let empty = first.values().copied().find(|page| bytes[page + 1..page + 5] == [0; 4] && bytes[*page] == 13);
+    let empty = empty.expect("some table has no rows");
+    let (one, two) = (bytes[last..last + PAGE].to_vec(), bytes[empty..empty + PAGE].to_vec());
+    bytes[last..last + PAGE].copy_from_slice(&two);
+    bytes[empty..empty + PAGE].copy_from_slice(&one);
+    std::fs::write(&file, bytes).unwrap();
+    let case = attempt(&base, &Damage::SwappedPages, folder.path(), "swapped with an empty one");
+    assert!(case.report.jobs.doubtful > 0, "{:?}", case.report.jobs);
 }
 
 /// Looks a damaged store over, salvages it, and holds what comes of it against what is known.

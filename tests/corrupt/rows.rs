@@ -220,3 +220,11 @@ fn read_leniently(row: &rusqlite::Row<'_>) -> Option<Row> {
     let columns = row.as_ref().column_count();
     (0..columns - 1).map(|at| row.get(at).ok()).collect()
 }
+
+/// The first page of each table, from 0.
+pub fn first_pages(store: &Path) -> BTreeMap<String, usize> {
+    let conn = Connection::open_with_flags(store, OpenFlags::SQLITE_OPEN_READ_ONLY).unwrap();
+    let mut tables = conn.prepare("SELECT name, rootpage FROM sqlite_master WHERE type = 'table'").unwrap();
+    let first = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get::<_, u32>(1)? as usize - 1));
+    tables.query_map([], first).unwrap().map(Result::unwrap).collect()
+}

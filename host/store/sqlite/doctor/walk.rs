@@ -16,6 +16,12 @@ struct Keys {
     up_to: i64,
 }
 
+impl Keys {
+    fn is_all(self) -> bool {
+        (self.above, self.up_to) == (ALL.above, ALL.up_to)
+    }
+}
+
 struct Walk<'a> {
     pages: &'a Pages,
     /// The pages that are part of what was read, or hold the rest of a row of it.
@@ -39,6 +45,10 @@ pub(super) fn through(pages: &Pages, sure: &[(Table, u32)], usual: &[(Table, u32
         }
     }
     let found_all = walk.strays(census);
+    // That there is none is no wonder, unless something else stands where something else should be.
+    if census.attempts.is_empty() && !(census.bad_pages.is_empty() && census.damaged.is_empty()) {
+        census.attempts_unread.push((ALL.above, ALL.up_to));
+    }
     if !found_all && usual.iter().any(|(table, _)| *table == Table::Attempts) {
         census.attempts_unread.push((ALL.above, ALL.up_to));
     }
@@ -107,7 +117,8 @@ impl Walk<'_> {
         false
     }
 
-    /// Whether the row ids in it are those that belong there: most of them, as one may be damaged.
+    /// Whether the row ids in it are those that belong there: most of them, as one may be damaged. Only the first page of a
+    /// table may have none.
     fn is_in_place(node: &Node, wanted: Keys) -> bool {
         if !node.is_table {
             return true;
@@ -117,6 +128,9 @@ impl Walk<'_> {
         } else {
             node.children.iter().filter_map(|(_, key)| *key).collect()
         };
+        if node.is_leaf() && keys.is_empty() {
+            return wanted.is_all();
+        }
         let fits = |key: &&i64| (wanted.above == i64::MIN || **key > wanted.above) && **key <= wanted.up_to;
         keys.iter().filter(fits).count() * 2 >= keys.len()
     }
