@@ -314,7 +314,7 @@ impl Worker {
     }
 
     /// Takes no more work, lets running attempts finish for at most `grace` or until `hurry` is done, hands the others
-    /// back, records everything, but no longer than [`LAST_WORDS`] or until `hurry` is done then.
+    /// back, records everything, but for a few seconds at most, or until `hurry` is done then.
     pub async fn stop(self, grace: Duration, hurry: impl Future<Output = ()>) {
         let Self { parts, loops, attempts, recording, keeping, ends, stop, stop_now, give_up } = self;
         parts.gates().stop();
