@@ -145,7 +145,7 @@ def schemathesis(host, jobs, reports):
     }
     command = [
         str(pathlib.Path(sys.executable).parent / "st"),
-        *["run", host.base + "/openapi.json", "--seed", SEED],
+        *["--config-file", str(HERE / "schemathesis.toml"), "run", host.base + "/openapi.json", "--seed", SEED],
         *["--max-examples", str(max(1, CASES // CASES_PER_EXAMPLE)), "--checks", ",".join(CHECKS)],
         *["--continue-on-failure", "--request-timeout", "20", "--no-shrink", "--output-sanitize", "false"],
         *["--suppress-health-check", "all", "--warnings", "off"],
