@@ -24,6 +24,7 @@ mod place;
 mod plugin;
 mod print;
 mod serve;
+mod signals;
 mod token;
 mod typed;
 mod usage;
@@ -153,7 +154,7 @@ impl Cli {
             Command::Enqueue(args) => block_on(enqueue::run(args)),
             Command::Jobs(command) => block_on(jobs::run(command)),
             Command::Downstreams(args) => block_on(downstreams::run(args)),
-            Command::Plugin(command) => block_on(plugin::run(command)),
+            Command::Plugin(command) => plugin::run(command),
             Command::Token(command) => token::run(command),
             Command::Backup(args) => backup::run(&args),
             Command::Doctor(args) => doctor::run(&args),

@@ -151,18 +151,17 @@ impl Parts {
         lock(&self.gates)
     }
 
-    /// The retry policy of a job: its own words, then its plugin's, then the host's. Whatever they say, the attempt that
-    /// a person's retry promised is made.
-    fn policy(&self, handler: Option<&dyn Handler>, claimed: &Claimed) -> RetryPolicy {
-        let policy = self.policy_of_all(handler).overridden(&claimed.spec.retry);
-        if claimed.owed { policy.owing(claimed.failed_before) } else { policy }
-    }
-
-    /// The same without a job's own words: what all jobs of a plugin are held by.
+    /// What all jobs of a plugin are held by: its own words, then the host's.
     fn policy_of_all(&self, handler: Option<&dyn Handler>) -> RetryPolicy {
         let host = self.config.retry.policy();
         handler.map_or(host, |handler| host.overridden(handler.retry()))
     }
+}
+
+/// What a job is held by: its own words, then what all jobs of its plugin are held by. Whatever these say, the attempt that a
+/// person's retry promised is made.
+fn policy(of_all: RetryPolicy, claimed: &Claimed) -> RetryPolicy {
+    of_all.overridden(&claimed.spec.retry).owing(claimed.owed, claimed.failed_before)
 }
 
 /// The health of so many downstreams is written at once, at most.
@@ -178,8 +177,8 @@ async fn keep_health(parts: Parts, mut changed: mpsc::UnboundedReceiver<Lane>, g
         while !unkept.is_empty() {
             // What changed while others were written is written with these.
             unkept.extend(std::iter::from_fn(|| changed.try_recv().ok()));
-            let (lanes, is_last): (Vec<_>, _) =
-                (unkept.iter().take(KEPT_AT_ONCE).cloned().collect(), give_up.is_cancelled());
+            let is_last = give_up.is_cancelled();
+            let lanes: Vec<_> = unkept.iter().take(KEPT_AT_ONCE).cloned().collect();
             match parts.keeper.keep(&lanes, parts.clock.now()).await {
                 Err(error) if error.is_passing() => {
                     let downstreams = unkept.len();

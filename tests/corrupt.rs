@@ -12,19 +12,17 @@ mod rows;
 #[path = "corrupt/serving.rs"]
 mod serving;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
+use std::fs::OpenOptions;
 use std::path::Path;
 
 use base::{Base, copy, store_in};
-use damage::{Damage, Dice};
+use damage::{Damage, Dice, PAGE, page, swap};
 use tempfile::TempDir;
 use windlass::store::sqlite::{JobCounts, Report, examine, salvage};
 
 /// How many damages the ordinary run tries.
 const SEEDS: u64 = 200;
-
-/// The size of a page.
-const PAGE: usize = 4_096;
 
 /// What one damage led to.
 struct Case {
@@ -71,21 +69,16 @@ async fn attempts_whose_page_was_swapped_with_an_empty_one_are_missed() {
     let base = Base::make().await;
     let folder = TempDir::new().unwrap();
     copy(base.closed.path(), folder.path());
-    let file = store_in(folder.path());
-    let mut bytes = std::fs::read(&file).unwrap();
-    let first: BTreeMap<_, _> = rows::first_pages(&file).into_iter().map(|(name, page)| (name, page * PAGE)).collect();
+    let store = store_in(folder.path());
+    let first = rows::first_pages(&store);
+    let file = OpenOptions::new().read(true).write(true).open(&store).unwrap();
     // Those that came last, by the pointer to the rightmost page below the first (SQLite's file format, section 1.6).
-    let above = first["attempts"];
-    let right = u32::from_be_bytes(bytes[above + 8..above + 12].try_into().unwrap());
-    let last = (right as usize - 1) * PAGE;
-    assert_eq!((bytes[above], bytes[last]), (5, 13), "one page leads to others");
+    let above = page(&file, first["attempts"]);
+    let last = (u64::from(u32::from_be_bytes(above[8..12].try_into().unwrap())) - 1) * PAGE;
+    assert_eq!((above[0], page(&file, last)[0]), (5, 13), "one page leads to others");
     // A leaf of a table by row ids, with no row.
-    let empty = first.values().copied().find(|page| bytes[page + 1..page + 5] == [0; 4] && bytes[*page] == 13);
-    let empty = empty.expect("some table has no rows");
-    let (one, two) = (bytes[last..last + PAGE].to_vec(), bytes[empty..empty + PAGE].to_vec());
-    bytes[last..last + PAGE].copy_from_slice(&two);
-    bytes[empty..empty + PAGE].copy_from_slice(&one);
-    std::fs::write(&file, bytes).unwrap();
+    let empty = first.values().copied().find(|at| page(&file, *at)[..5] == [13, 0, 0, 0, 0]);
+    swap(&file, last, empty.expect("some table has no rows"));
     let case = attempt(&base, &Damage::SwappedPages, folder.path(), "swapped with an empty one");
     assert!(case.report.jobs.doubtful > 0, "{:?}", case.report.jobs);
 }

@@ -18,8 +18,8 @@ use crate::job::State;
 use crate::lock::lock;
 use crate::telemetry::{self, LogFormat};
 
-use super::runtime;
-use super::serve::{Running, Signals};
+use super::serve::{Running, hosting};
+use super::signals::Signals;
 use super::{DemoArgs, ExitCode, print};
 
 /// The shipped plugin.
@@ -37,8 +37,7 @@ const GLANCE: Duration = Duration::from_millis(100);
 /// Where the demo's folder cannot be written, or the host cannot start.
 pub fn run(args: &DemoArgs) -> anyhow::Result<ExitCode> {
     telemetry::subscribe_quietly(LogFormat::Text);
-    let runtime = runtime()?;
-    let stopped = runtime.block_on(async {
+    hosting(async {
         let mut signals = Signals::new()?;
         let downstream = flaky_downstream().await?;
         let config = settings(args, downstream)?;
@@ -46,16 +45,18 @@ pub fn run(args: &DemoArgs) -> anyhow::Result<ExitCode> {
         let running = Running::start(config, door).await?;
         tokio::select! {
             shown = show(running.address, downstream) => shown?,
-            () = signals.next() => return running.stop(std::future::ready(())).await,
+            _ = signals.next() => {
+                let stopped = running.stop(std::future::ready(())).await?;
+                return Ok((ExitCode::Done, Some(stopped)));
+            }
         }
         if !args.once {
             print::out(&farewell(running.address, downstream));
             signals.next().await;
         }
-        running.stop(async { signals.next().await }).await
-    })?;
-    stopped.end(runtime);
-    Ok(ExitCode::Done)
+        let stopped = running.stop(signals.another()).await?;
+        Ok((ExitCode::Done, Some(stopped)))
+    })
 }
 
 /// Lays out the demo's folder and points a host at it.

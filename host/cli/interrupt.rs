@@ -2,8 +2,9 @@
 
 use anyhow::Context as _;
 use tokio::runtime::Builder;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::SignalKind;
 
+use super::signals::Signals;
 use crate::store::sqlite::discard_unfinished;
 
 /// From now on the process leaves nothing half-made behind where it is told to end.
@@ -13,22 +14,12 @@ use crate::store::sqlite::discard_unfinished;
 pub(super) fn leave_nothing_behind() -> anyhow::Result<()> {
     let why = "cannot listen for signals";
     let runtime = Builder::new_current_thread().enable_io().build().context(why)?;
-    let listen = |kind: SignalKind| {
+    let mut signals = {
         let _inside = runtime.enter();
-        signal(kind).context(why)
+        Signals::new()?
     };
-    let mut interrupt = listen(SignalKind::interrupt())?;
-    let mut terminate = listen(SignalKind::terminate())?;
-    let mut hang_up = listen(SignalKind::hangup())?;
     let wait = move || {
-        let kind = runtime.block_on(async {
-            tokio::select! {
-                biased;
-                _ = interrupt.recv() => SignalKind::interrupt(),
-                _ = terminate.recv() => SignalKind::terminate(),
-                _ = hang_up.recv() => SignalKind::hangup(),
-            }
-        });
+        let kind = runtime.block_on(signals.next());
         discard_unfinished();
         end_by(kind);
     };

@@ -2,8 +2,8 @@
 
 use clap::Subcommand;
 
-use super::ExitCode;
 use super::client::escaped;
+use super::{ExitCode, block_on};
 
 mod change;
 mod check;
@@ -56,23 +56,23 @@ pub(super) enum PluginCommand {
 }
 
 /// Does it.
-pub(super) async fn run(command: PluginCommand) -> anyhow::Result<ExitCode> {
+pub(super) fn run(command: PluginCommand) -> anyhow::Result<ExitCode> {
     match command {
-        PluginCommand::List(args) => list::list(args).await,
-        PluginCommand::Show(args) => list::show(args).await,
-        PluginCommand::Check(args) => check::check(args).await,
+        PluginCommand::List(args) => block_on(list::list(args)),
+        PluginCommand::Show(args) => block_on(list::show(args)),
+        PluginCommand::Check(args) => block_on(check::check(args)),
         PluginCommand::New(args) => new::new(&args),
-        PluginCommand::Dev(args) => dev::dev(args).await,
-        PluginCommand::Run(args) => run::run(*args).await,
-        PluginCommand::Test(args) => test::test(args).await,
+        PluginCommand::Dev(args) => dev::dev(args),
+        PluginCommand::Run(args) => block_on(run::run(*args)),
+        PluginCommand::Test(args) => block_on(test::test(args)),
         PluginCommand::Wrap(args) => wrap::wrap(&args),
         PluginCommand::Keygen(args) => sign::keygen(&args),
         PluginCommand::Sign(args) => sign::sign(&args),
         PluginCommand::Verify(args) => sign::verify(&args),
-        PluginCommand::Put(args) => change::put(args).await,
-        PluginCommand::Remove(args) => change::remove(args).await,
-        PluginCommand::Pause(args) => change::act(args, "pause").await,
-        PluginCommand::Resume(args) => change::act(args, "resume").await,
+        PluginCommand::Put(args) => block_on(change::put(args)),
+        PluginCommand::Remove(args) => block_on(change::remove(args)),
+        PluginCommand::Pause(args) => block_on(change::act(args, "pause")),
+        PluginCommand::Resume(args) => block_on(change::act(args, "resume")),
     }
 }
 

@@ -10,7 +10,6 @@ use std::time::Duration;
 use anyhow::Context as _;
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Notify;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::JoinHandle;
@@ -27,6 +26,7 @@ use crate::telemetry::{self, Metrics};
 use crate::worker::{Parts, Worker};
 
 use super::end::WrongUsage;
+use super::signals::Signals;
 use super::{ExitCode, ServeArgs};
 
 mod early_look;
@@ -48,30 +48,41 @@ pub fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
     let config = settings(args).map_err(|error| WrongUsage::new(&error))?;
     let door = Door::open(&config, &args.place.file())?;
     telemetry::subscribe(args.log_format);
-    let runtime = super::runtime()?;
-    let served = runtime.block_on(async {
+    hosting(async {
         // First: who sees that it listens may tell it to stop.
         let mut signals = Signals::new()?;
         let running = tokio::select! {
             biased;
-            () = signals.next() => return anyhow::Ok(None),
+            _ = signals.next() => return Ok((ExitCode::Done, None)),
             running = Running::start(config, door) => running?,
         };
         signals.next().await;
-        running.stop(async { signals.next().await }).await.map(Some)
-    });
-    match served {
-        Ok(Some(stopped)) => stopped.end(runtime),
-        Ok(None) => {
-            // What its start has begun is left as by a crash, and nobody waits for it.
-            runtime.shutdown_background();
-        }
+        let stopped = running.stop(signals.another()).await?;
+        Ok((ExitCode::Done, Some(stopped)))
+    })
+}
+
+/// Runs the whole life of a host on threads of its own, and ends it with them. Where it has not started, what it has begun
+/// is left as by a crash, and nobody waits for it.
+///
+/// # Errors
+/// Those of that life.
+pub(super) fn hosting(
+    life: impl Future<Output = anyhow::Result<(ExitCode, Option<Stopped>)>>,
+) -> anyhow::Result<ExitCode> {
+    let runtime = super::runtime()?;
+    let (code, stopped) = match runtime.block_on(life) {
+        Ok(lived) => lived,
         Err(error) => {
             runtime.shutdown_timeout(TO_LET_GO);
             return Err(error);
         }
+    };
+    match stopped {
+        Some(stopped) => stopped.end(runtime),
+        None => runtime.shutdown_background(),
     }
-    Ok(ExitCode::Done)
+    Ok(code)
 }
 
 /// The settings from the file, the environment and the command line, in rising precedence.
@@ -88,34 +99,6 @@ fn settings(args: &ServeArgs) -> Result<Config, config::ConfigError> {
     Ok(config)
 }
 
-/// The signals that ask a host to stop.
-pub(super) struct Signals {
-    terminate: tokio::signal::unix::Signal,
-    interrupt: tokio::signal::unix::Signal,
-    hangup: tokio::signal::unix::Signal,
-}
-
-impl Signals {
-    pub(super) fn new() -> anyhow::Result<Self> {
-        let listen = |kind| signal(kind).context("cannot listen for signals");
-        Ok(Self {
-            terminate: listen(SignalKind::terminate())?,
-            interrupt: listen(SignalKind::interrupt())?,
-            hangup: listen(SignalKind::hangup())?,
-        })
-    }
-
-    /// Waits for the next one.
-    pub(super) async fn next(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
-            // The terminal that it was started from is closed.
-            _ = self.hangup.recv() => {}
-        }
-    }
-}
-
 /// A host at work.
 pub(super) struct Running {
     /// Where it listens.
@@ -129,11 +112,12 @@ pub(super) struct Running {
 }
 
 /// A host that has done all its work. Its store is open until the end.
+#[must_use = "its threads and its store are to be ended"]
 pub(super) struct Stopped(Arc<dyn Store>);
 
 impl Stopped {
     /// Ends the threads and closes the store. After this nothing is left to be done.
-    pub(super) fn end(self, runtime: Runtime) {
+    fn end(self, runtime: Runtime) {
         // Tasks are dropped, and with them what they had of the store, and whatever process they had started.
         runtime.shutdown_timeout(TO_LET_GO);
         let Self(store) = self;

@@ -112,10 +112,12 @@ impl RetryPolicy {
         }
     }
 
-    /// This policy for a job that is owed one more attempt, after so many counted ones that failed.
+    /// This policy for a job of which so many counted attempts failed. One that is owed an attempt, as a person's retry
+    /// promised it, has one more, whatever the policy says.
     #[must_use]
-    pub fn owing(self, failed: u32) -> Self {
-        Self { max_attempts: self.max_attempts.max(failed.saturating_add(1)), ..self }
+    pub fn owing(self, owed: bool, failed: u32) -> Self {
+        let least = if owed { failed.saturating_add(1) } else { 0 };
+        Self { max_attempts: self.max_attempts.max(least), ..self }
     }
 
     /// min(cap, base × factor^(n−1)) for the n-th failed attempt, before jitter.

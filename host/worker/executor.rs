@@ -4,7 +4,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::ends::{Ends, Room, bytes_of};
-use super::{Handler, Parts, until_room};
+use super::{Handler, Parts, policy, until_room};
 use crate::clock::UnixMs;
 use crate::job::gates::{Judged, Lane};
 use crate::job::health::{Change, Ended, Sign};
@@ -94,7 +94,7 @@ impl Executor {
             return self.give_back(claimed, place).await;
         };
         let of_all = self.parts.policy_of_all(Some(&*handler));
-        let policy = self.parts.policy(Some(&*handler), &claimed);
+        let policy = policy(of_all, &claimed);
         if claimed.failed_before >= policy.max_attempts {
             return self.give_up(&claimed, &policy, place).await;
         }

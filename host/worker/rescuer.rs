@@ -1,7 +1,7 @@
 //! Takes over attempts whose host died: each is recorded as interrupted, counted, and its job runs again at once. Of a job
 //! that was cancelled it is recorded alone.
 
-use super::Parts;
+use super::{Parts, policy};
 use crate::job::retry::{Verdict, decide};
 use crate::job::{Disposition, OutcomeKind};
 use crate::store::{Claimed, Finish, StoreError};
@@ -22,7 +22,7 @@ pub(super) async fn run(parts: &Parts) -> Result<(), StoreError> {
 
 fn finish(parts: &Parts, claimed: Claimed) -> Finish {
     let handler = parts.handlers.find(&claimed.spec.plugin);
-    let policy = parts.policy(handler.as_deref(), &claimed);
+    let policy = policy(parts.policy_of_all(handler.as_deref()), &claimed);
     let finished_at = parts.clock.now();
     let kind = OutcomeKind::Interrupted;
     let verdict =

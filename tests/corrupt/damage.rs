@@ -1,10 +1,11 @@
 //! What can happen to a store on a disk, drawn by a seed.
 
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
-const PAGE: u64 = 4_096;
+/// The size of a page.
+pub const PAGE: u64 = 4_096;
 
 /// SplitMix64: the same seed draws the same.
 #[derive(Debug)]
@@ -114,18 +115,25 @@ impl Damage {
             Self::Truncated | Self::TruncatedLog => file.set_len(dice.below(length)).unwrap(),
             Self::SwappedPages => {
                 let other = dice.below(length / PAGE) * PAGE;
-                let read = |at| {
-                    let mut bytes = vec![0; PAGE as usize];
-                    file.read_exact_at(&mut bytes, at).unwrap();
-                    bytes
-                };
-                let (one, two) = (read(page), read(other));
-                file.write_all_at(&one, other).unwrap();
-                file.write_all_at(&two, page).unwrap();
+                swap(&file, page, other);
             }
             Self::GarbageHeader => file.write_all_at(&garbage(dice, 100), 0).unwrap(),
             Self::GarbageLogHeader => file.write_all_at(&garbage(dice, 32), 0).unwrap(),
             Self::LostLog | Self::EmptiedFile | Self::LostFile => unreachable!("done above"),
         }
     }
+}
+
+/// The page that begins there.
+pub fn page(file: &File, at: u64) -> Vec<u8> {
+    let mut bytes = vec![0; PAGE as usize];
+    file.read_exact_at(&mut bytes, at).unwrap();
+    bytes
+}
+
+/// Puts each of two pages in the place of the other.
+pub fn swap(file: &File, one: u64, other: u64) {
+    let (first, second) = (page(file, one), page(file, other));
+    file.write_all_at(&first, other).unwrap();
+    file.write_all_at(&second, one).unwrap();
 }

@@ -7,6 +7,7 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, OpenFlags};
 
 use super::base::{copy, store_in};
+use super::damage::PAGE;
 
 type Row = Vec<Value>;
 
@@ -221,10 +222,10 @@ fn read_leniently(row: &rusqlite::Row<'_>) -> Option<Row> {
     (0..columns - 1).map(|at| row.get(at).ok()).collect()
 }
 
-/// The first page of each table, from 0.
-pub fn first_pages(store: &Path) -> BTreeMap<String, usize> {
+/// Where the first page of each table begins.
+pub fn first_pages(store: &Path) -> BTreeMap<String, u64> {
     let conn = Connection::open_with_flags(store, OpenFlags::SQLITE_OPEN_READ_ONLY).unwrap();
     let mut tables = conn.prepare("SELECT name, rootpage FROM sqlite_master WHERE type = 'table'").unwrap();
-    let first = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get::<_, u32>(1)? as usize - 1));
+    let first = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, u64::from(row.get::<_, u32>(1)? - 1) * PAGE));
     tables.query_map([], first).unwrap().map(Result::unwrap).collect()
 }

@@ -270,9 +270,8 @@ async fn a_host_with_many_ill_downstreams_writes_of_many_at_once() {
     trouble.wish(Wish::SyncUs, 100_000);
     let before = trouble.number(Wish::Syncs);
     let_go.add_permits(DOWNSTREAMS);
-    let ended =
-        || async { lines(&host, "WARN").iter().filter(|line| line.contains("asked everybody to wait")).count() };
-    until("all of them have answered", || async { (ended().await == DOWNSTREAMS).then_some(()) }).await;
+    let ended = || lines(&host, "WARN").iter().filter(|line| line.contains("asked everybody to wait")).count();
+    until("all of them have answered", || async { (ended() == DOWNSTREAMS).then_some(()) }).await;
     host.signal(Signal::TERM);
     assert_eq!(host.exited().await, 0);
     let syncs = trouble.number(Wish::Syncs) - before;

@@ -254,7 +254,7 @@ fn max_attempts(state: &State, view: &JobView) -> u32 {
     let host = state.config.retry.policy();
     let plugin = state.loader.get(&view.spec.plugin);
     let policy = plugin.map_or(host, |plugin| host.overridden(&plugin.file().retry));
-    policy.overridden(&view.spec.retry).max_attempts.max(view.failed + u32::from(view.owed))
+    policy.overridden(&view.spec.retry).owing(view.owed, view.failed).max_attempts.max(view.failed)
 }
 
 #[cfg(test)]

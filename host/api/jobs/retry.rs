@@ -12,8 +12,8 @@ use crate::job::State as JobState;
 /// Retry a job
 ///
 /// Takes a job that is `retryable`, `scheduled`, `discarded` or `cancelled`. One whose attempts were used up gets one
-/// more, and so does one whose plugin allows fewer by the time that it runs. The answer leaves out payload, result and attempts where other answers leave no room for them, and
-/// all but its id and state where the job cannot be read now.
+/// more, and so does one whose plugin allows fewer by the time that it runs. The answer leaves out payload, result and
+/// attempts where other answers leave no room for them, and all but its id and state where the job cannot be read now.
 #[utoipa::path(
     post, path = "/v1/jobs/{id}/retry", tag = "jobs",
     params(("id" = String, Path, description = "The job's id")),

@@ -77,8 +77,7 @@ mod tests {
     fn what_cannot_be_given_names_the_user() {
         let file = tempfile::tempfile().unwrap();
         let own = file.metadata().unwrap();
-        let heir = Heir(Some((own.uid(), own.gid())));
-        heir.give(file).unwrap();
+        Heir(Some((own.uid(), own.gid()))).give(file).unwrap();
         if !rustix::process::geteuid().is_root() {
             let error = Heir(Some((0, 0))).give(tempfile::tempfile().unwrap()).unwrap_err();
             assert_eq!(error.downcast::<NotGiven>().unwrap().uid, 0);

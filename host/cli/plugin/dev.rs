@@ -7,7 +7,8 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use clap::Args;
 
-use super::super::serve::{Running, Signals};
+use super::super::serve::{Running, hosting};
+use super::super::signals::Signals;
 use super::super::{ExitCode, print, wrong_usage};
 use super::check;
 use super::scenario::{ScenarioFile, play};
@@ -46,7 +47,7 @@ pub(in crate::cli) struct DevArgs {
 }
 
 /// Goes round and round until Ctrl-C.
-pub(super) async fn dev(args: DevArgs) -> anyhow::Result<ExitCode> {
+pub(super) fn dev(args: DevArgs) -> anyhow::Result<ExitCode> {
     let shown = args.dir.display();
     let folder = args.dir.canonicalize().with_context(|| format!("cannot find the folder {shown}"))?;
     if !folder.join("build").is_file() {
@@ -54,26 +55,28 @@ pub(super) async fn dev(args: DevArgs) -> anyhow::Result<ExitCode> {
         return Ok(wrong_usage(&why));
     }
     telemetry::subscribe_quietly(LogFormat::Text);
-    let mut signals = Signals::new()?;
-    let project = Project::open(folder, args).await?;
-    let mut sources = Sources::new(&project.folder)?;
-    let code = loop {
-        let snapshot = sources.snapshot();
-        let is_well = tokio::select! {
-            is_well = project.round() => is_well,
-            () = signals.next() => break ExitCode::Done,
+    hosting(async {
+        let mut signals = Signals::new()?;
+        let project = Project::open(folder, args).await?;
+        let mut sources = Sources::new(&project.folder)?;
+        let code = loop {
+            let snapshot = sources.snapshot();
+            let is_well = tokio::select! {
+                is_well = project.round() => is_well,
+                _ = signals.next() => break ExitCode::Done,
+            };
+            if project.args.once {
+                break if is_well { ExitCode::Done } else { ExitCode::Failed };
+            }
+            say("waiting for a change; Ctrl-C ends");
+            tokio::select! {
+                () = sources.changed_since(&snapshot) => print::out("\n"),
+                _ = signals.next() => break ExitCode::Done,
+            }
         };
-        if project.args.once {
-            break if is_well { ExitCode::Done } else { ExitCode::Failed };
-        }
-        say("waiting for a change; Ctrl-C ends");
-        tokio::select! {
-            () = sources.changed_since(&snapshot) => print::out("\n"),
-            () = signals.next() => break ExitCode::Done,
-        }
-    };
-    project.running.stop(async { signals.next().await }).await?;
-    Ok(code)
+        let stopped = project.running.stop(signals.another()).await?;
+        Ok((code, Some(stopped)))
+    })
 }
 
 /// A project that is being worked on, and the server that runs what it makes.

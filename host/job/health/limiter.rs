@@ -134,9 +134,8 @@ impl Limiter {
         let (before, initial) = (self.eased.unwrap_or(self.limit), f64::from(policy.initial));
         // One that has not grown since it was begun anew knows no better.
         let knows = before <= initial && self.gentle_from.is_finite();
-        let gentle_from = if knows { self.gentle_from } else { before / 2.0 };
-        let window = Window { began_at: now, ..Window::default() };
-        let gentle_from = gentle_from.max(initial);
+        let careful_from = if knows { self.gentle_from } else { before / 2.0 };
+        let (gentle_from, window) = (careful_from.max(initial), Window { began_at: now, ..Window::default() });
         *self = Self { gentle_from, window, usual: self.usual, lately: self.lately, ..Self::new(policy) };
     }
 

@@ -167,6 +167,7 @@ mod tests {
         ) {
             let folder = tempfile::TempDir::new().unwrap();
             let path = folder.path().join("x.db");
+            std::fs::File::create(&path).unwrap();
             let conn = open::writer(&path).unwrap();
             let (mut seq, mut last) = (0, BTreeMap::new());
             conn.execute_batch("BEGIN").unwrap();

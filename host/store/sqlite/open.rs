@@ -202,8 +202,6 @@ pub(super) fn writer(path: &Path) -> Result<Connection, StoreError> {
         let file = path.display();
         tracing::warn!(%file, "its log breaks off at frame {frame}: store.sync was normal, and what was behind it is lost");
     }
-    // Created here and not by SQLite, so that nobody else can ever read it; its WAL takes over the mode.
-    disk::open_private(path).map_err(|error| refusal(path, error))?;
     let conn = connect(path).map_err(|error| failure(path, error))?;
     if let Err(reason) = prepare(path, &conn, log == Wal::Absent) {
         return Err(refusal(path, if has_no_room(path) { "the disk is full; make room".to_owned() } else { reason }));

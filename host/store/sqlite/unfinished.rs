@@ -255,6 +255,7 @@ mod tests {
         ) {
             let folder = tempfile::TempDir::new().unwrap();
             let path = folder.path().join("x.db");
+            std::fs::File::create(&path).unwrap();
             let conn = open::writer(&path).unwrap();
             let mut place = 0;
             conn.execute_batch("BEGIN").unwrap();
@@ -288,6 +289,7 @@ mod tests {
     fn what_one_of_two_threads_cannot_read_is_told() {
         let folder = tempfile::TempDir::new().unwrap();
         let path = folder.path().join("x.db");
+        std::fs::File::create(&path).unwrap();
         let conn = open::writer(&path).unwrap();
         for place in 1..=10 * STRETCH {
             let sql = "INSERT INTO jobs (place, tail, plugin, downstream, priority, run_at_ms, created_ms, last_attempt) \

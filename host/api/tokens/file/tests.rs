@@ -129,6 +129,15 @@ fn what_root_writes_is_left_to_whom_it_belonged() {
 }
 
 #[test]
+fn who_cannot_leave_a_file_to_its_user_is_told_whose_it_is() {
+    let file = TokenFile::in_folder(Path::new("data"));
+    let why = || std::io::Error::from(std::io::ErrorKind::PermissionDenied);
+    let told = file.refused("write", std::io::Error::other(NotGiven { uid: 54_321, why: why() })).to_string();
+    assert!(told.contains("data/tokens.toml") && told.contains("run the command as the user 54321"), "{told}");
+    assert!(matches!(file.refused("write", why()), TokenFileError::Io { .. }));
+}
+
+#[test]
 fn a_lock_that_somebody_made_of_another_file_is_not_given_away() {
     let (folder, elsewhere) = (TempDir::new().unwrap(), tempfile::NamedTempFile::new().unwrap());
     let file = TokenFile::in_folder(folder.path());

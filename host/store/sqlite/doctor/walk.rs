@@ -10,16 +10,10 @@ const DEPTH_MAX: usize = 20;
 const ALL: Keys = Keys { above: i64::MIN, up_to: i64::MAX };
 
 /// The row ids that belong into a page.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 struct Keys {
     above: i64,
     up_to: i64,
-}
-
-impl Keys {
-    fn is_all(self) -> bool {
-        (self.above, self.up_to) == (ALL.above, ALL.up_to)
-    }
 }
 
 struct Walk<'a> {
@@ -45,11 +39,10 @@ pub(super) fn through(pages: &Pages, sure: &[(Table, u32)], usual: &[(Table, u32
         }
     }
     let found_all = walk.strays(census);
-    // That there is none is no wonder, unless something else stands where something else should be.
-    if census.attempts.is_empty() && !(census.bad_pages.is_empty() && census.damaged.is_empty()) {
-        census.attempts_unread.push((ALL.above, ALL.up_to));
-    }
-    if !found_all && usual.iter().any(|(table, _)| *table == Table::Attempts) {
+    let may_be_elsewhere = !found_all && usual.iter().any(|(table, _)| *table == Table::Attempts);
+    // That there is none is no wonder, unless something stands where something else should be.
+    let is_damaged = !(census.bad_pages.is_empty() && census.damaged.is_empty());
+    if may_be_elsewhere || census.attempts.is_empty() && is_damaged {
         census.attempts_unread.push((ALL.above, ALL.up_to));
     }
 }
@@ -129,7 +122,7 @@ impl Walk<'_> {
             node.children.iter().filter_map(|(_, key)| *key).collect()
         };
         if node.is_leaf() && keys.is_empty() {
-            return wanted.is_all();
+            return wanted == ALL;
         }
         let fits = |key: &&i64| (wanted.above == i64::MIN || **key > wanted.above) && **key <= wanted.up_to;
         keys.iter().filter(fits).count() * 2 >= keys.len()
