@@ -2,20 +2,23 @@
 
 use std::fmt;
 use std::io::{self, IsTerminal as _, Write};
+use std::str::FromStr as _;
 
 use tracing::field::Field;
 use tracing::{Level, Metadata};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::field::MakeExt as _;
-use tracing_subscriber::filter::filter_fn;
+use tracing_subscriber::filter::{LevelFilter, filter_fn};
 use tracing_subscriber::fmt::format::{Writer, debug_fn};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::job::text;
 
+mod lines;
 mod metrics;
 
+use lines::Lines;
 pub use metrics::{Metrics, Snapshot};
 
 /// The environment variable that says how much is logged, for example `debug` or `windlass::worker=trace`. Libraries that
@@ -32,24 +35,61 @@ pub enum LogFormat {
     Json,
 }
 
+/// Why no log lines can be written.
+#[derive(Debug, thiserror::Error)]
+pub enum LogError {
+    /// [`LOG_VARIABLE`] says nothing that can be done.
+    #[error(
+        "the environment variable {LOG_VARIABLE}: {0}: write a level (error, warn, info, debug, trace, off), or NAME=LEVEL \
+         for a part, with commas between"
+    )]
+    Wrong(String),
+    /// The system gives no thread.
+    #[error("cannot start the thread that writes log lines")]
+    NoThread(#[source] io::Error),
+}
+
+/// Log lines that are being written. At its end those that are left are waited for, a moment at most.
+#[must_use = "the last lines are written as this ends"]
+pub struct Logging(Lines);
+
+impl Drop for Logging {
+    fn drop(&mut self) {
+        self.0.flush();
+    }
+}
+
 /// Writes log lines to standard error from here on: what matters in the normal course, unless [`LOG_VARIABLE`] says
-/// otherwise.
-pub fn subscribe(format: LogFormat) {
-    subscribe_from("info", format);
+/// otherwise. Nobody waits where they are not read: what is too much is lost, and how much is said later.
+///
+/// # Errors
+/// [`LogError`].
+pub fn subscribe(format: LogFormat) -> Result<Logging, LogError> {
+    subscribe_from("info", format)
 }
 
 /// Like [`subscribe`], but warnings and errors only.
-pub fn subscribe_quietly(format: LogFormat) {
-    subscribe_from("warn", format);
+///
+/// # Errors
+/// [`LogError`].
+pub fn subscribe_quietly(format: LogFormat) -> Result<Logging, LogError> {
+    subscribe_from("warn", format)
 }
 
-fn subscribe_from(level: &str, format: LogFormat) {
-    let filter = EnvFilter::try_from_env(LOG_VARIABLE).unwrap_or_else(|_| EnvFilter::new(level));
-    let lines = tracing_subscriber::fmt().with_env_filter(filter);
-    let quiet = filter_fn(is_discreet);
+fn subscribe_from(level: &str, format: LogFormat) -> Result<Logging, LogError> {
+    let asked = std::env::var_os(LOG_VARIABLE).filter(|asked| !asked.is_empty());
+    let filter = match asked {
+        None => EnvFilter::new(level),
+        Some(asked) => filter(asked.to_str().ok_or_else(|| LogError::Wrong("it is not UTF-8".to_owned()))?)?,
+    };
+    let say_lost = |lost: u64| tracing::warn!(lost, "log lines were lost: standard error did not take them");
+    let written = Lines::start(io::stderr(), say_lost).map_err(LogError::NoThread)?;
+    // Its own word for a line that cannot be written goes to standard error too, and panics there.
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).log_internal_errors(false);
+    let (quiet, out) = (filter_fn(is_discreet), written.clone());
     let installed = match format {
         LogFormat::Text => lines
-            .with_writer(io::stderr)
+            .with_writer(out)
             .with_ansi(io::stderr().is_terminal())
             .with_target(false)
             .fmt_fields(debug_fn(field).delimited(" "))
@@ -57,7 +97,7 @@ fn subscribe_from(level: &str, format: LogFormat) {
             .with(quiet)
             .try_init(),
         LogFormat::Json => lines
-            .with_writer(|| EscapedJson(io::stderr()))
+            .with_writer(move || EscapedJson(out.clone()))
             .json()
             .flatten_event(true)
             .with_current_span(false)
@@ -69,6 +109,18 @@ fn subscribe_from(level: &str, format: LogFormat) {
     if installed.is_err() {
         tracing::debug!("log lines are already being written; the first subscriber stays");
     }
+    Ok(Logging(written))
+}
+
+/// Reads what [`LOG_VARIABLE`] asks for. A word alone is a level: the subscriber takes any other for the name of a part, and
+/// a mistyped level would silence everything.
+fn filter(asked: &str) -> Result<EnvFilter, LogError> {
+    let parts: Vec<_> = asked.split(',').map(str::trim).collect();
+    let is_level = |part: &str| part.contains(['=', '[']) || LevelFilter::from_str(part).is_ok();
+    if let Some(word) = parts.iter().find(|part| !is_level(part)) {
+        return Err(LogError::Wrong(format!("{word:?} is no level")));
+    }
+    EnvFilter::try_new(parts.join(",")).map_err(|error| LogError::Wrong(error.to_string()))
 }
 
 /// How the crates begin that trace what guests call them with, such as URLs, and what downstreams say as they close,
@@ -172,6 +224,21 @@ mod tests {
         });
         let text = kept.text();
         assert!(text.contains("a warning") && text.contains("our own") && !text.contains("s3cret"), "{text}");
+    }
+
+    #[test]
+    fn what_the_variable_asks_for_is_a_level_or_a_part_with_one() {
+        for asked in
+            ["debug", "WARN", "off", "windlass::worker=trace", "trace,wasmtime=off", "info, windlass[job]=debug"]
+        {
+            assert!(filter(asked).is_ok(), "{asked}");
+        }
+        for (asked, told) in
+            [("deubg", "deubg"), ("info,windlass", "windlass"), ("windlass=verbose", "level filter"), (",", "level")]
+        {
+            let why = filter(asked).unwrap_err().to_string();
+            assert!(why.contains(told) && why.contains(LOG_VARIABLE) && why.lines().count() == 1, "{asked}: {why}");
+        }
     }
 
     #[test]

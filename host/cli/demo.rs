@@ -36,7 +36,7 @@ const GLANCE: Duration = Duration::from_millis(100);
 /// # Errors
 /// Where the demo's folder cannot be written, or the host cannot start.
 pub fn run(args: &DemoArgs) -> anyhow::Result<ExitCode> {
-    telemetry::subscribe_quietly(LogFormat::Text);
+    let _logging = telemetry::subscribe_quietly(LogFormat::Text)?;
     hosting(async {
         let mut signals = Signals::new()?;
         let downstream = flaky_downstream().await?;

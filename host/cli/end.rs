@@ -3,7 +3,7 @@
 use super::{ExitCode, print};
 use crate::api::DoorError;
 use crate::job::text;
-use crate::telemetry::LogFormat;
+use crate::telemetry::{LogError, LogFormat};
 
 /// What is wrong with what was typed or set, in one line.
 #[derive(Debug, thiserror::Error)]
@@ -27,7 +27,12 @@ pub(super) fn told(done: anyhow::Result<ExitCode>, format: LogFormat) -> ExitCod
 pub(super) fn refused(error: &anyhow::Error, format: LogFormat) -> ExitCode {
     complain(&format!("{error:#}"), format);
     // A door may be one that must not be opened as the settings say.
-    if error.is::<WrongUsage>() || error.is::<DoorError>() { ExitCode::WrongUsage } else { ExitCode::Failed }
+    let is_usage = error.is::<WrongUsage>() || error.is::<DoorError>();
+    if is_usage || matches!(error.downcast_ref(), Some(LogError::Wrong(_))) {
+        ExitCode::WrongUsage
+    } else {
+        ExitCode::Failed
+    }
 }
 
 /// Says what is wrong. In JSON it is a line of the log, whatever else the log leaves out.
@@ -35,7 +40,8 @@ fn complain(why: &str, format: LogFormat) {
     match format {
         LogFormat::Text => print::complain(&format!("windlass: {why}")),
         LogFormat::Json => {
-            let lines = tracing_subscriber::fmt().with_writer(std::io::stderr).json().flatten_event(true);
+            let lines = tracing_subscriber::fmt().with_writer(std::io::stderr).log_internal_errors(false);
+            let lines = lines.json().flatten_event(true);
             let lines = lines.with_current_span(false).with_span_list(false).finish();
             tracing::subscriber::with_default(lines, || tracing::error!("{}", text::block(why)));
         }

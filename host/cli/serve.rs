@@ -47,7 +47,7 @@ const TO_LET_GO: Duration = Duration::from_millis(500);
 pub fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
     let config = settings(args).map_err(|error| WrongUsage::new(&error))?;
     let door = Door::open(&config, &args.place.file())?;
-    telemetry::subscribe(args.log_format);
+    let _logging = telemetry::subscribe(args.log_format)?;
     hosting(async {
         // First: who sees that it listens may tell it to stop.
         let mut signals = Signals::new()?;

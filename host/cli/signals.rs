@@ -1,13 +1,18 @@
 //! The signals that ask to end.
 
+use std::mem::MaybeUninit;
+use std::ptr;
+
 use anyhow::Context as _;
+use futures_util::future::OptionFuture;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// From when it is made on, they no longer end the process by themselves.
 pub(super) struct Signals {
     terminate: Signal,
     interrupt: Signal,
-    hangup: Signal,
+    /// Not where it was to be ignored from the beginning, as by `nohup`.
+    hangup: Option<Signal>,
 }
 
 impl Signals {
@@ -20,7 +25,7 @@ impl Signals {
         Ok(Self {
             terminate: listen(SignalKind::terminate())?,
             interrupt: listen(SignalKind::interrupt())?,
-            hangup: listen(SignalKind::hangup())?,
+            hangup: if is_ignored(SignalKind::hangup()) { None } else { Some(listen(SignalKind::hangup())?) },
         })
     }
 
@@ -30,12 +35,22 @@ impl Signals {
             _ = self.terminate.recv() => SignalKind::terminate(),
             _ = self.interrupt.recv() => SignalKind::interrupt(),
             // The terminal that it was started from is closed.
-            _ = self.hangup.recv() => SignalKind::hangup(),
+            Some(_) = OptionFuture::from(self.hangup.as_mut().map(Signal::recv)) => SignalKind::hangup(),
         }
     }
 
     /// Waits for one more.
     pub(super) async fn another(mut self) {
         self.next().await;
+    }
+}
+
+/// Whether the process was started so that it ignores that signal, and nobody has listened for it since.
+fn is_ignored(kind: SignalKind) -> bool {
+    let mut action = MaybeUninit::<libc::sigaction>::zeroed();
+    // SAFETY: it asks alone, and zeros are an action too.
+    unsafe {
+        let asked = libc::sigaction(kind.as_raw_value(), ptr::null(), action.as_mut_ptr());
+        asked == 0 && action.assume_init().sa_sigaction == libc::SIG_IGN
     }
 }

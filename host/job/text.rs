@@ -35,11 +35,6 @@ pub(crate) fn line(text: &str, bytes_max: usize) -> String {
     trimmed(clean)
 }
 
-/// Several lines, each cleaned as [`line`] does.
-pub(crate) fn lines(text: &str, bytes_max: usize) -> impl Iterator<Item = String> {
-    text.split('\n').map(move |part| line(part, bytes_max))
-}
-
 /// A text of several lines as it may reach a terminal: as it is, without what is hidden.
 pub(crate) fn block(text: &str) -> Cow<'_, str> {
     if text.chars().all(is_shown) {

@@ -23,7 +23,7 @@ use super::bindings::windlass::plugin::types::{AttributeParam as Attribute, Job}
 use super::cpu::CpuMeter;
 use super::egress::{Egress, Grants};
 use super::heavy::{Guest, Habit};
-use super::ledger::{Ledger, Scarce};
+use super::ledger::{LINE_BYTES_MAX, Ledger, Scarce};
 use super::outcome::{self, Phase};
 use super::state::{self, State};
 use super::warm::{Instance, WarmPool};
@@ -128,9 +128,23 @@ impl Attempt {
         lock(&self.ledger)
     }
 
-    /// Keeps what the guest said, without its secrets.
+    /// Keeps what the guest said, without its secrets. Of what it says at once no more is looked at than could be kept with
+    /// as much again that is cleaned away: the guest is not asked meanwhile how long it goes on.
     pub(super) fn log(&self, level: LogLevel, message: &str) {
-        self.ledger().log(level, &self.grants.secrets.mask(message));
+        let secrets = &self.grants.secrets;
+        let mut heard_bytes = message.floor_char_boundary(2 * self.limits.output.as_usize().max(LINE_BYTES_MAX));
+        if heard_bytes < message.len() {
+            // Half of a secret is not found.
+            heard_bytes -= secrets.open_bytes(&message.as_bytes()[..heard_bytes]);
+            heard_bytes = message.floor_char_boundary(heard_bytes);
+        }
+        let (heard, rest) = message.split_at(heard_bytes);
+        let masked = secrets.mask(heard);
+        let mut ledger = self.ledger();
+        ledger.log(level, &masked);
+        if !rest.is_empty() {
+            ledger.drop_line(rest.len());
+        }
     }
 
     /// What is known of it by now; empties the ledger.

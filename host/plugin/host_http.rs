@@ -41,8 +41,10 @@ impl Host for State {
 }
 
 async fn send(attempt: Arc<Attempt>, request: wit::Request) -> Result<wit::Response, SendFailure> {
+    let counted = one_more(&attempt);
     let (shown, target) = attempt.grants.admit(&request.url);
     let mut recorder = Recorder::begin(attempt.clone(), &request.method, shown);
+    let target = target.and_then(|target| counted.map(|()| target));
     let begun = target.and_then(|target| begin(&attempt, request, target, &recorder));
     let answer = match begun {
         Ok(sending) => exchange(&attempt, sending, &mut recorder).await,
@@ -123,14 +125,16 @@ pub(super) fn way_out(attempt: &Attempt) -> Result<&Arc<Egress>, SendFailure> {
     attempt.egress.as_ref().ok_or_else(refusal)
 }
 
-/// Leave to have one more request out.
+/// Counts a request, whatever becomes of it: to judge one that is refused takes its time too.
+pub(super) fn one_more(attempt: &Attempt) -> Result<(), SendFailure> {
+    let most = attempt.limits.requests_total;
+    let refusal = || SendFailure::Invalid(format!("the attempt has made its {most} requests (limits.requests_total)"));
+    attempt.one_more_request().then_some(()).ok_or_else(refusal)
+}
+
+/// Leave to have one more request out at the same time.
 pub(super) fn permit(attempt: &Attempt) -> Result<OwnedSemaphorePermit, SendFailure> {
-    let limits = &attempt.limits;
-    if !attempt.one_more_request() {
-        let most = limits.requests_total;
-        return Err(SendFailure::Invalid(format!("the attempt has made its {most} requests (limits.requests_total)")));
-    }
-    let most = limits.requests;
+    let most = attempt.limits.requests;
     let refusal = |_| SendFailure::Invalid(format!("{most} requests are out at the same time (limits.requests)"));
     attempt.requests.clone().try_acquire_owned().map_err(refusal)
 }

@@ -88,13 +88,22 @@ impl Ledger {
 
     /// Keeps the lines of a message as far as there is room.
     pub(super) fn log(&mut self, level: LogLevel, message: &str) {
-        if (self.room_lines == 0 || self.room_bytes < LINE_BYTES) && level != LogLevel::Stderr {
-            self.drop_line(message.len());
-            return;
+        // Without room nothing of it is looked at, but for what may be its last words.
+        let mut rest = Some(message);
+        while let Some(left) = rest {
+            if !self.has_room() && level != LogLevel::Stderr {
+                self.dropped_lines += left.matches('\n').count() as u64;
+                self.drop_line(left.len());
+                return;
+            }
+            let line = left.split_once('\n');
+            rest = line.map(|(_, rest)| rest);
+            self.keep(level, text::line(line.map_or(left, |(line, _)| line), LINE_BYTES_MAX));
         }
-        for line in text::lines(message, LINE_BYTES_MAX) {
-            self.keep(level, line);
-        }
+    }
+
+    fn has_room(&self) -> bool {
+        self.room_lines > 0 && self.room_bytes >= LINE_BYTES
     }
 
     fn keep(&mut self, level: LogLevel, message: String) {
@@ -116,7 +125,8 @@ impl Ledger {
         self.log.push(LogLine { at_ms, level, message: kept });
     }
 
-    fn drop_line(&mut self, bytes: usize) {
+    /// Counts a line that is not kept, or not whole.
+    pub(super) fn drop_line(&mut self, bytes: usize) {
         self.dropped_bytes += bytes as u64;
         self.dropped_lines += 1;
     }
@@ -188,6 +198,14 @@ mod tests {
         assert!(ledger.log[1].message.len() <= 5);
         assert_eq!(ledger.dropped_bytes, 10 - ledger.log[1].message.len() as u64 + 4);
         assert_eq!(ledger.dropped_lines, 2);
+    }
+
+    #[test]
+    fn of_lines_beyond_the_limits_nothing_is_looked_at_and_each_is_counted() {
+        let mut ledger = ledger(1000);
+        ledger.log(LogLevel::Info, "1\n2\n3\n\u{1}four\n\n");
+        assert_eq!((ledger.log.len(), ledger.dropped_lines), (3, 3));
+        assert_eq!(ledger.dropped_bytes, "\u{1}four\n\n".len() as u64, "as they came");
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::stream;
+use http::request::Parts;
 use http::{HeaderMap, HeaderName, Request, Response};
 use http_body_util::{BodyExt as _, StreamBody};
 use hyper::body::{Body as _, Frame, Incoming};
@@ -18,9 +19,9 @@ use wasmtime_wasi_http::{Error, ForbiddenHeaderFilter, RequestOptions, WasiBody,
 use crate::config::is_host_owned;
 
 use super::attempt::{Attempt, HandedOver};
-use super::egress::{self, Answered, InUse, Recorder, SendBody, SendFailure, Unreachable};
+use super::egress::{self, Answered, Egress, InUse, Recorder, SendBody, SendFailure, Unreachable};
 use super::heads;
-use super::host_http::{body_refused, is_bodiless, method, patience, permit, remember, way_out};
+use super::host_http::{body_refused, is_bodiless, method, one_more, patience, permit, remember, way_out};
 use super::secrets::Window;
 use super::state::State;
 
@@ -73,9 +74,11 @@ impl WasiHttpHooks for Hooks {
         _: Io,
     ) -> Box<dyn Future<Output = Answer> + Send> {
         let (attempt, handed_over) = (self.attempt.clone(), HandedOver::now(self.attempt.clone()));
+        // Here, where the guest pays for it and has its turn. What is a task of its own is on nobody's account.
+        let (asked, going) = Asked::judged(attempt, request);
         Box::new(async move {
             let _handed_over = handed_over;
-            send(attempt, request, options.unwrap_or_default()).await
+            asked.answered(going?, options.unwrap_or_default()).await
         })
     }
 }
@@ -85,28 +88,58 @@ fn is_forbidden(name: &HeaderName) -> bool {
     name != http::header::CONTENT_LENGTH && is_host_owned(name.as_str())
 }
 
-async fn send(attempt: Arc<Attempt>, request: Request<WasiBody>, options: RequestOptions) -> Answer {
-    let url = request.uri().to_string();
-    let (shown, target) = attempt.grants.admit(&url);
-    let mut recorder = Recorder::begin(attempt.clone(), request.method().as_str(), shown);
-    let (mut head, body) = request.into_parts();
-    let stated = heads::stated_length(&head.headers);
-    // Made first: when it is dropped with a failure, the guest can still write the rest of it.
-    let mut body = SendBody::guest(body, recorder.sent(), attempt.clone(), stated.as_ref().ok().copied().flatten());
-    attempt.passed(heads::size(&head.headers) + url.len() as u64);
-    let sent = async {
-        let egress = way_out(&attempt)?;
-        head.method = method(head.method.as_str())?;
-        check(&head.headers, &attempt)?;
-        stated.map_err(SendFailure::Invalid)?;
-        let target = target?;
-        attempt.grants.inject(&target, &mut head.headers)?;
-        head.uri = target.uri;
-        let permit = permit(&attempt)?;
-        if is_bodiless(&head.method) {
-            let is_empty = tokio::time::timeout(patience(&attempt, Some(BODY_PATIENCE)), body.is_empty()).await;
+/// A request that a guest handed over. Where it is dropped the guest can still write the rest of its body.
+struct Asked {
+    attempt: Arc<Attempt>,
+    recorder: Recorder,
+    body: SendBody,
+}
+
+/// One that may leave.
+struct Going {
+    egress: Arc<Egress>,
+    head: Parts,
+    permit: OwnedSemaphorePermit,
+}
+
+impl Asked {
+    /// Whether it may leave, and the record of it where not.
+    fn judged(attempt: Arc<Attempt>, request: Request<WasiBody>) -> (Self, Result<Going, Error>) {
+        let counted = one_more(&attempt);
+        let url = request.uri().to_string();
+        let (shown, target) = attempt.grants.admit(&url);
+        let recorder = Recorder::begin(attempt.clone(), request.method().as_str(), shown);
+        let (mut head, body) = request.into_parts();
+        let stated = heads::stated_length(&head.headers);
+        let stated_bytes = stated.as_ref().ok().copied().flatten();
+        let body = SendBody::guest(body, recorder.sent(), attempt.clone(), stated_bytes);
+        attempt.passed(heads::size(&head.headers) + url.len() as u64);
+        let mut asked = Self { attempt, recorder, body };
+        let judge = || {
+            let attempt = &asked.attempt;
+            let egress = way_out(attempt)?.clone();
+            head.method = method(head.method.as_str())?;
+            check(&head.headers, attempt)?;
+            stated.map_err(SendFailure::Invalid)?;
+            let target = target?;
+            attempt.grants.inject(&target, &mut head.headers)?;
+            head.uri = target.uri;
+            counted?;
+            Ok(Going { egress, head, permit: permit(attempt)? })
+        };
+        let going = judge().map_err(|failure| asked.failed(failure));
+        (asked, going)
+    }
+
+    /// Sends it, and waits for the head of its answer.
+    async fn answered(mut self, going: Going, options: RequestOptions) -> Answer {
+        let Going { egress, mut head, permit } = going;
+        let method = head.method.clone();
+        if is_bodiless(&method) {
+            let is_empty =
+                tokio::time::timeout(patience(&self.attempt, Some(BODY_PATIENCE)), self.body.is_empty()).await;
             if !is_empty.unwrap_or(false) {
-                return Err(body_refused(&head.method));
+                return Err(self.failed(body_refused(&method)));
             }
             head.headers.remove(http::header::CONTENT_LENGTH);
         }
@@ -114,44 +147,46 @@ async fn send(attempt: Arc<Attempt>, request: Request<WasiBody>, options: Reques
             .connect_timeout
             .unwrap_or(Duration::MAX)
             .saturating_add(options.first_byte_timeout.unwrap_or(Duration::MAX));
-        let method = head.method.clone();
-        recorder.leaves();
-        let answer = egress.send(Request::from_parts(head, body), patience(&attempt, Some(longest))).await?;
-        Ok::<_, SendFailure>((answer, method, permit))
-    };
-    match sent.await {
-        Ok((Answered { response, in_use }, method, permit)) => {
-            recorder.head(response.status(), response.headers());
-            attempt.passed(heads::size(response.headers()));
-            if let Some(why) = heads::too_large(response.headers(), &attempt.limits) {
-                recorder.failed(&SendFailure::TooLarge(why));
-                return Err(Error::HttpResponseHeaderSectionSize(None));
-            }
-            let hidden = attempt.grants.secrets.hidden();
-            let (mut head, body) = response.into_parts();
-            egress::veil(hidden, &mut head.headers);
-            let left_bytes = attempt.limits.response.0;
-            let window = hidden.cloned().map(Window::new);
-            let has_body = !egress::has_no_body(&method, head.status);
-            let body = answer_body(Reading {
-                attempt,
-                has_body,
-                body,
-                recorder,
-                left_bytes,
-                between: options.between_bytes_timeout,
-                out: Some((permit, in_use)),
-                window,
-                last: None,
-            });
-            Ok((Response::from_parts(head, body), Box::new(async { Ok(()) })))
+        self.recorder.leaves();
+        let Self { attempt, mut recorder, body } = self;
+        let answer = egress.send(Request::from_parts(head, body), patience(&attempt, Some(longest))).await;
+        let Answered { response, in_use } = answer.map_err(|failure| failed(&attempt, &mut recorder, failure))?;
+        recorder.head(response.status(), response.headers());
+        attempt.passed(heads::size(response.headers()));
+        if let Some(why) = heads::too_large(response.headers(), &attempt.limits) {
+            recorder.failed(&SendFailure::TooLarge(why));
+            return Err(Error::HttpResponseHeaderSectionSize(None));
         }
-        Err(failure) => {
-            recorder.failed(&failure);
-            remember(&attempt, &failure);
-            Err(told(failure.veiled(&attempt.grants.secrets)))
-        }
+        let hidden = attempt.grants.secrets.hidden();
+        let (mut head, body) = response.into_parts();
+        egress::veil(hidden, &mut head.headers);
+        let left_bytes = attempt.limits.response.0;
+        let window = hidden.cloned().map(Window::new);
+        let has_body = !egress::has_no_body(&method, head.status);
+        let body = answer_body(Reading {
+            attempt,
+            has_body,
+            body,
+            recorder,
+            left_bytes,
+            between: options.between_bytes_timeout,
+            out: Some((permit, in_use)),
+            window,
+            last: None,
+        });
+        Ok((Response::from_parts(head, body), Box::new(async { Ok(()) })))
     }
+
+    fn failed(&mut self, failure: SendFailure) -> Error {
+        failed(&self.attempt, &mut self.recorder, failure)
+    }
+}
+
+/// Writes down why a request came to nothing, and says it as the standard does.
+fn failed(attempt: &Attempt, recorder: &mut Recorder, failure: SendFailure) -> Error {
+    recorder.failed(&failure);
+    remember(attempt, &failure);
+    told(failure.veiled(&attempt.grants.secrets))
 }
 
 /// What the guest set, as the other way to HTTP would check it. That names and values have no line breaks was seen when
@@ -262,7 +297,7 @@ impl Reading {
     }
 
     /// No more of it is given, and why.
-    fn failed(self, failure: SendFailure, told: Error) -> Step {
+    fn failed(mut self, failure: SendFailure, told: Error) -> Step {
         self.recorder.failed(&failure);
         (Err(told), None)
     }

@@ -54,7 +54,7 @@ pub(super) fn dev(args: DevArgs) -> anyhow::Result<ExitCode> {
         let why = format!("{shown} has no `build`: `windlass plugin new` makes a project that has one");
         return Ok(wrong_usage(&why));
     }
-    telemetry::subscribe_quietly(LogFormat::Text);
+    let _logging = telemetry::subscribe_quietly(LogFormat::Text)?;
     hosting(async {
         let mut signals = Signals::new()?;
         let project = Project::open(folder, args).await?;

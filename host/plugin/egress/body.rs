@@ -166,23 +166,31 @@ impl Body for SendBody {
     }
 }
 
-/// A guest that still writes would see its stream break before it sees why. So the rest is read and thrown away; that
-/// ends with the guest's store at the latest.
+/// A guest that still writes would see its stream break before it sees why. So the rest is read and thrown away, on the
+/// attempt's account and up to what it might have sent; that ends with the guest's store at the latest.
 impl Drop for SendBody {
     fn drop(&mut self) {
         if let Source::Guest(Some(body)) = &mut self.source
             && !body.is_end_stream()
             && let Ok(runtime) = tokio::runtime::Handle::try_current()
         {
-            let mut rest = std::mem::take(body);
-            runtime.spawn(async move { while let Some(Ok(_)) = rest.frame().await {} });
+            let (mut rest, attempt) = (std::mem::take(body), self.attempt.clone());
+            let mut left_bytes = self.most.0.saturating_sub(self.sent.bytes());
+            runtime.spawn(async move {
+                while let Some(Ok(frame)) = rest.frame().await {
+                    let bytes = frame.data_ref().map_or(0, Bytes::len) as u64;
+                    attempt.iter().for_each(|attempt| attempt.passed(bytes));
+                    let Some(left) = left_bytes.checked_sub(bytes) else { break };
+                    left_bytes = left;
+                }
+            });
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use futures_util::stream;
+    use futures_util::{StreamExt as _, stream};
     use http::{HeaderMap, HeaderValue};
     use http_body_util::StreamBody;
 
@@ -207,6 +215,26 @@ mod tests {
         let whole = SendBody::guest(body, Arc::default(), attempt.clone(), None).collect().await.unwrap();
         assert_eq!((whole.trailers(), attempt.call_bytes()), (None, 4));
         assert_eq!(whole.to_bytes(), "four");
+    }
+
+    #[tokio::test]
+    async fn what_nobody_is_sent_is_charged_too_and_is_not_read_for_ever() {
+        let attempt = attempt();
+        let (most, piece) = (attempt.limits.request.0, Bytes::from(vec![0; 1 << 20]));
+        let taken = Arc::new(AtomicU64::new(0));
+        let pieces = stream::iter(0..4 * (most >> 20)).map({
+            let taken = taken.clone();
+            move |_| {
+                taken.fetch_add(piece.len() as u64, Ordering::Relaxed);
+                Ok(Frame::data(piece.clone()))
+            }
+        });
+        drop(SendBody::guest(StreamBody::new(pieces).boxed_unsync(), Arc::default(), attempt.clone(), None));
+        // The task that throws it away holds the attempt until it has ended.
+        while Arc::strong_count(&attempt) > 1 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!((taken.load(Ordering::Relaxed), attempt.call_bytes()), (most + (1 << 20), most + (1 << 20)));
     }
 
     #[tokio::test]

@@ -82,7 +82,7 @@ impl Recorder {
     }
 
     /// No whole answer came.
-    pub(in crate::plugin) fn failed(mut self, failure: &SendFailure) {
+    pub(in crate::plugin) fn failed(&mut self, failure: &SendFailure) {
         self.close(Some(failure.message()), failure.part());
     }
 

@@ -133,6 +133,24 @@ async fn a_request_that_was_only_handed_over_does_not_leave_after_its_attempt() 
     assert!(arrived <= recorded, "{arrived} requests arrived, {recorded} were recorded");
 }
 
+#[tokio::test]
+async fn a_request_that_is_refused_is_judged_and_recorded_on_the_guests_account_and_counts() {
+    let bench = Bench::new();
+    let plugin = bench.plugin(component("", "", ""), &[]).await;
+    let limits = crate::config::AttemptLimits { requests_total: 2, ..plugin.limits };
+    let (wall, clock) = (Duration::from_secs(9), Arc::new(SystemClock::start()));
+    let attempt = Attempt::start(limits, wall, plugin.grants.clone(), Some(plugin.egress.clone()), clock);
+    let mut hooks = Hooks::new(attempt.clone());
+    for path in ["/", "/again"] {
+        let request = Request::get(format!("http://127.0.0.1:9{path}")).body(WasiBody::default()).unwrap();
+        // Nobody looks at what is to send it.
+        drop(hooks.send_request(request, None, Box::new(async { Ok(()) })));
+    }
+    let why: Vec<_> = attempt.evidence(None).exchanges.into_iter().map(|exchange| exchange.error.unwrap()).collect();
+    assert!(why.len() == 2 && why.iter().all(|why| why.contains("not granted")), "{why:?}");
+    assert!(one_more(&attempt).is_err(), "a request of those that it may make");
+}
+
 /// What a job that was rejected says of the downstream that got this request.
 async fn sign_of(bench: &Bench, request: Request<WasiBody>) -> (Sign, Evidence) {
     let origin = format!("http://{}", request.uri().authority().unwrap());
@@ -140,7 +158,10 @@ async fn sign_of(bench: &Bench, request: Request<WasiBody>) -> (Sign, Evidence) 
     let (wall, clock) = (Duration::from_secs(9), Arc::new(SystemClock::start()));
     let attempt = Attempt::start(plugin.limits, wall, plugin.grants.clone(), Some(plugin.egress.clone()), clock);
     // Where an answer comes, none of it is read.
-    drop(send(attempt.clone(), request, RequestOptions::default()).await);
+    let (asked, going) = Asked::judged(attempt.clone(), request);
+    if let Ok(going) = going {
+        drop(asked.answered(going, RequestOptions::default()).await);
+    }
     let rejected = Outcome::Reject(Fault { message: "m".into(), code: None });
     let evidence = attempt.evidence(None);
     assert_eq!(evidence.exchanges.len(), 1);
