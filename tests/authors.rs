@@ -2,7 +2,9 @@
 
 mod common;
 
-use std::io::{BufRead as _, BufReader};
+#[path = "authors/dev.rs"]
+mod dev;
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
@@ -171,64 +173,4 @@ fn a_new_project_never_overwrites_anything() {
         let output = new(words);
         assert_eq!((code(&output), err(&output).contains(told)), (2, true), "{words:?}: {}", err(&output));
     }
-}
-
-/// A project whose build takes no compiler: it copies a component.
-fn project() -> TempDir {
-    use std::os::unix::fs::PermissionsExt as _;
-
-    let folder = TempDir::new().unwrap();
-    let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
-    std::fs::copy(fixture("plugin.wasm"), folder.path().join("made.bin")).unwrap();
-    std::fs::copy(fixture("scenarios.toml"), folder.path().join("scenarios.toml")).unwrap();
-    write(".gitignore", "*.wasm\ncache\n");
-    write("build", "#!/bin/sh\ncp made.bin orders.wasm.part && mv orders.wasm.part orders.wasm\n");
-    write("orders.toml", "config = { erp = \"http://127.0.0.1:9\", token = \"t\" }\n");
-    let build = folder.path().join("build");
-    std::fs::set_permissions(build, std::fs::Permissions::from_mode(0o755)).unwrap();
-    folder
-}
-
-const DEV: [&str; 4] = ["plugin", "dev", "--listen", "127.0.0.1:0"];
-
-#[test]
-fn one_round_of_the_loop_builds_checks_swaps_and_tries() {
-    let folder = project();
-    let once = [&DEV[..], &["--once"]].concat();
-    let output = run(folder.path(), &once);
-    assert_eq!(code(&output), 0, "{}{}", out(&output), err(&output));
-    for told in ["built orders.wasm", "checked: a plugin", "runs it as orders", "completed", "erp-number: 4711"] {
-        assert!(out(&output).contains(told), "{told}: {}", out(&output));
-    }
-    std::fs::write(folder.path().join("made.bin"), "no component").unwrap();
-    let output = run(folder.path(), &once);
-    assert_eq!((code(&output), err(&output).contains("not WebAssembly")), (1, true), "{}", err(&output));
-    std::fs::write(folder.path().join("build"), "#!/bin/sh\nexit 3\n").unwrap();
-    let output = run(folder.path(), &once);
-    assert_eq!((code(&output), out(&output).contains("./build failed")), (1, true), "{}", out(&output));
-    std::fs::remove_file(folder.path().join("build")).unwrap();
-    assert_eq!(code(&run(folder.path(), &once)), 2);
-}
-
-#[test]
-fn the_loop_goes_round_when_a_file_changes() {
-    let folder = project();
-    let mut child = windlass(folder.path(), &DEV).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
-    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
-    let mut said_until = |word: &str| -> String {
-        let mut said = String::new();
-        for line in lines.by_ref() {
-            said.push_str(&line);
-            if line.contains(word) {
-                return said;
-            }
-        }
-        panic!("the loop ended before it said {word:?}: {said}")
-    };
-    assert!(said_until("waiting for a change").contains("completed"));
-    let scenarios = std::fs::read_to_string(folder.path().join("scenarios.toml")).unwrap();
-    std::fs::write(folder.path().join("scenarios.toml"), scenarios.replace("status = 201", "status = 400")).unwrap();
-    assert!(said_until("waiting for a change").contains("not as expected"));
-    rustix::process::kill_process(rustix::process::Pid::from_child(&child), rustix::process::Signal::INT).unwrap();
-    assert!(child.wait().unwrap().success());
 }

@@ -1,8 +1,8 @@
 //! `windlass plugin dev`: build on change, check, swap, and show what becomes of a sample job.
 
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Args;
@@ -14,14 +14,20 @@ use super::check;
 use super::scenario::{ScenarioFile, play};
 use super::solo::Solo;
 use crate::api::Door;
-use crate::clock::Stopwatch;
 use crate::config::{Config, Store, listen_address};
 use crate::plugin::{Revision, is_plugin_name};
 use crate::telemetry::{self, LogFormat};
 
+mod build;
 mod sources;
+mod written;
 
-use sources::Sources;
+use build::Build;
+use sources::{Sources, is_component};
+use written::Written;
+
+/// Where a project has its scenarios.
+const SCENARIOS: &str = "scenarios.toml";
 
 /// Where the server of a project keeps what it keeps, in the project's folder.
 const KEPT: &str = ".windlass";
@@ -32,9 +38,9 @@ pub(in crate::cli) struct DevArgs {
     /// The project's folder, with a `build` that leaves NAME.wasm there
     #[arg(default_value = ".")]
     dir: PathBuf,
-    /// The scenarios that hold the sample job
-    #[arg(long, value_name = "FILE", default_value = "scenarios.toml")]
-    scenarios: PathBuf,
+    /// The scenarios that hold the sample job, in the project's folder [default: scenarios.toml, where it exists]
+    #[arg(long, value_name = "FILE")]
+    scenarios: Option<PathBuf>,
     /// Which of them is the sample [default: the first]
     #[arg(long, value_name = "NAME")]
     sample: Option<String>,
@@ -54,29 +60,43 @@ pub(super) fn dev(args: DevArgs) -> anyhow::Result<ExitCode> {
         let why = format!("{shown} has no `build`: `windlass plugin new` makes a project that has one");
         return Ok(wrong_usage(&why));
     }
+    if let Err(why) = check_named(&folder, &args) {
+        return Ok(wrong_usage(&why));
+    }
     let _logging = telemetry::subscribe_quietly(LogFormat::Text)?;
     hosting(async {
         let mut signals = Signals::new()?;
         let project = Project::open(folder, args).await?;
-        let mut sources = Sources::new(&project.folder)?;
-        let code = loop {
-            let snapshot = sources.snapshot();
-            let is_well = tokio::select! {
-                is_well = project.round() => is_well,
-                _ = signals.next() => break ExitCode::Done,
-            };
-            if project.args.once {
-                break if is_well { ExitCode::Done } else { ExitCode::Failed };
-            }
-            say("waiting for a change; Ctrl-C ends");
-            tokio::select! {
-                () = sources.changed_since(&snapshot) => print::out("\n"),
-                _ = signals.next() => break ExitCode::Done,
-            }
-        };
+        let code = project.rounds(&mut signals).await?;
         let stopped = project.running.stop(signals.another()).await?;
         Ok((code, Some(stopped)))
     })
+}
+
+/// What was named is there: that is known before anything is built. What is wrong in a file is told when it is played.
+fn check_named(folder: &Path, args: &DevArgs) -> Result<(), String> {
+    let file = args.scenarios_in(folder);
+    let shown = file.display();
+    let argument = match (&args.scenarios, &args.sample) {
+        (Some(_), _) => "--scenarios",
+        (None, Some(_)) => "--sample",
+        (None, None) => return Ok(()),
+    };
+    if !file.is_file() {
+        return Err(format!("{argument}: there is no file {shown}"));
+    }
+    match (&args.sample, ScenarioFile::read(&file)) {
+        (Some(name), Ok(Ok(file))) if !file.scenarios.iter().any(|scenario| scenario.name == *name) => {
+            Err(format!("--sample: {shown} has no scenario {name:?}"))
+        }
+        _ => Ok(()),
+    }
+}
+
+impl DevArgs {
+    fn scenarios_in(&self, folder: &Path) -> PathBuf {
+        folder.join(self.scenarios.as_deref().unwrap_or(Path::new(SCENARIOS)))
+    }
 }
 
 /// A project that is being worked on, and the server that runs what it makes.
@@ -107,9 +127,52 @@ impl Project {
         Ok(Self { folder, args, solo, running: Running::start(config, door).await?, http })
     }
 
-    /// Once through everything. False where something did not go well; it has been told.
-    async fn round(&self) -> bool {
-        match self.steps().await {
+    /// Goes round until a signal, or once.
+    async fn rounds(&self, signals: &mut Signals) -> anyhow::Result<ExitCode> {
+        let mut sources = Sources::new(&self.folder)?;
+        let mut written = Written::default();
+        loop {
+            let mut seen = sources.snapshot();
+            say("building");
+            let built = match Build::start(&self.folder) {
+                Ok(mut build) => tokio::select! {
+                    built = build.ended() => built,
+                    _ = signals.next() => {
+                        build.end(signals.next()).await;
+                        return Ok(ExitCode::Done);
+                    }
+                },
+                Err(error) => Err(error),
+            };
+            let after = sources.snapshot();
+            let meanwhile = written.judge(&seen, &after, built.is_ok());
+            let is_well = tokio::select! {
+                is_well = self.try_out(built) => is_well,
+                _ = signals.next() => return Ok(ExitCode::Done),
+            };
+            if self.args.once {
+                return Ok(if is_well { ExitCode::Done } else { ExitCode::Failed });
+            }
+            if !meanwhile.own.is_empty() {
+                let own = listed(&meanwhile.own);
+                say(&format!("{own}: changed by each build, and so no reason for another; best named in .gitignore"));
+            }
+            if meanwhile.edited.is_empty() {
+                seen = after;
+                say("waiting for a change; Ctrl-C ends");
+            } else {
+                say(&format!("changed during the build, so once more: {}", listed(&meanwhile.edited)));
+            }
+            tokio::select! {
+                () = sources.changed_since(&seen) => print::out("\n"),
+                _ = signals.next() => return Ok(ExitCode::Done),
+            }
+        }
+    }
+
+    /// Goes on with what was built. False where something did not go well; it has been told.
+    async fn try_out(&self, built: anyhow::Result<Duration>) -> bool {
+        match self.steps(built).await {
             Ok(is_well) => is_well,
             Err(error) => {
                 say(&format!("{error:#}"));
@@ -118,8 +181,10 @@ impl Project {
         }
     }
 
-    async fn steps(&self) -> anyhow::Result<bool> {
-        let component = self.build().await?;
+    async fn steps(&self, built: anyhow::Result<Duration>) -> anyhow::Result<bool> {
+        let took = built?;
+        let component = newest_component(&self.folder)?;
+        say(&format!("built {} in {:.1} s", shown_name(&component), took.as_secs_f64()));
         let revision = match self.solo.load(&component).await? {
             Ok(revision) => revision,
             Err(error) => {
@@ -135,22 +200,6 @@ impl Project {
         ));
         self.swap(&component).await?;
         self.sample(&component, revision).await
-    }
-
-    /// Runs the project's own `build` and finds what it left.
-    async fn build(&self) -> anyhow::Result<PathBuf> {
-        say("building");
-        let started = Stopwatch::start();
-        let mut command = tokio::process::Command::new(self.folder.join("build"));
-        command.current_dir(&self.folder).stdin(Stdio::null()).kill_on_drop(true);
-        if let Ok(own) = std::env::current_exe() {
-            command.env("WINDLASS", own);
-        }
-        let status = command.status().await.context("cannot run ./build")?;
-        anyhow::ensure!(status.success(), "./build failed; what it said stands above");
-        let component = newest_component(&self.folder)?;
-        say(&format!("built {} in {:.1} s", shown_name(&component), started.elapsed().as_secs_f64()));
-        Ok(component)
     }
 
     /// Puts it into the project's own server, with the grants that lie beside it.
@@ -173,10 +222,10 @@ impl Project {
 
     /// Runs the sample job, against the downstream of its scenario.
     async fn sample(&self, component: &Path, revision: Arc<Revision>) -> anyhow::Result<bool> {
-        let file = self.folder.join(&self.args.scenarios);
+        let file = self.args.scenarios_in(&self.folder);
         if !file.is_file() {
             say(&format!("there is no sample job: {} does not exist", file.display()));
-            return Ok(true);
+            return Ok(self.args.scenarios.is_none() && self.args.sample.is_none());
         }
         let scenarios = ScenarioFile::read(&file)?.map_err(anyhow::Error::msg)?.scenarios;
         let wanted = self.args.sample.as_deref();
@@ -211,13 +260,23 @@ fn newest_component(folder: &Path) -> anyhow::Result<PathBuf> {
     let entries = std::fs::read_dir(folder).context("the project's folder is gone")?;
     let components = entries.filter_map(Result::ok).map(|entry| entry.path());
     components
-        .filter(|path| path.extension().is_some_and(|extension| extension == "wasm"))
+        .filter(|path| is_component(path))
         .max_by_key(|path| path.metadata().and_then(|metadata| metadata.modified()).ok())
         .context("./build left no .wasm file in the project's folder")
 }
 
 fn shown_name(path: &Path) -> String {
     path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+/// The first of them, and how many more there are.
+fn listed(names: &[String]) -> String {
+    const SHOWN_MAX: usize = 3;
+    let shown = names.iter().take(SHOWN_MAX).map(String::as_str).collect::<Vec<_>>().join(", ");
+    match names.len().saturating_sub(SHOWN_MAX) {
+        0 => shown,
+        more => format!("{shown} and {more} more"),
+    }
 }
 
 /// A line of its own, apart from what the tools say.

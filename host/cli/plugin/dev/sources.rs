@@ -13,7 +13,8 @@ use tokio::sync::Notify;
 /// Editors write a file in several steps. So long after the last one they are done.
 const SETTLED: Duration = Duration::from_millis(50);
 
-/// The files of a folder, without what `.gitignore` names and what begins with a dot.
+/// The files of a folder, without what its `.gitignore` names, what begins with a dot, and the components that a build
+/// leaves there.
 #[derive(Debug)]
 pub(super) struct Sources {
     folder: PathBuf,
@@ -21,7 +22,7 @@ pub(super) struct Sources {
     watcher: RecommendedWatcher,
 }
 
-/// Each file with its size and the time of its last change.
+/// Each file, by its path in the folder, with its size and the time of its last change.
 pub(super) type Snapshot = BTreeMap<PathBuf, (u64, Option<SystemTime>)>;
 
 impl Sources {
@@ -42,15 +43,23 @@ impl Sources {
     /// What is there now. From here on it is watched.
     pub(super) fn snapshot(&mut self) -> Snapshot {
         let mut files = Snapshot::new();
-        // A project need not be a repository for its `.gitignore` to count.
-        let walk = WalkBuilder::new(&self.folder).require_git(false).follow_links(true).build();
+        // A project need not be a repository for its `.gitignore` to count, and what is ignored around it may be all of it.
+        let walk = WalkBuilder::new(&self.folder)
+            .require_git(false)
+            .parents(false)
+            .git_global(false)
+            .git_exclude(false)
+            .follow_links(true)
+            .build();
         for entry in walk.filter_map(Result::ok) {
             let Ok(metadata) = std::fs::metadata(entry.path()) else { continue };
             if metadata.is_dir() {
                 // A folder that is gone again, or watched already, is no matter.
                 let _ = self.watcher.watch(entry.path(), RecursiveMode::NonRecursive);
-            } else {
-                files.insert(entry.into_path(), (metadata.len(), metadata.modified().ok()));
+            } else if let Ok(path) = entry.path().strip_prefix(&self.folder)
+                && !(entry.depth() == 1 && is_component(path))
+            {
+                files.insert(path.to_owned(), (metadata.len(), metadata.modified().ok()));
             }
         }
         files
@@ -79,6 +88,11 @@ impl Sources {
     }
 }
 
+/// Whether it is what a build makes, by its name.
+pub(super) fn is_component(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "wasm")
+}
+
 #[cfg(test)]
 mod tests {
     use futures_util::FutureExt as _;
@@ -93,9 +107,14 @@ mod tests {
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
             std::fs::write(path, text).unwrap();
         };
-        write(".gitignore", "*.wasm\n/target\n");
-        write("src/lib.rs", "one");
-        let mut sources = Sources::new(folder.path()).unwrap();
+        // What is around a project says nothing about it.
+        write(".gitignore", "*");
+        write(".git/info/exclude", "*");
+        write("project/.gitignore", "/target\n");
+        write("project/src/lib.rs", "one");
+        let project = folder.path().join("project");
+        let write = |path: &str, text: &str| write(&format!("project/{path}"), text);
+        let mut sources = Sources::new(&project).unwrap();
         let old = sources.snapshot();
         assert_eq!(old.len(), 1);
 
