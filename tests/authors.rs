@@ -148,7 +148,19 @@ fn scenarios_are_played_and_what_differs_is_told() {
     let document: Value = serde_json::from_slice(&only.stdout).unwrap();
     assert_eq!((&document["passed"], &document["failed"]), (&json!(1), &json!(0)));
 
-    for (text, told) in [("[[scenario]]\nnam = 1", "scenarios.toml: line 2: unknown field `nam`"), ("", "scenario")] {
+    for (text, told) in [
+        ("[[scenario]]\nnam = 1", "scenarios.toml: line 2: unknown field `nam`"),
+        ("", "scenario"),
+        (
+            "[[scenario]]\nname = \"a\"\ndownstream = [{ headers = { \"x y\" = \"1\" } }]",
+            "scenarios.toml: scenario \"a\": downstream.headers: \"x y\" is no name of a header",
+        ),
+        ("[[scenario]]\nname = \"a\"\ndownstream = [{ headers = { content-length = \"9\" } }]", "content-length"),
+        ("[[scenario]]\nname = \"a\"\ngrants.without = [\"tokn\"]", "\"tokn\""),
+        ("[[scenario]]\nname = \"a\"\njob.attempt = 0", "job.attempt"),
+        ("[[scenario]]\nname = \"a\"\njob.payload.same = \"payload\"", "job.payload.same"),
+        ("[[scenario]]\nname = \"a\"\nexpect.delay = \"9s..1s\"", "expect.delay"),
+    ] {
         std::fs::write(folder.path().join("scenarios.toml"), text).unwrap();
         let output = run(folder.path(), &["plugin", "test", "orders.wasm", "scenarios.toml"]);
         assert_eq!(code(&output), 2);

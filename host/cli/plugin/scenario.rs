@@ -10,6 +10,7 @@ use crate::config::LimitOverride;
 use crate::job::RetryOverride;
 use crate::job::units::TimeSpan;
 
+mod check;
 mod content;
 mod downstream;
 mod expect;
@@ -131,31 +132,11 @@ impl ScenarioFile {
         if file.scenarios.is_empty() {
             return Err("there is no [[scenario]] in it".to_owned());
         }
+        file.check()?;
         for scenario in &mut file.scenarios {
-            scenario.check().map_err(|why| format!("scenario {:?}: {why}", scenario.name))?;
             scenario.grants = file.grants.clone().overridden(std::mem::take(&mut scenario.grants));
         }
         Ok(file)
-    }
-}
-
-impl Scenario {
-    fn check(&self) -> Result<(), String> {
-        let faults = |fault| self.downstream.iter().filter(|answer| answer.fault == Some(fault)).count();
-        if faults(Fault::Refuse) > 0 && self.downstream.len() > 1 {
-            return Err("a downstream that refuses connections gives no other answers".to_owned());
-        }
-        for answer in &self.downstream {
-            if answer.status.is_some_and(|status| !(200..=599).contains(&status)) {
-                return Err("downstream.status must lie between 200 and 599".to_owned());
-            }
-            if answer.fault.is_some_and(|fault| fault != Fault::Half)
-                && (answer.status.is_some() || answer.body.is_some())
-            {
-                return Err("an answer with this fault has neither status nor body".to_owned());
-            }
-        }
-        self.grants.retry.validate()
     }
 }
 
@@ -202,7 +183,7 @@ mod tests {
             ("[[scenario]]\nname = \"a\"\n[scenario.expect]\noutcome = \"done\"", "done"),
             ("[[scenario]]\nname = \"a\"\n[scenario.expect]\ndelay = \"soon\"", "soon"),
             ("[[scenario]]\nname = \"a\"\n[scenario.job]\npayload.file = \"x\"", "file"),
-            ("[[scenario]]\nname = \"a\"\n[scenario.grants.retry]\nfactor = 0.1", "retry.factor"),
+            ("[[scenario]]\nname = \"a\"\n[scenario.grants.retry]\nfactor = 0.1", "\"a\": grants.retry.factor"),
         ] {
             let why = refusal(text);
             assert!(why.contains(told) && !why.contains('\n'), "{text:?} gave {why:?}");

@@ -4,9 +4,10 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use http::HeaderName;
 use serde::{Deserialize, Deserializer};
 
-use super::content::{Bodies, Content, excerpt};
+use super::content::{Bodies, Content, Place, excerpt};
 use super::downstream::Seen;
 use crate::cli::plugin::tried::Tried;
 use crate::cli::print;
@@ -95,6 +96,37 @@ pub(super) struct Found<'a> {
 }
 
 impl Expect {
+    /// Refuses what nothing can be, and what everything is.
+    ///
+    /// # Errors
+    /// The key, and what is wrong there.
+    pub(super) fn check(&self) -> Result<(), String> {
+        for (key, range) in [("delay", self.delay), ("next_try", self.next_try)] {
+            if let Some(range) = range.filter(|range| range.0 > range.1) {
+                return Err(format!("{key}: {range} ends before it begins"));
+            }
+        }
+        let each = match &self.requests {
+            Some(Requests::Each(each)) => &each[..],
+            Some(Requests::Count(_)) | None => &[],
+        };
+        for expected in each {
+            for (key, mut names) in [
+                ("headers", expected.headers.keys().collect::<Vec<_>>()),
+                ("without_headers", expected.without_headers.iter().collect()),
+            ] {
+                names.retain(|name| HeaderName::from_bytes(name.as_bytes()).is_err());
+                if let Some(name) = names.first() {
+                    return Err(format!("requests.{key}: {name:?} is no name of a header"));
+                }
+            }
+            if matches!(expected.body, Some(Content::Same(Place::Request))) {
+                return Err("requests.body.same: \"request\" is that body itself".to_owned());
+            }
+        }
+        Ok(())
+    }
+
     /// Everything that is different, a line each.
     pub(super) fn mismatches(&self, found: &Found<'_>) -> Vec<String> {
         let mut told = self.of_outcome(found);

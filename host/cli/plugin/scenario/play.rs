@@ -40,7 +40,7 @@ pub(in super::super) async fn play(
     };
     let downstream = Downstream::start(&scenario.downstream, payload, solo.clock())?;
     let fill = filler(&downstream.base);
-    let file = scenario.grants.file(&downstream.base, &fill)?;
+    let file = scenario.grants.file(&downstream.base, &fill).map_err(anyhow::Error::msg)?;
     let call = scenario.call(solo, downstream.payload(), &file);
     let trial = Trial { name: name.to_owned(), grants_file: format!("{name}.toml"), file, call };
     let tried = solo.attempt(revision, trial).await?;
@@ -51,7 +51,7 @@ pub(in super::super) async fn play(
 }
 
 /// What stands for the downstream's address in a scenario becomes it.
-fn filler(base: &str) -> impl Fn(&str) -> String {
+pub(super) fn filler(base: &str) -> impl Fn(&str) -> String {
     move |text| text.replace("{downstream}", base)
 }
 
@@ -78,12 +78,16 @@ impl Scenario {
 
 impl Grants {
     /// The plugin's file that says the same. Without jitter, unless it is asked for: a test wants one answer.
-    fn file(&self, downstream: &str, fill: &dyn Fn(&str) -> String) -> anyhow::Result<PluginFile> {
+    ///
+    /// # Errors
+    /// The key of what no plugin's file may say.
+    pub(super) fn file(&self, downstream: &str, fill: &dyn Fn(&str) -> String) -> Result<PluginFile, String> {
         let origins = self.origins.clone().unwrap_or_else(|| vec![downstream.to_owned()]);
         let origins = origins.iter().map(|origin| fill(origin).parse());
-        ceilings().admits(&self.limits).map_err(anyhow::Error::msg)?;
+        self.retry.validate()?;
+        ceilings().admits(&self.limits)?;
         Ok(PluginFile {
-            origins: origins.collect::<Result<_, _>>().map_err(|why| anyhow::anyhow!("grants.origins: {why}"))?,
+            origins: origins.collect::<Result<_, _>>().map_err(|why| format!("origins: {why}"))?,
             config: self.config.iter().map(|(name, value)| (name.clone(), fill(value))).collect(),
             secrets: self
                 .secrets
