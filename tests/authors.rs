@@ -181,8 +181,13 @@ fn a_new_project_never_overwrites_anything() {
         (&["my-erp", "--lang", "c"][..], "is there already"),
         (&["../x", "--lang", "c"], "no name"),
         (&["x", "--lang", "cobol"], "cobol"),
+        (&["scenarios", "--lang", "go"], "scenarios.toml"),
+        (&["rustfmt", "--lang", "rust"], "rustfmt.toml"),
+        (&["cargo", "--lang", "rust", "--dir", "elsewhere"], "cargo.toml"),
+        (&["windlass", "--lang", "c"], "windlass.toml"),
     ] {
         let output = new(words);
         assert_eq!((code(&output), err(&output).contains(told)), (2, true), "{words:?}: {}", err(&output));
     }
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
 }

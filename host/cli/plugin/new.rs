@@ -2,6 +2,8 @@
 //!
 //! The templates are the order examples of `plugins/`: what is tested there is what a new project begins with.
 
+use std::borrow::Cow;
+use std::collections::HashSet;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
@@ -11,12 +13,16 @@ use clap::{Args, ValueEnum};
 use super::super::{ExitCode, print, wrong_usage};
 use super::interface;
 use super::template::Template;
+use crate::config::DEFAULT_FILE;
 
 /// What every project begins with beside its template: the name in it, and the text.
 const SHARED: [(&str, &str); 2] = [
     ("scenarios.toml", include_str!("../../../plugins/order/scenarios.toml")),
     ("NAME.toml", include_str!("../../../plugins/order/grants.toml")),
 ];
+
+/// What programs look for in a folder though the project has none: they would take the grants for it.
+const READ_BY_OTHERS: [&str; 4] = [DEFAULT_FILE, "clippy.toml", "pyproject.toml", "rust-toolchain.toml"];
 
 /// What `windlass plugin new` is told.
 #[derive(Args, Debug)]
@@ -59,14 +65,17 @@ pub(super) enum Language {
 
 /// Makes it.
 pub(super) fn new(args: &NewArgs) -> anyhow::Result<ExitCode> {
-    if let Err(why) = check_name(&args.name) {
-        return Ok(wrong_usage(&why));
-    }
+    let files = match check_name(&args.name).and_then(|()| files(&args.name, Template::of(args.lang))) {
+        Ok(files) => files,
+        Err(why) => return Ok(wrong_usage(&why)),
+    };
     let folder = args.dir.clone().unwrap_or_else(|| PathBuf::from(&args.name));
     if std::fs::read_dir(&folder).is_ok_and(|mut entries| entries.next().is_some()) || folder.is_file() {
         return Ok(wrong_usage(&format!("{} is there already: choose another name or --dir", folder.display())));
     }
-    lay_out(&folder, &args.name, Template::of(args.lang))?;
+    for (path, text) in files {
+        write(&folder.join(path), &text)?;
+    }
     print::out(&next_steps(&args.name, &folder));
     Ok(ExitCode::Done)
 }
@@ -79,19 +88,26 @@ fn check_name(name: &str) -> Result<(), String> {
     Err(format!("{name:?} is no name for a new plugin: 1 to 63 of a-z, 0-9 and -, and a letter first"))
 }
 
-fn lay_out(folder: &Path, name: &str, template: &Template) -> anyhow::Result<()> {
+/// Everything that the project begins with, by its path. Refuses a name whose grants would be another file.
+fn files(name: &str, template: &Template) -> Result<Vec<(String, Cow<'static, str>)>, String> {
     let (told, word) = (template.folder, template.folder.replace('-', "_"));
-    for (path, text) in template.files {
-        // Shared files do not hold the example's name.
-        write(&folder.join(path), &text.replace(told, name).replace(&word, &name.replace('-', "_")))?;
+    // Shared files do not hold the example's name.
+    let named = |text: &str| text.replace(told, name).replace(&word, &name.replace('-', "_"));
+    let own = template.files.iter().map(|(path, text)| ((*path).to_owned(), named(text).into()));
+    let interface = interface::FILES.iter().map(|(path, text)| (format!("wit/{path}"), (*text).into()));
+    let shared = SHARED.iter().map(|(path, text)| (path.replace("NAME", name), (*text).into()));
+    let files: Vec<(String, Cow<'static, str>)> = own.chain(interface).chain(shared).collect();
+    let mut taken = HashSet::new();
+    // To some systems large letters are small ones.
+    let twice = files.iter().find(|(path, _)| !taken.insert(path.to_ascii_lowercase()));
+    let refusal = |path: &str, why| Err(format!("{name:?} is no name for it: its grants would be {path}, {why}"));
+    if let Some((path, _)) = twice {
+        return refusal(path, "and the project has a file of that name already");
     }
-    for (path, text) in interface::FILES {
-        write(&folder.join("wit").join(path), text)?;
+    if let Some((path, _)) = files.iter().find(|(path, _)| READ_BY_OTHERS.contains(&path.as_str())) {
+        return refusal(path, "which other programs take for theirs");
     }
-    for (path, text) in SHARED {
-        write(&folder.join(path.replace("NAME", name)), text)?;
-    }
-    Ok(())
+    Ok(files)
 }
 
 /// What begins like a script can be run.
@@ -140,10 +156,25 @@ mod tests {
     }
 
     #[test]
+    fn no_name_makes_one_file_of_two() {
+        for language in Language::value_variants() {
+            for name in ["scenarios", "windlass"] {
+                let why = files(name, Template::of(*language)).unwrap_err();
+                assert!(why.contains(&format!("{name}.toml")), "{why}");
+            }
+            for name in ["rustfmt", "cargo"] {
+                assert_eq!(files(name, Template::of(*language)).is_err(), *language == Language::Rust, "{name}");
+            }
+        }
+    }
+
+    #[test]
     fn every_template_is_laid_out_under_its_new_name() {
         for language in Language::value_variants() {
             let (folder, template) = (tempfile::tempdir().unwrap(), Template::of(*language));
-            lay_out(folder.path(), "my-erp", template).unwrap();
+            for (path, text) in files("my-erp", template).unwrap() {
+                write(&folder.path().join(path), &text).unwrap();
+            }
             let build = folder.path().join("build");
             assert_eq!(std::fs::metadata(&build).unwrap().permissions().mode() & 0o111, 0o111, "{language:?}");
             for (path, _) in template.files {
