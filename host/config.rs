@@ -43,7 +43,7 @@ pub use fairness::Fairness;
 pub use file::ConfigError;
 pub(crate) use file::downstream_key;
 pub(crate) use inject::Piece;
-pub use inject::{Inject, is_host_owned};
+pub use inject::{Inject, is_host_owned, is_same_header};
 pub use limits::{AttemptLimits, LimitOverride, LimitRow, Limits};
 pub use network::Network;
 pub use origin::{Origin, OriginHost};

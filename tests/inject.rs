@@ -129,3 +129,64 @@ async fn a_value_that_is_no_header_is_told_when_the_file_is_read() {
     .await;
     assert!(error.contains("line break") && !error.contains("lines-of-a-key"), "{error}");
 }
+
+#[tokio::test]
+async fn no_name_that_a_server_may_read_as_the_same_goes_beside_it() {
+    let downstream = echoing().await;
+    let file = grants(&downstream, "").replace("'Authorization'", "'X-Api-Key'");
+    let host = Setup::default().env("API_KEY", KEY).guest("misbehave", &file).start().await;
+    for name in ["X_Api_Key", "x-api_key", "x.api.key"] {
+        for verb in ["fetch", "wasi-fetch"] {
+            let answer =
+                result(&host, json!({"do": verb, "url": downstream.url("/"), "headers": {name: "mine"}})).await;
+            let why = answer["error"]["message"].as_str().unwrap_or_default();
+            assert!(
+                why.contains("added to this request by the host (in names of headers all signs"),
+                "{verb}: {answer}"
+            );
+        }
+    }
+    for name in ["Content_Length", "Transfer_Encoding", "Proxy_Authorization"] {
+        for (verb, told) in [("fetch", "is set by the host alone"), ("wasi-fetch", "Forbidden")] {
+            let answer = result(&host, json!({"do": verb, "url": downstream.url("/"), "headers": {name: "1"}})).await;
+            let why = answer["error"]["message"].as_str().unwrap_or_default();
+            assert!(why.contains(told), "{verb}: {answer}");
+        }
+    }
+    assert!(downstream.seen().is_empty());
+}
+
+/// An origin that never had the secret can only be made to ask which guess at it is right.
+#[tokio::test]
+async fn only_who_was_sent_it_is_covered() {
+    let named = echoing().await;
+    let other =
+        Downstream::start(|_, _| async { Reply::status(200).header("x-told", KEY).body("text/plain", KEY) }).await;
+    let file = grants(&named, "").replace("origins = ['", &format!("origins = ['{}', '", other.origin()));
+    let file = file.replace("{api_key}'", &format!("{{api_key}}', origins = ['{}']", named.origin()));
+    let host = Setup::default().env("API_KEY", KEY).guest("misbehave", &file).start().await;
+    for verb in ["fetch", "wasi-fetch"] {
+        let answer = result(&host, json!({"do": verb, "url": other.url("/")})).await;
+        // Without stars: the plugin had it as it came, and what is kept is masked.
+        assert_eq!(answer["ok"]["headers"]["x-told"], "[api_key]", "{verb}");
+        assert_eq!(answer["ok"]["body"], "[api_key]", "{verb}");
+        let answer = result(&host, json!({"do": verb, "url": named.url("/")})).await;
+        assert_eq!(
+            answer["ok"]["headers"]["x-told"],
+            format!("Bearer [api_key]{}", "*".repeat(KEY.len() - 9)),
+            "{verb}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_secret_that_can_be_guessed_is_refused_when_the_file_is_read() {
+    let downstream = echoing().await;
+    let host = Setup::default().env("API_KEY", "482913").guest("misbehave", &grants(&downstream, "")).start().await;
+    let error = until("it is told", || async {
+        let error = host.get("/v1/plugins/misbehave").await["load_error"].to_string();
+        error.contains("inject of Authorization").then_some(error)
+    })
+    .await;
+    assert!(error.contains("the secret api_key has 6 bytes") && !error.contains("482913"), "{error}");
+}

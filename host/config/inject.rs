@@ -26,10 +26,24 @@ const INJECTS_MAX: usize = 16;
 /// The longest value, before it is filled in.
 const VALUE_BYTES_MAX: usize = 4 << 10;
 
-/// Whether a header of that name, in lower case, is set by the host alone.
+/// Whether a header of that name is set by the host alone.
 #[must_use]
 pub fn is_host_owned(header: &str) -> bool {
-    HOST_OWNED.contains(&header) || header.starts_with("proxy-")
+    let folded = folded(header);
+    HOST_OWNED.contains(&folded.as_str()) || folded.starts_with("proxy-")
+}
+
+/// Whether a server may read both names as one.
+#[must_use]
+pub fn is_same_header(one: &str, other: &str) -> bool {
+    folded(one) == folded(other)
+}
+
+/// A name as CGI, and what followed it, make a variable of it: in one case of letters, and with one sign for all that
+/// are neither letters nor digits (RFC 3875, section 4.1.18; some servers fold more than the hyphen).
+fn folded(name: &str) -> String {
+    let fold = |letter: char| if letter.is_ascii_alphanumeric() { letter.to_ascii_lowercase() } else { '-' };
+    name.chars().map(fold).collect()
 }
 
 /// A header that the host adds to requests.
@@ -119,7 +133,7 @@ pub(super) fn validate<S>(
         let place = if injects.len() == 1 { "inject".to_owned() } else { format!("inject[{number}]") };
         inject.validate(granted, secrets, config).map_err(|why| format!("{place}.{why}"))?;
         let meets = |other: &Inject| {
-            other.header.eq_ignore_ascii_case(&inject.header)
+            is_same_header(&other.header, &inject.header)
                 && granted.iter().any(|origin| inject.covers(origin) && other.covers(origin))
         };
         if injects[..number].iter().any(meets) {
@@ -180,6 +194,24 @@ fn name(chars: &mut impl Iterator<Item = char>) -> (String, bool) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_that_a_server_may_read_as_one_are_one() {
+        for name in ["Content-Length", "content_length", "Transfer_Encoding", "proxy_authorization", "HOST", "te"] {
+            assert!(is_host_owned(name), "{name}");
+        }
+        for name in ["content", "x-host", "proxy", "hosts", "contentlength"] {
+            assert!(!is_host_owned(name), "{name}");
+        }
+        for (one, other, is_same) in [
+            ("X-Api-Key", "x_api_key", true),
+            ("X-Api-Key", "x.api-KEY", true),
+            ("X-Api-Key", "xapikey", false),
+            ("X-Api-Key", "x-api-key-", false),
+        ] {
+            assert_eq!(is_same_header(one, other), is_same, "{one} {other}");
+        }
+    }
 
     #[test]
     fn values_have_names_in_braces() {

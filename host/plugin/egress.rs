@@ -43,7 +43,7 @@ mod wire;
 
 pub(super) use body::{SendBody, Sent};
 pub(super) use failure::{Part, SendFailure, Unreachable};
-pub(super) use inject::{checked, veil};
+pub(super) use inject::{SAME_HEADER, checked, veil};
 pub(super) use link::InUse;
 pub(super) use outside::{Outside, Way};
 pub(super) use policy::Target;
@@ -52,7 +52,7 @@ pub(super) use send::{Answered, has_no_body, is_cut_short, read};
 
 use brief::Brief;
 use connect::Connector;
-use inject::Injection;
+use inject::{Covers, Injection};
 use resolve::Resolver;
 use tls::{Connections, Material};
 
@@ -81,6 +81,8 @@ pub(super) struct Grants {
     pub(super) secrets: Arc<Secrets>,
     /// The headers that are added to its requests.
     injections: Vec<Injection>,
+    /// What is covered in their answers.
+    covers: Covers,
     /// The file itself.
     whole: PluginFile,
     /// The names of the secrets that the plugin says it needs.
@@ -92,9 +94,9 @@ pub(super) struct Grants {
 impl Grants {
     /// The grants that `file` holds, for a plugin whose file of grants is called `name`.
     pub(super) fn new(name: String, file: &PluginFile, secrets: Arc<Secrets>) -> Result<Self, String> {
-        let injections = inject::read(file, &secrets)?;
+        let (injections, covers) = (inject::read(file, &secrets)?, Covers::new(file, &secrets));
         let (origins, config) = (file.origins.clone(), file.config.clone());
-        Ok(Self { file: name, origins, config, secrets, injections, whole: file.clone(), ..Self::default() })
+        Ok(Self { file: name, origins, config, secrets, injections, covers, whole: file.clone(), ..Self::default() })
     }
 
     /// The same for a plugin whose file is, or would be, called `name`, that says it needs those secrets, and that has

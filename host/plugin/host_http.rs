@@ -15,6 +15,7 @@ use super::bindings::windlass::plugin::http::{self as wit, Host, SendError};
 use super::egress::{self, Answered, Egress, Recorder, SendBody, SendFailure, Target};
 use super::heads;
 use super::ledger::Scarce;
+use super::secrets::Mask;
 use super::state::State;
 
 /// A guest that waits for an answer needs a moment to say that none came: a tenth of what is left, at most this.
@@ -32,7 +33,6 @@ impl Host for State {
         // Beside the guest: how deep it goes is none of its stack's business.
         let sender = attempt.clone();
         let answer = attempt.aside.run(move || send(sender, request)).await;
-        let told = |failure: SendFailure| told(failure.veiled(&attempt.grants.secrets));
         if let Ok(response) = &answer {
             attempt.passed(size(&response.headers));
         }
@@ -46,9 +46,9 @@ async fn send(attempt: Arc<Attempt>, request: wit::Request) -> Result<wit::Respo
     let mut recorder = Recorder::begin(attempt.clone(), &request.method, shown);
     let target = target.and_then(|target| counted.map(|()| target));
     let begun = target.and_then(|target| begin(&attempt, request, target, &recorder));
-    let answer = match begun {
-        Ok(sending) => exchange(&attempt, sending, &mut recorder).await,
-        Err(failure) => Err(failure),
+    let (answer, cover) = match begun {
+        Ok((sending, cover)) => (exchange(&attempt, sending, cover.as_ref(), &mut recorder).await, cover),
+        Err(failure) => (Err(failure), None),
     };
     match &answer {
         Ok(_) => recorder.answered(),
@@ -57,8 +57,11 @@ async fn send(attempt: Arc<Attempt>, request: wit::Request) -> Result<wit::Respo
             remember(&attempt, failure);
         }
     }
-    answer
+    answer.map_err(|failure| failure.veiled(cover.as_deref()))
 }
+
+/// What is covered in the answer.
+type Cover = Option<Arc<Mask>>;
 
 /// A request that was checked and handed over, while its answer is waited for.
 struct Sending<Sent> {
@@ -74,7 +77,7 @@ fn begin<'a>(
     request: wit::Request,
     target: Target,
     recorder: &Recorder,
-) -> Result<Sending<impl Future<Output = Result<Answered, SendFailure>> + Send + use<'a>>, SendFailure> {
+) -> Result<(Sending<impl Future<Output = Result<Answered, SendFailure>> + Send + use<'a>>, Cover), SendFailure> {
     let egress = way_out(attempt)?;
     let permit = permit(attempt)?;
     let (body_bytes, most) = (request.body.len() as u64, attempt.limits.request);
@@ -85,14 +88,15 @@ fn begin<'a>(
     }
     let patience = patience(attempt, request.timeout_ms.map(|ms| Duration::from_millis(u64::from(ms))));
     let watch = Stopwatch::start();
-    let request = outgoing(attempt, request, target, recorder)?;
+    let (request, cover) = outgoing(attempt, request, target, recorder)?;
     let method = request.method().clone();
-    Ok(Sending { sent: egress.send(request, patience), method, patience, watch, _permit: permit })
+    Ok((Sending { sent: egress.send(request, patience), method, patience, watch, _permit: permit }, cover))
 }
 
 async fn exchange(
     attempt: &Attempt,
     sending: Sending<impl Future<Output = Result<Answered, SendFailure>>>,
+    cover: Option<&Arc<Mask>>,
     recorder: &mut Recorder,
 ) -> Result<wit::Response, SendFailure> {
     let Sending { sent, method, patience, watch, _permit } = sending;
@@ -102,9 +106,8 @@ async fn exchange(
     if let Some(why) = heads::too_large(response.headers(), &attempt.limits) {
         return Err(SendFailure::TooLarge(why));
     }
-    let hidden = attempt.grants.secrets.hidden();
     let (mut head, body) = response.into_parts();
-    egress::veil(hidden, &mut head.headers);
+    egress::veil(cover, &mut head.headers);
     let mut bytes = Vec::new();
     if !egress::has_no_body(&method, head.status) {
         let read = egress::read(body, attempt.limits.response.0, recorder);
@@ -113,8 +116,8 @@ async fn exchange(
             SendFailure::Silent(format!("no whole answer within {patience:.1?}"))
         })??;
     }
-    if let Some(hidden) = hidden {
-        hidden.blot(&mut bytes);
+    if let Some(cover) = cover {
+        cover.blot(&mut bytes);
     }
     Ok(wit::Response { status: head.status.as_u16(), headers: headers_of(&head.headers), body: bytes })
 }
@@ -160,13 +163,13 @@ fn outgoing(
     request: wit::Request,
     target: Target,
     recorder: &Recorder,
-) -> Result<Request<SendBody>, SendFailure> {
+) -> Result<(Request<SendBody>, Cover), SendFailure> {
     let method = method(&request.method)?;
     if is_bodiless(&method) && !request.body.is_empty() {
         return Err(body_refused(&method));
     }
     let mut headers = headers(&request.headers, &attempt.limits)?;
-    attempt.grants.inject(&target, &mut headers)?;
+    let cover = attempt.grants.inject(&target, &mut headers)?;
     if request.body.is_empty() && !is_bodiless(&method) && ![Method::DELETE, Method::OPTIONS].contains(&method) {
         // Else there are servers that ask for it (RFC 9110, section 8.6).
         headers.insert(http::header::CONTENT_LENGTH, HeaderValue::from(0));
@@ -175,7 +178,7 @@ fn outgoing(
     *outgoing.method_mut() = method;
     *outgoing.uri_mut() = target.uri;
     *outgoing.headers_mut() = headers;
-    Ok(outgoing)
+    Ok((outgoing, cover))
 }
 
 /// CONNECT would make a tunnel of the call, and TRACE would send back what the host adds to it.
@@ -224,7 +227,8 @@ fn checked(header: &wit::Header) -> Result<(HeaderName, HeaderValue), SendFailur
     let name = HeaderName::from_bytes(header.name.as_bytes())
         .map_err(|_| SendFailure::Invalid(format!("the name {} is no name of a header", quoted(&header.name))))?;
     if is_host_owned(name.as_str()) {
-        return Err(SendFailure::Invalid(format!("the header {name} is set by the host alone")));
+        let alike = if name.as_str().contains('_') { egress::SAME_HEADER } else { "" };
+        return Err(SendFailure::Invalid(format!("the header {name} is set by the host alone{alike}")));
     }
     // The value may be a secret: it is not told.
     let value = egress::checked(&header.value).ok_or_else(|| {

@@ -40,8 +40,6 @@ pub(super) struct Secrets {
     proxy: Option<Zeroizing<String>>,
     /// Finds all of them; none where there is nothing to find.
     kept: Option<Mask>,
-    /// Finds those that the plugin may not read.
-    hidden: Option<Arc<Mask>>,
 }
 
 struct Value {
@@ -70,11 +68,9 @@ impl Secrets {
         let named = |(name, value): (&'_ String, &'_ Value)| (name.clone(), value.text.clone());
         let password = proxy.as_ref().map(|text| text.split_once(':').map_or(text.as_str(), |(_, password)| password));
         let of_proxy = proxy.iter().cloned().chain(password.map(|text| Zeroizing::new(text.to_owned())));
-        let of_proxy: Vec<_> = of_proxy.map(|text| (PROXY.to_owned(), text)).collect();
-        let hidden = values.iter().filter(|(_, value)| !value.is_readable).map(named).chain(of_proxy.clone());
-        let hidden = Mask::of(hidden).map(Arc::new);
+        let of_proxy = of_proxy.map(|text| (PROXY.to_owned(), text));
         let kept = Mask::of(values.iter().map(named).chain(of_proxy));
-        Self { values, proxy, kept, hidden }
+        Self { values, proxy, kept }
     }
 
     /// The secret of that name, for the plugin; none where it may not read it.
@@ -141,17 +137,17 @@ impl Secrets {
         self.kept.as_ref().map_or(0, |mask| mask.open_bytes(bytes))
     }
 
-    /// The text without those that the plugin must not see.
-    pub(super) fn veil(&self, text: String) -> String {
-        match self.hidden.as_ref().map(|mask| mask.text(&text)) {
-            Some(Cow::Owned(veiled)) => veiled,
-            _ => text,
-        }
+    /// Whether the host has that one and the plugin may not read it.
+    pub(super) fn is_hidden(&self, name: &str) -> bool {
+        self.values.get(name).is_some_and(|value| !value.is_readable)
     }
 
-    /// What finds those that the plugin must not see; none where it may read all that it was granted.
-    pub(super) fn hidden(&self) -> Option<&Arc<Mask>> {
-        self.hidden.as_ref()
+    /// What finds those of these names that the plugin may not read; none where there are none. Never the proxy's: what
+    /// a mask covers can be guessed by whoever chooses the text, so it is for those alone who were sent the secret.
+    pub(super) fn cover<'a>(&self, names: impl IntoIterator<Item = &'a String>) -> Option<Arc<Mask>> {
+        let hidden = names.into_iter().filter(|name| self.is_hidden(name));
+        let named = hidden.filter_map(|name| Some((name.clone(), self.values.get(name)?.text.clone())));
+        Mask::of(named).map(Arc::new)
     }
 }
 

@@ -22,7 +22,7 @@ use super::attempt::{Attempt, HandedOver};
 use super::egress::{self, Answered, Egress, InUse, Recorder, SendBody, SendFailure, Unreachable};
 use super::heads;
 use super::host_http::{body_refused, is_bodiless, method, one_more, patience, permit, remember, way_out};
-use super::secrets::Window;
+use super::secrets::{Mask, Window};
 use super::state::State;
 
 /// What a guest may hand over at once of a request's body.
@@ -93,6 +93,8 @@ struct Asked {
     attempt: Arc<Attempt>,
     recorder: Recorder,
     body: SendBody,
+    /// What the guest must not see of its answer: what the host put into it.
+    cover: Option<Arc<Mask>>,
 }
 
 /// One that may leave.
@@ -114,7 +116,7 @@ impl Asked {
         let stated_bytes = stated.as_ref().ok().copied().flatten();
         let body = SendBody::guest(body, recorder.sent(), attempt.clone(), stated_bytes);
         attempt.passed(heads::size(&head.headers) + url.len() as u64);
-        let mut asked = Self { attempt, recorder, body };
+        let mut asked = Self { attempt, recorder, body, cover: None };
         let judge = || {
             let attempt = &asked.attempt;
             let egress = way_out(attempt)?.clone();
@@ -122,12 +124,18 @@ impl Asked {
             check(&head.headers, attempt)?;
             stated.map_err(SendFailure::Invalid)?;
             let target = target?;
-            attempt.grants.inject(&target, &mut head.headers)?;
+            let cover = attempt.grants.inject(&target, &mut head.headers)?;
             head.uri = target.uri;
             counted?;
-            Ok(Going { egress, head, permit: permit(attempt)? })
+            Ok((Going { egress, head, permit: permit(attempt)? }, cover))
         };
-        let going = judge().map_err(|failure| asked.failed(failure));
+        let going = match judge() {
+            Ok((going, cover)) => {
+                asked.cover = cover;
+                Ok(going)
+            }
+            Err(failure) => Err(asked.failed(failure)),
+        };
         (asked, going)
     }
 
@@ -148,20 +156,20 @@ impl Asked {
             .unwrap_or(Duration::MAX)
             .saturating_add(options.first_byte_timeout.unwrap_or(Duration::MAX));
         self.recorder.leaves();
-        let Self { attempt, mut recorder, body } = self;
+        let Self { attempt, mut recorder, body, cover } = self;
         let answer = egress.send(Request::from_parts(head, body), patience(&attempt, Some(longest))).await;
-        let Answered { response, in_use } = answer.map_err(|failure| failed(&attempt, &mut recorder, failure))?;
+        let Answered { response, in_use } =
+            answer.map_err(|failure| failed(&attempt, &mut recorder, cover.as_deref(), failure))?;
         recorder.head(response.status(), response.headers());
         attempt.passed(heads::size(response.headers()));
         if let Some(why) = heads::too_large(response.headers(), &attempt.limits) {
             recorder.failed(&SendFailure::TooLarge(why));
             return Err(Error::HttpResponseHeaderSectionSize(None));
         }
-        let hidden = attempt.grants.secrets.hidden();
         let (mut head, body) = response.into_parts();
-        egress::veil(hidden, &mut head.headers);
+        egress::veil(cover.as_ref(), &mut head.headers);
         let left_bytes = attempt.limits.response.0;
-        let window = hidden.cloned().map(Window::new);
+        let window = cover.map(Window::new);
         let has_body = !egress::has_no_body(&method, head.status);
         let body = answer_body(Reading {
             attempt,
@@ -178,15 +186,15 @@ impl Asked {
     }
 
     fn failed(&mut self, failure: SendFailure) -> Error {
-        failed(&self.attempt, &mut self.recorder, failure)
+        failed(&self.attempt, &mut self.recorder, self.cover.as_deref(), failure)
     }
 }
 
 /// Writes down why a request came to nothing, and says it as the standard does.
-fn failed(attempt: &Attempt, recorder: &mut Recorder, failure: SendFailure) -> Error {
+fn failed(attempt: &Attempt, recorder: &mut Recorder, cover: Option<&Mask>, failure: SendFailure) -> Error {
     recorder.failed(&failure);
     remember(attempt, &failure);
-    told(failure.veiled(&attempt.grants.secrets))
+    told(failure.veiled(cover))
 }
 
 /// What the guest set, as the other way to HTTP would check it. That names and values have no line breaks was seen when
@@ -277,15 +285,19 @@ async fn next_frame(reading: Option<Reading>) -> Option<Step> {
 impl Reading {
     /// The frame as the guest may see it; none where all of it has to wait for what follows.
     fn covered(&mut self, frame: Frame<Bytes>) -> Option<Frame<Bytes>> {
+        let is_last = self.body.is_end_stream();
         let Some(window) = &mut self.window else { return Some(frame) };
         match frame.into_data() {
             Ok(bytes) => {
-                let seen = window.feed(&bytes);
+                let mut seen = window.feed(&bytes);
+                if is_last {
+                    seen.extend(window.end());
+                }
                 (!seen.is_empty()).then(|| Frame::data(seen.into()))
             }
             Err(frame) => {
                 let mut trailers = frame.into_trailers().ok()?;
-                egress::veil(self.attempt.grants.secrets.hidden(), &mut trailers);
+                egress::veil(Some(window.mask()), &mut trailers);
                 let (rest, trailers) = (window.end(), Frame::trailers(trailers));
                 if rest.is_empty() {
                     return Some(trailers);

@@ -28,7 +28,7 @@ async fn what_serves_obeys_an_edit_before_the_next_component_is_compiled() {
     let since = compiled_since(&host).await;
 
     // More is given, and what waited for it goes on.
-    private(&host.dir().join("key"), "key-one");
+    private(&host.dir().join("key"), "the-key-one");
     let file = format!(
         "origins = ['{}']\ninject = {{ header = 'X-Key', value = '{{key}}' }}\nsecrets.key = {{ file = 'key' }}\n\
          config.word = 'two'",
@@ -38,12 +38,12 @@ async fn what_serves_obeys_an_edit_before_the_next_component_is_compiled() {
     assert_eq!(host.ended(&held).await["state"], "completed");
     assert_eq!(word(&host).await, "two");
     let sent = |key: &str| downstream.seen().iter().any(|seen| seen.header("x-key") == key);
-    assert!(sent("key-one"));
+    assert!(sent("the-key-one"));
     // What the file names.
-    private(&host.dir().join("key"), "key-two");
+    private(&host.dir().join("key"), "the-key-two");
     until("the new key is sent", || async {
         host.ended(&host.misbehave(fetch.clone()).await).await;
-        sent("key-two").then_some(())
+        sent("the-key-two").then_some(())
     })
     .await;
     // Less is given.
@@ -83,14 +83,14 @@ async fn what_a_command_prints_is_read_again_meanwhile() {
          secrets.key = {{ command = ['cat', 'key'], refresh = '1s' }}",
         downstream.origin()
     );
-    let host = Setup::default().config("[plugins]\nscan = \"500ms\"").file("key", "key-one");
+    let host = Setup::default().config("[plugins]\nscan = \"500ms\"").file("key", "the-key-one");
     let host = host.guest("misbehave", &file).start().await;
     put(&host, "misbehave.wasm", &slow_bomb(10));
     let since = compiled_since(&host).await;
-    private(&host.dir().join("key"), "key-two");
+    private(&host.dir().join("key"), "the-key-two");
     until("the new key is sent", || async {
         host.ended(&host.misbehave(json!({"do": "fetch-or-retry", "url": downstream.url("/")})).await).await;
-        downstream.seen().iter().any(|seen| seen.header("x-key") == "key-two").then_some(())
+        downstream.seen().iter().any(|seen| seen.header("x-key") == "the-key-two").then_some(())
     })
     .await;
     assert_eq!(compiled_since(&host).await, since);

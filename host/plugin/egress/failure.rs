@@ -1,6 +1,8 @@
 //! Why a request has no complete answer.
 
-use super::super::secrets::Secrets;
+use std::borrow::Cow;
+
+use super::super::secrets::Mask;
 
 /// A request that the operator's grants do not allow. Nothing was sent.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -56,14 +58,18 @@ pub(in crate::plugin) enum SendFailure {
 }
 
 impl SendFailure {
-    /// As the plugin may see it: what a server or a proxy says as it refuses can be a secret that was sent to it.
-    pub(in crate::plugin) fn veiled(self, secrets: &Secrets) -> Self {
-        let veil = |text: String| secrets.veil(text);
+    /// As the plugin may see it: what a server says as it fails can be a secret that was sent to it, which `cover` finds.
+    /// What was refused before anything was sent repeats the guest's own words, and they stay: covered they would tell
+    /// it which guess is right.
+    pub(in crate::plugin) fn veiled(self, cover: Option<&Mask>) -> Self {
+        let Some(cover) = cover else { return self };
+        let veil = |text: String| match cover.text(&text) {
+            Cow::Owned(veiled) => veiled,
+            Cow::Borrowed(_) => text,
+        };
         match self {
-            Self::Denied(denial) => Self::Denied(Denial { told: veil(denial.told), ..denial }),
-            Self::Invalid(message) => Self::Invalid(veil(message)),
+            own @ (Self::Denied(_) | Self::Invalid(_) | Self::Crowded(_)) => own,
             Self::Unreachable(what, message) => Self::Unreachable(what, veil(message)),
-            Self::Crowded(message) => Self::Crowded(veil(message)),
             Self::Unanswered(message) => Self::Unanswered(veil(message)),
             Self::Silent(message) => Self::Silent(veil(message)),
             Self::TooLarge(message) => Self::TooLarge(veil(message)),

@@ -1,11 +1,12 @@
 //! Headers that the host adds to requests, and covers in answers: the plugin uses what it never sees.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use zeroize::Zeroizing;
 
-use crate::config::{Inject, Piece, PluginFile};
+use crate::config::{Inject, Origin, Piece, PluginFile, is_same_header};
 
 use super::super::secrets::{Mask, Secrets};
 use super::failure::SendFailure;
@@ -19,6 +20,33 @@ pub(super) struct Injection {
     rule: Inject,
 }
 
+/// What is covered in the answers of each origin: what is added to its requests, as it might say that back. An origin
+/// that was never sent a secret has none to say back, but could be made to try guesses on the cover.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Covers(Vec<(Origin, Arc<Mask>)>);
+
+impl Covers {
+    /// One cover for all origins that are sent the same secrets.
+    pub(super) fn new(file: &PluginFile, secrets: &Secrets) -> Self {
+        let mut made = std::collections::BTreeMap::<BTreeSet<String>, Option<Arc<Mask>>>::new();
+        let mut covers = Vec::new();
+        for origin in &file.origins {
+            let names: BTreeSet<_> =
+                file.inject.iter().filter(|inject| inject.covers(origin)).flat_map(Inject::names).collect();
+            let cover = made.entry(names).or_insert_with_key(|names| secrets.cover(names));
+            covers.extend(cover.clone().map(|cover| (origin.clone(), cover)));
+        }
+        Self(covers)
+    }
+
+    fn of(&self, origin: &Origin) -> Option<Arc<Mask>> {
+        self.0.iter().find(|(covered, _)| covered == origin).map(|(_, cover)| cover.clone())
+    }
+}
+
+/// A shorter secret is found by trying all of them: an answer that repeats the guesses tells which one is covered.
+const HIDDEN_BYTES_MIN: usize = 8;
+
 /// Fills the values in.
 pub(super) fn read(file: &PluginFile, secrets: &Secrets) -> Result<Vec<Injection>, String> {
     let fill = |inject: &Inject| {
@@ -29,6 +57,15 @@ pub(super) fn read(file: &PluginFile, secrets: &Secrets) -> Result<Vec<Injection
             match &piece {
                 Piece::Text(plain) => text.push_str(plain),
                 Piece::Named(name) => {
+                    if let Some(value) = secrets.get(name).filter(|value| value.len() < HIDDEN_BYTES_MIN)
+                        && secrets.is_hidden(name)
+                    {
+                        let bytes = value.len();
+                        return Err(refusal(&format!(
+                            "the secret {name} has {bytes} bytes, and the plugin could find it by guessing: take one \
+                             of {HIDDEN_BYTES_MIN} or more, or say readable = true beside it where the plugin may know it"
+                        )));
+                    }
                     let value = secrets.get(name).or_else(|| file.config.get(name).map(String::as_str));
                     text.push_str(value.ok_or_else(|| refusal(&format!("{name} is not there")))?);
                 }
@@ -51,23 +88,34 @@ pub(in crate::plugin) fn checked(text: &str) -> Option<HeaderValue> {
 }
 
 impl Grants {
-    /// Adds what the operator says to a request that was admitted. What the host adds, the guest cannot set.
-    pub(in crate::plugin) fn inject(&self, target: &Target, headers: &mut HeaderMap) -> Result<(), SendFailure> {
-        for injection in self.injections.iter().filter(|injection| injection.rule.covers(&target.origin)) {
-            let name = &injection.name;
-            if headers.contains_key(name) {
-                let why = format!("the header {name} is added to this request by the host: leave it out");
+    /// Adds what the operator says to a request that was admitted, and gives what is to be covered in its answer. What
+    /// the host adds, the guest cannot set.
+    pub(in crate::plugin) fn inject(
+        &self,
+        target: &Target,
+        headers: &mut HeaderMap,
+    ) -> Result<Option<Arc<Mask>>, SendFailure> {
+        let added = || self.injections.iter().filter(|injection| injection.rule.covers(&target.origin));
+        for Injection { name, .. } in added() {
+            if let Some(own) = headers.keys().find(|own| is_same_header(own.as_str(), name.as_str())) {
+                let alike = if own == name { "" } else { SAME_HEADER };
+                let why = format!("the header {own} is added to this request by the host{alike}: leave it out");
                 return Err(SendFailure::Invalid(why));
             }
-            headers.insert(name, injection.value.clone());
         }
-        Ok(())
+        for injection in added() {
+            headers.insert(&injection.name, injection.value.clone());
+        }
+        Ok(self.covers.of(&target.origin))
     }
 }
 
+/// Why a name counts as another.
+pub(in crate::plugin) const SAME_HEADER: &str = " (in names of headers all signs, as - and _, count as one)";
+
 /// Covers in an answer's headers what the plugin must not see. A header whose name holds it is left out.
-pub(in crate::plugin) fn veil(mask: Option<&Arc<Mask>>, headers: &mut HeaderMap) {
-    let Some(mask) = mask else { return };
+pub(in crate::plugin) fn veil(cover: Option<&Arc<Mask>>, headers: &mut HeaderMap) {
+    let Some(mask) = cover else { return };
     let telling: Vec<_> = headers.keys().filter(|name| mask.finds(name.as_str().as_bytes())).cloned().collect();
     for name in telling {
         headers.remove(name);

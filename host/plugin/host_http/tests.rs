@@ -165,6 +165,11 @@ fn headers_of_the_host_are_refused() {
     for name in ["Host", "content-length", "Transfer-Encoding", "connection", "Upgrade", "proxy-authorization", "TE"] {
         assert!(matches!(headers(&[header(name, "x")], &limits), Err(SendFailure::Invalid(_))), "{name}");
     }
+    // Servers make one variable of both.
+    for name in ["Content_Length", "transfer_encoding", "Proxy_Authorization"] {
+        let Err(SendFailure::Invalid(why)) = headers(&[header(name, "x")], &limits) else { panic!("{name}") };
+        assert!(why.contains("set by the host alone") && why.contains("count as one"), "{why}");
+    }
     for (name, value) in [("a b", "x"), ("", "x"), ("x", "a\r\nb: c"), ("x", "a\0")] {
         assert!(
             matches!(headers(&[header(name, value)], &limits), Err(SendFailure::Invalid(_))),

@@ -78,7 +78,7 @@ impl Mask {
     }
 
     /// The text with the label in place of each covered stretch.
-    pub(super) fn text<'a>(&self, text: &'a str) -> Cow<'a, str> {
+    pub(in crate::plugin) fn text<'a>(&self, text: &'a str) -> Cow<'a, str> {
         let masked = self.bytes(text.as_bytes()).map(|bytes| {
             // Every spelling is text, so that stretches begin and end between characters.
             String::from_utf8(bytes).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
@@ -111,6 +111,11 @@ impl Mask {
     /// Whether there is any.
     pub(in crate::plugin) fn finds(&self, bytes: &[u8]) -> bool {
         self.automaton.find(bytes).is_some()
+    }
+
+    /// One byte less than the longest spelling has: what is followed by so many is no beginning of one that is not all there.
+    pub(super) fn reach_bytes(&self) -> usize {
+        self.longest_bytes - 1
     }
 
     /// How much of the end may be the beginning of a spelling.

@@ -12,6 +12,8 @@ use crate::job::{Evidence, Fault, Outcome};
 use super::super::testing::{Bench, call, component, importing};
 use super::*;
 
+mod covered;
+
 /// What such a guest imports.
 const IMPORTS: &str = r#"
 (import "wasi:http/types@0.2.12" (instance $wasi-types
