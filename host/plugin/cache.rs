@@ -7,6 +7,7 @@ use std::io::{self, Read as _, Write as _};
 use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context as _;
 use ring::hmac;
@@ -59,12 +60,17 @@ pub(super) struct Cache {
     key: hmac::Key,
     /// The engine's version and settings.
     pub(super) engine_identity: String,
+    /// Maps code that is known to be ours.
+    map: fn(&Engine, &File) -> wasmtime::Result<Component>,
+    /// The log was told that nothing in the folder can be mapped.
+    is_told: AtomicBool,
 }
 
 impl Cache {
     /// Opens the folder, makes it where it is missing, and clears it of what other engines left.
     pub(super) fn open(dir: PathBuf, key: hmac::Key, engine: &Engine) -> anyhow::Result<Self> {
-        let cache = Self { dir, key, engine_identity: engine::identity(engine) };
+        let engine_identity = engine::identity(engine);
+        let cache = Self { dir, key, engine_identity, map: deserialize, is_told: AtomicBool::new(false) };
         cache.make_dir().with_context(|| format!("the cache folder {}", cache.dir.display()))?;
         cache.clear_strangers();
         Ok(cache)
@@ -82,10 +88,14 @@ impl Cache {
     ) -> Result<Option<(Component, Shape)>, LoadError> {
         let path = self.path(digest);
         let told = match self.checked(&path, digest) {
-            Ok((code, shape)) => match deserialize(engine, &code) {
+            Ok((code, shape)) => match (self.map)(engine, &code) {
                 Ok(component) => {
                     touch(&path);
                     return Ok(Some((component, shape)));
+                }
+                Err(error) if lack::is_forbidden(&error) => {
+                    self.tell_forbidden(&error);
+                    return Ok(None);
                 }
                 Err(error) => match (unmapped(&error), error.root_cause().to_string()) {
                     (Some(lacking), _) => return Err(lacking),
@@ -128,17 +138,34 @@ impl Cache {
     ) -> Result<Component, LoadError> {
         let path = self.path(digest);
         // What does not fit is not kept.
-        let component = deserialize(engine, code)
+        let component = (self.map)(engine, code)
             .map_err(|error| unmapped(&error).unwrap_or_else(|| report::refusal(&error.root_cause().to_string())))?;
         match self.write(&path, digest, shape, code) {
-            // A file can leave memory and come back; what has no name cannot.
-            Ok(kept) => {
-                deserialize(engine, &kept).map_err(|error| report::host_failed(&error.root_cause().to_string()))
-            }
+            // A file can leave memory and come back; what has no name cannot, but serves as well.
+            Ok(kept) => (self.map)(engine, &kept).or_else(|error| {
+                if lack::is_forbidden(&error) {
+                    self.tell_forbidden(&error);
+                } else {
+                    tracing::warn!(file = %path.display(), error = format!("{error:#}"), "cannot map kept code");
+                }
+                Ok(component)
+            }),
             Err(error) => {
                 tracing::warn!(file = %path.display(), %error, "cannot keep compiled code");
                 Ok(component)
             }
+        }
+    }
+
+    /// Says, once, that the system runs nothing of what is kept here.
+    fn tell_forbidden(&self, error: &wasmtime::Error) {
+        if !self.is_told.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                folder = %self.dir.display(),
+                error = error.root_cause().to_string(),
+                "the system does not let code be run from the folder of compiled code, most likely as that is mounted with \
+                 `noexec`: components serve, and are compiled anew at each start; put the data folder elsewhere"
+            );
         }
     }
 
@@ -284,7 +311,38 @@ fn write(path: &Path, fill: impl FnOnce(&mut File) -> io::Result<()>) -> io::Res
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use super::super::engine::Concurrency;
+    use super::super::machine::Machine;
+    use super::super::testing::{Kept, echo, small_limits};
     use super::*;
+
+    /// As of a folder on a file system that is mounted with `noexec`: what has no name is mapped all the same.
+    fn map_without_name(engine: &Engine, code: &File) -> wasmtime::Result<Component> {
+        let has_name = code.metadata()?.nlink() > 0;
+        if has_name { Err(rustix::io::Errno::ACCESS.into()) } else { deserialize(engine, code) }
+    }
+
+    #[test]
+    fn where_nothing_in_its_folder_may_be_run_code_serves_all_the_same_and_is_blamed_for_nothing() {
+        let (kept, _logged) = Kept::log();
+        let dir = tempfile::tempdir().unwrap();
+        let key = hmac::Key::new(hmac::HMAC_SHA256, b"key");
+        let machine = Machine::start(&small_limits(), Concurrency::One, dir.path().join("cache"), key).unwrap();
+        let Machine { engine, mut cache, .. } = Arc::into_inner(machine).unwrap();
+        cache.map = map_without_name;
+        let mut code = File::from(rustix::fs::memfd_create("code", rustix::fs::MemfdFlags::CLOEXEC).unwrap());
+        code.write_all(&engine.precompile_component(&echo()).unwrap()).unwrap();
+        for digest in ["one", "two"] {
+            cache.keep(&engine, digest, &Shape::default(), &code).unwrap();
+            assert!(cache.load(&engine, digest, Look::First).unwrap().is_none());
+        }
+        let log = kept.text();
+        assert!(log.matches("WARN").count() == 1 && log.contains("noexec") && log.contains("cache"), "{log}");
+        cache.map = deserialize;
+        assert!(cache.load(&engine, "one", Look::First).unwrap().is_some(), "elsewhere it is what it was");
+    }
 
     #[test]
     fn what_a_process_left_that_is_no_more_is_abandoned() {
@@ -298,7 +356,8 @@ mod tests {
     fn what_was_not_used_for_longest_goes_first() {
         let dir = tempfile::tempdir().unwrap();
         let key = hmac::Key::new(hmac::HMAC_SHA256, b"key");
-        let cache = Cache { dir: dir.path().to_owned(), key, engine_identity: "e".to_owned() };
+        let (dir_path, engine_identity) = (dir.path().to_owned(), "e".to_owned());
+        let cache = Cache { dir: dir_path, key, engine_identity, map: deserialize, is_told: AtomicBool::new(false) };
         for (name, age_secs) in [("old", 300), ("used", 200), ("new", 100)] {
             let path = cache.path(name);
             fs::write(&path, [0; 10]).unwrap();

@@ -38,6 +38,13 @@ pub(super) fn of_wasmtime(error: &wasmtime::Error) -> bool {
         || error.is::<OutOfMemory>()
 }
 
+/// Whether the system does not let code be mapped to be run, whoever made it.
+pub(super) fn is_forbidden(error: &wasmtime::Error) -> bool {
+    let forbidden = [Errno::ACCESS, Errno::PERM];
+    error.downcast_ref::<Errno>().is_some_and(|errno| forbidden.contains(errno))
+        || error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::PermissionDenied)
+}
+
 /// Whether all places for instances and their stacks are taken.
 pub(super) fn of_places(error: &wasmtime::Error) -> bool {
     error.is::<PoolConcurrencyLimitError>()
@@ -70,6 +77,7 @@ mod tests {
             let error = wasmtime::Error::from(error).context("failed to create file mapping");
             assert_eq!(of_wasmtime(&error), is_of_machine, "{error:?}");
             assert_eq!(of_wasmtime(&wasmtime::Error::from(errno)), is_of_machine, "{errno}");
+            assert_eq!(super::is_forbidden(&error), errno == Errno::ACCESS, "{errno}");
         }
         assert!(!of_machine(&io::Error::other("it was not made by this host")));
         assert!(!of_wasmtime(&wasmtime::Error::msg("Cannot allocate memory")), "no text tells");

@@ -19,9 +19,9 @@ use super::watch::Watch;
 use super::{LoadError, report};
 
 /// How long a file must stay the same before it is read.
-const REST: Duration = Duration::from_millis(100);
+pub(super) const REST: Duration = Duration::from_millis(100);
 /// How often files that are not at rest are looked at.
-const LOOK_AGAIN: Duration = Duration::from_millis(50);
+pub(super) const LOOK_AGAIN: Duration = Duration::from_millis(50);
 /// How long a look waits for files to come to rest. A slow copy is left to the next look.
 const REST_PATIENCE: Duration = Duration::from_millis(500);
 /// How long a look waits for what it began. A slow compilation goes on without it.

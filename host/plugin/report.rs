@@ -374,6 +374,11 @@ pub(super) fn bad_grants(unusable: &Unusable, has_older: bool) -> LoadError {
     LoadError { cause: unusable.cause, ..error(&unusable.why, help) }
 }
 
+/// The file that may keep the component out is not at rest.
+pub(super) fn restless_grants(name: &str) -> LoadError {
+    hosts_own(&format!("{name}.toml is being written: what it asks of a component is not known before it is whole"))
+}
+
 /// The name is none of a plugin.
 pub(super) fn bad_name(name: &str) -> LoadError {
     error(&format!("{name:?} is no name of a plugin"), "a name is 1 to 63 of a-z, 0-9 and -, and does not begin with -")

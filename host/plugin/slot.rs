@@ -26,6 +26,7 @@ mod blocking;
 mod files;
 mod install;
 mod meanwhile;
+mod rest;
 mod retry;
 mod shown;
 #[cfg(test)]

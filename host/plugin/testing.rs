@@ -1,8 +1,9 @@
 //! What the tests of this module share: a host in a temporary folder, and components made from text.
 
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -137,6 +138,34 @@ pub(super) fn small_limits() -> Limits {
         payload: ByteSize(128 << 10),
         concurrency: 8,
         ..Limits::default()
+    }
+}
+
+/// What was logged.
+#[derive(Clone, Default)]
+pub(super) struct Kept(Arc<Mutex<Vec<u8>>>);
+
+impl Kept {
+    /// Keeps what this thread logs, for as long as the guard lives.
+    pub(super) fn log() -> (Self, tracing::subscriber::DefaultGuard) {
+        let kept = Self::default();
+        let writer = kept.clone();
+        let lines = tracing_subscriber::fmt().with_writer(move || writer.clone()).with_ansi(false);
+        (kept, tracing::subscriber::set_default(lines.finish()))
+    }
+
+    pub(super) fn text(&self) -> String {
+        String::from_utf8_lossy(&self.0.lock().unwrap()).into_owned()
+    }
+}
+
+impl Write for Kept {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 

@@ -1,8 +1,11 @@
 //! Pins and signatures: by file, over HTTP, and by the commands that make and check them.
 
 use std::fs;
+use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::process::{Command, Output};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::common::{Host, Setup, Value, guests, json, until};
 use crate::support::{put, ready, refused};
@@ -277,4 +280,34 @@ fn openssl_and_windlass_sign_for_each_other() {
     let (_, ours, _) = run(dir, &["plugin", "keygen", "ours.key"]);
     let shown = Command::new("openssl").args(["pkey", "-in", "ours.key", "-pubout"]).current_dir(dir).output().unwrap();
     assert!(String::from_utf8(shown.stdout).unwrap().contains(ours.trim()));
+}
+
+#[tokio::test]
+async fn nobody_comes_in_over_http_while_the_file_that_may_keep_them_out_is_being_written() {
+    let (one, two) = (guests::component("echo"), guests::variant(&guests::component("echo"), "two"));
+    let pin = format!("sha256 = \"{}\"\n", digest(&one));
+    let host = Setup::default().plugin("echo", one.clone(), &pin).start().await;
+    ready(&host, "echo").await;
+    // It is written in place, and the pin has not yet come.
+    let path = host.plugins().join("echo.toml");
+    let file = fs::File::create(&path).unwrap();
+    let ends = Arc::new(AtomicBool::new(false));
+    let ended = ends.clone();
+    let writer = std::thread::spawn(move || {
+        for n in 0_u64.. {
+            file.write_all_at(format!("# {n:020}\n").as_bytes(), 0).unwrap();
+            if ended.load(Ordering::Relaxed) {
+                break;
+            }
+        }
+    });
+    let (status, problem) = put_over_http(&host, "echo", &two, None).await;
+    ends.store(true, Ordering::Relaxed);
+    writer.join().unwrap();
+    assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE, "{problem}");
+    assert!(problem["detail"].as_str().unwrap().contains("echo.toml"), "{problem}");
+    fs::write(&path, &pin).unwrap();
+    let (status, problem) = put_over_http(&host, "echo", &two, None).await;
+    assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "{problem}");
+    serves(&host, "echo", &digest(&one)).await;
 }

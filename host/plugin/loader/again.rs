@@ -1,10 +1,9 @@
 //! What failed for the host's own reasons, and what did not: which of it is tried again by itself, and when.
 
 use std::fs;
-use std::io::{self, Write};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use tempfile::TempDir;
@@ -15,7 +14,7 @@ use crate::config::Network;
 use crate::job::PluginStanding;
 use crate::plugin::{HostSettings, Loader, Plugin, PluginChange, PluginHost};
 
-use super::super::testing::{component, echo, program, small_limits};
+use super::super::testing::{Kept, component, echo, program, small_limits};
 
 /// A clock that stands until it is moved on.
 #[derive(Debug, Default)]
@@ -78,20 +77,6 @@ fn settings(dir: &TempDir) -> HostSettings {
     HostSettings::new(small_limits(), Network::default(), dir.path().join("cache"))
 }
 
-/// What was logged.
-#[derive(Clone, Default)]
-struct Kept(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Kept {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
 /// Ends before it has looked at the component.
 const UNWELL: &str = "exit 3";
 /// Reads the component, and refuses it.
@@ -119,11 +104,8 @@ async fn what_the_host_could_not_do_is_tried_again_by_itself_and_ever_more_seldo
 
 #[tokio::test]
 async fn the_log_tells_an_error_when_it_is_another_and_not_at_each_try() {
-    let kept = Kept::default();
-    let writer = kept.clone();
-    let lines = tracing_subscriber::fmt().with_writer(move || writer.clone()).with_ansi(false);
-    let _logged = tracing::subscriber::set_default(lines.finish());
-    let told = |what: &str| String::from_utf8_lossy(&kept.0.lock().unwrap()).matches(what).count();
+    let (kept, _logged) = Kept::log();
+    let told = |what: &str| kept.text().matches(what).count();
     let fixture = Fixture::new("exit $(/bin/cat status)");
     let tries = async |status: &str| {
         fs::write(fixture.dir.path().join("status"), status).unwrap();

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use tokio::time::Instant;
+
 use crate::clock::Stopwatch;
 use crate::config::PluginFile;
 use crate::lock::lock;
@@ -13,9 +15,9 @@ use super::super::egress::Egress;
 use super::super::folder::{self, Kind, ReadError, Stamp};
 use super::super::granted::Granted;
 use super::super::load_error::Unusable;
-use super::super::report;
 use super::super::signature::Signature;
 use super::super::sources::Sources;
+use super::super::{InstallError, report};
 use super::blocking::blocking;
 use super::retry::is_news;
 use super::{Slot, Standing};
@@ -109,17 +111,20 @@ impl Slot {
         Edit { is_news: true, grants_edited }
     }
 
-    /// Takes up the file of grants as it lies there now: it may ask something of the component that is about to come.
-    pub(super) async fn refresh_grants(&self, standing: &mut Standing) -> Result<(), io::Error> {
-        let now = self.stamp(Kind::Grants).await?;
-        if now != standing.taken.grants {
+    /// Takes up the file of grants as it lies there at rest: it may ask something of the component that is about to come.
+    pub(super) async fn refresh_grants(&self, standing: &mut Standing) -> Result<(), InstallError> {
+        let asked = Instant::now();
+        loop {
+            let found = self.grants_at_rest(asked).await?;
+            if found == standing.taken.grants {
+                return Ok(());
+            }
             // Whoever asked may be gone before it is read: then it still counts as new, and the next look takes it up.
-            let edit = self.take_grants(standing, now.as_ref()).await;
+            let edit = self.take_grants(standing, found.as_ref()).await;
             let before = self.accepted();
-            self.accept(&before, folder::Found { grants: now, ..before.clone() });
+            self.accept(&before, folder::Found { grants: found, ..before.clone() });
             self.publish(standing, edit.grants_edited);
         }
-        Ok(())
     }
 
     async fn read_grants(&self, stamp: &Stamp) -> Result<PluginFile, Unusable> {

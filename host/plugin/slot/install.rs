@@ -74,7 +74,7 @@ impl Slot {
     }
 
     /// Lets a component in by what the plugin's file says at this moment.
-    async fn admit_now(
+    pub(super) async fn admit_now(
         &self,
         standing: &mut Standing,
         digest: &str,
