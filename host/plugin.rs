@@ -187,6 +187,9 @@ pub struct Revision {
     pub exports: Vec<String>,
     /// What it says of itself, where it says anything.
     pub description: Option<Description>,
+    /// Why what it says of itself, or the payload schema in it, is of no use, where it is so. It serves all the same, and
+    /// payloads are not checked.
+    pub description_error: Option<String>,
     code: revision::LoadedCode,
 }
 

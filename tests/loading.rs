@@ -9,6 +9,8 @@ mod busy;
 mod cache;
 #[path = "loading/compiler.rs"]
 mod compiler;
+#[path = "loading/description.rs"]
+mod description;
 #[path = "loading/edits.rs"]
 mod edits;
 #[path = "loading/odd_files.rs"]

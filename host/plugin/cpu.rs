@@ -96,7 +96,8 @@ fn recent_thread_cpu_ns() -> u64 {
     }
 }
 
-fn thread_cpu_ns() -> u64 {
+/// The CPU time of this thread.
+pub(super) fn thread_cpu_ns() -> u64 {
     let time = clock_gettime(ClockId::ThreadCPUTime);
     u64::try_from(time.tv_sec).unwrap_or(0) * 1_000_000_000 + u64::try_from(time.tv_nsec).unwrap_or(0)
 }

@@ -18,6 +18,8 @@ const LINE_BYTES_MAX: usize = 4 << 10;
 const NAMES_MAX: usize = 256;
 /// What is told of a payload that does not fit.
 const MISFIT_BYTES_MAX: usize = 512;
+/// What is told of why it is of no use.
+const FAULT_BYTES_MAX: usize = 1 << 10;
 
 /// A pattern as it is compiled.
 const PATTERN_BYTES_MAX: usize = 256 << 10;
@@ -39,9 +41,32 @@ pub(super) struct PayloadSchema {
     has_alternatives: bool,
 }
 
-/// Reads a description of at most so many bytes. A schema that cannot be used is left out and logged. It may take a
-/// while: not for a thread that serves.
-pub(super) fn read(answer: &str, most: ByteSize) -> Result<(Description, Option<PayloadSchema>), String> {
+/// What a plugin says of itself, as far as it is of use.
+#[derive(Debug, Default)]
+pub(super) struct Said {
+    /// All of it but what is of no use; none where it says nothing.
+    pub(super) description: Option<Description>,
+    /// Its schema, ready to be asked.
+    pub(super) schema: Option<PayloadSchema>,
+    /// Why the whole, or the schema, is of no use.
+    pub(super) fault: Option<String>,
+}
+
+impl Said {
+    /// Nothing of it is of use.
+    pub(super) fn useless(why: &str) -> Self {
+        Self { fault: Some(told(why)), ..Self::default() }
+    }
+}
+
+/// Told to people: a component may have made it.
+fn told(why: &str) -> String {
+    text::line(why, FAULT_BYTES_MAX)
+}
+
+/// Reads a description of at most so many bytes. A schema that cannot be used is left out. It may take a while: not for a
+/// thread that serves.
+pub(super) fn read(answer: &str, most: ByteSize) -> Result<Said, String> {
     if answer.len() > most.as_usize() {
         return Err(format!("it is {} bytes, the limit is {most} (limits.describe in windlass.toml)", answer.len()));
     }
@@ -49,12 +74,14 @@ pub(super) fn read(answer: &str, most: ByteSize) -> Result<(Description, Option<
         serde_json::from_str(answer).map_err(|error| format!("it is not right: {error}"))?;
     clean(&mut description);
     let schema = description.payload_schema.as_ref().map(PayloadSchema::compile).transpose();
-    let schema = schema.unwrap_or_else(|why| {
-        tracing::warn!(why, "a plugin's payload_schema is of no use: payloads are not checked");
-        description.payload_schema = None;
-        None
-    });
-    Ok((description, schema))
+    let (schema, fault) = match schema {
+        Ok(schema) => (schema, None),
+        Err(why) => {
+            description.payload_schema = None;
+            (None, Some(told(&format!("its payload_schema cannot be used: {why}"))))
+        }
+    };
+    Ok(Said { description: Some(description), schema, fault })
 }
 
 fn clean(description: &mut Description) {
@@ -157,7 +184,10 @@ mod tests {
     use super::*;
 
     fn read(answer: &str) -> Result<(Description, Option<PayloadSchema>), String> {
-        super::read(answer, ByteSize(64 << 10))
+        let said = super::read(answer, ByteSize(64 << 10))?;
+        let description = said.description.expect("it says something");
+        assert_eq!(said.fault.is_some(), description.payload_schema.is_none() && answer.contains("payload_schema"));
+        Ok((description, said.schema))
     }
 
     #[test]

@@ -22,7 +22,7 @@ use super::folder::Seen;
 use super::heavy::HeavyThreads;
 use super::inspect::{self, Shape};
 use super::machine::Machine;
-use super::metadata::PayloadSchema;
+use super::metadata::{PayloadSchema, Said};
 use super::state::State;
 use super::warm::{self, WarmPool};
 use super::{HostSettings, LoadError, LoadStep, Loading, Revision, digest, limits, report, trial};
@@ -220,7 +220,11 @@ impl Known {
 pub(super) async fn load(runtime: &Arc<Runtime>, source: Source) -> Result<Revision, LoadError> {
     let looked_at = source.clone();
     let known = runtime.read_aside(move || looked_at.known()).await?;
-    Prepared::new(runtime, source, known).await?.load().await
+    let revision = Prepared::new(runtime, source, known).await?.load().await?;
+    if let Some(why) = &revision.description_error {
+        tracing::warn!(plugin.revision = revision.digest, why, "a component's metadata.describe is of no use");
+    }
+    Ok(revision)
 }
 
 /// A component that is to be loaded, and its compiled code where an earlier run left it.
@@ -252,7 +256,7 @@ impl Prepared {
         let watch = Stopwatch::start();
         let trial = trial::start(&self.runtime, &code.machine, &code.pre, code.shape.held_bytes).await?;
         let start_time = watch.elapsed();
-        let (description, payload_schema) = trial.described().await.unzip();
+        let Said { description, schema: payload_schema, fault: description_error } = trial.described().await?;
         let Code { machine, pre, shape } = code;
         Ok(Revision {
             digest: self.known.digest,
@@ -262,13 +266,8 @@ impl Prepared {
             imports: shape.imports,
             exports: shape.exports,
             description,
-            code: LoadedCode {
-                runtime: self.runtime,
-                machine,
-                pre,
-                held_bytes: shape.held_bytes,
-                payload_schema: payload_schema.flatten(),
-            },
+            description_error,
+            code: LoadedCode { runtime: self.runtime, machine, pre, held_bytes: shape.held_bytes, payload_schema },
         })
     }
 

@@ -296,6 +296,14 @@ impl Slot {
             compile_ms = u64::try_from(revision.compile_time.as_millis()).unwrap_or(u64::MAX),
             "a component serves"
         );
+        if let Some(why) = &revision.description_error {
+            tracing::warn!(
+                plugin.name = self.name,
+                plugin.revision = revision.digest,
+                why,
+                "a component's metadata.describe is of no use: payloads are not checked"
+            );
+        }
         let asked = revision.description.as_ref();
         if let Some(missing) = grants::missing(&self.grants_file(), &self.name, &standing.file, asked, &BTreeSet::new())
         {

@@ -240,7 +240,11 @@ impl World {
                 Expect::Undescribed => {
                     assert!(status.is_success(), "{}: {text}", kind.name);
                     let told: Value = serde_json::from_str(&text).expect("JSON");
-                    assert!(told["asked"].is_null(), "{}: {told:#}", kind.name);
+                    assert!(
+                        told["asked"].is_null() && told["description_error"].is_string(),
+                        "{}: {told:#}",
+                        kind.name
+                    );
                 }
                 Expect::Bounded => {
                     assert!(status.is_success() || status == StatusCode::UNPROCESSABLE_ENTITY, "{}: {text}", kind.name);

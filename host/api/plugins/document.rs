@@ -49,6 +49,9 @@ pub struct PluginDocument {
     pub loading: Option<PluginLoading>,
     /// What the plugin says of itself and asks for.
     pub asked: Option<Description>,
+    /// Why what the revision says of itself, or the payload schema in it, is of no use; null where nothing is wrong with it.
+    /// It serves all the same, and payloads are not checked.
+    pub description_error: Option<String>,
     /// What the operator grants.
     pub granted: PluginGrants,
     /// The same side by side: each thing that it asks for or is given.
@@ -132,6 +135,7 @@ impl PluginDocument {
             load_error: plugin.load_error().cloned(),
             loading: plugin.loading().map(PluginLoading::of),
             asked: revision.and_then(|revision| revision.description.cloned()),
+            description_error: revision.and_then(|revision| revision.description_error).map(str::to_owned),
             granted: PluginGrants::of(file),
             grants: side_by_side(file, revision.and_then(|revision| revision.description)),
             grants_missing: plugin.grants_missing(),
@@ -159,6 +163,7 @@ impl PluginDocument {
             load_error: None,
             loading: None,
             asked: None,
+            description_error: None,
             granted: PluginGrants::default(),
             grants: Vec::new(),
             grants_missing: None,

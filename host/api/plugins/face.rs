@@ -97,6 +97,8 @@ pub struct RevisionFacts<'a> {
     pub exports: &'a [String],
     /// What it says of itself.
     pub description: Option<&'a Description>,
+    /// Why that, or the payload schema in it, is of no use.
+    pub description_error: Option<&'a str>,
 }
 
 #[async_trait]
@@ -148,6 +150,7 @@ impl ServedPlugin for Plugin {
             imports: &revision.imports,
             exports: &revision.exports,
             description: revision.description.as_ref(),
+            description_error: revision.description_error.as_deref(),
         })
     }
 

@@ -78,6 +78,7 @@ impl ServedPlugin for FakePlugin {
             imports: &[],
             exports: &revision.exports,
             description: Some(&revision.description),
+            description_error: None,
         })
     }
 

@@ -74,6 +74,7 @@ fn tell_revision(file: &Path, revision: &Revision, as_json: bool) {
             "imports": revision.imports,
             "exports": revision.exports,
             "description": revision.description,
+            "description_error": revision.description_error,
             "compile_ms": u64::try_from(compile_ms).unwrap_or(u64::MAX),
             "start_us": u64::try_from(start_us).unwrap_or(u64::MAX),
         }));
@@ -89,6 +90,7 @@ fn tell_revision(file: &Path, revision: &Revision, as_json: bool) {
         ("started in", format!("{start_us} us")),
         ("title", said.title.unwrap_or_default()),
         ("description", said.description.unwrap_or_default()),
+        ("not of use", revision.description_error.clone().unwrap_or_default()),
         ("version", said.version.unwrap_or_default()),
         ("wants origins", said.origins.join(", ")),
         ("wants config", said.config.join(", ")),

@@ -45,7 +45,10 @@ pub(super) async fn list(args: ListArgs) -> anyhow::Result<ExitCode> {
         let count = |name: &str| print::plain(&plugin["counts"][name]);
         let missing = ["origins", "secrets"].map(|kind| plugin["grants_missing"][kind].as_array().map_or(0, Vec::len));
         let missing: usize = missing.iter().sum();
-        let error = print::plain(&plugin["load_error"]["summary"]);
+        let error = match (plugin["load_error"]["summary"].as_str(), plugin["description_error"].as_str()) {
+            (None, Some(_)) => format!("its description: {}", of("description_error")),
+            _ => print::plain(&plugin["load_error"]["summary"]),
+        };
         vec![
             of("name"),
             standing(plugin),
@@ -123,6 +126,7 @@ pub(super) async fn show(args: OneArgs) -> anyhow::Result<ExitCode> {
         ("loaded", of("loaded_at")),
         ("load error", print::plain(&plugin["load_error"]["summary"])),
         ("what to do", print::plain(&plugin["load_error"]["help"])),
+        ("description error", of("description_error")),
         ("title", print::plain(&plugin["asked"]["title"])),
         ("version", print::plain(&plugin["asked"]["version"])),
         ("downstream", of("downstream")),

@@ -69,10 +69,11 @@ fn written(writes: &[&[u8]], output_bytes_max: usize) -> (Vec<LogLine>, Option<S
 /// What the guest says of itself is clean where it is shown, and its schema refuses in one line.
 fn described(answer: &[u8]) {
     let Ok(answer) = std::str::from_utf8(answer) else { return };
-    let (description, schema) = match metadata::read(answer, Limits::default().describe) {
-        Ok(read) => read,
+    let said = match metadata::read(answer, Limits::default().describe) {
+        Ok(said) => said,
         Err(why) => return assert!(!why.contains('\n'), "{why:?}"),
     };
+    let (description, schema) = (said.description.expect("it says something"), said.schema);
     let words = [&description.title, &description.description, &description.version].into_iter().flatten();
     let names = [&description.origins, &description.config, &description.secrets].into_iter().flatten();
     words.chain(names).for_each(|line| is_clean(line, DESCRIBED_BYTES_MAX));

@@ -33,7 +33,8 @@ async fn given(bench: &Bench, more: &str, begins: &'static str) -> (usize, usize
     let (wall, clock) = (Duration::from_secs(9), Arc::new(SystemClock::start()));
     let attempt = Attempt::start(plugin.limits, wall, plugin.grants.clone(), Some(plugin.egress.clone()), clock);
     let request = Request::get(format!("{origin}/")).body(StreamBody::new(stream::empty()).boxed_unsync()).unwrap();
-    let (mut response, _) = send(attempt, request, RequestOptions::default()).await.unwrap();
+    let (asked, going) = Asked::judged(attempt, request);
+    let (mut response, _) = asked.answered(going.unwrap(), RequestOptions::default()).await.unwrap();
     // The downstream wrote it at once, so that it is one frame.
     let first = response.body_mut().frame().await.unwrap().unwrap().into_data().unwrap().len();
     seen.notify_one();
