@@ -271,6 +271,7 @@ fn host_settings(config: &Config, files: Files) -> HostSettings {
         compile: config.plugins.compile,
         descriptors: files.calls,
         signed_by: config.plugins.signed_by.clone(),
+        scan: config.plugins.scan.0,
         ..HostSettings::new(config.limits.clone(), config.network.clone(), cache_dir)
     }
 }

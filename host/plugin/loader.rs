@@ -131,7 +131,8 @@ impl Folder {
             tokio::select! {
                 Some(ended) = tasks.next() => report_panic(ended),
                 () = tokio::time::sleep(LOOK_AGAIN), if is_restless => {}
-                () = tokio::time::sleep(PATIENCE) => {}
+                // What was not reported, and what is to be tried again, wait for no compiler.
+                () = tokio::time::sleep(self.place.runtime.scan.min(PATIENCE)) => {}
                 () = self.watch.changed() => tokio::time::sleep(GATHER).await,
             }
         }

@@ -57,6 +57,8 @@ pub(super) struct Runtime {
     warm_places: Arc<Semaphore>,
     /// Whose signature every component must carry.
     pub(super) signed_by: Option<Signers>,
+    /// How often the plugins folder is looked through though nothing was reported.
+    pub(super) scan: Duration,
     compiler: Compiler,
     compile_bounds: Compile,
     compilations: Compilations,
@@ -85,6 +87,7 @@ impl Runtime {
             outside: Arc::new(Outside::new(&settings.network, settings.descriptors)),
             heavy: HeavyThreads::start()?,
             signed_by: settings.signed_by.clone(),
+            scan: settings.scan,
             compiler: Compiler::of(&settings.program),
             compile_bounds: settings.compile,
             compilations: Compilations::new(),

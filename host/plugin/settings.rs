@@ -1,8 +1,9 @@
 //! What a host of plugins is told.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
-use crate::config::{Compile, Limits, Network, Signers};
+use crate::config::{Compile, Limits, Network, Plugins, Signers};
 
 /// Look-ups of names at once, over all plugins: half of the threads that block, so that many plugins whose name servers
 /// hang leave the other half to the store and to files.
@@ -39,6 +40,8 @@ pub struct HostSettings {
     pub descriptors: Descriptors,
     /// Whose signature every component in a plugins folder must carry, where anybody's.
     pub signed_by: Option<Signers>,
+    /// How often a look through the plugins folder that waits for compilers looks once more, though nothing was reported.
+    pub scan: Duration,
     /// The program that compiles: one that has the hidden subcommand.
     pub program: PathBuf,
 }
@@ -56,6 +59,7 @@ impl HostSettings {
             compile: Compile::default(),
             descriptors: Descriptors::default(),
             signed_by: None,
+            scan: Plugins::default().scan.0,
             program,
         }
     }

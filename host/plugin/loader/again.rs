@@ -4,6 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use tempfile::TempDir;
@@ -74,7 +75,8 @@ impl Fixture {
 }
 
 fn settings(dir: &TempDir) -> HostSettings {
-    HostSettings::new(small_limits(), Network::default(), dir.path().join("cache"))
+    let scan = Duration::from_millis(100);
+    HostSettings { scan, ..HostSettings::new(small_limits(), Network::default(), dir.path().join("cache")) }
 }
 
 /// Ends before it has looked at the component.
@@ -221,4 +223,31 @@ async fn what_was_compiled_while_it_waited_for_its_turn_is_not_compiled_again() 
     let plugins = fixture.loader.registry.all();
     assert_eq!(plugins.values().filter(|plugin| plugin.revision.is_some()).count(), 1, "{plugins:?}");
     assert_eq!(fixture.runs(), 2);
+}
+
+#[tokio::test]
+async fn what_is_due_is_tried_again_though_another_component_is_being_compiled() {
+    let fixture = Fixture::new("[ ! -e slow ] || until [ -e end ]; do sleep 0.01; done; exit 3");
+    let note = |name: &str| fs::write(fixture.dir.path().join(name), "").unwrap();
+    fixture.write("a.wasm", echo());
+    fixture.after(0).await;
+    note("slow");
+    fixture.write("b.wasm", component("", "nop", ""));
+    let tried = async {
+        while fixture.runs() < 2 {
+            tokio::task::yield_now().await;
+        }
+        fixture.clock.0.fetch_add(1_000, Ordering::SeqCst);
+        let slot = fixture.loader.folder.slot("a");
+        assert!(slot.is_retry_due());
+        while slot.is_retry_due() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::select! {
+        biased;
+        () = tried => {}
+        again = fixture.loader.look() => panic!("it looked no more while one was being compiled: {again:?}"),
+    }
+    note("end");
 }
