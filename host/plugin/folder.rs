@@ -174,6 +174,11 @@ enum Belongs {
     To(String, Kind),
 }
 
+/// Whether a file of that name, if it lay in the folder, would be a plugin's or be listed as none.
+pub(super) fn is_looked_at(file_name: &str) -> bool {
+    !matches!(belongs(file_name, true), Belongs::Nobody)
+}
+
 fn belongs(file_name: &str, is_text: bool) -> Belongs {
     // Names that begin with a dot are of files on their way here.
     if file_name.starts_with('.') {

@@ -5,8 +5,8 @@ use std::io;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt as _, StreamExt as _};
 use tokio::task::JoinHandle;
 
 use crate::clock::Stopwatch;
@@ -26,8 +26,12 @@ pub(super) const LOOK_AGAIN: Duration = Duration::from_millis(50);
 const REST_PATIENCE: Duration = Duration::from_millis(500);
 /// How long a look waits for what it began. A slow compilation goes on without it.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// How long reports of changes are gathered before the folder is looked through once more.
+/// How long reports of changes are gathered before the folder is looked through once more, at least,
 const GATHER: Duration = Duration::from_millis(20);
+/// and how many times as long as looking took: whoever keeps writing there costs a tenth of a processor at most.
+const TIMES_TAKEN: u32 = 9;
+/// How long they are gathered at most: two looks see a file at rest, and a change is to be taken up within a second.
+const GATHER_MOST: Duration = Duration::from_millis(250);
 /// How long a file may keep changing before the plugin says so.
 const UNREST_TOLD: Duration = Duration::from_secs(10);
 /// Plugins in one folder. What is new beyond that is ignored; what is known stays.
@@ -40,6 +44,8 @@ pub(super) struct Folder {
     watch: Watch,
     slots: Mutex<BTreeMap<String, Arc<Slot>>>,
     restless: Mutex<BTreeMap<(String, Watched), Restless>>,
+    /// When the last look ended, and how long it took.
+    last: Mutex<Option<(Stopwatch, Duration)>>,
     told: Mutex<Told>,
 }
 
@@ -85,8 +91,8 @@ impl Folder {
         std::fs::read_dir(&place.dir)?;
         let watch = Watch::new();
         watch.renew(&place.dir);
-        let (slots, restless, told) = Default::default();
-        Ok(Self { place, watch, slots, restless, told })
+        let (slots, restless, last, told) = Default::default();
+        Ok(Self { place, watch, slots, restless, last, told })
     }
 
     /// Waits for a report of a change.
@@ -122,20 +128,36 @@ impl Folder {
         let watch = Stopwatch::start();
         let mut tasks: FuturesUnordered<JoinHandle<()>> = FuturesUnordered::new();
         loop {
+            self.gather().await;
+            let look = Stopwatch::start();
             let is_restless = self.look_once(&tasks).await;
+            *lock(&self.last) = Some((Stopwatch::start(), look.elapsed()));
             let is_settled = !is_restless || watch.elapsed() > REST_PATIENCE;
             if tasks.is_empty() && is_settled || watch.elapsed() > PATIENCE {
                 self.watch_sources();
                 return is_restless.then_some(LOOK_AGAIN);
             }
             tokio::select! {
-                Some(ended) = tasks.next() => report_panic(ended),
+                Some(ended) = tasks.next() => {
+                    report_panic(ended);
+                    // One look for all that have ended by now.
+                    while let Some(Some(ended)) = tasks.next().now_or_never() {
+                        report_panic(ended);
+                    }
+                }
                 () = tokio::time::sleep(LOOK_AGAIN), if is_restless => {}
                 // What was not reported, and what is to be tried again, wait for no compiler.
                 () = tokio::time::sleep(self.place.runtime.scan.min(PATIENCE)) => {}
-                () = self.watch.changed() => tokio::time::sleep(GATHER).await,
+                () = self.watch.changed() => {}
             }
         }
+    }
+
+    /// Waits where the last look is only just over.
+    async fn gather(&self) {
+        let last = *lock(&self.last);
+        let pause = last.map(|(ended, took)| gathering(took).saturating_sub(ended.elapsed()));
+        tokio::time::sleep(pause.unwrap_or_default()).await;
     }
 
     /// Has the files that plugins' files name watched too. Those whose folders cannot be are seen by the slow scan.
@@ -306,6 +328,11 @@ impl Folder {
 /// Whether something stands in that place, or somebody is at it.
 fn is_needed(slot: &Arc<Slot>) -> bool {
     Arc::strong_count(slot) > 1 || !slot.is_vacant()
+}
+
+/// How long changes are gathered after a look that took so long.
+fn gathering(took: Duration) -> Duration {
+    took.saturating_mul(TIMES_TAKEN).clamp(GATHER, GATHER_MOST)
 }
 
 fn report_panic(ended: Result<(), tokio::task::JoinError>) {

@@ -10,10 +10,10 @@ use notify::event::{AccessKind, AccessMode, ModifyKind};
 use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
 use tokio::sync::Notify;
 
-use super::sources;
+use super::{folder, sources};
 use crate::lock::lock;
 
-/// Watches one folder. Where the system has no watches left, only looking helps.
+/// Watches one folder: what in it is a plugin's, or is listed as none. Where the system has no watches left, only looking helps.
 #[derive(Debug)]
 pub(super) struct Watch {
     changed: Arc<Notify>,
@@ -117,11 +117,14 @@ impl Watch {
     }
 }
 
-/// Whether changes of what lies there are reported.
+/// Whether changes of what lies there are reported. A look costs as much as there are plugins: none is made for files
+/// that are of no matter.
 fn is_told(path: &Path, own: &Path, files: &Mutex<BTreeSet<PathBuf>>) -> bool {
     // Mounts of containers change by a link whose name begins with two dots.
     let is_mount = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b".."));
-    path.starts_with(own) || is_mount || lock(files).contains(path)
+    let is_plugins = path.parent() == Some(own)
+        && path.file_name().is_some_and(|name| folder::is_looked_at(&name.to_string_lossy()));
+    path == own || is_plugins || is_mount || lock(files).contains(path)
 }
 
 /// Whether that is one of the folders that are watched.
@@ -176,6 +179,30 @@ mod tests {
                 fs::create_dir(folder).unwrap();
                 is_heard(&watch, &files, &dir, file).await;
             }
+        }
+    }
+    #[test]
+    fn only_what_a_look_would_look_at_is_told() {
+        let own = Path::new("/plugins");
+        let files = Mutex::new(BTreeSet::from([PathBuf::from("/secrets/key"), own.join("current")]));
+        for (path, expected) in [
+            ("/plugins/a.wasm", true),
+            ("/plugins/a.toml", true),
+            ("/plugins/a.wasm.sig", true),
+            ("/plugins", true),
+            ("/plugins/..data", true),
+            ("/plugins/current", true),
+            ("/secrets/key", true),
+            // They are listed.
+            ("/plugins/Upper.wasm", true),
+            ("/plugins/a.cwasm", true),
+            ("/plugins/.a.wasm.download.part", false),
+            ("/plugins/.new", false),
+            ("/plugins/notes.txt", false),
+            ("/plugins/folder/a.wasm", false),
+            ("/secrets/other", false),
+        ] {
+            assert_eq!(is_told(Path::new(path), own, &files), expected, "{path}");
         }
     }
 }

@@ -4,10 +4,11 @@ use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::mpsc::UnboundedReceiver;
 
-use crate::clock::SystemClock;
+use crate::clock::{Stopwatch, SystemClock};
 use crate::job::PluginStanding;
 use crate::plugin::{InstallError, Loader, Plugin, PluginChange};
 
@@ -278,6 +279,17 @@ async fn the_system_reports_a_change() {
     fixture.write("a.wasm", echo());
     fixture.loader.changed().await;
     assert!(fixture.plugin("a").await.revision.is_some());
+}
+
+#[tokio::test]
+async fn looks_that_follow_each_other_leave_room_for_others() {
+    let fixture = Fixture::new();
+    let watch = Stopwatch::start();
+    fixture.look().await;
+    fixture.look().await;
+    assert!(watch.elapsed() >= super::GATHER);
+    let pauses = [0, 2, 4, 20, 1_000].map(|took_ms| super::gathering(Duration::from_millis(took_ms)).as_millis());
+    assert_eq!(pauses, [20, 20, 36, 180, 250]);
 }
 
 #[tokio::test]
