@@ -15,6 +15,8 @@ use super::revision::Known;
 use super::sources::Sources;
 use super::{LoadError, digest, is_plugin_name, report, text};
 
+pub(super) mod leftovers;
+
 /// The largest component that is taken.
 pub(super) const COMPONENT_BYTES_MAX: u64 = 64 << 20;
 /// The largest file of grants that is taken.
@@ -112,6 +114,8 @@ pub(super) struct Scan {
     pub(super) more_ignored: usize,
     /// Plugins of which the system did not say how a file stands, with its word: nothing is known of those.
     pub(super) unclear: BTreeMap<String, io::Error>,
+    /// What may be left of files that were to be put there.
+    pub(super) leftovers: Vec<String>,
 }
 
 /// Why a file was not read.
@@ -133,9 +137,12 @@ pub(super) fn scan(dir: &Path) -> io::Result<Scan> {
     let mut scan = Scan::default();
     let root = dir.canonicalize()?;
     for entry in fs::read_dir(&root)? {
-        let file_name = entry?.file_name();
+        let entry = entry?;
+        let file_name = entry.file_name();
         match belongs(&file_name.to_string_lossy(), file_name.to_str().is_some()) {
-            Belongs::Nobody => {}
+            Belongs::Nobody => {
+                scan.leftovers.extend(file_name.into_string().ok().filter(|name| leftovers::is_one(name)))
+            }
             Belongs::Ignored(why) => scan.ignore(&file_name.to_string_lossy(), why),
             Belongs::To(name, kind) => {
                 let found = scan.found.entry(name.clone()).or_default();
@@ -324,9 +331,8 @@ fn still(file: &File, expected: &Stamp, length: u64) -> Result<(), ReadError> {
 /// Puts a file into the folder in one step, on disk before it is seen. Answers the stamp of that file, also where another
 /// lies there by now.
 pub(super) fn put(dir: &Path, file_name: &str, bytes: &[u8]) -> io::Result<Stamp> {
-    // Where it cannot be removed after a failure, its name hides it.
-    let beside = dir.join(format!(".{file_name}.{}", std::process::id()));
-    let Replaced { before, after } = disk::replace(&dir.join(file_name), &beside, disk::create_public, bytes)?;
+    let beside = leftovers::beside(dir, file_name)?;
+    let Replaced { before, after } = disk::replace(&dir.join(file_name), &beside, leftovers::create, bytes)?;
     // The new name changes this time alone. Whatever else is another by now, somebody has written to it.
     Ok(Stamp { changed: Stamp::of(&after, None).changed, ..Stamp::of(&before, None) })
 }

@@ -12,7 +12,7 @@ use tokio::task::JoinHandle;
 use crate::clock::Stopwatch;
 use crate::lock::lock;
 
-use super::folder::{Found, Kind, Scan, Stamp};
+use super::folder::{Found, Kind, Scan, Stamp, leftovers};
 use super::slot::{self, Place, Slot};
 use super::sources::Sources;
 use super::watch::Watch;
@@ -179,6 +179,10 @@ impl Folder {
         self.watch_sources();
         let Some(scan) = self.scan().await else { return false };
         let mut is_restless = false;
+        if !scan.leftovers.is_empty() {
+            let (dir, names, now) = (self.place.dir.clone(), scan.leftovers.clone(), self.place.clock.wall());
+            slot::blocking(move || leftovers::clear(&dir, &names, now)).await;
+        }
         for name in self.names(&scan) {
             // What serves goes on until the system says more: the next look asks again.
             if scan.unclear.contains_key(&name) {

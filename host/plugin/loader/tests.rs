@@ -293,6 +293,15 @@ async fn looks_that_follow_each_other_leave_room_for_others() {
 }
 
 #[tokio::test]
+async fn what_was_put_only_in_part_is_removed_by_a_look() {
+    let fixture = Fixture::new();
+    let path = fixture.dir.join(".a.wasm.0123456789abcdef.put");
+    fs::File::create(&path).unwrap().set_modified(std::time::UNIX_EPOCH).unwrap();
+    fixture.look().await;
+    assert!(!path.exists());
+}
+
+#[tokio::test]
 async fn an_installed_component_serves_before_the_answer() {
     let mut fixture = Fixture::new();
     let plugin = fixture.loader.install("a", echo(), None, || {}).await.unwrap();
