@@ -13,6 +13,8 @@ mod compiler;
 mod description;
 #[path = "loading/edits.rs"]
 mod edits;
+#[path = "loading/links.rs"]
+mod links;
 #[path = "loading/odd_files.rs"]
 mod odd_files;
 #[path = "loading/signing.rs"]

@@ -14,8 +14,10 @@ use crate::job::units::ByteSize;
 use super::revision::Known;
 use super::sources::Sources;
 use super::{LoadError, digest, is_plugin_name, report, text};
+use links::Links;
 
 pub(super) mod leftovers;
+pub(super) mod links;
 
 /// The largest component that is taken.
 pub(super) const COMPONENT_BYTES_MAX: u64 = 64 << 20;
@@ -114,6 +116,8 @@ pub(super) struct Scan {
     pub(super) more_ignored: usize,
     /// Plugins of which the system did not say how a file stands, with its word: nothing is known of those.
     pub(super) unclear: BTreeMap<String, io::Error>,
+    /// By which names links of plugins' files, and the folder's own, lead where they lead.
+    pub(super) links: Links,
     /// What may be left of files that were to be put there.
     pub(super) leftovers: Vec<String>,
 }
@@ -136,6 +140,8 @@ pub(super) enum ReadError {
 pub(super) fn scan(dir: &Path) -> io::Result<Scan> {
     let mut scan = Scan::default();
     let root = dir.canonicalize()?;
+    let named = std::path::absolute(dir)?;
+    scan.links.on_the_way_to(&named);
     for entry in fs::read_dir(&root)? {
         let entry = entry?;
         let file_name = entry.file_name();
@@ -145,6 +151,9 @@ pub(super) fn scan(dir: &Path) -> io::Result<Scan> {
             }
             Belongs::Ignored(why) => scan.ignore(&file_name.to_string_lossy(), why),
             Belongs::To(name, kind) => {
+                if entry.file_type().is_ok_and(|kind| kind.is_symlink()) {
+                    scan.links.from(&root, &named, Path::new(&file_name));
+                }
                 let found = scan.found.entry(name.clone()).or_default();
                 let stamp = match stamp(&root, &root.join(&file_name), kind) {
                     Ok(stamp) => stamp,

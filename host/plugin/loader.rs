@@ -12,6 +12,7 @@ use tokio::task::JoinHandle;
 use crate::clock::Stopwatch;
 use crate::lock::lock;
 
+use super::folder::links::Links;
 use super::folder::{Found, Kind, Scan, Stamp, leftovers};
 use super::slot::{self, Place, Slot};
 use super::sources::Sources;
@@ -44,6 +45,8 @@ pub(super) struct Folder {
     watch: Watch,
     slots: Mutex<BTreeMap<String, Arc<Slot>>>,
     restless: Mutex<BTreeMap<(String, Watched), Restless>>,
+    /// The links that were there at the last look.
+    links: Mutex<Links>,
     /// When the last look ended, and how long it took.
     last: Mutex<Option<(Stopwatch, Duration)>>,
     told: Mutex<Told>,
@@ -91,8 +94,8 @@ impl Folder {
         std::fs::read_dir(&place.dir)?;
         let watch = Watch::new();
         watch.renew(&place.dir);
-        let (slots, restless, last, told) = Default::default();
-        Ok(Self { place, watch, slots, restless, last, told })
+        let (slots, restless, links, last, told) = Default::default();
+        Ok(Self { place, watch, slots, restless, links, last, told })
     }
 
     /// Waits for a report of a change.
@@ -134,8 +137,8 @@ impl Folder {
             *lock(&self.last) = Some((Stopwatch::start(), look.elapsed()));
             let is_settled = !is_restless || watch.elapsed() > REST_PATIENCE;
             if tasks.is_empty() && is_settled || watch.elapsed() > PATIENCE {
-                self.watch_sources();
-                return is_restless.then_some(LOOK_AGAIN);
+                let is_more_watched = self.watch_beside();
+                return (is_restless || is_more_watched).then_some(LOOK_AGAIN);
             }
             tokio::select! {
                 Some(ended) = tasks.next() => {
@@ -160,11 +163,13 @@ impl Folder {
         tokio::time::sleep(pause.unwrap_or_default()).await;
     }
 
-    /// Has the files that plugins' files name watched too. Those whose folders cannot be are seen by the slow scan.
-    fn watch_sources(&self) {
+    /// Has the files watched too that plugins' files name, and what links lead by. Those whose folders cannot be are seen
+    /// by the slow scan. True where there are more of them than before.
+    fn watch_beside(&self) -> bool {
         let slots: Vec<_> = lock(&self.slots).values().cloned().collect();
-        let paths = slots.iter().flat_map(|slot| slot.accepted().sources.paths()).collect();
-        self.watch.beside(paths, &self.place.dir);
+        let mut paths: BTreeSet<_> = slots.iter().flat_map(|slot| slot.accepted().sources.paths()).collect();
+        paths.extend(lock(&self.links).names().iter().cloned());
+        self.watch.beside(paths, &self.place.dir)
     }
 
     /// The files that look like a plugin's and are none, with the reason, and how many more there are.
@@ -176,9 +181,11 @@ impl Folder {
     /// Spawns what is due. True where a file is not at rest yet.
     async fn look_once(&self, tasks: &FuturesUnordered<JoinHandle<()>>) -> bool {
         self.watch.renew(&self.place.dir);
-        self.watch_sources();
+        self.watch_beside();
         let Some(scan) = self.scan().await else { return false };
-        let mut is_restless = false;
+        let are_other_links = std::mem::replace(&mut *lock(&self.links), scan.links.clone()) != scan.links;
+        // What became of a link's target before it was watched is seen by one more look.
+        let mut is_restless = are_other_links && self.watch_beside();
         if !scan.leftovers.is_empty() {
             let (dir, names, now) = (self.place.dir.clone(), scan.leftovers.clone(), self.place.clock.wall());
             slot::blocking(move || leftovers::clear(&dir, &names, now)).await;

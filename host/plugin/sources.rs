@@ -35,6 +35,7 @@ impl Sources {
 /// The folders of these, but for one that is watched anyway.
 pub(super) fn folders(paths: &BTreeSet<PathBuf>, but: &Path) -> BTreeSet<PathBuf> {
     let but = but.canonicalize().ok();
-    let folders = paths.iter().filter_map(|path| path.parent().map(Path::to_path_buf));
-    folders.filter(|folder| but.is_none() || folder.canonicalize().ok() != but).collect()
+    let mut folders: BTreeSet<_> = paths.iter().filter_map(|path| path.parent()).map(Path::to_path_buf).collect();
+    folders.retain(|folder| but.is_none() || folder.canonicalize().ok() != but);
+    folders
 }

@@ -68,17 +68,19 @@ impl Watch {
         }
     }
 
-    /// Watches these files too, and no others any more. What cannot be watched now is tried again the next time.
-    pub(super) fn beside(&self, files: BTreeSet<PathBuf>, dir: &Path) {
+    /// Watches these files too, and no others any more. What cannot be watched now is tried again the next time. True where
+    /// there are more than before: what became of those meanwhile was not reported.
+    pub(super) fn beside(&self, files: BTreeSet<PathBuf>, dir: &Path) -> bool {
         let mut watching = lock(&self.watching);
         let mut known = lock(&self.files);
         if files.is_empty() && known.is_empty() {
-            return;
+            return false;
         }
         let wanted = sources::folders(&files, dir);
+        let are_more = !files.is_subset(&known);
         *known = files;
         drop(known);
-        let Watching { watcher: Some(watcher), beside, .. } = &mut *watching else { return };
+        let Watching { watcher: Some(watcher), beside, .. } = &mut *watching else { return are_more };
         for folder in beside.difference(&wanted).cloned().collect::<Vec<_>>() {
             // One that is gone is not watched any more.
             let _ = watcher.unwatch(&folder);
@@ -89,6 +91,7 @@ impl Watch {
                 beside.insert(folder);
             }
         }
+        are_more
     }
 
     fn watch(&self, is_lost: Arc<AtomicBool>, dir: &Path) -> notify::Result<RecommendedWatcher> {
