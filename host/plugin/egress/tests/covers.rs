@@ -34,8 +34,8 @@ fn added(grants: &Grants, url: &str, own: &str) -> Result<(HeaderMap, Option<Arc
     Ok((headers, cover))
 }
 
-#[test]
-fn an_origin_is_covered_for_what_it_is_sent_and_for_nothing_else() {
+#[tokio::test]
+async fn an_origin_is_covered_for_what_it_is_sent_and_for_nothing_else() {
     let grants = grants();
     assert!(added(&grants, "http://127.0.0.1:2/", "x-own").unwrap().1.is_none());
     let (headers, cover) = added(&grants, "http://127.0.0.1:1/", "x-own").unwrap();
@@ -49,8 +49,8 @@ fn an_origin_is_covered_for_what_it_is_sent_and_for_nothing_else() {
     }
 }
 
-#[test]
-fn what_is_added_cannot_be_shadowed_by_a_name_that_servers_read_as_the_same() {
+#[tokio::test]
+async fn what_is_added_cannot_be_shadowed_by_a_name_that_servers_read_as_the_same() {
     let grants = grants();
     for own in ["x-api-key", "x_api_key", "X_Api-Key", "x.api.key"] {
         let Err(SendFailure::Invalid(why)) = added(&grants, "http://127.0.0.1:1/", own) else { panic!("{own}") };
@@ -61,8 +61,8 @@ fn what_is_added_cannot_be_shadowed_by_a_name_that_servers_read_as_the_same() {
     assert!(added(&grants, "http://127.0.0.1:1/", "xapikey").is_ok());
 }
 
-#[test]
-fn an_error_covers_what_a_server_said_and_never_what_the_guest_said() {
+#[tokio::test]
+async fn an_error_covers_what_a_server_said_and_never_what_the_guest_said() {
     let cover = added(&grants(), "http://127.0.0.1:1/", "x-own").unwrap().1;
     let said = || format!("it said {KEY}");
     for (failure, is_covered) in [
