@@ -180,13 +180,11 @@ async fn only_who_was_sent_it_is_covered() {
 }
 
 #[tokio::test]
-async fn a_secret_that_can_be_guessed_is_refused_when_the_file_is_read() {
+async fn of_a_secret_that_can_be_guessed_the_log_warns() {
     let downstream = echoing().await;
     let host = Setup::default().env("API_KEY", "482913").guest("misbehave", &grants(&downstream, "")).start().await;
-    let error = until("it is told", || async {
-        let error = host.get("/v1/plugins/misbehave").await["load_error"].to_string();
-        error.contains("inject of Authorization").then_some(error)
-    })
-    .await;
-    assert!(error.contains("the secret api_key has 6 bytes") && !error.contains("482913"), "{error}");
+    let answer = result(&host, json!({"do": "fetch", "url": downstream.url("/")})).await;
+    assert_eq!(answer["ok"]["status"], 200, "{answer}");
+    let log = host.log();
+    assert!(log.contains("a secret of less than 8 bytes is injected") && !log.contains("482913"), "{log}");
 }

@@ -60,11 +60,14 @@ pub(super) fn read(file: &PluginFile, secrets: &Secrets) -> Result<Vec<Injection
                     if let Some(value) = secrets.get(name).filter(|value| value.len() < HIDDEN_BYTES_MIN)
                         && secrets.is_hidden(name)
                     {
-                        let bytes = value.len();
-                        return Err(refusal(&format!(
-                            "the secret {name} has {bytes} bytes, and the plugin could find it by guessing: take one \
-                             of {HIDDEN_BYTES_MIN} or more, or say readable = true beside it where the plugin may know it"
-                        )));
+                        let (header, bytes) = (&inject.header, value.len());
+                        tracing::warn!(
+                            header,
+                            secret = name,
+                            bytes,
+                            "a secret of less than {HIDDEN_BYTES_MIN} bytes is injected: where an origin that it goes to \
+                             repeats what the plugin says, the plugin could find it by guessing; take a longer one"
+                        );
                     }
                     let value = secrets.get(name).or_else(|| file.config.get(name).map(String::as_str));
                     text.push_str(value.ok_or_else(|| refusal(&format!("{name} is not there")))?);

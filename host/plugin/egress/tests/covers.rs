@@ -3,6 +3,7 @@
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::super::super::secrets::Mask;
+use super::super::super::testing::Kept;
 use super::failure::Denial;
 use super::*;
 
@@ -80,17 +81,18 @@ async fn an_error_covers_what_a_server_said_and_never_what_the_guest_said() {
 }
 
 #[test]
-fn a_secret_that_can_be_guessed_is_not_injected() {
+fn a_secret_that_can_be_guessed_is_warned_of() {
     let read = |more: &str| {
         let text = format!(
             "origins = ['http://127.0.0.1:1']\ninject = {{ header = 'X-Pin', value = '{{pin}}' }}\n\
              secrets = {{ pin = {{ command = ['printf', '%s', '1234567'] {more} }} }}"
         );
         let file = PluginFile::parse(std::path::Path::new("t.toml"), &text, &Limits::default()).unwrap();
-        Granted::read("t.toml", &file, &Outside::new(&Network::default(), Descriptors::default()))
+        let (kept, _logged) = Kept::log();
+        assert!(Granted::read("t.toml", &file, &Outside::new(&Network::default(), Descriptors::default())).is_ok());
+        kept.text()
     };
-    let why = read("").err().unwrap().why;
-    assert!(why.contains("secret pin has 7 bytes") && why.contains("readable = true"), "{why}");
-    assert!(!why.contains("1234567"), "{why}");
-    assert!(read(", readable = true").is_ok());
+    let warned = read("");
+    assert!(warned.contains("secret=\"pin\" bytes=7") && !warned.contains("1234567"), "{warned}");
+    assert_eq!(read(", readable = true"), "", "the plugin knows it");
 }
