@@ -116,7 +116,7 @@ fn subscribe_from(level: &str, format: LogFormat) -> Result<Logging, LogError> {
 /// a mistyped level would silence everything.
 fn filter(asked: &str) -> Result<EnvFilter, LogError> {
     let parts: Vec<_> = asked.split(',').map(str::trim).collect();
-    let is_level = |part: &str| part.contains(['=', '[']) || LevelFilter::from_str(part).is_ok();
+    let is_level = |part: &str| part.contains(['=', '[']) || !part.is_empty() && LevelFilter::from_str(part).is_ok();
     if let Some(word) = parts.iter().find(|part| !is_level(part)) {
         return Err(LogError::Wrong(format!("{word:?} is no level")));
     }

@@ -2,6 +2,7 @@
 
 use std::io::{BufRead as _, BufReader};
 use std::os::unix::fs::DirBuilderExt as _;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
@@ -92,6 +93,17 @@ impl Setup {
     }
 }
 
+/// Has it end by SIGHUP also where the tests are run to outlive their terminal, which what they start would inherit.
+fn hears_hangups(command: &mut Command) {
+    let usual = || {
+        // SAFETY: it takes numbers alone, and may be called between fork and exec.
+        unsafe { libc::signal(libc::SIGHUP, libc::SIG_DFL) };
+        Ok(())
+    };
+    // SAFETY: it calls nothing else there.
+    unsafe { command.pre_exec(usual) };
+}
+
 /// A host. Dropping it ends the process, and fails the test where the host had panicked.
 pub struct Host {
     pub base: String,
@@ -130,6 +142,7 @@ impl Host {
         let mut command = Command::new(env!("CARGO_BIN_EXE_windlass"));
         command.args(args).current_dir(self.dir()).env("WINDLASS_SERVER", &self.base);
         command.envs(self.env.iter().map(|(name, value)| (name, value)));
+        hears_hangups(&mut command);
         command
     }
 

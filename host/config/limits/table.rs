@@ -32,7 +32,7 @@ macro_rules! limits_table {
                     "Bytes through calls: log, output, values, requests and responses with their headers, randomness.",
                     "The outcome `host-calls`, at the guest's next turn.";
                 handles: u32, "512", "64", "100000",
-                    "Handles that are held at once: streams, polls, headers, requests, responses. A timer that is polled takes two.",
+                    "Handles that are held at once: streams, polls, headers, requests, responses. A timer that is polled takes two. Each of headers can hold twice `headers`, which `memory` does not count: 64 MiB for all of them, unless told otherwise.",
                     "The outcome `host-calls`.";
                 random: ByteSize, "64KiB", "256B", "64MiB",
                     "Random bytes in one call.",
@@ -44,7 +44,7 @@ macro_rules! limits_table {
                     "Requests that are out at the same time.",
                     "The request is refused: `invalid`, in `wasi:http` an internal error.";
                 requests_total: u32, "1000", "1", "1000000",
-                    "Requests in all.",
+                    "Requests in all, those that are refused among them.",
                     "The request is refused: `invalid`, in `wasi:http` an internal error.";
                 request: ByteSize, "8MiB", "0B", "1GiB",
                     "The body of one request.",
@@ -94,7 +94,7 @@ macro_rules! limits_table {
                     "The component is not loaded; growing a table answers −1.";
                 describe: ByteSize, "256KiB", "1KiB", "4MiB",
                     "What a plugin says of itself, its payload schema included.",
-                    "It is not used; the log says so."
+                    "It is not used; `description_error` and the log say so."
             }
         }
     };
