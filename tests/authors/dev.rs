@@ -170,10 +170,10 @@ fn a_folder_that_the_repository_around_it_ignores_is_looked_at_all_the_same() {
 #[test]
 fn what_a_build_has_started_ends_with_the_loop() {
     // The second one does not hear that it shall end.
-    for held in ["trap 'echo told >cache/told; exit 1' TERM; sleep 333 & wait", "trap '' TERM; sleep 333; true"] {
+    for (trap, held) in [("echo told >cache/told; exit 1", "sleep 333 & wait"), ("", "sleep 333; true")] {
         let folder = project();
         let pipe = pipe(folder.path(), "held");
-        build(folder.path(), &format!("exec 9>cache/held; {held}"));
+        build(folder.path(), &format!("trap '{trap}' TERM; exec 9>cache/held; {held}"));
         let dev = Dev::start(folder.path());
         // Opens when the build does, and is at its end when the last of its processes is gone.
         let mut pipe = std::fs::File::open(&pipe).unwrap();
@@ -182,7 +182,7 @@ fn what_a_build_has_started_ends_with_the_loop() {
         std::thread::spawn(move || sender.send(pipe.read_to_end(&mut Vec::new())));
         let gone = gone.recv_timeout(Duration::from_secs(30));
         assert!(gone.is_ok(), "{held:?} goes on");
-        assert_eq!(folder.path().join("cache/told").exists(), held.contains("told"), "{held:?}");
+        assert_eq!(folder.path().join("cache/told").exists(), trap.contains("told"), "{held:?}");
     }
 }
 
