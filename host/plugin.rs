@@ -53,6 +53,7 @@ mod pem;
 mod policy;
 mod registry;
 mod report;
+mod rest;
 mod revision;
 mod secrets;
 mod settings;

@@ -55,7 +55,7 @@ pub struct Logging(Lines);
 
 impl Drop for Logging {
     fn drop(&mut self) {
-        self.0.flush();
+        self.0.drained();
     }
 }
 

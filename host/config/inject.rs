@@ -29,21 +29,20 @@ const VALUE_BYTES_MAX: usize = 4 << 10;
 /// Whether a header of that name is set by the host alone.
 #[must_use]
 pub fn is_host_owned(header: &str) -> bool {
-    let folded = folded(header);
-    HOST_OWNED.contains(&folded.as_str()) || folded.starts_with("proxy-")
+    let begins_alike = |start: &str| folded(header).take(start.len()).eq(folded(start));
+    HOST_OWNED.iter().any(|owned| is_same_header(owned, header)) || begins_alike("proxy-")
 }
 
 /// Whether a server may read both names as one.
 #[must_use]
 pub fn is_same_header(one: &str, other: &str) -> bool {
-    folded(one) == folded(other)
+    folded(one).eq(folded(other))
 }
 
 /// A name as CGI, and what followed it, make a variable of it: in one case of letters, and with one sign for all that
 /// are neither letters nor digits (RFC 3875, section 4.1.18; some servers fold more than the hyphen).
-fn folded(name: &str) -> String {
-    let fold = |letter: char| if letter.is_ascii_alphanumeric() { letter.to_ascii_lowercase() } else { '-' };
-    name.chars().map(fold).collect()
+fn folded(name: &str) -> impl Iterator<Item = char> {
+    name.chars().map(|letter| if letter.is_ascii_alphanumeric() { letter.to_ascii_lowercase() } else { '-' })
 }
 
 /// A header that the host adds to requests.

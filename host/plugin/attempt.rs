@@ -131,19 +131,12 @@ impl Attempt {
     /// Keeps what the guest said, without its secrets. Of what it says at once no more is looked at than could be kept with
     /// as much again that is cleaned away: the guest is not asked meanwhile how long it goes on.
     pub(super) fn log(&self, level: LogLevel, message: &str) {
-        let secrets = &self.grants.secrets;
-        let mut heard_bytes = message.floor_char_boundary(2 * self.limits.output.as_usize().max(LINE_BYTES_MAX));
-        if heard_bytes < message.len() {
-            // Half of a secret is not found.
-            heard_bytes -= secrets.open_bytes(&message.as_bytes()[..heard_bytes]);
-            heard_bytes = message.floor_char_boundary(heard_bytes);
-        }
-        let (heard, rest) = message.split_at(heard_bytes);
-        let masked = secrets.mask(heard);
+        let most = 2 * self.limits.output.as_usize().max(LINE_BYTES_MAX);
+        let masked = self.grants.secrets.opening(message, most);
         let mut ledger = self.ledger();
         ledger.log(level, &masked);
-        if !rest.is_empty() {
-            ledger.drop_line(rest.len());
+        if message.len() > most {
+            ledger.drop_line(message.len() - most);
         }
     }
 

@@ -1,5 +1,6 @@
 //! Looking through the plugins folder: which files are at rest and new, and who takes them up.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::{Arc, Mutex};
@@ -14,13 +15,12 @@ use crate::lock::lock;
 
 use super::folder::links::Links;
 use super::folder::{Found, Kind, Scan, Stamp, leftovers};
+use super::rest::Rest;
 use super::slot::{self, Place, Slot};
 use super::sources::Sources;
 use super::watch::Watch;
 use super::{LoadError, report};
 
-/// How long a file must stay the same before it is read.
-pub(super) const REST: Duration = Duration::from_millis(100);
 /// How often files that are not at rest are looked at.
 pub(super) const LOOK_AGAIN: Duration = Duration::from_millis(50);
 /// How long a look waits for files to come to rest. A slow copy is left to the next look.
@@ -67,11 +67,10 @@ enum Seen {
     Sources(Sources),
 }
 
-/// A file as it was first seen like this.
+/// A file that changes.
 #[derive(Debug)]
 struct Restless {
-    seen: Seen,
-    since: Stopwatch,
+    rest: Rest<Seen>,
     /// Since when it has not been at rest.
     first: Stopwatch,
 }
@@ -273,12 +272,10 @@ impl Folder {
             restless.remove(&file);
             return true;
         }
-        let now = Stopwatch::start();
-        let first = restless.get(&file).map_or(now, |restless| restless.first);
-        match restless.get(&file) {
-            Some(still) if still.seen == found => still.since.elapsed() >= REST,
-            _ => {
-                restless.insert(file, Restless { seen: found, since: now, first });
+        match restless.entry(file) {
+            Entry::Occupied(mut known) => known.get_mut().rest.is_over(found),
+            Entry::Vacant(new) => {
+                new.insert(Restless { rest: Rest::new(found), first: Stopwatch::start() });
                 false
             }
         }
@@ -290,7 +287,7 @@ impl Folder {
         let kinds = [Kind::Component, Kind::Grants, Kind::Signature];
         let long = kinds.into_iter().find(|kind| {
             let file = restless.get(&(name.to_owned(), Watched::File(*kind)));
-            file.is_some_and(|restless| restless.since.elapsed() < REST && restless.first.elapsed() > UNREST_TOLD)
+            file.is_some_and(|restless| !restless.rest.has_lasted() && restless.first.elapsed() > UNREST_TOLD)
         });
         let mut told = lock(&self.told);
         match long {

@@ -106,9 +106,7 @@ impl Secrets {
     /// One line of at most so many bytes: masked before it is cleaned and cut, so that no half of a secret is left, and
     /// once more, as cleaning may have joined one. Of a text that is far longer the rest is not looked at.
     pub(super) fn line(&self, text: &str, bytes_max: usize) -> String {
-        let read = &text[..text.floor_char_boundary(bytes_max.saturating_mul(LINE_READ))];
-        let masked = if read.len() < text.len() { Cow::Owned(self.beginning(read)) } else { self.mask(read) };
-        let line = text::line(&masked, bytes_max);
+        let line = text::line(&self.opening(text, bytes_max.saturating_mul(LINE_READ)), bytes_max);
         match self.mask(&line) {
             Cow::Borrowed(_) => line,
             Cow::Owned(masked) => text::line(&masked, bytes_max),
@@ -122,9 +120,15 @@ impl Secrets {
         }
     }
 
-    /// The text, the beginning of something longer, with nothing at its end that may be a part of a secret.
-    fn beginning(&self, text: &str) -> String {
-        self.kept.as_ref().map_or_else(|| format!("{text}…"), |mask| mask.beginning(text))
+    /// The text, masked, of which no more than so many bytes are looked at: where there are more, with nothing at its end
+    /// that may be a part of a secret.
+    pub(super) fn opening<'a>(&self, text: &'a str, bytes_max: usize) -> Cow<'a, str> {
+        let read = &text[..text.floor_char_boundary(bytes_max)];
+        match &self.kept {
+            _ if read.len() == text.len() => self.mask(text),
+            Some(mask) => mask.beginning(read).into(),
+            None => format!("{read}…").into(),
+        }
     }
 
     /// The text, a piece of something longer, with nothing at its edges that may be a part of a secret.
@@ -137,17 +141,16 @@ impl Secrets {
         self.kept.as_ref().map_or(0, |mask| mask.open_bytes(bytes))
     }
 
-    /// Whether the host has that one and the plugin may not read it.
-    pub(super) fn is_hidden(&self, name: &str) -> bool {
-        self.values.get(name).is_some_and(|value| !value.is_readable)
+    /// The secret of that name, where the plugin may not read it.
+    pub(super) fn hidden(&self, name: &str) -> Option<&Zeroizing<String>> {
+        self.values.get(name).filter(|value| !value.is_readable).map(|value| &value.text)
     }
 
     /// What finds those of these names that the plugin may not read; none where there are none. Never the proxy's: what
     /// a mask covers can be guessed by whoever chooses the text, so it is for those alone who were sent the secret.
     pub(super) fn cover<'a>(&self, names: impl IntoIterator<Item = &'a String>) -> Option<Arc<Mask>> {
-        let hidden = names.into_iter().filter(|name| self.is_hidden(name));
-        let named = hidden.filter_map(|name| Some((name.clone(), self.values.get(name)?.text.clone())));
-        Mask::of(named).map(Arc::new)
+        let hidden = names.into_iter().filter_map(|name| Some((name.clone(), self.hidden(name)?.clone())));
+        Mask::of(hidden).map(Arc::new)
     }
 }
 

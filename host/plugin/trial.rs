@@ -132,6 +132,8 @@ impl Trial {
             None => Ok(Said::useless(&format!("it took longer than {WALL:?}"))),
         }
     }
+
+    /// The function that tells it.
     fn describe(&mut self) -> Option<ComponentExportIndex> {
         let interface = self.instance.get_export_index(&mut self.store, None, METADATA)?;
         self.instance.get_export_index(&mut self.store, Some(&interface), "describe")

@@ -2,10 +2,12 @@
 //! written is anybody's fault.
 
 use std::io::{self, Write};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 use tracing_subscriber::fmt::MakeWriter;
+
+use crate::lock::lock;
 
 /// How many bytes of lines wait at most. What comes beyond is lost, and how many lines that were is said later.
 const WAITING_BYTES_MAX: usize = 1 << 20;
@@ -35,15 +37,11 @@ struct State {
 }
 
 impl Queue {
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Writes what waits, for ever. After lines were lost it says how many, as soon as one is written again.
     fn write_to(&self, mut out: impl Write, say_lost: impl Fn(u64)) {
         let mut taken = Vec::new();
         loop {
-            let mut state = self.state();
+            let mut state = lock(&self.state);
             while state.waiting.is_empty() {
                 state.is_writing = false;
                 self.done.notify_all();
@@ -53,7 +51,7 @@ impl Queue {
             state.is_writing = true;
             drop(state);
             let written = out.write_all(&taken).and_then(|()| out.flush());
-            let mut state = self.state();
+            let mut state = lock(&self.state);
             let lost = match written {
                 Ok(()) => std::mem::take(&mut state.lost),
                 Err(_) => {
@@ -83,16 +81,16 @@ impl Lines {
     }
 
     /// Waits until all that was said is written, or a moment: who does not read it holds nobody's end.
-    pub(super) fn flush(&self) {
+    pub(super) fn drained(&self) {
         let is_left = |state: &mut State| state.is_writing || !state.waiting.is_empty();
-        drop(self.0.done.wait_timeout_while(self.0.state(), LAST_LINES, is_left));
+        drop(self.0.done.wait_timeout_while(lock(&self.0.state), LAST_LINES, is_left));
     }
 }
 
 impl Write for Lines {
     /// Takes a whole line, or loses it.
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        let mut state = self.0.state();
+        let mut state = lock(&self.0.state);
         if state.waiting.len() + line.len() <= WAITING_BYTES_MAX {
             state.waiting.extend_from_slice(line);
             self.0.more.notify_one();
@@ -150,7 +148,7 @@ mod tests {
     /// Says it until it is under way, alone.
     fn say(lines: &mut Lines, line: &str) {
         lines.write_all(line.as_bytes()).unwrap();
-        while !lines.0.state().waiting.is_empty() {
+        while !lock(&lines.0.state).waiting.is_empty() {
             std::thread::yield_now();
         }
     }
@@ -163,7 +161,7 @@ mod tests {
         lines.write_all(b"c\n").unwrap();
         word.send(true).unwrap();
         word.send(true).unwrap();
-        lines.flush();
+        lines.drained();
         assert_eq!(seen.try_iter().collect::<Vec<_>>(), ["a\n", "b\nc\n"]);
     }
 
@@ -175,9 +173,9 @@ mod tests {
         for _ in 0..WAITING_BYTES_MAX / line.len() + 3 {
             lines.write_all(line.as_bytes()).unwrap();
         }
-        assert_eq!(lines.0.state().waiting.len(), WAITING_BYTES_MAX);
+        assert_eq!(lock(&lines.0.state).waiting.len(), WAITING_BYTES_MAX);
         // Does not wait for ever either.
-        lines.flush();
+        lines.drained();
         word.send(true).unwrap();
         assert_eq!(seen.recv().unwrap(), "first\n");
         assert_eq!(lost.recv().unwrap(), 3, "those beyond the bound");
@@ -196,7 +194,7 @@ mod tests {
         assert!(lost.try_recv().is_err(), "there is nobody to tell it to");
         word.send(true).unwrap();
         assert_eq!((seen.recv().unwrap().as_str(), lost.recv().unwrap()), ("c\n", 2));
-        lines.flush();
+        lines.drained();
         assert!(lost.try_recv().is_err(), "it is told once");
     }
 }

@@ -1,6 +1,6 @@
 //! Headers that the host adds to requests, and covers in answers: the plugin uses what it never sees.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -28,7 +28,7 @@ pub(super) struct Covers(Vec<(Origin, Arc<Mask>)>);
 impl Covers {
     /// One cover for all origins that are sent the same secrets.
     pub(super) fn new(file: &PluginFile, secrets: &Secrets) -> Self {
-        let mut made = std::collections::BTreeMap::<BTreeSet<String>, Option<Arc<Mask>>>::new();
+        let mut made = BTreeMap::<BTreeSet<String>, Option<Arc<Mask>>>::new();
         let mut covers = Vec::new();
         for origin in &file.origins {
             let names: BTreeSet<_> =
@@ -57,18 +57,6 @@ pub(super) fn read(file: &PluginFile, secrets: &Secrets) -> Result<Vec<Injection
             match &piece {
                 Piece::Text(plain) => text.push_str(plain),
                 Piece::Named(name) => {
-                    if let Some(value) = secrets.get(name).filter(|value| value.len() < HIDDEN_BYTES_MIN)
-                        && secrets.is_hidden(name)
-                    {
-                        let (header, bytes) = (&inject.header, value.len());
-                        tracing::warn!(
-                            header,
-                            secret = name,
-                            bytes,
-                            "a secret of less than {HIDDEN_BYTES_MIN} bytes is injected: where an origin that it goes to \
-                             repeats what the plugin says, the plugin could find it by guessing; take a longer one"
-                        );
-                    }
                     let value = secrets.get(name).or_else(|| file.config.get(name).map(String::as_str));
                     text.push_str(value.ok_or_else(|| refusal(&format!("{name} is not there")))?);
                 }
@@ -91,6 +79,25 @@ pub(in crate::plugin) fn checked(text: &str) -> Option<HeaderValue> {
 }
 
 impl Grants {
+    /// Warns of what the plugin could find by guessing.
+    pub(in crate::plugin) fn tell_guessable(&self) {
+        for inject in &self.whole.inject {
+            for name in inject.names() {
+                let Some(value) = self.secrets.hidden(&name).filter(|value| value.len() < HIDDEN_BYTES_MIN) else {
+                    continue;
+                };
+                tracing::warn!(
+                    file = self.file,
+                    header = inject.header,
+                    secret = name,
+                    bytes = value.len(),
+                    "a secret of less than {HIDDEN_BYTES_MIN} bytes is injected: where an origin that it goes to repeats \
+                     what the plugin says, the plugin could find it by guessing; take a longer one"
+                );
+            }
+        }
+    }
+
     /// Adds what the operator says to a request that was admitted, and gives what is to be covered in its answer. What
     /// the host adds, the guest cannot set.
     pub(in crate::plugin) fn inject(

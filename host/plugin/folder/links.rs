@@ -24,11 +24,10 @@ impl Links {
         &self.names
     }
 
-    /// The links on the way to the plugins folder, and it where it is one. Plain folders on that way are not among them:
+    /// The links on the way from the root to the plugins folder, and it where it is one. Plain folders on that way are not among them:
     /// theirs may be busy places.
     pub(super) fn on_the_way_to(&mut self, dir: &Path) {
-        let Ok(dir) = std::path::absolute(dir) else { return };
-        walk(Path::new("/"), &dir, |name, is_link| {
+        walk(Path::new("/"), dir, |name, is_link| {
             if is_link {
                 self.add(name.to_path_buf());
             }

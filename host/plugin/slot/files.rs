@@ -101,6 +101,7 @@ impl Slot {
             standing.egress = Arc::new(Egress::new(&self.name, outside, granted.way));
         }
         standing.grants = granted.grants;
+        standing.grants.tell_guessable();
         let old = std::mem::replace(&mut standing.file, file);
         let new = &standing.file;
         standing.is_policy_new |= old.sha256 != new.sha256 || old.signed_by != new.signed_by;

@@ -7,43 +7,26 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::super::folder::{Kind, Stamp};
-use super::super::loader::{LOOK_AGAIN, REST};
+use super::super::loader::LOOK_AGAIN;
+use super::super::rest::Rest;
 use super::super::{InstallError, report};
 use super::Slot;
 
 /// How long a file may take to come to rest. Whoever waits for longer is told to ask again.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// A file as it was first seen like this.
-#[derive(Debug)]
-struct Rest {
-    seen: Option<Stamp>,
-    since: Instant,
-}
-
-impl Rest {
-    /// It is seen; whether it has been the same for as long as is asked for.
-    fn is_over(&mut self, seen: Option<&Stamp>, now: Instant) -> bool {
-        if self.seen.as_ref() != seen {
-            *self = Self { seen: seen.cloned(), since: now };
-        }
-        now.duration_since(self.since) >= REST
-    }
-}
-
 impl Slot {
     /// The plugin's file once it is at rest, or once it is gone for as long. Waits for that since `asked`.
     pub(super) async fn grants_at_rest(&self, asked: Instant) -> Result<Option<Stamp>, InstallError> {
-        let mut rest: Option<Rest> = None;
+        let mut rest = None;
         loop {
             let found = self.stamp(Kind::Grants).await?;
-            let now = Instant::now();
-            let rest = rest.get_or_insert(Rest { seen: found.clone(), since: now });
+            let rest = rest.get_or_insert_with(|| Rest::new(found.clone()));
             // What was accepted was at rest then, and is the same still.
-            if rest.is_over(found.as_ref(), now) || found == self.accepted().grants {
+            if rest.is_over(found.clone()) || found == self.accepted().grants {
                 return Ok(found);
             }
-            if now.duration_since(asked) >= PATIENCE {
+            if asked.elapsed() >= PATIENCE {
                 return Err(report::restless_grants(&self.name).into());
             }
             tokio::time::sleep(LOOK_AGAIN).await;
@@ -64,6 +47,7 @@ mod tests {
     use crate::clock::SystemClock;
     use crate::plugin::{Loader, PluginChange};
 
+    use super::super::super::rest::REST;
     use super::super::super::testing::Bench;
     use super::*;
 
