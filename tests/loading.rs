@@ -17,6 +17,8 @@ mod edits;
 mod links;
 #[path = "loading/odd_files.rs"]
 mod odd_files;
+#[path = "loading/overtaken.rs"]
+mod overtaken;
 #[path = "loading/signing.rs"]
 mod signing;
 #[path = "loading/support.rs"]

@@ -99,6 +99,8 @@ problem_kinds! {
     BodyTimeout = "body-timeout", REQUEST_TIMEOUT, "The body took too long";
     /// The job's state does not allow the act.
     StateConflict = "state-conflict", CONFLICT, "The job's state does not allow it";
+    /// While the component was being checked and compiled, the plugin's was removed, replaced or put by somebody else.
+    ComponentOvertaken = "component-overtaken", CONFLICT, "The component was overtaken";
     /// The payload, the component or the body as a whole is larger than the host takes.
     TooLarge = "too-large", PAYLOAD_TOO_LARGE, "Too large";
     /// The path and the query are longer than the host reads.

@@ -74,6 +74,12 @@ pub enum InstallError {
     /// It is no plugin.
     #[error(transparent)]
     Refused(#[from] LoadError),
+    /// It was overtaken: the component in the folder was removed or replaced, or a later one was put there.
+    #[error(
+        "the component in the folder was removed or replaced, or another was put there, while this one was being checked \
+         and compiled: it was given up; look at the plugin, and send it again if it is still wanted"
+    )]
+    Overtaken,
     /// The folder cannot be written.
     #[error("cannot write the plugins folder: {0}")]
     Folder(#[from] std::io::Error),

@@ -36,22 +36,28 @@ impl Publisher {
             let before = plugins.insert(plugin.name.clone(), plugin.clone());
             let digest = |plugin: &Plugin| plugin.revision.as_ref().map(|revision| revision.digest.clone());
             let is_same = before.is_some_and(|before| digest(&before) == digest(plugin) && before.file == plugin.file);
-            PluginChange::Updated { plugin: plugin.clone(), is_another: !is_same || grants_edited, grants_edited }
+            Some(PluginChange::Updated { plugin: plugin.clone(), is_another: !is_same || grants_edited, grants_edited })
         });
     }
 
-    /// A plugin is gone.
-    pub(super) fn remove(&self, name: &str) {
+    /// A plugin is gone, and stands like that.
+    pub(super) fn remove(&self, plugin: &Arc<Plugin>) {
         self.change(|plugins| {
-            plugins.remove(name);
-            PluginChange::Removed { name: name.to_owned() }
+            let before = plugins.remove(&plugin.name)?;
+            // It was on its way and never came: nothing was removed.
+            let was_coming = before.loading.is_some() && before.revision.is_none() && before.load_error.is_none();
+            Some(if was_coming {
+                PluginChange::Updated { plugin: plugin.clone(), is_another: false, grants_edited: false }
+            } else {
+                PluginChange::Removed { name: plugin.name.clone() }
+            })
         });
     }
 
-    fn change(&self, edit: impl FnOnce(&mut BTreeMap<String, Arc<Plugin>>) -> PluginChange) {
+    fn change(&self, edit: impl FnOnce(&mut BTreeMap<String, Arc<Plugin>>) -> Option<PluginChange>) {
         let changes = lock(&self.changes);
         let mut plugins = BTreeMap::clone(&self.registry.plugins.load());
-        let change = edit(&mut plugins);
+        let Some(change) = edit(&mut plugins) else { return };
         self.registry.plugins.store(Arc::new(plugins));
         // Nobody listens any more while the host stops.
         let _ = changes.send(change);

@@ -23,6 +23,7 @@ use super::revision::{Known, Prepared, Runtime, Source};
 use super::{LoadError, Loading, Revision};
 
 mod blocking;
+mod coming;
 mod files;
 mod install;
 mod meanwhile;
@@ -33,9 +34,9 @@ mod shown;
 mod tests;
 
 pub(super) use blocking::{blocking, scan};
+use coming::Coming;
 use files::Edit;
 use retry::{Again, Retry};
-use shown::Shown;
 
 /// What all slots share.
 #[derive(Debug)]
@@ -59,7 +60,9 @@ pub(super) struct Slot {
     habit: Arc<Habit>,
     /// The files as they were last accepted to be taken up. Looked at without waiting for a compilation.
     accepted: Mutex<Found>,
-    /// Tells whoever compiles that `accepted` is another now, or that what commands print is to be read again.
+    /// What is being put over HTTP. Nobody who holds it waits for `accepted`.
+    coming: Mutex<Coming>,
+    /// Tells whoever compiles that `accepted` or `coming` is another now, or that what commands print is to be read again.
     accepted_changed: Notify,
     /// When what commands print was read, and how long it holds.
     refresh: Mutex<Option<(Stopwatch, Duration)>>,
@@ -116,10 +119,10 @@ impl Slot {
             egress,
             denials: Arc::default(),
         };
-        let (accepted, accepted_changed, refresh, is_stale) = Default::default();
+        let (accepted, coming, accepted_changed, refresh, is_stale) = Default::default();
         let state = Arc::new(tokio::sync::Mutex::new(standing));
         let habit = Habit::new(&name);
-        Self { name, place, habit, accepted, accepted_changed, refresh, is_stale, state }
+        Self { name, place, habit, accepted, coming, accepted_changed, refresh, is_stale, state }
     }
 
     /// The files as they were last accepted.
@@ -128,11 +131,14 @@ impl Slot {
     }
 
     /// Accepts what was found, unless something else was accepted meanwhile. What is being compiled of an older file is
-    /// given up.
+    /// given up, and so is what is being put over HTTP in the place of one that is gone or replaced.
     pub(super) fn accept(&self, before: &Found, found: Found) -> bool {
         let mut accepted = self.lock_accepted();
         if *accepted != *before {
             return false;
+        }
+        if accepted.component.is_some() && accepted.component != found.component {
+            lock(&self.coming).overtake();
         }
         *accepted = found;
         self.accepted_changed.notify_waiters();
@@ -190,6 +196,8 @@ impl Slot {
             } else {
                 standing.is_policy_new |= is_policy_new;
             }
+            // It was seen to be compiled, and is so no longer.
+            edit.is_news |= standing.loading.take().is_some();
         }
         if edit.is_news {
             self.publish(&standing, edit.grants_edited);
@@ -237,12 +245,13 @@ impl Slot {
         true
     }
 
-    /// Waits until another component or another signature is accepted.
+    /// Waits until another component or another signature is accepted, or is about to be.
     async fn superseded(&self, found: &Found) {
         loop {
             let changed = self.accepted_changed.notified();
             let accepted = self.accepted();
-            if accepted.component != found.component || accepted.signature != found.signature {
+            let is_other = accepted.component != found.component || accepted.signature != found.signature;
+            if is_other || lock(&self.coming).is_one_ready() {
                 return;
             }
             changed.await;
@@ -259,7 +268,7 @@ impl Slot {
         let seen = Seen { dir: self.place.dir.clone(), name: self.name.clone(), stamp: stamp.clone() };
         let source = Source::File(seen);
         let known = self.known(&source).await?;
-        let policy = self.policy(standing);
+        let policy = self.policy(&standing.file);
         let signatures = if policy.asks_for_signature() { self.signatures(signature).await } else { Ok(Vec::new()) };
         policy.admit(&known.digest, signatures.as_deref().map_err(Clone::clone))?;
         if standing.revision.as_ref().is_some_and(|(serving, _)| serving.digest == known.digest) {
@@ -273,20 +282,25 @@ impl Slot {
         self.place.runtime.read_aside(move || source.known()).await
     }
 
-    fn policy<'a>(&'a self, standing: &'a Standing) -> Policy<'a> {
-        Policy { name: &self.name, file: &standing.file, host: self.place.runtime.signed_by.as_ref() }
+    fn policy<'a>(&'a self, file: &'a PluginFile) -> Policy<'a> {
+        Policy { name: &self.name, file, host: self.place.runtime.signed_by.as_ref() }
     }
 
     /// Where it takes a while, the plugin says so meanwhile, and what serves obeys edits of its file.
     async fn compile(&self, standing: &mut Standing, source: Source, known: Known) -> Result<Revision, LoadError> {
         let prepared = Prepared::new(&self.place.runtime, source, known).await?;
-        let mut shown = Shown::of(self, standing);
         if let Some(loading) = prepared.loading() {
-            shown.begin(loading);
+            if !standing.again.component {
+                self.tell_compiling(&loading);
+            }
+            standing.loading = Some(loading);
+            self.publish(standing, false);
         }
-        let revision = self.obeying(shown.standing, prepared.load()).await?;
-        shown.standing.loading = None;
-        Ok(revision)
+        self.obeying(standing, prepared.load()).await
+    }
+
+    fn tell_compiling(&self, loading: &Loading) {
+        tracing::info!(plugin.name = self.name, size_bytes = loading.size_bytes, "a component is being compiled");
     }
 
     fn serve(&self, standing: &mut Standing, revision: Arc<Revision>) {

@@ -43,6 +43,7 @@ struct Component(Bytes);
             ("Location" = String, description = "The path of the plugin"))),
         (status = 400, description = "Not a plugin's name", body = ProblemDocument, content_type = "application/problem+json"),
         (status = 408, description = "The body took too long", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 409, description = "While it was being checked and compiled, the plugin's component was removed, replaced or put by somebody else: it was given up", body = ProblemDocument, content_type = "application/problem+json"),
         (status = 413, description = "Too large", body = ProblemDocument, content_type = "application/problem+json"),
         (status = 422, description = "It is no plugin, or may not come in; says what is missing", body = ProblemDocument, content_type = "application/problem+json"),
         (status = 500, description = "The plugins folder cannot be written", body = ProblemDocument, content_type = "application/problem+json"),
@@ -98,6 +99,7 @@ fn signature(headers: &HeaderMap) -> Result<Option<Signature>, Problem> {
 fn refused(state: &State, error: InstallError) -> Problem {
     match error {
         InstallError::Refused(error) => error.into(),
+        overtaken @ InstallError::Overtaken => Problem::new(ProblemKind::ComponentOvertaken, overtaken.to_string()),
         InstallError::Folder(error) => unwritable(state, &error),
     }
 }
@@ -144,6 +146,13 @@ mod tests {
         let answer = api.put("/v1/plugins/echo", b"no room").await;
         assert_eq!(answer.header("retry-after"), Some("5"));
         assert!(answer.problem(ProblemKind::LoadFailed).detail.contains("too many open files"));
+    }
+
+    #[tokio::test]
+    async fn what_was_overtaken_is_a_conflict() {
+        let api = Api::new().plugin("echo");
+        let problem = api.put("/v1/plugins/echo", b"too late").await.problem(ProblemKind::ComponentOvertaken);
+        assert!(problem.detail.contains("removed or replaced") && problem.status == 409, "{problem:?}");
     }
 
     #[tokio::test]

@@ -12,7 +12,8 @@ use super::put::unwritable;
 
 /// Remove a plugin
 ///
-/// Its jobs wait until it is back; running attempts go on. Its signature goes with it; the file of its grants stays.
+/// Its jobs wait until it is back; running attempts go on. Its signature goes with it; the file of its grants stays. A
+/// component that is just being put there is given up.
 #[utoipa::path(
     delete, path = "/v1/plugins/{name}", tag = "plugins",
     params(("name" = String, Path, pattern = "^[a-z0-9][a-z0-9-]{0,62}$", description = "The plugin's name")),

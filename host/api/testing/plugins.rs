@@ -170,6 +170,7 @@ impl PluginFolder for FakePlugins {
                 help: None,
                 cause: LoadCause::Host,
             })),
+            b"too late" => Err(InstallError::Overtaken),
             b"disk" => Err(InstallError::Folder(io::Error::other("no space"))),
             _ => {
                 let signature = signature.map(|signature| format!(" signed {signature}")).unwrap_or_default();

@@ -5,8 +5,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use tokio::time::Instant;
-
 use crate::clock::Stopwatch;
 use crate::config::PluginFile;
 use crate::lock::lock;
@@ -15,9 +13,9 @@ use super::super::egress::Egress;
 use super::super::folder::{self, Kind, ReadError, Stamp};
 use super::super::granted::Granted;
 use super::super::load_error::Unusable;
+use super::super::report;
 use super::super::signature::Signature;
 use super::super::sources::Sources;
-use super::super::{InstallError, report};
 use super::blocking::blocking;
 use super::retry::is_news;
 use super::{Slot, Standing};
@@ -53,11 +51,7 @@ impl Slot {
 
     /// Reads the plugin's file and what it names. A file that is not right changes nothing but the report.
     pub(super) async fn take_grants(&self, standing: &mut Standing, stamp: Option<&Stamp>) -> Edit {
-        let file = match stamp {
-            None => Ok(PluginFile::default()),
-            Some(stamp) => self.read_grants(stamp).await,
-        };
-        let read = match file {
+        let read = match self.read_grants(stamp).await {
             Ok(file) => {
                 let sources = self.follow(&file).await;
                 let granted = self.granted(&file).await;
@@ -112,23 +106,22 @@ impl Slot {
         Edit { is_news: true, grants_edited }
     }
 
-    /// Takes up the file of grants as it lies there at rest: it may ask something of the component that is about to come.
-    pub(super) async fn refresh_grants(&self, standing: &mut Standing) -> Result<(), InstallError> {
-        let asked = Instant::now();
-        loop {
-            let found = self.grants_at_rest(asked).await?;
-            if found == standing.taken.grants {
-                return Ok(());
-            }
+    /// Takes up the file of grants as it was found at rest: it may ask something of the component that is about to come.
+    /// False where it is another by now.
+    pub(super) async fn refresh_grants(&self, standing: &mut Standing, found: Option<Stamp>) -> io::Result<bool> {
+        if found != standing.taken.grants {
             // Whoever asked may be gone before it is read: then it still counts as new, and the next look takes it up.
             let edit = self.take_grants(standing, found.as_ref()).await;
             let before = self.accepted();
             self.accept(&before, folder::Found { grants: found, ..before.clone() });
             self.publish(standing, edit.grants_edited);
         }
+        Ok(self.stamp(Kind::Grants).await? == standing.taken.grants)
     }
 
-    async fn read_grants(&self, stamp: &Stamp) -> Result<PluginFile, Unusable> {
+    /// What the plugin's file says; nothing where there is none.
+    pub(super) async fn read_grants(&self, stamp: Option<&Stamp>) -> Result<PluginFile, Unusable> {
+        let Some(stamp) = stamp else { return Ok(PluginFile::default()) };
         let path = self.path(Kind::Grants);
         let shown = path.display().to_string();
         let bytes = self.read(Kind::Grants, stamp).await.map_err(|unusable| unusable.at(&shown))?;
@@ -190,6 +183,8 @@ mod tests {
     use std::sync::Arc;
     use std::time::Duration;
 
+    use tokio::time::Instant;
+
     use crate::clock::SystemClock;
     use crate::plugin::Loader;
 
@@ -203,7 +198,8 @@ mod tests {
         loader.install("a", echo(), None, || {}).await.unwrap();
         std::fs::write(dir.join("a.toml"), format!("sha256 = \"{}\"", "ab".repeat(32))).unwrap();
         let slot = loader.folder.slot("a");
-        slot.refresh_grants(&mut *slot.state.lock().await).await.unwrap();
+        let found = slot.grants_at_rest(Instant::now()).await.unwrap();
+        assert!(slot.refresh_grants(&mut *slot.state.lock().await, found).await.unwrap());
         let is_held = async {
             while slot.state.lock().await.component_error.is_none() {
                 loader.look().await;

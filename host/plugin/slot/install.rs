@@ -2,18 +2,23 @@
 //! its end, also where who asked is gone.
 
 use std::io;
+use std::pin::pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures_util::future::{Either, select};
 use tokio::sync::OwnedMutexGuard;
+use tokio::time::Instant;
 
+use crate::lock::lock;
 use crate::to_its_end::to_its_end;
 
 use super::super::folder::{self, COMPONENT_BYTES_MAX, Kind, Stamp};
-use super::super::revision::Source;
+use super::super::revision::{Prepared, Source};
 use super::super::signature::Signature;
 use super::super::{InstallError, Plugin, Revision, report};
 use super::blocking::blocking;
+use super::coming::Put;
 use super::{Slot, Standing};
 
 impl Slot {
@@ -24,68 +29,107 @@ impl Slot {
         signature: Option<Signature>,
         put: impl FnOnce() + Send + 'static,
     ) -> Result<Arc<Plugin>, InstallError> {
-        let installed = self.admitted(bytes, signature, put).await;
-        if installed.is_err() {
-            // The plugin's file may have been read for it, and ask something of what lies in the folder.
-            let slot = self.clone();
-            to_its_end(async move { slot.take_up().await }).await;
-        }
-        installed.map_err(InstallError::handed_over)
+        self.installed(bytes, signature, put).await.map_err(InstallError::handed_over)
     }
 
-    /// Nothing is compiled for who is gone.
-    async fn admitted(
+    /// Nothing is compiled for who is gone, or was overtaken.
+    async fn installed(
         self: &Arc<Self>,
         bytes: Bytes,
         signature: Option<Signature>,
-        put: impl FnOnce() + Send + 'static,
+        told: impl FnOnce() + Send + 'static,
     ) -> Result<Arc<Plugin>, InstallError> {
         if bytes.len() as u64 > COMPONENT_BYTES_MAX {
             return Err(report::too_large(COMPONENT_BYTES_MAX).into());
         }
-        let source = Source::Held(bytes.clone());
-        let known = self.known(&source).await?;
-        let mut standing = self.state.clone().lock_owned().await;
-        self.admit_now(&mut standing, &known.digest, signature.as_slice()).await?;
-        let revision = Arc::new(self.compile(&mut standing, source, known).await?);
-        // Meanwhile its file may have come to ask for something else.
-        self.admit_now(&mut standing, &revision.digest, signature.as_slice()).await?;
+        let mut put = Put::begin(self);
+        let revision = tokio::select! {
+            biased;
+            error = put.overtaken() => return Err(error),
+            compiled = self.compiled(&put, bytes.clone(), signature.as_slice()) => Arc::new(compiled?),
+        };
+        let standing = self.admitted(&mut put, &revision.digest, signature.as_slice()).await?;
         let slot = self.clone();
-        Ok(to_its_end(async move { slot.put(standing, revision, bytes, signature, put).await }).await?)
+        let coming = (put, revision, told);
+        Ok(to_its_end(async move { slot.put(standing, coming, bytes, signature).await }).await?)
+    }
+
+    /// Compiles a component that may come in. Whoever takes up a change of the folder meanwhile waits for nothing.
+    async fn compiled(&self, put: &Put, bytes: Bytes, signatures: &[Signature]) -> Result<Revision, InstallError> {
+        let source = Source::Held(bytes);
+        let known = self.known(&source).await?;
+        self.glance(&known.digest, signatures).await?;
+        let prepared = Prepared::new(&self.place.runtime, source, known).await?;
+        let Some(loading) = prepared.loading() else { return Ok(prepared.load().await?) };
+        self.tell_compiling(&loading);
+        put.is_compiled(loading);
+        // Who holds the place may be compiling for the folder: that is what is seen then.
+        let (shown, loaded) = (pin!(self.show()), pin!(prepared.load()));
+        let loaded = match select(shown, loaded).await {
+            Either::Left(((), loaded)) => loaded.await,
+            Either::Right((loaded, _)) => loaded,
+        };
+        Ok(loaded?)
+    }
+
+    /// Keeps out what the plugin's file does not let in, before anything is compiled. That file is not taken up for it.
+    pub(super) async fn glance(&self, digest: &str, signatures: &[Signature]) -> Result<(), InstallError> {
+        let asked = Instant::now();
+        loop {
+            let found = self.grants_at_rest(asked).await?;
+            let file = self.read_grants(found.as_ref()).await;
+            if self.stamp(Kind::Grants).await? != found {
+                continue;
+            }
+            let has_older = self.place.publisher.shown(&self.name).is_some_and(|plugin| plugin.revision.is_some());
+            let file = file.map_err(|why| report::bad_grants(&why, has_older))?;
+            return Ok(self.policy(&file).admit(digest, Ok(signatures))?);
+        }
+    }
+
+    /// Lets a component in by what the plugin's file says at this moment. From here to the end the place is held.
+    pub(super) async fn admitted(
+        &self,
+        put: &mut Put,
+        digest: &str,
+        signatures: &[Signature],
+    ) -> Result<OwnedMutexGuard<Standing>, InstallError> {
+        let asked = Instant::now();
+        loop {
+            // Nobody is kept waiting for who saves a file.
+            let found = self.grants_at_rest(asked).await?;
+            put.ready();
+            let mut standing = self.state.clone().lock_owned().await;
+            if !self.refresh_grants(&mut standing, found).await? {
+                continue;
+            }
+            if let Some(error) = &standing.file_error {
+                // What an older file asked for may be less than what this one was to ask for.
+                return Err(error.clone().into());
+            }
+            self.policy(&standing.file).admit(digest, Ok(signatures))?;
+            put.check()?;
+            return Ok(standing);
+        }
     }
 
     /// Puts its files there and has it serve. Nobody else writes these files meanwhile: the place is held to the end.
     async fn put(
         &self,
         mut standing: OwnedMutexGuard<Standing>,
-        revision: Arc<Revision>,
+        (mut put, revision, told): (Put, Arc<Revision>, impl FnOnce() + Send),
         bytes: Bytes,
         signature: Option<Signature>,
-        put: impl FnOnce() + Send,
     ) -> io::Result<Arc<Plugin>> {
         let (component, signature) = self.put_files(bytes, signature).await?;
+        put.serves();
         self.accept_files(Some(component.clone()), signature.clone());
         (standing.taken.component, standing.taken.signature) = (Some(component), signature);
         standing.is_policy_new = false;
         self.serve(&mut standing, revision);
         let plugin = self.publish(&standing, false);
-        put();
+        told();
         Ok(plugin)
-    }
-
-    /// Lets a component in by what the plugin's file says at this moment.
-    pub(super) async fn admit_now(
-        &self,
-        standing: &mut Standing,
-        digest: &str,
-        signatures: &[Signature],
-    ) -> Result<(), InstallError> {
-        self.refresh_grants(standing).await?;
-        if let Some(error) = &standing.file_error {
-            // What an older file asked for may be less than what this one was to ask for.
-            return Err(error.clone().into());
-        }
-        Ok(self.policy(standing).admit(digest, Ok(signatures))?)
     }
 
     /// Puts a component and its signature into the folder. At no moment does a file of signatures lie there that does
@@ -124,16 +168,19 @@ impl Slot {
         Ok(self.signatures(stamp.as_ref()).await.unwrap_or_default().into_iter().next())
     }
 
-    /// Removes the component and its signature from the folder. What is being compiled of it is given up. Without the
-    /// files nobody else would take up that it serves no more.
+    /// Removes the component and its signature from the folder. What is being compiled of it, or put in its place, is given
+    /// up. Without the files nobody else would take up that it serves no more.
     pub(in super::super) async fn removed(self: Arc<Self>) -> io::Result<bool> {
         to_its_end(async move { self.remove().await }).await
     }
 
     async fn remove(&self) -> io::Result<bool> {
+        let was_coming = lock(&self.coming).overtake();
         let was_there = self.remove_files().await?;
         if was_there {
             self.accept_files(None, None);
+        } else {
+            self.accepted_changed.notify_waiters();
         }
         let mut standing = self.state.lock().await;
         // One may have been put there while this waited.
@@ -144,7 +191,7 @@ impl Slot {
             (standing.revision, standing.component_error) = (None, None);
             self.publish(&standing, false);
         }
-        Ok(was_there)
+        Ok(was_there || was_coming)
     }
 
     /// Removes the component, then its signatures: these alone make no plugin.
@@ -160,72 +207,4 @@ impl Slot {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::fs::DirEntry;
-    use std::sync::Arc;
-    use std::sync::atomic::{AtomicBool, Ordering};
-    use std::time::Duration;
-
-    use crate::clock::SystemClock;
-    use crate::plugin::Loader;
-
-    use super::super::super::testing::{Bench, echo};
-
-    #[tokio::test]
-    async fn a_removal_goes_on_when_who_asked_for_it_is_gone() {
-        let bench = Bench::new();
-        let dir = bench.dir.path().join("plugins");
-        let (loader, _changes) = Loader::new(bench.host.clone(), dir, Arc::new(SystemClock::start())).unwrap();
-        let serving = loader.install("a", echo(), None, || {}).await.unwrap();
-        assert!(serving.revision.is_some());
-        let slot = loader.folder.slot("a");
-        let busy = slot.state.lock().await;
-        let files_gone = async {
-            while slot.accepted().component.is_some() {
-                tokio::task::yield_now().await;
-            }
-        };
-        tokio::select! {
-            biased;
-            removed = loader.remove("a") => panic!("it did not wait: {removed:?}"),
-            () = files_gone => {}
-        }
-        drop(busy);
-        let gone = async {
-            while loader.registry.get("a").is_some() {
-                loader.look().await;
-            }
-        };
-        tokio::time::timeout(Duration::from_secs(10), gone).await.expect("it serves no more");
-    }
-
-    #[tokio::test]
-    async fn a_component_is_put_there_whole_when_who_brought_it_is_gone() {
-        let bench = Bench::new();
-        let dir = bench.dir.path().join("plugins");
-        let (loader, _changes) = Loader::new(bench.host.clone(), dir.clone(), Arc::new(SystemClock::start())).unwrap();
-        for n in 0..10 {
-            let name = format!("a{n}");
-            let is_its = |file: std::io::Result<DirEntry>| file.unwrap().file_name().to_string_lossy().contains(&name);
-            let is_begun = || std::fs::read_dir(&dir).unwrap().any(is_its);
-            let begun = async {
-                while !is_begun() {
-                    tokio::task::yield_now().await;
-                }
-            };
-            let is_told = Arc::<AtomicBool>::default();
-            let told = is_told.clone();
-            let put = move || told.store(true, Ordering::Relaxed);
-            tokio::select! {
-                biased;
-                () = begun => {}
-                // It was faster than this.
-                installed = loader.install(&name, echo(), None, put) => drop(installed.unwrap()),
-            }
-            let slot = loader.folder.slot(&name);
-            let standing = slot.state.lock().await;
-            assert!(standing.taken.component.is_some() && slot.accepted() == standing.taken);
-            assert!(loader.registry.get(&name).unwrap().revision.is_some() && is_told.load(Ordering::Relaxed));
-        }
-    }
-}
+mod tests;

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use crate::clock::UnixMs;
+use crate::lock::lock;
 
 use super::super::LoadError;
 use super::super::folder::Found;
@@ -51,6 +52,10 @@ impl Slot {
     /// and nobody is at it.
     pub(in super::super) fn is_retry_due(&self) -> bool {
         let now = self.place.clock.now();
+        // Whoever is about to serve is at it.
+        if lock(&self.coming).is_one_ready() {
+            return false;
+        }
         self.state.try_lock().is_ok_and(|standing| {
             let is_owed = self.is_component_due(&standing, &self.accepted());
             is_owed || standing.retry.is_some_and(|retry| retry.is_due(now))

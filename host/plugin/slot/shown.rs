@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
+use crate::lock::lock;
+
 use super::super::egress::Grants;
 use super::super::folder::Kind;
 use super::super::warm::WarmPool;
-use super::super::{LoadError, Loading, Plugin, Revision, report};
+use super::super::{LoadError, Plugin, Revision, report};
 use super::{Slot, Standing};
 
 impl Standing {
@@ -17,11 +19,17 @@ impl Standing {
 }
 
 impl Slot {
-    /// Shows how the plugin stands, or that it is gone.
+    /// Shows how the plugin stands, as soon as nobody is at it.
+    pub(super) async fn show(&self) {
+        self.publish(&*self.state.lock().await, false);
+    }
+
+    /// Shows how the plugin stands, or that it is gone. What is about to be taken up is not gone.
     pub(super) fn publish(&self, standing: &Standing, grants_edited: bool) -> Arc<Plugin> {
         let plugin = Arc::new(self.plugin(standing));
-        if standing.taken.is_nobody() && standing.loading.is_none() && standing.unrest.is_none() {
-            self.place.publisher.remove(&self.name);
+        let is_nobody = standing.taken.is_nobody() && self.lock_accepted().is_nobody();
+        if is_nobody && plugin.loading.is_none() && standing.unrest.is_none() {
+            self.place.publisher.remove(&plugin);
         } else {
             self.place.publisher.update(&plugin, grants_edited);
         }
@@ -45,7 +53,7 @@ impl Slot {
             limits: self.place.runtime.limits.attempt(&standing.file.limits),
             revision,
             loaded_at,
-            loading: standing.loading.clone(),
+            loading: standing.loading.clone().or_else(|| lock(&self.coming).loading()),
             load_error: standing.load_error(),
             grants: Arc::new(grants),
             egress: standing.egress.clone(),
@@ -68,38 +76,6 @@ impl Slot {
         match self.place.publisher.shown(&self.name).filter(is_same) {
             Some(shown) => shown.warm.clone(),
             None => self.place.runtime.warm_pool(&standing.file),
-        }
-    }
-}
-
-/// A plugin that is seen to be loading, until that has ended: well, badly, or because nobody waits for it any more.
-pub(super) struct Shown<'a> {
-    slot: &'a Slot,
-    /// How the plugin stands meanwhile.
-    pub(super) standing: &'a mut Standing,
-}
-
-impl<'a> Shown<'a> {
-    /// Not seen yet.
-    pub(super) fn of(slot: &'a Slot, standing: &'a mut Standing) -> Self {
-        Self { slot, standing }
-    }
-
-    /// It is seen from here on.
-    pub(super) fn begin(&mut self, loading: Arc<Loading>) {
-        let size_bytes = loading.size_bytes;
-        if !self.standing.again.component {
-            tracing::info!(plugin.name = self.slot.name, size_bytes, "a component is being compiled");
-        }
-        self.standing.loading = Some(loading);
-        self.slot.publish(self.standing, false);
-    }
-}
-
-impl Drop for Shown<'_> {
-    fn drop(&mut self) {
-        if self.standing.loading.take().is_some() {
-            self.slot.publish(self.standing, false);
         }
     }
 }
