@@ -64,6 +64,7 @@ async fn what_serves_obeys_an_edit_before_the_next_component_is_compiled() {
 #[tokio::test]
 async fn so_it_does_where_the_component_was_put_over_http() {
     let host = Setup::default().guest("misbehave", "[config]\nword = \"one\"").start().await;
+    ready(&host, "misbehave").await;
     let request = host.client.put(format!("{}/v1/plugins/misbehave", host.base)).body(slow_bomb(9));
     let putting = tokio::spawn(request.send());
     let since = compiled_since(&host).await;
