@@ -7,6 +7,7 @@
 use std::fs::File;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use bytes::Bytes;
 use rustix::fs::MemfdFlags;
@@ -32,11 +33,14 @@ pub(super) const OWN_PROGRAM: &str = "/proc/self/exe";
 /// The largest compiled code of one component.
 pub(super) const CODE_BYTES_MAX: u64 = 512 << 20;
 
+/// How long a compiler that stands back may starve.
+pub(super) const PATIENCE: Duration = Duration::from_millis(500);
+
 /// Who compiles.
 #[derive(Clone, Debug)]
 pub(super) enum Compiler {
-    /// That program, in a process of its own for each component.
-    Process(PathBuf),
+    /// That program, in a process of its own for each component, and how long it may starve behind all others.
+    Process(PathBuf, Duration),
     /// This process: the program of a unit test is not the host's.
     #[cfg(any(test, feature = "fuzzing"))]
     Here,
@@ -84,19 +88,19 @@ pub(super) enum Answer {
 }
 
 impl Compiler {
-    /// The one that is that program.
-    pub(super) fn of(program: &Path) -> Self {
+    /// The one that is that program, with that patience.
+    pub(super) fn of(program: &Path, patience: Duration) -> Self {
         #[cfg(any(test, feature = "fuzzing"))]
         if program == Path::new(OWN_PROGRAM) {
             return Self::Here;
         }
-        Self::Process(program.to_path_buf())
+        Self::Process(program.to_path_buf(), patience)
     }
 
     /// Checks and compiles a component. Who drops the future ends the work.
     pub(super) async fn compile(&self, order: Order, component: Bytes) -> Result<Compiled, LoadError> {
         match self {
-            Self::Process(program) => process::compile(program.clone(), order, component).await,
+            Self::Process(program, patience) => process::compile(program.clone(), *patience, order, component).await,
             #[cfg(any(test, feature = "fuzzing"))]
             Self::Here => child::compile_here(order, component).await,
         }

@@ -88,7 +88,7 @@ impl Runtime {
             heavy: HeavyThreads::start()?,
             signed_by: settings.signed_by.clone(),
             scan: settings.scan,
-            compiler: Compiler::of(&settings.program),
+            compiler: Compiler::of(&settings.program, settings.patience),
             compile_bounds: settings.compile,
             compilations: Compilations::new(),
             reads: Semaphore::new(READS_MAX),

@@ -44,6 +44,9 @@ pub struct HostSettings {
     pub scan: Duration,
     /// The program that compiles: one that has the hidden subcommand.
     pub program: PathBuf,
+    /// How long that program may have next to nothing of a processor, where it stands back behind all others, before it is
+    /// begun again as one that has its share.
+    pub patience: Duration,
 }
 
 impl HostSettings {
@@ -61,6 +64,7 @@ impl HostSettings {
             signed_by: None,
             scan: Plugins::default().scan.0,
             program,
+            patience: super::compile::PATIENCE,
         }
     }
 }

@@ -205,6 +205,9 @@ impl Bench {
     }
 }
 
+/// The patience of who does not look whether a compiler starves: on a busy machine each that stands back may.
+pub(super) const UNHURRIED: Duration = Duration::from_secs(3_600);
+
 /// A program that is that script. Another process writes it: one that is open for writing cannot be run, and a test beside
 /// this one may be starting a process that would hold it open.
 pub(super) fn program(dir: &Path, script: &str) -> PathBuf {

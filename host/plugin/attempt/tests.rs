@@ -141,7 +141,7 @@ async fn a_call_that_was_out_at_the_deadline_is_told_also_of_a_guest_that_comput
     for _ in 0..5 {
         // So it begins on the threads for those.
         (0..20).for_each(|_| plugin.habit.note(Duration::from_millis(50)));
-        let call = call_within(url.as_bytes(), Duration::from_millis(300));
+        let call = call_within(url.as_bytes(), Duration::from_secs(60));
         let cancelled = CancellationToken::new();
         let ((outcome, evidence), accepted) = tokio::join!(plugin.run(call, &cancelled), async {
             let accepted = listener.accept().await;

@@ -15,7 +15,7 @@ use crate::config::Network;
 use crate::job::PluginStanding;
 use crate::plugin::{HostSettings, Loader, Plugin, PluginChange, PluginHost};
 
-use super::super::testing::{Kept, component, echo, program, small_limits};
+use super::super::testing::{Kept, UNHURRIED, component, echo, program, small_limits};
 
 /// A clock that stands until it is moved on.
 #[derive(Debug, Default)]
@@ -41,7 +41,7 @@ impl Fixture {
         let dir = tempfile::tempdir().unwrap();
         let program = program(dir.path(), &format!("cd '{}'\necho run >> runs\n{compiler}", dir.path().display()));
         let clock = Arc::<StillClock>::default();
-        let settings = HostSettings { program, ..settings(&dir) };
+        let settings = HostSettings { program, patience: UNHURRIED, ..settings(&dir) };
         let host = PluginHost::start(settings, Arc::new(SystemClock::start())).unwrap();
         let (loader, changes) = Loader::new(host, dir.path().join("plugins"), clock.clone()).unwrap();
         Self { dir, clock, loader, _changes: changes }

@@ -16,7 +16,7 @@ use crate::config::Network;
 use crate::job::PluginStanding;
 use crate::plugin::{HostSettings, InstallError, Loader, Plugin, PluginChange, PluginHost};
 
-use super::super::super::testing::{Bench, component, echo, program, small_limits};
+use super::super::super::testing::{Bench, UNHURRIED, component, echo, program, small_limits};
 use super::super::coming::Put;
 
 /// A folder of plugins, and a compiler that does what a test says. What was compiled before needs none.
@@ -39,7 +39,7 @@ impl Fixture {
         let settings = HostSettings::new(small_limits(), Network::default(), dir.path().join("cache"));
         let elsewhere = PluginHost::start(settings.clone(), Arc::new(SystemClock::start())).unwrap();
         elsewhere.load(echo()).await.unwrap();
-        let settings = HostSettings { program: program(dir.path(), compiler), ..settings };
+        let settings = HostSettings { program: program(dir.path(), compiler), patience: UNHURRIED, ..settings };
         let host = PluginHost::start(settings, Arc::new(SystemClock::start())).unwrap();
         let plugins = dir.path().join("plugins");
         let (loader, changes) = Loader::new(host, plugins, Arc::new(SystemClock::start())).unwrap();
