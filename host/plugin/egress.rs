@@ -64,7 +64,7 @@ const PING_PATIENCE: std::time::Duration = std::time::Duration::from_secs(10);
 /// Unused connections that are kept per origin: as many as a burst opens, up to this.
 const IDLE_CONNECTIONS_MAX: usize = 256;
 /// The head of an answer.
-const HEAD_BYTES_MAX: usize = 128 << 10;
+pub(super) const HEAD_BYTES_MAX: usize = 128 << 10;
 /// The headers of an answer.
 const HEADERS_MAX: usize = 256;
 

@@ -15,8 +15,8 @@ const UNCOUNTED_BYTES: u64 = 1 << 20;
 /// The guest asked for more memory than it may have.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "the guest asked for {asked_bytes} bytes in all its memories, tables and instances, the limit is {limit_bytes}; \
-     raise limits.memory if that is too little"
+    "the guest asked for {asked_bytes} bytes in all its memories, tables, instances and headers, the limit is \
+     {limit_bytes}; raise limits.memory if that is too little"
 )]
 pub(super) struct MemoryExceeded {
     asked_bytes: usize,
@@ -32,6 +32,8 @@ pub(super) fn counted_bytes(held_bytes: u64) -> u64 {
 #[derive(Debug)]
 pub(super) struct MemoryLimiter {
     held_bytes: usize,
+    /// What the host holds for the guest's calls, as far as that counts.
+    beside_bytes: usize,
     limit_bytes: usize,
     /// How many instances, memories and tables there may be.
     counts: [usize; 3],
@@ -46,7 +48,14 @@ impl MemoryLimiter {
         let counts = [limits.instances, limits.memories, limits.tables];
         let counts = counts.map(|count| usize::try_from(count).unwrap_or(usize::MAX));
         let held_bytes = usize::try_from(counted_bytes(held_bytes)).unwrap_or(usize::MAX);
-        let limiter = Self { held_bytes, limit_bytes: limits.memory.as_usize(), counts, last_bytes: 0, peak_bytes };
+        let limiter = Self {
+            held_bytes,
+            beside_bytes: 0,
+            limit_bytes: limits.memory.as_usize(),
+            counts,
+            last_bytes: 0,
+            peak_bytes,
+        };
         if limiter.check().is_ok() {
             limiter.peak_bytes.store(held_bytes as u64, Ordering::Relaxed);
         }
@@ -55,28 +64,40 @@ impl MemoryLimiter {
 
     /// Counts for another attempt from now on.
     pub(super) fn serve(&mut self, peak_bytes: Arc<AtomicU64>) {
-        peak_bytes.store(self.held_bytes as u64, Ordering::Relaxed);
+        peak_bytes.store(self.held_bytes(), Ordering::Relaxed);
         self.peak_bytes = peak_bytes;
     }
 
     /// What is held now.
     pub(super) fn held_bytes(&self) -> u64 {
-        self.held_bytes as u64
+        self.held_bytes.saturating_add(self.beside_bytes) as u64
     }
 
-    /// Whether what an instance takes from its start on is within the limit.
+    /// So much is held beside memories, tables and instances.
+    ///
+    /// # Errors
+    /// Where that is more than all of it may be.
+    pub(super) fn beside(&mut self, bytes: usize) -> Result<(), MemoryExceeded> {
+        self.beside_bytes = bytes;
+        self.check()?;
+        self.peak_bytes.fetch_max(self.held_bytes(), Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Whether what is held is within the limit.
     pub(super) fn check(&self) -> Result<(), MemoryExceeded> {
-        let (asked_bytes, limit_bytes) = (self.held_bytes, self.limit_bytes);
+        let (asked_bytes, limit_bytes) = (self.held_bytes.saturating_add(self.beside_bytes), self.limit_bytes);
         if asked_bytes > limit_bytes { Err(MemoryExceeded { asked_bytes, limit_bytes }) } else { Ok(()) }
     }
 
     fn grow(&mut self, more_bytes: usize) -> wasmtime::Result<bool> {
-        let asked_bytes = self.held_bytes.saturating_add(more_bytes);
+        let held_bytes = self.held_bytes.saturating_add(more_bytes);
+        let asked_bytes = held_bytes.saturating_add(self.beside_bytes);
         if asked_bytes > self.limit_bytes {
             // A trap, not a quiet failure: a guest that runs out of memory mostly ends in something opaque.
             return Err(MemoryExceeded { asked_bytes, limit_bytes: self.limit_bytes }.into());
         }
-        self.held_bytes = asked_bytes;
+        self.held_bytes = held_bytes;
         self.last_bytes = more_bytes;
         self.peak_bytes.fetch_max(asked_bytes as u64, Ordering::Relaxed);
         Ok(true)
@@ -140,6 +161,19 @@ mod tests {
         limiter.table_grow_failed(wasmtime::Error::msg("no")).unwrap();
         assert!(limiter.memory_growing(400, 600, None).is_ok());
         assert!(limiter.memory_growing(600, 601, None).is_err());
+    }
+
+    #[test]
+    fn what_is_held_for_calls_is_of_the_same_memory_while_it_is_held() {
+        let limits = Limits { memory: ByteSize(1000), ..Limits::default() };
+        let mut limiter = MemoryLimiter::new(&limits.attempt(&LimitOverride::default()), 0, Arc::default());
+        assert!(limiter.memory_growing(0, 400, None).is_ok());
+        assert!(limiter.beside(601).is_err() && limiter.beside(600).is_ok());
+        assert_eq!((limiter.peak_bytes.load(Ordering::Relaxed), limiter.held_bytes()), (1000, 1000));
+        assert!(limiter.memory_growing(400, 401, None).is_err());
+        limiter.beside(0).unwrap();
+        assert!(limiter.memory_growing(400, 1000, None).is_ok());
+        assert_eq!(limiter.peak_bytes.load(Ordering::Relaxed), 1000);
     }
 
     #[test]

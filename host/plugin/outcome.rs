@@ -155,7 +155,7 @@ pub(super) fn of_error(error: &Error, phase: Phase, guest: &State) -> Outcome {
     }
     // Its last line may have no end.
     guest.end_lines();
-    let (fault, message) = explain(error, phase, attempt);
+    let (fault, message) = explain(error, phase, guest);
     let mut told = message;
     if matches!(fault, HostFault::Trap | HostFault::Exit | HostFault::Start)
         && let Some(words) = attempt.ledger().last_words(&attempt.grants.secrets)
@@ -175,8 +175,8 @@ pub(super) fn of_error(error: &Error, phase: Phase, guest: &State) -> Outcome {
     Outcome::Host(fault, text::line(&told, text_bytes_max))
 }
 
-fn explain(error: &Error, phase: Phase, attempt: &Attempt) -> (HostFault, String) {
-    if let Some(exceeded) = error.downcast_ref::<MemoryExceeded>() {
+fn explain(error: &Error, phase: Phase, guest: &State) -> (HostFault, String) {
+    if let Some(exceeded) = error.downcast_ref::<MemoryExceeded>().or(guest.exceeded()) {
         return (HostFault::Memory, exceeded.to_string());
     }
     if let Some(exceeded) = error.downcast_ref::<CpuExceeded>() {
@@ -185,7 +185,7 @@ fn explain(error: &Error, phase: Phase, attempt: &Attempt) -> (HostFault, String
     if let Some(I32Exit(status)) = error.downcast_ref::<I32Exit>() {
         return (HostFault::Exit, format!("the guest left with exit status {status} instead of answering"));
     }
-    if let Some(exceeded) = HostCallsExceeded::of(error, attempt) {
+    if let Some(exceeded) = HostCallsExceeded::of(error, &guest.attempt) {
         return (HostFault::HostCalls, exceeded.to_string());
     }
     let root = error.root_cause().to_string();

@@ -18,7 +18,7 @@ use super::host_calls::{Calls, HostCallsExceeded};
 use super::limits::{MemoryExceeded, MemoryLimiter};
 use super::machine::Machine;
 use super::output::Output;
-use super::wasi_http::Hooks;
+use super::wasi_http::{Held, Hooks, fields_bytes_max};
 
 /// What a guest can hand over in one call beside the largest body or result: headers, messages, attributes.
 const HANDED_OVER_BYTES: u64 = 1 << 20;
@@ -43,6 +43,12 @@ pub(super) struct State {
     http: WasiHttpCtx,
     hooks: Hooks,
     table: ResourceTable,
+    /// What it holds by `wasi:http`.
+    held: Held,
+    /// Its memory is used up by what it holds by `wasi:http`.
+    exceeded: Option<MemoryExceeded>,
+    /// What calls find who may hold nothing more: they trap.
+    nothing: ResourceTable,
     outputs: [Output; 2],
     /// What it has cost the host.
     pub(super) calls: Calls,
@@ -84,8 +90,7 @@ pub(super) fn store(machine: &Machine, held_bytes: u64, attempt: Arc<Attempt>) -
 impl State {
     fn new(machine: &Machine, held_bytes: u64, attempt: Arc<Attempt>) -> Self {
         let mut http = WasiHttpCtx::new();
-        // Beyond it wasmtime traps. Up to it the guest is told what is too large when it sends.
-        http.set_field_size_limit(attempt.limits.headers.as_usize().saturating_mul(2));
+        http.set_field_size_limit(fields_bytes_max(&attempt.limits));
         let outputs = [LogLevel::Stdout, LogLevel::Stderr].map(|level| Output::new(attempt.clone(), level));
         Self {
             limiter: MemoryLimiter::new(&attempt.limits, held_bytes, attempt.memory_peak_bytes.clone()),
@@ -93,6 +98,9 @@ impl State {
             http,
             hooks: Hooks::new(attempt.clone()),
             table: small_table(attempt.limits.handles),
+            held: Held::new(&attempt.limits),
+            exceeded: None,
+            nothing: small_table(0),
             attempt,
             outputs,
             calls: Calls::default(),
@@ -136,6 +144,11 @@ impl State {
         self.limiter.check()
     }
 
+    /// Why its calls of `wasi:http` trap, where they do for its memory.
+    pub(super) fn exceeded(&self) -> Option<&MemoryExceeded> {
+        self.exceeded.as_ref()
+    }
+
     /// What all memories and tables hold, and what counts beside them.
     pub(super) fn held_bytes(&self) -> u64 {
         self.limiter.held_bytes()
@@ -164,9 +177,13 @@ impl WasiView for State {
 }
 
 impl WasiHttpView for State {
-    /// Each call of `wasi:http` comes through here once.
+    /// Each call of `wasi:http` comes through here once. It cannot be refused here, but needs the table to do anything.
     fn http(&mut self) -> WasiHttpCtxView<'_> {
         self.calls.count();
-        WasiHttpCtxView { hooks: &mut self.hooks, table: &mut self.table, ctx: &mut self.http }
+        if let Some(bytes) = self.held.before_call(&mut self.table) {
+            self.exceeded = self.limiter.beside(bytes).err();
+        }
+        let table = if self.exceeded.is_some() { &mut self.nothing } else { &mut self.table };
+        WasiHttpCtxView { hooks: &mut self.hooks, table, ctx: &mut self.http }
     }
 }

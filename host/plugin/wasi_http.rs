@@ -38,6 +38,10 @@ const AUTHORITY_BYTES_MAX: usize = 1 << 10;
 /// The interface that has the requests, in the version that wasmtime links.
 const TYPES: &str = "wasi:http/types@0.2.12";
 
+mod held;
+
+pub(super) use held::{Held, fields_bytes_max};
+
 type Io = Box<dyn Future<Output = Result<(), Error>> + Send>;
 type Answer = Result<(Response<WasiBody>, Io), Error>;
 

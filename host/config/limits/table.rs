@@ -14,7 +14,7 @@ macro_rules! limits_table {
                     "Time inside the guest.",
                     "The outcome `cpu-budget`.";
                 memory: ByteSize, "64MiB", "1MiB", "4GiB",
-                    "All memories and tables of the attempt together, and what its instance takes of the host beside them.",
+                    "All memories and tables of the attempt together, and what its instance and what it holds by `wasi:http` take of the host beside them, each beyond its first MiB.",
                     "The outcome `memory`; a component whose instance alone takes more is not loaded.";
                 instances: u32, "64", "1", "1000",
                     "Core instances in the component.",
@@ -32,7 +32,7 @@ macro_rules! limits_table {
                     "Bytes through calls: log, output, values, requests and responses with their headers, randomness.",
                     "The outcome `host-calls`, at the guest's next turn.";
                 handles: u32, "512", "64", "100000",
-                    "Handles that are held at once: streams, polls, headers, requests, responses. A timer that is polled takes two. Each of headers can hold twice `headers`, which `memory` does not count: 64 MiB for all of them, unless told otherwise.",
+                    "Handles that are held at once: streams, polls, headers, requests, responses. A timer that is polled takes two.",
                     "The outcome `host-calls`.";
                 random: ByteSize, "64KiB", "256B", "64MiB",
                     "Random bytes in one call.",

@@ -40,12 +40,24 @@ pub fn spam(call: HostCall, url: Option<String>) {
 
 /// Takes handles for ever and gives none back.
 pub fn hoard(handle: Handle) {
+    let long = "x".repeat(60_000);
+    if matches!(handle, Handle::FullRequest) {
+        // Most of its memory, so that it comes to the end of it soon.
+        core::arch::wasm32::memory_grow::<0>(108);
+    }
     loop {
         match handle {
             Handle::Pollable => std::mem::forget(monotonic_clock::subscribe_duration(1)),
             Handle::Stream => std::mem::forget(crate::wasi::cli::stdout::get_stdout()),
             Handle::Fields => std::mem::forget(Fields::new()),
             Handle::Request => std::mem::forget(OutgoingRequest::new(Fields::new())),
+            Handle::FullRequest => {
+                let fields = Fields::new();
+                fields.append(&long, b"x").expect("a header");
+                let request = OutgoingRequest::new(fields);
+                request.set_path_with_query(Some(&format!("/{long}"))).expect("a path");
+                std::mem::forget(request);
+            }
         }
     }
 }

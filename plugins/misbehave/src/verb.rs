@@ -140,6 +140,7 @@ pub enum Handle {
     Stream,
     Fields,
     Request,
+    FullRequest,
 }
 
 /// In which form a value is told.

@@ -149,6 +149,13 @@ pub fn kinds() -> Vec<Kind> {
             HANDLES,
         ),
         Kind::new(
+            "hoard-full-requests",
+            "takes requests with a header and a path of 60 KB beside most of its memory, and gives none back",
+            Verb(r#"{"do": "hoard", "handle": "full-request"}"#),
+            Outcome("memory"),
+            "`limits.memory`, of which they are beyond a MiB",
+        ),
+        Kind::new(
             "hoard-requests",
             "takes requests and gives none back",
             Verb(r#"{"do": "hoard", "handle": "request"}"#),
