@@ -191,8 +191,6 @@ impl World {
     fn judge(&self, kind: &Kind, job: &Value, deadline_ms: Option<i64>) -> Option<i64> {
         let attempt = &job["attempts"][0];
         let outcome = attempt["outcome"].as_str().unwrap_or_default();
-        if kind.name.starts_with("hoard") {
-        }
         let told = attempt["error"].as_str().unwrap_or_default();
         match kind.expect {
             // Its call ended just before its time was up: on a busy machine the guest comes too late to say so.
