@@ -2,6 +2,8 @@
 
 mod common;
 
+#[path = "cli/acts.rs"]
+mod acts;
 #[path = "cli/documents.rs"]
 mod documents;
 #[path = "cli/environment.rs"]
@@ -10,6 +12,10 @@ mod environment;
 mod log_format;
 #[path = "cli/output.rs"]
 mod output;
+#[path = "cli/silence.rs"]
+mod silence;
+#[path = "cli/unreached.rs"]
+mod unreached;
 #[path = "cli/usage.rs"]
 mod usage;
 #[path = "cli/waiting.rs"]

@@ -9,22 +9,26 @@ use axum::http::{HeaderValue, Method, StatusCode, Uri, request};
 use bytes::Bytes;
 use clap::Args;
 use http_body_util::{BodyExt as _, Full};
-use hyper_rustls::HttpsConnector;
+use hyper::body::Incoming;
 use hyper_util::client::legacy;
-use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use serde_json::Value;
+use tokio::time::timeout;
 
 use super::end::WrongUsage;
-use super::print;
+use super::{print, typed};
 use crate::config::is_loopback_name;
+use crate::job::units::TimeSpan;
 
 mod answer;
 mod fault;
+mod patience;
 mod tls;
 
 pub(super) use answer::{Answer, Pages};
 pub(super) use fault::Fault;
+pub(super) use patience::About;
+use patience::{Patience, Within};
 
 /// The environment variable with a token. No argument takes one: others see those.
 const TOKEN_VARIABLE: &str = "WINDLASS_TOKEN";
@@ -45,19 +49,27 @@ pub(super) struct ServerArgs {
     /// A file with the certificates of an authority to trust besides the usual ones, in PEM
     #[arg(long, value_name = "FILE", env = "WINDLASS_CA")]
     ca: Option<PathBuf>,
+    /// How long the server may say nothing [default: 30s; while it compiles a component 30m, and 10s beyond a time that
+    /// it is asked to wait]
+    #[arg(long, value_name = "DURATION", value_parser = typed::patience)]
+    timeout: Option<TimeSpan>,
 }
 
 /// A server that answers in JSON.
 pub(super) struct Client {
-    http: legacy::Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    http: legacy::Client<Within, Full<Bytes>>,
     base: String,
     token: Option<HeaderValue>,
+    patience: Patience,
 }
 
 /// A request to be filled in.
 pub(super) struct Request {
     head: request::Builder,
     body: Bytes,
+    about: About,
+    /// What is asked for, to people.
+    told: String,
 }
 
 impl ServerArgs {
@@ -72,9 +84,10 @@ impl ServerArgs {
                 "windlass: the token goes to {base} without TLS, and whoever is on the way can read it; use https"
             ));
         }
-        let http =
-            legacy::Client::builder(TokioExecutor::new()).build(tls::connector(self.ca.as_deref()).map_err(wrong)?);
-        Ok(Client { http, base, token })
+        let patience = Patience::new(self.timeout);
+        let way = Within::new(tls::connector(self.ca.as_deref()).map_err(wrong)?, patience.to_connect());
+        let http = legacy::Client::builder(TokioExecutor::new()).build(way);
+        Ok(Client { http, base, token, patience })
     }
 
     /// What the header `Authorization` says.
@@ -111,15 +124,26 @@ fn server(text: &str) -> Result<Uri, String> {
     // A password with a slash, a question mark or a hash ends what is taken for the host.
     let users = |text: &str| text.matches('@').count();
     let url = url.filter(|url| users(text) == url.authority().map_or(0, |authority| users(authority.as_str())));
-    url.filter(|url| url.host().is_some_and(|host| !host.is_empty())).ok_or_else(|| {
+    let url = url.filter(|url| url.host().is_some_and(|host| !host.is_empty())).ok_or_else(|| {
         format!("a server is named by a URL such as http://127.0.0.1:7070, here or in the variable {SERVER_VARIABLE}")
-    })
+    })?;
+    // What is no port is not taken for one: the URL would be asked at the usual port of its scheme.
+    match host_and_port(&url).rsplit_once(':') {
+        Some((_, port)) if !port.is_empty() && !port.ends_with(']') && !matches!(port.parse(), Ok(1..=u16::MAX)) => {
+            Err(format!("{port} is no port; ports are 1 to {}", u16::MAX))
+        }
+        _ => Ok(url),
+    }
+}
+
+/// Without the user.
+fn host_and_port(server: &Uri) -> &str {
+    server.authority().and_then(|authority| authority.as_str().rsplit('@').next()).unwrap_or_default()
 }
 
 /// The URL of a server as it is told and asked. A password in it is of no use, and nobody is to read it in a log.
 fn without_user(server: &Uri) -> String {
-    let host = server.authority().and_then(|authority| authority.as_str().rsplit('@').next()).unwrap_or_default();
-    let url = format!("{}://{host}{}", server.scheme_str().unwrap_or_default(), server.path());
+    let url = format!("{}://{}{}", server.scheme_str().unwrap_or_default(), host_and_port(server), server.path());
     url.trim_end_matches('/').to_owned()
 }
 
@@ -136,6 +160,12 @@ impl Request {
         self
     }
 
+    /// The same, whose answer is about that.
+    pub(super) fn about(mut self, about: About) -> Self {
+        self.about = about;
+        self
+    }
+
     /// The same with a body of JSON.
     pub(super) fn json(self, body: &Value) -> Self {
         self.header("content-type", "application/json").body(body.to_string())
@@ -145,12 +175,13 @@ impl Request {
 impl Client {
     /// A request to be filled in.
     pub(super) fn request(&self, method: Method, path: &str) -> Request {
+        let told = format!("{method} {}", path.split('?').next().unwrap_or_default());
         let head = axum::http::Request::builder().method(method).uri(format!("{}{path}", self.base));
         let head = match &self.token {
             Some(token) => head.header(AUTHORIZATION, token),
             None => head,
         };
-        Request { head, body: Bytes::new() }
+        Request { head, body: Bytes::new(), about: About::default(), told }
     }
 
     /// What stands at that path.
@@ -180,37 +211,51 @@ impl Client {
 
     /// Sends a request and reads its answer. A refusal is an error with the server's own words.
     pub(super) async fn send(&self, request: Request) -> anyhow::Result<Answer> {
-        let request = request.head.body(Full::new(request.body)).context("that cannot be sent over HTTP")?;
-        let answer = self.http.request(request).await.map_err(|error| self.no_answer(error))?;
+        let Request { head, body, about, told } = request;
+        let most = self.patience.to_answer(about, body.len());
+        let request = head.body(Full::new(body)).context("that cannot be sent over HTTP")?;
+        let is_look = request.method() == Method::GET;
+        let answer = timeout(most.0, self.http.request(request)).await;
+        let answer = answer.map_err(|_| self.silent(&told, "has not answered", most, is_look))?;
+        let answer = answer.map_err(|error| Fault::of(&error, &self.base))?;
         let (status, again) = (answer.status(), seconds(answer.headers().get(RETRY_AFTER)));
-        let body = answer.into_body().collect().await;
-        let body = body.map_err(|error| Fault::absent(format!("{} broke off its answer: {error}", self.base)))?;
+        let body = self.read(answer.into_body(), about, &told, is_look).await?;
         if status == StatusCode::NO_CONTENT {
             return Ok(Answer { text: String::new(), value: Value::Null });
         }
-        let read =
-            str::from_utf8(&body.to_bytes()).map_err(anyhow::Error::from).and_then(|text| Ok(Answer::read(text)?));
+        let read = str::from_utf8(&body).map_err(anyhow::Error::from).and_then(|text| Ok(Answer::read(text)?));
         let answer = read.with_context(|| format!("{} answered {status} and no JSON: is it a windlass?", self.base))?;
         if status.is_success() {
             return Ok(answer);
         }
-        let detail = answer["detail"].as_str().unwrap_or("the server refused and gave no reason");
+        let mut detail = answer["detail"].as_str().unwrap_or("the server refused and gave no reason").to_owned();
         if status == StatusCode::UNAUTHORIZED {
-            bail!("{detail}; here a token comes from {TOKEN_VARIABLE} or --token-file");
+            detail.push_str(&format!("; here a token comes from {TOKEN_VARIABLE} or --token-file"));
         }
-        Err(Fault { told: detail.to_owned(), again }.into())
+        Err(Fault::refused(detail, status, again).into())
     }
 
-    fn no_answer(&self, error: legacy::Error) -> anyhow::Error {
-        let base = &self.base;
-        if let Some(why) = tls::fault(&error) {
-            return anyhow!("the TLS of {base} is not to be trusted: {why}; --ca names an authority of your own");
+    /// All of an answer.
+    async fn read(&self, mut body: Incoming, about: About, told: &str, is_look: bool) -> anyhow::Result<Vec<u8>> {
+        let (mut bytes, most, bytes_max) = (Vec::new(), self.patience.to_go_on(), about.bytes_max());
+        loop {
+            let frame = timeout(most.0, body.frame()).await;
+            let frame = frame.map_err(|_| self.silent(told, "has said no more of its answer to", most, is_look))?;
+            let Some(frame) = frame else { return Ok(bytes) };
+            let frame = frame.map_err(|error| Fault::absent(format!("{} broke off its answer: {error}", self.base)))?;
+            let Ok(data) = frame.into_data() else { continue };
+            if (bytes.len() + data.len()) as u64 > bytes_max.0 {
+                bail!("{} answers {told} with more than {bytes_max}: is it a windlass?", self.base);
+            }
+            bytes.extend_from_slice(&data);
         }
-        if error.is_connect() {
-            let help = "start one with `windlass serve`, or name it with --server";
-            return Fault::absent(format!("no windlass answers at {base}; {help}")).into();
-        }
-        Fault::absent(format!("{base} gave no answer: {:#}", anyhow!(error))).into()
+    }
+
+    /// That a server is silent for too long.
+    fn silent(&self, told: &str, what: &str, most: TimeSpan, is_look: bool) -> Fault {
+        let done = if is_look { "" } else { "; what was asked for may be done all the same" };
+        let help = "see whether that server is stopped or overloaded, or say with --timeout how long to wait";
+        Fault::absent(format!("{} {what} {told} for {most}: {help}{done}", self.base))
     }
 }
 

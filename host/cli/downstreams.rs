@@ -9,6 +9,9 @@ use super::{ExitCode, print, typed};
 
 /// The most downstreams that the server gives in one answer.
 const PAGE_MAX: usize = 1_000;
+/// What is told of the part that each plugin has of a downstream.
+const COLUMNS: [&str; 11] =
+    ["downstream", "plugin", "breaker", "since", "next try", "running", "limit", "waiting", "later", "errors", "why"];
 
 /// What can be done with downstreams.
 #[derive(Args, Debug)]
@@ -129,7 +132,8 @@ async fn list(args: ListArgs) -> anyhow::Result<ExitCode> {
     if args.json {
         print::json(&pages.text("downstreams"));
     } else {
-        print::out(&table(pages.items.iter().map(|item| &item.value)));
+        let downstreams = pages.items.iter().map(|item| &item.value);
+        print::out(&print::list(&COLUMNS, rows(downstreams)));
     }
     Ok(ExitCode::Done)
 }
@@ -140,7 +144,7 @@ async fn show(args: ShowArgs) -> anyhow::Result<ExitCode> {
         print::json(&document.text);
         return Ok(ExitCode::Done);
     }
-    print::out(&table([&document.value]));
+    print::out(&print::table(&COLUMNS, rows([&document.value])));
     for part in document["plugins"].as_array().into_iter().flatten() {
         let acts = part["acts"].as_array().into_iter().flatten();
         let rows: Vec<_> = acts.map(|act| vec![print::plain(&act["at"]), print::plain(&act["what"])]).collect();
@@ -163,32 +167,18 @@ async fn act<const N: usize>(args: ActArgs, what: &str, members: [(&str, Value);
     let client = args.server.client()?;
     let request = client.request(Method::POST, &format!("{}/{what}", path(&args.key))).json(&Value::Object(body));
     let document = client.send(request).await?;
-    print::out(&table([&document.value]));
+    print::out(&print::table(&COLUMNS, rows([&document.value])));
     Ok(ExitCode::Done)
 }
 
-/// A line for each plugin's part.
-fn table<'a>(downstreams: impl IntoIterator<Item = &'a Value>) -> String {
+/// A row for each plugin's part.
+fn rows<'a>(downstreams: impl IntoIterator<Item = &'a Value>) -> Vec<Vec<String>> {
     let mut rows = Vec::new();
     for downstream in downstreams {
-        for part in downstream["plugins"].as_array().into_iter().flatten() {
-            rows.push(row(downstream, part));
-        }
+        let parts = downstream["plugins"].as_array().into_iter().flatten();
+        rows.extend(parts.map(|part| row(downstream, part)));
     }
-    let columns = [
-        "downstream",
-        "plugin",
-        "breaker",
-        "since",
-        "next try",
-        "running",
-        "limit",
-        "waiting",
-        "later",
-        "errors",
-        "why",
-    ];
-    print::table(&columns, rows)
+    rows
 }
 
 fn row(downstream: &Value, part: &Value) -> Vec<String> {

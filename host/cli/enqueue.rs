@@ -8,7 +8,7 @@ use axum::http::Method;
 use clap::Args;
 use serde_json::value::RawValue;
 
-use super::client::{Answer, Client, Fault, ServerArgs};
+use super::client::{About, Answer, Client, Fault, ServerArgs};
 use super::{ExitCode, WrongUsage, print, typed};
 use crate::api::JobRequest;
 use crate::clock::{Clock as _, SystemClock};
@@ -117,7 +117,8 @@ async fn wait_for(client: &Client, id: &str, most: Duration) -> anyhow::Result<A
     let end = clock.now().after(most);
     loop {
         let step = end.since(clock.now()).min(WAIT_AT_ONCE);
-        let answer = client.get(&format!("/v1/jobs/{id}?wait={}ms", step.as_millis())).await;
+        let request = client.request(Method::GET, &format!("/v1/jobs/{id}?wait={}ms", step.as_millis()));
+        let answer = client.send(request.about(About::JobsEnd(step))).await;
         let left = end.since(clock.now());
         match answer {
             Ok(job) if !job["finished_at"].is_null() || left.is_zero() => return Ok(job),

@@ -1,8 +1,11 @@
 //! `windlass jobs …`: what became of jobs, and what a person can do to them.
 
-use super::client::{ServerArgs, escaped};
-use super::{ExitCode, print, typed};
+use anyhow::anyhow;
+use axum::http::Method;
 use clap::{Args, Subcommand};
+
+use super::client::{About, Fault, ServerArgs, escaped};
+use super::{ExitCode, print, typed};
 
 /// The most jobs that the server gives in one answer.
 const PAGE_MAX: usize = 500;
@@ -101,7 +104,7 @@ async fn list(args: ListArgs) -> anyhow::Result<ExitCode> {
         ]
     });
     let columns = ["id", "plugin", "downstream", "state", "waiting", "attempt", "created", "last error"];
-    print::out(&print::table(&columns, rows));
+    print::out(&print::list(&columns, rows));
     Ok(ExitCode::Done)
 }
 
@@ -117,10 +120,8 @@ fn filter(args: &ListArgs) -> String {
 async fn show(args: ShowArgs) -> anyhow::Result<ExitCode> {
     let client = args.server.client()?;
     let job = format!("/v1/jobs/{}", escaped(&args.id));
-    let document = match args.attempt {
-        Some(n) => client.get(&format!("{job}/attempts/{n}")).await?,
-        None => client.get(&job).await?,
-    };
+    let path = args.attempt.map_or_else(|| job.clone(), |n| format!("{job}/attempts/{n}"));
+    let document = client.send(client.request(Method::GET, &path).about(About::Job)).await?;
     match (args.json, args.attempt) {
         (true, _) => print::json(&document.text),
         (false, Some(_)) => print::out(&print::attempt(&document.value)),
@@ -129,11 +130,34 @@ async fn show(args: ShowArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::Done)
 }
 
+/// Does it to each of them. What is refused of one is told, and the others have their turn; what keeps all of them from
+/// being done ends it.
 async fn act(args: ActArgs, what: &str) -> anyhow::Result<ExitCode> {
     let client = args.server.client()?;
-    for id in &args.ids {
-        let job = client.post(&format!("/v1/jobs/{}/{what}", escaped(id))).await?;
-        print::out(&format!("job {id} is {}\n", print::plain(&job["state"])));
+    let mut code = ExitCode::Done;
+    for (number, id) in (1..).zip(&args.ids) {
+        let request = client.request(Method::POST, &format!("/v1/jobs/{}/{what}", escaped(id)));
+        let error = match client.send(request.about(About::Job)).await {
+            Ok(job) => {
+                print::out(&format!("job {id} is {}\n", print::plain(&job["state"])));
+                continue;
+            }
+            Err(error) => error,
+        };
+        let (named, is_last) = (naming(id, &error), number == args.ids.len());
+        if !error.downcast_ref().is_some_and(Fault::is_of_this_request) {
+            let rest = if is_last { "" } else { "; of the jobs behind it none was tried" };
+            return Err(anyhow!("{named}{rest}"));
+        }
+        print::complain(&format!("windlass: {named}"));
+        code = ExitCode::Failed;
     }
-    Ok(ExitCode::Done)
+    Ok(code)
+}
+
+/// Why that job was refused. The server mostly names it itself.
+fn naming(id: &str, error: &anyhow::Error) -> String {
+    let why = format!("{error:#}");
+    let is_named = why.split_whitespace().any(|word| word.trim_end_matches([',', ';', ':']) == id);
+    if is_named { why } else { format!("job {id}: {why}") }
 }

@@ -5,13 +5,16 @@ use std::io::{self, Write as _};
 use std::sync::OnceLock;
 
 use anyhow::anyhow;
-use comfy_table::{ContentArrangement, Table, presets};
 use serde::Serialize;
 use serde_json::Value;
 
 use super::client::Answer;
 use crate::clock::UnixMs;
 use crate::job::text;
+
+mod table;
+
+pub(super) use table::{list, table};
 
 /// Documents have names for their members, and no others.
 const ALWAYS_JSON: &str = "a document is always JSON";
@@ -75,16 +78,6 @@ fn fit_json(json: &str) -> String {
         if is_string || !matches!(next, '\t' | '\r') { next } else { ' ' }
     };
     text::escaped_json(&json.chars().map(blank).collect::<String>()).into_owned()
-}
-
-/// A table with these columns.
-pub(super) fn table(columns: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
-    table.set_header(columns.iter().map(|name| name.to_uppercase()));
-    table.add_rows(rows);
-    let lines: Vec<_> = table.lines().map(|line| line.trim_end().to_owned()).collect();
-    format!("{}\n", lines.join("\n"))
 }
 
 /// A value as text for people, on one line: nothing for null, text without quotes.

@@ -25,6 +25,14 @@ pub(super) fn deadline(text: &str) -> Result<String, String> {
     }
 }
 
+/// How long to wait for a server.
+pub(super) fn patience(text: &str) -> Result<TimeSpan, String> {
+    text.parse().and_then(|span: TimeSpan| match span.as_ms() {
+        0 => Err("no server answers in 0ms".to_owned()),
+        _ => Ok(span),
+    })
+}
+
 /// A moment.
 pub(super) fn moment(text: &str) -> Result<String, String> {
     UnixMs::parse(text).map(|_| text.to_owned())

@@ -10,7 +10,7 @@ const ID: &str = "01990000-0000-7000-8000-000000000000";
 
 /// Answers each request with the next of these, on a connection of its own; with nothing where that is empty. Returns its
 /// URL, and what was asked for when all are given.
-fn server(answers: &[(&str, String)]) -> (String, std::thread::JoinHandle<Vec<String>>) {
+pub fn server(answers: &[(&str, String)]) -> (String, std::thread::JoinHandle<Vec<String>>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let base = format!("http://{}", listener.local_addr().unwrap());
     let answers: Vec<_> = answers.iter().map(|(head, body)| ((*head).to_owned(), body.clone())).collect();

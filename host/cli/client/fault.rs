@@ -1,6 +1,14 @@
 //! Why a server's answer is none that can be used.
 
+use std::error::Error;
+use std::io;
+use std::iter::successors;
 use std::time::Duration;
+
+use axum::http::StatusCode;
+use hyper_util::client::legacy;
+
+use super::patience::Unreached;
 
 /// When to look again for a server that is not there.
 const AWAY: Duration = Duration::from_millis(250);
@@ -10,14 +18,86 @@ const AWAY: Duration = Duration::from_millis(250);
 #[error("{told}")]
 pub(in crate::cli) struct Fault {
     /// It, for people.
-    pub(super) told: String,
+    told: String,
     /// How soon the same request may be answered, where that can be.
     pub(in crate::cli) again: Option<Duration>,
+    /// What the server answered, where it did.
+    status: Option<StatusCode>,
 }
 
 impl Fault {
     /// Nobody answered to the end: a server that is being started anew does later.
     pub(super) fn absent(told: String) -> Self {
-        Self { told, again: Some(AWAY) }
+        Self { told, again: Some(AWAY), status: None }
     }
+
+    /// The server refused.
+    pub(super) fn refused(told: String, status: StatusCode, again: Option<Duration>) -> Self {
+        Self { told, again, status: Some(status) }
+    }
+
+    /// There is no use in asking that server.
+    fn hopeless(told: String) -> Self {
+        Self { told, again: None, status: None }
+    }
+
+    /// Why no answer came of a request to the server with that URL.
+    pub(super) fn of(error: &legacy::Error, base: &str) -> Self {
+        let found = causes(error).find_map(|cause| cause.downcast_ref::<rustls::Error>());
+        if let Some(fault) = found {
+            return Self::hopeless(of_tls(fault, base));
+        }
+        if !error.is_connect() {
+            let speaks_no_http = causes(error).filter_map(|cause| cause.downcast_ref()).any(hyper::Error::is_parse);
+            let help = match base.strip_prefix("http://") {
+                Some(host) if speaks_no_http => format!("; if it speaks TLS, name it https://{host}"),
+                _ => String::new(),
+            };
+            return Self::absent(format!("{base} gave no answer: {}{help}", told(error)));
+        }
+        let is_refused = |error: &io::Error| error.kind() == io::ErrorKind::ConnectionRefused;
+        if causes(error).filter_map(|cause| cause.downcast_ref()).any(is_refused) {
+            let help = "start one with `windlass serve`, or name it with --server";
+            return Self::absent(format!("no windlass answers at {base}; {help}"));
+        }
+        let why = causes(error).find(|cause| cause.is::<Unreached>()).or_else(|| causes(error).last());
+        let why = why.map(ToString::to_string).unwrap_or_default();
+        let help = "look at its name and port in --server or WINDLASS_SERVER, and at the network";
+        Self::absent(format!("{base} cannot be reached: {why}; {help}"))
+    }
+
+    /// Whether the server refused this request for what it asks, so that it may well grant the next.
+    pub(in crate::cli) fn is_of_this_request(&self) -> bool {
+        const OF_THE_CLIENT: [StatusCode; 3] =
+            [StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN, StatusCode::TOO_MANY_REQUESTS];
+        // A damaged row is one job's matter.
+        self.status.is_some_and(|status| {
+            status == StatusCode::INTERNAL_SERVER_ERROR || status.is_client_error() && !OF_THE_CLIENT.contains(&status)
+        })
+    }
+}
+
+/// What TLS found wrong.
+fn of_tls(fault: &rustls::Error, base: &str) -> String {
+    // What is no record of TLS is an answer in something else.
+    if matches!(fault, rustls::Error::InvalidMessage(_)) {
+        let host = base.trim_start_matches("https://");
+        return format!("{base} does not speak TLS ({fault}); if it is a windlass without TLS, name it http://{host}");
+    }
+    format!("the TLS of {base} is not to be trusted: {fault}; --ca names an authority of your own")
+}
+
+/// The error and what is behind it, one after the other.
+fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    successors(Some(error), |error: &&'a (dyn Error + 'static)| {
+        let error = *error;
+        // What such an error wraps it does not give as its source.
+        let wrapped = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        wrapped.map(|inner| inner as &(dyn Error + 'static)).or_else(|| error.source())
+    })
+}
+
+/// All of it.
+fn told(error: &(dyn Error + 'static)) -> String {
+    causes(error).map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }

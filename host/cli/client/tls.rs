@@ -1,6 +1,5 @@
 //! Whom the command line's client trusts: the system's authorities, the bundled ones, and one of the operator's own.
 
-use std::error::Error;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -39,20 +38,6 @@ fn add(roots: &mut RootCertStore, file: &Path) -> anyhow::Result<()> {
         roots.add(certificate)?;
     }
     Ok(())
-}
-
-/// What TLS found wrong, where that is why a request failed.
-pub(super) fn fault(error: &(dyn Error + 'static)) -> Option<String> {
-    let mut cause = Some(error);
-    while let Some(error) = cause {
-        if let Some(fault) = error.downcast_ref::<rustls::Error>() {
-            return Some(fault.to_string());
-        }
-        // What such an error wraps it does not give as its source.
-        let wrapped = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
-        cause = wrapped.map(|inner| inner as &(dyn Error + 'static)).or_else(|| error.source());
-    }
-    None
 }
 
 #[cfg(test)]

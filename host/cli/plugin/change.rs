@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use axum::http::Method;
 use clap::Args;
 
-use super::super::client::ServerArgs;
+use super::super::client::{About, ServerArgs};
 use super::super::{ExitCode, print};
 use super::{path, sign};
 
@@ -37,11 +37,11 @@ pub(in crate::cli) struct NameArgs {
 pub(super) async fn put(args: PutArgs) -> anyhow::Result<ExitCode> {
     let component = std::fs::read(&args.file).with_context(|| format!("cannot read {}", args.file.display()))?;
     let client = args.server.client()?;
-    let mut request = client.request(Method::PUT, &path(&args.name)).body(component);
+    let mut request = client.request(Method::PUT, &path(&args.name)).body(component).about(About::Component);
     if let Some(signature) = sign::signature_of(&args.file, args.signature.as_deref())? {
         request = request.header("Windlass-Signature", signature.to_string());
     }
-    let plugin = client.send(request).await?;
+    let plugin = client.send(request).await.with_context(|| format!("cannot put {} in", args.file.display()))?;
     print::out(&format!("plugin {} serves revision {}\n", args.name, print::plain(&plugin["revision"])));
     Ok(ExitCode::Done)
 }

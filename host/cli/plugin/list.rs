@@ -74,7 +74,7 @@ pub(super) async fn list(args: ListArgs) -> anyhow::Result<ExitCode> {
         "grants missing",
         "load error",
     ];
-    print::out(&print::table(&columns, rows));
+    print::out(&print::list(&columns, rows));
     print::out(&ignored(&document.value));
     Ok(ExitCode::Done)
 }
