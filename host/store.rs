@@ -50,6 +50,14 @@ pub enum StoreError {
         /// Why, and what to do.
         reason: String,
     },
+    /// A file that was to be made of it could not be. The store is as it was.
+    #[error("cannot write {file}: {reason}")]
+    Unwritten {
+        /// The file.
+        file: String,
+        /// Why, and what to do.
+        reason: String,
+    },
 }
 
 impl StoreError {

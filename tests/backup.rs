@@ -114,9 +114,17 @@ async fn a_stopped_store_is_copied_too_and_nothing_is_written_over() {
     let output = host.command(&["backup", "two.db"]).output().unwrap();
     let said = String::from_utf8(output.stdout).unwrap();
     assert!(said.contains("two.db holds 2 jobs, 1 of them unfinished, in ") && said.contains("bytes"), "{said}");
-    assert!(refusal(&host, &["backup", "one.db"]).contains("not written over"));
     assert!(refusal(&host, &["backup", "three.db", "--data", "nowhere"]).contains("nowhere"));
-    assert!(refusal(&host, &["backup", "no/such/folder.db"]).contains("no/such/folder.db"));
+    for (file, told) in [
+        ("one.db", "it is there already, and is not written over; name another file"),
+        ("no/such/folder.db", "there is no folder no/such; make it first, or name another"),
+        ("one.db/copy.db", "one.db is no folder"),
+    ] {
+        for args in [&["backup", file][..], &["doctor", "--salvage", file]] {
+            let said = refusal(&host, args);
+            assert!(said.starts_with(&format!("windlass: cannot write {file}: {told}")), "{args:?}: {said}");
+        }
+    }
     let output = host.command(&["backup"]).output().unwrap();
     assert_eq!(output.status.code(), Some(2));
 

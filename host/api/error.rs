@@ -241,7 +241,7 @@ impl Problem {
         let (kind, changed, what_to_do) = match error {
             StoreError::Busy(_) => (ProblemKind::StoreBusy, Some(nothing), "try again soon"),
             StoreError::Full(_) => (ProblemKind::StoreFull, Some(nothing), "make room on the disk"),
-            StoreError::Failed(_) | StoreError::Open { .. } => {
+            StoreError::Failed(_) | StoreError::Open { .. } | StoreError::Unwritten { .. } => {
                 (ProblemKind::StoreFailed, None, "look into the disk, run `windlass doctor`, then start the host anew")
             }
             StoreError::Damaged(_) => (ProblemKind::StoreDamaged, None, "stop the host and run `windlass doctor`"),

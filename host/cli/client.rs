@@ -111,7 +111,7 @@ impl ServerArgs {
 }
 
 fn read_token(file: &Path) -> anyhow::Result<String> {
-    let text = std::fs::read_to_string(file).with_context(|| format!("cannot read the token in {}", file.display()))?;
+    let text = typed::text_file(file).context("--token-file")?;
     if text.len() > TOKEN_FILE_BYTES_MAX {
         bail!("{} holds no token; a token is one word", file.display());
     }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::Read as _;
+use std::path::Path;
 
 use anyhow::Context as _;
 
@@ -91,6 +92,20 @@ pub(super) fn labels(given: &[(String, String)]) -> Result<BTreeMap<String, Stri
     Ok(labels)
 }
 
+/// What is in a file that was named. One that cannot be read is wrong usage, whichever command it was named to.
+pub(super) fn file(path: &Path) -> Result<Vec<u8>, WrongUsage> {
+    std::fs::read(path).map_err(|error| unread(path, &error))
+}
+
+/// The same of a text.
+pub(super) fn text_file(path: &Path) -> Result<String, WrongUsage> {
+    std::fs::read_to_string(path).map_err(|error| unread(path, &error))
+}
+
+fn unread(path: &Path, error: &dyn std::fmt::Display) -> WrongUsage {
+    WrongUsage::new(&format!("cannot read {}: {error}", path.display()))
+}
+
 /// The payload that is given as text, or as `@FILE`, or as `-` for standard input.
 pub(super) fn payload(given: &str) -> anyhow::Result<Vec<u8>> {
     if given == "-" {
@@ -100,8 +115,8 @@ pub(super) fn payload(given: &str) -> anyhow::Result<Vec<u8>> {
     }
     match given.strip_prefix('@') {
         Some(file) => {
-            let refusal = |error| WrongUsage::new(&format!("--payload: cannot read {file}: {error}")).into();
-            std::fs::read(file).map_err(refusal)
+            let refusal = |error| WrongUsage::new(&format!("--payload: {error}")).into();
+            self::file(Path::new(file)).map_err(refusal)
         }
         None => Ok(given.as_bytes().to_vec()),
     }

@@ -65,6 +65,46 @@ async fn wrong_usage_is_one_line_that_names_the_argument() {
 }
 
 #[tokio::test]
+async fn a_named_file_that_cannot_be_read_is_wrong_usage_of_every_command() {
+    let host = Setup::default().plugin("echo", b"no component".to_vec(), "").start().await;
+    let key = "MCowBQYDK2VwAyEAskktoF6CrjXxH1/4wdvLUcFOkSynhNnsldh+DPobb04=";
+    let echo = "plugins/echo.wasm";
+    std::fs::write(host.dir().join("key.pem"), "").unwrap();
+    for args in [
+        &["serve", "--config", "none"][..],
+        &["enqueue", "http", "--payload", "@none"],
+        &["jobs", "list", "--token-file", "none"],
+        &["jobs", "list", "--ca", "none"],
+        &["plugin", "check", "none"],
+        &["plugin", "run", "none"],
+        &["plugin", "run", echo, "--grants", "none"],
+        &["plugin", "test", echo, "none"],
+        &["plugin", "dev", "none"],
+        &["plugin", "wrap", "none", "-o", "x.wasm"],
+        &["plugin", "put", "other", "none"],
+        &["plugin", "put", "other", echo, "--signature", "none"],
+        &["plugin", "sign", "--key", "none", echo],
+        &["plugin", "verify", "--signed-by", key, "--name", "x", "none"],
+        &["plugin", "verify", "--signed-by", key, echo, "--signature", "none"],
+    ] {
+        let (code, stdout, stderr) = said(&host.command(args).output().unwrap());
+        assert_eq!((code, stdout.as_str(), stderr.lines().count()), (2, "", 1), "{args:?}: {stderr}");
+        assert!(stderr.starts_with("windlass: ") && stderr.contains("none"), "{args:?}: {stderr}");
+    }
+    // What can be read and is not what it should be is another matter, and told by its name too.
+    for args in [
+        &["plugin", "check", echo][..],
+        &["plugin", "put", "other", echo],
+        &["plugin", "sign", "--key", "key.pem", echo],
+        &["plugin", "verify", "--signed-by", key, echo],
+    ] {
+        let (code, _, stderr) = said(&host.command(args).output().unwrap());
+        let file = if args.contains(&"key.pem") { "key.pem" } else { echo };
+        assert!(code == 1 && stderr.contains(file), "{args:?}: {stderr}");
+    }
+}
+
+#[tokio::test]
 async fn help_and_the_version_are_data() {
     let host = Setup::default().start().await;
     for args in [&["--help"][..], &["-h"], &["serve", "--help"], &["jobs", "list", "--help"], &["--version"]] {

@@ -222,6 +222,16 @@ async fn keys_are_made_components_signed_and_signatures_checked_by_command() {
         let (code, stdout, stderr) = run(dir, args);
         assert!(code == 1 && stdout.is_empty() && stderr.lines().count() == 1, "{stderr}");
     }
+    let document = |key: &str| {
+        let (code, stdout, stderr) = run(dir, &["plugin", "verify", "--json", "--signed-by", key, "echo.wasm"]);
+        assert_eq!(stderr, "");
+        (code, serde_json::from_str::<serde_json::Value>(&stdout).unwrap())
+    };
+    let (code, signed) = document(public);
+    assert!(code == 0 && signed["signed"] == true && signed["name"] == "echo", "{signed}");
+    assert!(signed["signed_by"] == public && signed["revision"].as_str().unwrap().len() == 64, "{signed}");
+    let (code, unsigned) = document(&key().public().to_string());
+    assert!(code == 1 && unsigned["signed"] == false && unsigned["signed_by"].is_null(), "{unsigned}");
     // The name is the file's unless it is said, and is never guessed.
     fs::copy(dir.join("echo.wasm"), dir.join("Echo 2.wasm")).unwrap();
     assert_eq!(run(dir, &["plugin", "sign", "--key", "ours.key", "Echo 2.wasm"]).0, 2);

@@ -7,7 +7,7 @@ use axum::http::Method;
 use clap::Args;
 
 use super::super::client::{About, ServerArgs};
-use super::super::{ExitCode, print};
+use super::super::{ExitCode, print, typed};
 use super::{path, sign};
 
 /// What `windlass plugin put` is told.
@@ -35,13 +35,16 @@ pub(in crate::cli) struct NameArgs {
 
 /// Puts a component in.
 pub(super) async fn put(args: PutArgs) -> anyhow::Result<ExitCode> {
-    let component = std::fs::read(&args.file).with_context(|| format!("cannot read {}", args.file.display()))?;
+    let component = typed::file(&args.file)?;
     let client = args.server.client()?;
     let mut request = client.request(Method::PUT, &path(&args.name)).body(component).about(About::Component);
     if let Some(signature) = sign::signature_of(&args.file, args.signature.as_deref())? {
         request = request.header("Windlass-Signature", signature.to_string());
     }
-    let plugin = client.send(request).await.with_context(|| format!("cannot put {} in", args.file.display()))?;
+    let plugin = client
+        .send(request)
+        .await
+        .with_context(|| format!("cannot put {} in as {}", args.file.display(), args.name))?;
     print::out(&format!("plugin {} serves revision {}\n", args.name, print::plain(&plugin["revision"])));
     Ok(ExitCode::Done)
 }

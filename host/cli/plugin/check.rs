@@ -9,7 +9,7 @@ use anyhow::Context as _;
 use clap::Args;
 use serde_json::json;
 
-use super::super::{ExitCode, print};
+use super::super::{ExitCode, print, typed};
 use crate::clock::SystemClock;
 use crate::config::Config;
 use crate::plugin::{Description, HostSettings, LoadError, PluginHost, Revision, is_plugin_name};
@@ -26,7 +26,7 @@ pub(in crate::cli) struct CheckArgs {
 
 /// Checks it.
 pub(super) async fn check(args: CheckArgs) -> anyhow::Result<ExitCode> {
-    let component = std::fs::read(&args.file).with_context(|| format!("cannot read {}", args.file.display()))?;
+    let component = typed::file(&args.file)?;
     let cache = CacheFolder::new()?;
     let config = Config::default();
     let settings = HostSettings::new(config.limits, config.network, cache.0.join("compiled"));

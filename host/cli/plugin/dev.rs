@@ -9,7 +9,7 @@ use clap::Args;
 
 use super::super::serve::{Running, hosting};
 use super::super::signals::Signals;
-use super::super::{ExitCode, print, wrong_usage};
+use super::super::{ExitCode, WrongUsage, print, wrong_usage};
 use super::check;
 use super::scenario::{ScenarioFile, play};
 use super::solo::Solo;
@@ -55,7 +55,7 @@ pub(in crate::cli) struct DevArgs {
 /// Goes round and round until Ctrl-C.
 pub(super) fn dev(args: DevArgs) -> anyhow::Result<ExitCode> {
     let shown = args.dir.display();
-    let folder = args.dir.canonicalize().with_context(|| format!("cannot find the folder {shown}"))?;
+    let folder = args.dir.canonicalize().map_err(|error| WrongUsage::new(&format!("{shown} is no folder: {error}")))?;
     if !folder.join("build").is_file() {
         let why = format!("{shown} has no `build`: `windlass plugin new` makes a project that has one");
         return Ok(wrong_usage(&why));

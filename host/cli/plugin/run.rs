@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use anyhow::Context as _;
 use clap::Args;
 use serde_json::Value;
 
@@ -117,7 +116,7 @@ fn grants(args: &RunArgs) -> anyhow::Result<Result<(String, PluginFile), String>
     let path = args.grants.clone().unwrap_or_else(|| beside.clone());
     let mut file = PluginFile::default();
     if args.grants.is_some() || path.is_file() {
-        let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        let text = typed::text_file(&path)?;
         file = match PluginFile::parse(&path, &text, &ceilings()) {
             Ok(file) => file,
             Err(error) => return Ok(Err(error.to_string())),

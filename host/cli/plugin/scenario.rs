@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use anyhow::Context as _;
 use serde::Deserialize;
 
+use super::super::typed;
 use crate::config::LimitOverride;
 use crate::job::RetryOverride;
 use crate::job::units::TimeSpan;
@@ -119,9 +119,8 @@ impl ScenarioFile {
     /// # Errors
     /// Where it cannot be read. The inner error is a mistake in it: file, line and what is wrong there.
     pub(super) fn read(path: &Path) -> anyhow::Result<Result<Self, String>> {
-        let shown = path.display();
-        let text = std::fs::read_to_string(path).with_context(|| format!("cannot read the scenarios {shown}"))?;
-        Ok(Self::parse(&text).map_err(|why| format!("{shown}: {why}")))
+        let text = typed::text_file(path)?;
+        Ok(Self::parse(&text).map_err(|why| format!("{}: {why}", path.display())))
     }
 
     fn parse(text: &str) -> Result<Self, String> {

@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use clap::Args;
+use serde_json::json;
 
-use super::super::{ExitCode, print, wrong_usage};
+use super::super::{ExitCode, WrongUsage, print, typed, wrong_usage};
 use crate::config::{PublicKey, disk};
 use crate::plugin::{SIGNATURE_EXTENSION, Signature, SigningKey, is_plugin_name};
 
@@ -47,6 +48,9 @@ pub(in crate::cli) struct VerifyArgs {
     /// The signature [default: the component's file with .sig behind it]
     #[arg(long, value_name = "FILE")]
     signature: Option<PathBuf>,
+    /// Print a document
+    #[arg(long)]
+    json: bool,
 }
 
 /// Makes a key.
@@ -66,7 +70,7 @@ pub(super) fn sign(args: &SignArgs) -> anyhow::Result<ExitCode> {
         Ok(name) => name,
         Err(why) => return Ok(wrong_usage(&why)),
     };
-    let pem = std::fs::read(&args.key).with_context(|| format!("cannot read {}", args.key.display()))?;
+    let pem = typed::file(&args.key)?;
     let key = SigningKey::from_pem(&pem).with_context(|| format!("cannot sign with {}", args.key.display()))?;
     let signature = key.sign(&name, &digest_of(&args.file)?);
     let output = args.output.clone().unwrap_or_else(|| beside(&args.file));
@@ -86,23 +90,26 @@ pub(super) fn verify(args: &VerifyArgs) -> anyhow::Result<ExitCode> {
         Err(why) => return Ok(wrong_usage(&why)),
     };
     let digest = digest_of(&args.file)?;
-    let path = args.signature.clone().unwrap_or_else(|| beside(&args.file));
-    let signatures = read(&path)?;
-    let shown = args.file.display();
-    match signatures.iter().find_map(|signature| signature.signer(&args.signed_by, &name, &digest)) {
-        Some(key) => {
-            print::out(&format!("{shown}: signed as {name} by {key}\n"));
-            Ok(ExitCode::Done)
-        }
-        None => {
-            print::complain(&format!(
-                "windlass: {shown}: no signature in {} is by one of these keys, for this component (sha256 {digest}) \
-                 as {name}",
-                path.display()
-            ));
-            Ok(ExitCode::Failed)
-        }
+    let (shown, path) = (args.file.display(), args.signature.clone().unwrap_or_else(|| beside(&args.file)));
+    // A component without a signature beside it is not signed.
+    let is_unsigned = args.signature.is_none() && !path.exists();
+    let signatures = if is_unsigned { Vec::new() } else { read(&path)? };
+    let signer = signatures.iter().find_map(|signature| signature.signer(&args.signed_by, &name, &digest));
+    match signer {
+        _ if args.json => print::document(&json!({
+            "signed": signer.is_some(),
+            "name": name,
+            "revision": digest,
+            "signed_by": signer.map(ToString::to_string),
+        })),
+        Some(key) => print::out(&format!("{shown}: signed as {name} by {key}\n")),
+        None if is_unsigned => print::complain(&format!("windlass: {shown}: there is no signature {}", path.display())),
+        None => print::complain(&format!(
+            "windlass: {shown}: no signature in {} is by one of these keys, for this component (sha256 {digest}) as {name}",
+            path.display()
+        )),
     }
+    Ok(if signer.is_some() { ExitCode::Done } else { ExitCode::Failed })
 }
 
 /// The signature that goes with a component to a server: that in the named file, else in the one beside, where it is.
@@ -117,7 +124,7 @@ pub(super) fn signature_of(component: &Path, named: Option<&Path>) -> anyhow::Re
 }
 
 fn read(path: &Path) -> anyhow::Result<Vec<Signature>> {
-    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let text = typed::text_file(path)?;
     Signature::read_all(&text).with_context(|| path.display().to_string())
 }
 
@@ -144,7 +151,6 @@ fn name_of(component: &Path, named: Option<&str>) -> Result<String, String> {
     Err(format!("{name:?} is no name of a plugin, and the signature covers the name: say it with --name"))
 }
 
-fn digest_of(component: &Path) -> anyhow::Result<String> {
-    let bytes = std::fs::read(component).with_context(|| format!("cannot read {}", component.display()))?;
-    Ok(crate::plugin::component_digest(&bytes))
+fn digest_of(component: &Path) -> Result<String, WrongUsage> {
+    Ok(crate::plugin::component_digest(&typed::file(component)?))
 }

@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::Context as _;
 use tokio_util::sync::CancellationToken;
 
+use super::super::typed;
 use super::tried::{Fate, Tried};
 use crate::clock::{Clock, Stopwatch, SystemClock, UnixMs};
 use crate::config::{LimitOverride, Limits, Network, PluginFile};
@@ -47,7 +47,7 @@ impl Solo {
     /// # Errors
     /// Where the file cannot be read.
     pub(super) async fn load(&self, file: &Path) -> anyhow::Result<Result<Arc<Revision>, LoadError>> {
-        let component = std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
+        let component = typed::file(file)?;
         Ok(self.host.load(component.into()).await.map(Arc::new))
     }
 

@@ -9,7 +9,7 @@ use wasi_preview1_component_adapter_provider::{
 };
 use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
 
-use super::super::{ExitCode, print};
+use super::super::{ExitCode, print, typed};
 use super::interface;
 use crate::config::disk;
 
@@ -32,7 +32,7 @@ pub(in crate::cli) struct WrapArgs {
 /// Wraps it.
 pub(super) fn wrap(args: &WrapArgs) -> anyhow::Result<ExitCode> {
     let shown = args.module.display();
-    let module = std::fs::read(&args.module).with_context(|| format!("cannot read {shown}"))?;
+    let module = typed::file(&args.module)?;
     let component = component(module, &args.world).with_context(|| format!("{shown} does not make a plugin"))?;
     write(&args.output, &component)?;
     print::out(&format!("{}: {} bytes\n", args.output.display(), component.len()));

@@ -37,13 +37,14 @@ pub struct BackedUp {
 /// beside a host that uses the store, and without one.
 ///
 /// # Errors
-/// [`StoreError::Open`] where there is no store, it is damaged, or the copy cannot be written.
+/// [`StoreError::Open`] where there is no store, or it is damaged; [`StoreError::Unwritten`] where the copy cannot be
+/// written.
 pub fn backup(store: &Path, to: &Path) -> Result<BackedUp, StoreError> {
     let unread = |error: std::io::Error| open::refusal(store, error);
     let store = &open::behind_links(store);
     open::refuse_lone_log(store)?;
     store.metadata().map_err(unread)?;
-    let unwritten = |error: std::io::Error| open::refusal(store, format!("cannot write {}: {error}", to.display()));
+    let unwritten = |error: std::io::Error| open::unwritten(to, &error);
     let file = NewFile::begin(to).map_err(unwritten)?;
     let is_log_gone = match open::user(store).map_err(unread)? {
         open::User::Host => {
@@ -68,7 +69,7 @@ pub fn backup(store: &Path, to: &Path) -> Result<BackedUp, StoreError> {
 /// Copies all pages as they are, beside a host.
 pub(super) fn copy_pages(store: &Path, to: &NewFile) -> Result<(), StoreError> {
     step(store, to.path()).map_err(|error| match error.sqlite_error_code() {
-        Some(ErrorCode::DiskFull) => open::refusal(store, format!("cannot write {}: the disk is full", to.shown())),
+        Some(ErrorCode::DiskFull) => open::unwritten(to.shown(), &ErrorKind::StorageFull.into()),
         _ => open::failure(store, error),
     })
 }

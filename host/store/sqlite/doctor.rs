@@ -74,9 +74,9 @@ pub fn examine(store: &Path, scratch: &Path) -> Result<Report, StoreError> {
 /// Looks the store over, and takes everything that is whole into a new one, which must not be there yet.
 ///
 /// # Errors
-/// As [`examine`], and where a host uses the store or the new one cannot be written.
+/// As [`examine`], and where a host uses the store; [`StoreError::Unwritten`] where the new one cannot be written.
 pub fn salvage(store: &Path, to: &Path) -> Result<(Report, Salvaged), StoreError> {
-    let unwritten = |error: io::Error| open::refusal(store, format!("cannot write {}: {error}", to.display()));
+    let unwritten = |error: io::Error| open::unwritten(to, &error);
     let file = NewFile::begin(to).map_err(unwritten)?;
     let patient = Patient::receive(store, folder_of(to))?;
     if patient.is_in_use() {
@@ -89,8 +89,8 @@ pub fn salvage(store: &Path, to: &Path) -> Result<(Report, Salvaged), StoreError
     report.tell_jobs(&pages, &census, &judgement);
     let faults = Image::Store(file.path().to_path_buf()).faults(1);
     if let Some(fault) = faults.first() {
-        let wrong = format!("{}: what was written is not what can be read: {fault}", to.display());
-        return Err(open::refusal(store, wrong));
+        let wrong = format!("what was written is not what can be read: {fault}");
+        return Err(open::unwritten(to, &io::Error::other(wrong)));
     }
     let bytes = file.finish().map_err(unwritten)?;
     let jobs = judgement.taken().count() as u64;
@@ -117,7 +117,7 @@ impl Patient {
                 return Err(open::refusal(&store, advice));
             }
             User::Host => {
-                let copy = NewFile::temporary(scratch).map_err(|error| open::refusal(scratch, error))?;
+                let copy = NewFile::temporary(scratch).map_err(unread)?;
                 backup::copy_pages(&store, &copy)?;
                 (Wal::Absent, Image::Copy(copy))
             }

@@ -44,14 +44,16 @@ impl NewFile {
     /// Begins one that will have that name.
     pub(super) fn begin(target: &Path) -> io::Result<Self> {
         if target.symlink_metadata().is_ok() {
-            return Err(io::Error::new(io::ErrorKind::AlreadyExists, "it is there already, and is not written over"));
+            return Err(io::ErrorKind::AlreadyExists.into());
         }
         Self::create_in(folder_of(target), Some(target.to_path_buf()))
     }
 
     /// Begins one that is deleted at the end.
     pub(super) fn temporary(folder: &Path) -> io::Result<Self> {
-        Self::create_in(folder, None)
+        Self::create_in(folder, None).map_err(|error| {
+            io::Error::new(error.kind(), format!("no copy can be made in {}: {error}", folder.display()))
+        })
     }
 
     /// Makes one under a name that nothing has.
@@ -82,8 +84,8 @@ impl NewFile {
     }
 
     /// What it is called to people: its name to come.
-    pub(super) fn shown(&self) -> std::path::Display<'_> {
-        self.target.as_ref().unwrap_or(&self.path).display()
+    pub(super) fn shown(&self) -> &Path {
+        self.target.as_ref().unwrap_or(&self.path)
     }
 
     /// Brings it to the disk, gives it its name, and brings that to the disk. Answers how large it is.

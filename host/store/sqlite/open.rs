@@ -135,6 +135,19 @@ pub(super) fn failure(path: &Path, fault: impl Into<Fault>) -> StoreError {
     refusal(path, fault.into().advice())
 }
 
+/// Makes a [`StoreError::Unwritten`] for a file.
+pub(super) fn unwritten(file: &Path, error: &io::Error) -> StoreError {
+    let folder = disk::folder_of(file).display();
+    let reason = match error.kind() {
+        io::ErrorKind::NotFound => format!("there is no folder {folder}; make it first, or name another"),
+        io::ErrorKind::NotADirectory => format!("{folder} is no folder; name one"),
+        io::ErrorKind::AlreadyExists => "it is there already, and is not written over; name another file".to_owned(),
+        io::ErrorKind::StorageFull => "the disk is full; make room".to_owned(),
+        _ => error.to_string(),
+    };
+    StoreError::Unwritten { file: file.display().to_string(), reason }
+}
+
 /// Looks over the log beside a store that nobody uses. Refuses one that SQLite would take in part without a word, or not
 /// at all.
 pub(super) fn refuse_damaged_log(path: &Path) -> Result<Wal, StoreError> {

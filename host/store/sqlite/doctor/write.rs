@@ -32,7 +32,7 @@ pub(super) fn fill(
     census: &Census,
     judgement: &Judgement,
 ) -> Result<Vec<(i64, String)>, StoreError> {
-    let refusal = |error: Fault| open::failure(file.path(), error);
+    let refusal = |error: Fault| open::unwritten(file.shown(), &std::io::Error::other(error.advice()));
     let refused = begin(file, census.layout)
         .and_then(|conn| {
             let transaction = conn.unchecked_transaction()?;
