@@ -67,9 +67,16 @@ pub(super) struct Client {
 pub(super) struct Request {
     head: request::Builder,
     body: Bytes,
-    about: About,
-    /// What is asked for, to people.
+    asked: Asked,
+}
+
+/// What is asked for.
+struct Asked {
+    /// The same for people.
     told: String,
+    about: About,
+    /// Nothing is changed by it.
+    is_look: bool,
 }
 
 impl ServerArgs {
@@ -162,7 +169,7 @@ impl Request {
 
     /// The same, whose answer is about that.
     pub(super) fn about(mut self, about: About) -> Self {
-        self.about = about;
+        self.asked.about = about;
         self
     }
 
@@ -175,13 +182,17 @@ impl Request {
 impl Client {
     /// A request to be filled in.
     pub(super) fn request(&self, method: Method, path: &str) -> Request {
-        let told = format!("{method} {}", path.split('?').next().unwrap_or_default());
+        let asked = Asked {
+            told: format!("{method} {}", path.split('?').next().unwrap_or_default()),
+            about: About::default(),
+            is_look: method == Method::GET,
+        };
         let head = axum::http::Request::builder().method(method).uri(format!("{}{path}", self.base));
         let head = match &self.token {
             Some(token) => head.header(AUTHORIZATION, token),
             None => head,
         };
-        Request { head, body: Bytes::new(), about: About::default(), told }
+        Request { head, body: Bytes::new(), asked }
     }
 
     /// What stands at that path.
@@ -211,15 +222,14 @@ impl Client {
 
     /// Sends a request and reads its answer. A refusal is an error with the server's own words.
     pub(super) async fn send(&self, request: Request) -> anyhow::Result<Answer> {
-        let Request { head, body, about, told } = request;
-        let most = self.patience.to_answer(about, body.len());
+        let Request { head, body, asked } = request;
+        let most = self.patience.to_answer(asked.about, body.len());
         let request = head.body(Full::new(body)).context("that cannot be sent over HTTP")?;
-        let is_look = request.method() == Method::GET;
         let answer = timeout(most.0, self.http.request(request)).await;
-        let answer = answer.map_err(|_| self.silent(&told, "has not answered", most, is_look))?;
+        let answer = answer.map_err(|_| self.silent("has not answered", &asked, most))?;
         let answer = answer.map_err(|error| Fault::of(&error, &self.base))?;
         let (status, again) = (answer.status(), seconds(answer.headers().get(RETRY_AFTER)));
-        let body = self.read(answer.into_body(), about, &told, is_look).await?;
+        let body = self.read(answer.into_body(), &asked).await?;
         if status == StatusCode::NO_CONTENT {
             return Ok(Answer { text: String::new(), value: Value::Null });
         }
@@ -236,26 +246,26 @@ impl Client {
     }
 
     /// All of an answer.
-    async fn read(&self, mut body: Incoming, about: About, told: &str, is_look: bool) -> anyhow::Result<Vec<u8>> {
-        let (mut bytes, most, bytes_max) = (Vec::new(), self.patience.to_go_on(), about.bytes_max());
+    async fn read(&self, mut body: Incoming, asked: &Asked) -> anyhow::Result<Vec<u8>> {
+        let (mut bytes, most, bytes_max) = (Vec::new(), self.patience.to_go_on(), asked.about.bytes_max());
         loop {
             let frame = timeout(most.0, body.frame()).await;
-            let frame = frame.map_err(|_| self.silent(told, "has said no more of its answer to", most, is_look))?;
+            let frame = frame.map_err(|_| self.silent("has said no more of its answer to", asked, most))?;
             let Some(frame) = frame else { return Ok(bytes) };
             let frame = frame.map_err(|error| Fault::absent(format!("{} broke off its answer: {error}", self.base)))?;
             let Ok(data) = frame.into_data() else { continue };
             if (bytes.len() + data.len()) as u64 > bytes_max.0 {
-                bail!("{} answers {told} with more than {bytes_max}: is it a windlass?", self.base);
+                bail!("{} answers {} with more than {bytes_max}: is it a windlass?", self.base, asked.told);
             }
             bytes.extend_from_slice(&data);
         }
     }
 
     /// That a server is silent for too long.
-    fn silent(&self, told: &str, what: &str, most: TimeSpan, is_look: bool) -> Fault {
-        let done = if is_look { "" } else { "; what was asked for may be done all the same" };
+    fn silent(&self, what: &str, asked: &Asked, most: TimeSpan) -> Fault {
+        let done = if asked.is_look { "" } else { "; what was asked for may be done all the same" };
         let help = "see whether that server is stopped or overloaded, or say with --timeout how long to wait";
-        Fault::absent(format!("{} {what} {told} for {most}: {help}{done}", self.base))
+        Fault::absent(format!("{} {what} {} for {most}: {help}{done}", self.base, asked.told))
     }
 }
 

@@ -11,36 +11,43 @@ use crate::said;
 
 const ID: &str = "01990000-0000-7000-8000-000000000000";
 
-/// Begins to answer each request with the next of these, on a connection of its own, and says no more. Returns its URL.
-fn server(begun: Vec<String>) -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let base = format!("http://{}", listener.local_addr().unwrap());
-    std::thread::spawn(move || {
-        let mut kept: Vec<TcpStream> = Vec::new();
+/// Begins to answer each request with the next of these, on a connection of its own, and says no more. Returns its address.
+pub fn server(begun: &[&[u8]]) -> String {
+    let begun: Vec<_> = begun.iter().map(|begun| begun.to_vec()).collect();
+    serving(move |listener| {
+        let mut kept = Vec::new();
         for begun in begun {
-            let mut stream = listener.accept().unwrap().0;
-            stream.read(&mut [0; 4 << 10]).unwrap();
-            stream.write_all(begun.as_bytes()).unwrap();
+            let mut stream = asked(&listener);
+            stream.write_all(&begun).unwrap();
             kept.push(stream);
         }
         // Until the test ends.
         std::thread::park();
-    });
-    base
+    })
 }
 
-/// Answers one request with a document that has no end. Returns its URL.
+/// Answers one request with a document that has no end. Returns its address.
 fn endless_server() -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let base = format!("http://{}", listener.local_addr().unwrap());
-    std::thread::spawn(move || {
-        let mut stream = listener.accept().unwrap().0;
-        stream.read(&mut [0; 4 << 10]).unwrap();
+    serving(|listener| {
+        let mut stream = asked(&listener);
         stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n[").unwrap();
         let part = "1,".repeat(32 << 10);
         while stream.write_all(part.as_bytes()).is_ok() {}
-    });
-    base
+    })
+}
+
+fn serving(serve: impl FnOnce(TcpListener) + Send + 'static) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    std::thread::spawn(move || serve(listener));
+    address
+}
+
+/// The next connection, once something was asked on it.
+fn asked(listener: &TcpListener) -> TcpStream {
+    let mut stream = listener.accept().unwrap().0;
+    assert!(stream.read(&mut [0; 4 << 10]).unwrap() > 0);
+    stream
 }
 
 async fn ended(mut command: Command) -> (i32, String, String) {
@@ -80,7 +87,7 @@ async fn who_waits_for_a_job_hears_of_silence_beyond_the_time_asked_for() {
     let host = Setup::default().start().await;
     let job = format!(r#"{{"id":"{ID}","state":"available"}}"#);
     let accepted = format!("HTTP/1.1 202 Accepted\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{job}", job.len());
-    let base = server(vec![accepted, String::new()]);
+    let base = format!("http://{}", server(&[accepted.as_bytes(), b""]));
     let args = ["enqueue", "echo", "--wait", "200ms", "--timeout", "300ms", "--server", &base];
     let (code, stdout, stderr) = ended(host.command(&args)).await;
     assert_eq!((code, stdout.as_str(), stderr.lines().count()), (1, "", 1), "{stderr}");
@@ -93,11 +100,12 @@ async fn who_waits_for_a_job_hears_of_silence_beyond_the_time_asked_for() {
 #[tokio::test]
 async fn an_answer_that_stops_or_never_ends_is_given_up() {
     let host = Setup::default().start().await;
-    let stops = server(vec!["HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{\"jobs\":".to_owned()]);
-    for (base, told) in [
+    let stops = server(&[b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{\"jobs\":"]);
+    for (address, told) in [
         (stops, "no more of its answer to GET /v1/jobs for 300ms"),
         (endless_server(), "GET /v1/jobs with more than 128MiB"),
     ] {
+        let base = format!("http://{address}");
         let (code, stdout, stderr) =
             ended(host.command(&["jobs", "list", "--timeout", "300ms", "--server", &base])).await;
         assert_eq!((code, stdout.as_str(), stderr.lines().count()), (1, "", 1), "{stderr}");

@@ -1,24 +1,8 @@
 //! Why a server cannot be reached is told as it is.
 
-use std::io::{Read as _, Write as _};
-use std::net::TcpListener;
-
 use crate::common::Setup;
 use crate::said;
-
-/// Takes one connection, says that on it, and then keeps it. Returns its address.
-fn listener(says: &'static [u8]) -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap().to_string();
-    std::thread::spawn(move || {
-        let mut stream = listener.accept().unwrap().0;
-        stream.read(&mut [0; 4 << 10]).unwrap();
-        stream.write_all(says).unwrap();
-        // Until the test ends.
-        std::thread::park();
-    });
-    address
-}
+use crate::silence::server as silent;
 
 #[tokio::test]
 async fn what_is_wrong_with_the_way_to_a_server_is_told_with_what_to_do() {
@@ -26,8 +10,9 @@ async fn what_is_wrong_with_the_way_to_a_server_is_told_with_what_to_do() {
     let plain = host.base.replace("http://", "https://");
     // What no resolver asks anybody for.
     let nowhere = format!("http://{}.invalid:7070", "x".repeat(64));
-    let (mute, alert) = (listener(b""), listener(b"\x15\x03\x03\x00\x02\x02\x0a"));
-    let (mute, tls) = (format!("https://{mute}"), format!("http://{alert}"));
+    let mute = format!("https://{}", silent(&[b""]));
+    // An alert is what TLS makes of a request that is not TLS.
+    let tls = format!("http://{}", silent(&[b"\x15\x03\x03\x00\x02\x02\x0a"]));
     for (server, told, help) in [
         (&plain, "does not speak TLS", host.base.as_str()),
         (&nowhere, "cannot be reached: failed to lookup", "--server"),
