@@ -1,6 +1,7 @@
 //! The command line's way to a running server.
 
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow, bail};
@@ -58,6 +59,7 @@ pub(super) struct ServerArgs {
 /// A server that answers in JSON.
 pub(super) struct Client {
     http: legacy::Client<Within, Full<Bytes>>,
+    way: Within,
     base: String,
     token: Option<HeaderValue>,
     patience: Patience,
@@ -93,8 +95,8 @@ impl ServerArgs {
         }
         let patience = Patience::new(self.timeout);
         let way = Within::new(tls::connector(self.ca.as_deref()).map_err(wrong)?, patience.to_connect());
-        let http = legacy::Client::builder(TokioExecutor::new()).build(way);
-        Ok(Client { http, base, token, patience })
+        let http = legacy::Client::builder(TokioExecutor::new()).build(way.clone());
+        Ok(Client { http, way, base, token, patience })
     }
 
     /// What the header `Authorization` says.
@@ -225,8 +227,11 @@ impl Client {
         let Request { head, body, asked } = request;
         let most = self.patience.to_answer(asked.about, body.len());
         let request = head.body(Full::new(body)).context("that cannot be sent over HTTP")?;
-        let answer = timeout(most.0, self.http.request(request)).await;
-        let answer = answer.map_err(|_| self.silent("has not answered", &asked, most))?;
+        let mut answering = pin!(self.http.request(request));
+        let answer = timeout(most.0, &mut answering).await.map_err(|_| match self.way.unreached() {
+            Some(why) => Fault::unreached(&self.base, &why),
+            None => self.silent("has not answered", &asked, most),
+        })?;
         let answer = answer.map_err(|error| Fault::of(&error, &self.base))?;
         let (status, again) = (answer.status(), seconds(answer.headers().get(RETRY_AFTER)));
         let body = self.read(answer.into_body(), &asked).await?;

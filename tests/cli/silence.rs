@@ -59,8 +59,7 @@ async fn a_server_that_stands_still_is_given_up() {
     let host = Setup::default().guest("echo", "").start().await;
     let host_name = host.base.clone();
     host.signal(Signal::STOP);
-    let component = host.plugins().join("echo.wasm");
-    let component = component.to_str().unwrap();
+    std::fs::write(host.dir().join("small.wasm"), "a large one would have more time to be sent").unwrap();
     for (args, asked, may_be_done) in [
         (&["jobs", "list"][..], "GET /v1/jobs ", false),
         (&["jobs", "show", ID], ID, false),
@@ -68,7 +67,7 @@ async fn a_server_that_stands_still_is_given_up() {
         (&["downstreams"], "GET /v1/downstreams ", false),
         (&["enqueue", "echo", "--wait", "1h"], "POST /v1/jobs ", true),
         (&["jobs", "cancel", ID, ID], ID, true),
-        (&["plugin", "put", "other", component], "PUT /v1/plugins/other ", true),
+        (&["plugin", "put", "other", "small.wasm"], "PUT /v1/plugins/other ", true),
     ] {
         let (code, stdout, stderr) = ended(host.command(&[args, &["--timeout", "300ms"]].concat())).await;
         assert_eq!((code, stdout.as_str(), stderr.lines().count()), (1, "", 1), "{args:?}: {stderr}");

@@ -61,7 +61,11 @@ impl Fault {
             return Self::absent(format!("no windlass answers at {base}; {help}"));
         }
         let why = causes(error).find(|cause| cause.is::<Unreached>()).or_else(|| causes(error).last());
-        let why = why.map(ToString::to_string).unwrap_or_default();
+        Self::unreached(base, why.unwrap_or(error))
+    }
+
+    /// There is no way to that server.
+    pub(super) fn unreached(base: &str, why: &(dyn Error + 'static)) -> Self {
         let help = "look at its name and port in --server or WINDLASS_SERVER, and at the network";
         Self::absent(format!("{base} cannot be reached: {why}; {help}"))
     }

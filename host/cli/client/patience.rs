@@ -1,6 +1,8 @@
 //! How long a server may say nothing, and how much of what it says is read.
 
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -91,6 +93,17 @@ impl About {
 pub(super) struct Within {
     way: HttpsConnector<HttpConnector>,
     most: TimeSpan,
+    /// How many connections are being made.
+    under_way: Arc<AtomicUsize>,
+}
+
+/// Counts a connection that is being made.
+struct UnderWay(Arc<AtomicUsize>);
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// A server was not reached in so long.
@@ -101,7 +114,12 @@ pub(super) struct Unreached(TimeSpan);
 impl Within {
     /// That way, given up after so long: name, connection and TLS together.
     pub(super) fn new(way: HttpsConnector<HttpConnector>, most: TimeSpan) -> Self {
-        Self { way, most }
+        Self { way, most, under_way: Arc::default() }
+    }
+
+    /// Why a request has no answer, where that is because there is no connection yet.
+    pub(super) fn unreached(&self) -> Option<Unreached> {
+        (self.under_way.load(Ordering::Relaxed) > 0).then_some(Unreached(self.most))
     }
 }
 
@@ -116,7 +134,10 @@ impl Service<Uri> for Within {
 
     fn call(&mut self, server: Uri) -> Self::Future {
         let (connecting, most) = (self.way.call(server), self.most);
+        self.under_way.fetch_add(1, Ordering::Relaxed);
+        let under_way = UnderWay(self.under_way.clone());
         Box::pin(async move {
+            let _under_way = under_way;
             let connected = timeout(most.0, connecting).await;
             connected.unwrap_or_else(|_| Err(Unreached(most).into()))
         })
