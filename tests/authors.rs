@@ -85,9 +85,9 @@ async fn what_is_wrong_with_a_run_is_told() {
         (&["orders.wasm", "--payload", "{"][..], 2, "--content-type"),
         (&["orders.wasm", "--secret", "token=value"], 2, "env:VARIABLE"),
         (&["orders.wasm", "--origin", "erp.example"], 2, "origin"),
-        (&["nowhere.wasm"], 1, "nowhere.wasm"),
-        (&["orders.wasm", "--grants", "nowhere.toml"], 1, "nowhere.toml"),
-        (&["cache"], 1, "cache"),
+        (&["nowhere.wasm"], 2, "nowhere.wasm"),
+        (&["orders.wasm", "--grants", "nowhere.toml"], 2, "nowhere.toml"),
+        (&["cache"], 2, "cache"),
     ] {
         let output = run(folder.path(), &[&["plugin", "run"], words].concat());
         assert_eq!(code(&output), exit, "{words:?}: {}", err(&output));

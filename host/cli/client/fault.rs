@@ -66,7 +66,7 @@ impl Fault {
 
     /// There is no way to that server.
     pub(super) fn unreached(base: &str, why: &(dyn Error + 'static)) -> Self {
-        let help = "look at its name and port in --server or WINDLASS_SERVER, and at the network";
+        let help = "look at its name and port in --server or WINDLASS_SERVER, at the network, and at the server itself";
         Self::absent(format!("{base} cannot be reached: {why}; {help}"))
     }
 
