@@ -94,12 +94,12 @@ async fn what_starves_behind_all_others_is_begun_again_as_one_that_has_its_share
             break;
         }
     }
-    let read = |name: &str| std::fs::read_to_string(dir.path().join(name)).unwrap();
-    assert_eq!([read("first"), read("second")], ["\n", "0\n"]);
+    let read = |name: &str| std::fs::read(dir.path().join(name)).unwrap();
+    assert_eq!([read("first"), read("second")], [&b"\n"[..], b"0\n"]);
     let (mut input, _) = request(&order(), b"component").unwrap();
     let mut whole = Vec::new();
     std::io::Read::read_to_end(&mut input, &mut whole).unwrap();
-    assert_eq!(read("input").as_bytes(), whole);
+    assert_eq!(read("input"), whole);
 }
 
 fn order() -> Order {
