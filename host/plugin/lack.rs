@@ -2,6 +2,7 @@
 //! which it is met, and the same may succeed a moment later.
 
 use std::io;
+use std::net::SocketAddr;
 
 use rustix::io::Errno;
 use wasmtime::{OutOfMemory, PoolConcurrencyLimitError};
@@ -11,7 +12,13 @@ pub(super) fn of_machine(error: &io::Error) -> bool {
     Errno::from_io_error(error).is_some_and(is_of_machine) || error.kind() == io::ErrorKind::OutOfMemory
 }
 
-/// The same, or a disk or a network's file system that does not answer now.
+/// Whether there is nothing left to make one more connection to that address of: no open file, memory or port. Where a
+/// machine has no IPv6, each of its addresses is told as one for which there is no port.
+pub(super) fn of_connections(error: &io::Error, address: &SocketAddr) -> bool {
+    of_machine(error) || address.is_ipv4() && error.kind() == io::ErrorKind::AddrNotAvailable
+}
+
+/// As [`of_machine`], or a disk or a network's file system that does not answer now.
 pub(super) fn may_pass(error: &io::Error) -> bool {
     let of_disk = [
         Errno::BUSY,
@@ -57,6 +64,14 @@ fn is_of_machine(errno: Errno) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_machine_without_ports_is_told_from_one_without_an_address_family() {
+        let lacks = |errno: Errno, address: &str| of_connections(&errno.into(), &address.parse().unwrap());
+        assert!(lacks(Errno::ADDRNOTAVAIL, "192.0.2.1:80") && !lacks(Errno::ADDRNOTAVAIL, "[::1]:80"));
+        assert!(lacks(Errno::MFILE, "192.0.2.1:80") && lacks(Errno::MFILE, "[::1]:80"));
+        assert!(!lacks(Errno::CONNREFUSED, "192.0.2.1:80") && !lacks(Errno::NETUNREACH, "192.0.2.1:80"));
+    }
 
     #[test]
     fn what_passes_is_told_from_what_stays() {

@@ -27,6 +27,9 @@ pub(super) enum ConnectError {
     /// The addresses are out of bounds.
     #[error("{0}")]
     Denied(Denial),
+    /// The machine has nothing to make one of.
+    #[error("{0}")]
+    Lacking(String),
     /// The way ends somewhere.
     #[error("{1}")]
     Unreachable(Unreachable, String),
@@ -196,6 +199,9 @@ impl Connector {
 fn missed(host: &str, miss: &Miss) -> ConnectError {
     let (what, message) = match miss {
         Miss::NoAddress => (Unreachable::Name, format!("{host} has no address")),
+        Miss::Lacking(address, error) => {
+            return ConnectError::Lacking(format!("cannot connect to {host} at {address} from here: {error}"));
+        }
         Miss::Refused(address, error) => {
             (Unreachable::Refused, format!("cannot connect to {host} at {address}: {error}"))
         }

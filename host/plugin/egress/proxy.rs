@@ -49,6 +49,10 @@ impl Tunnel {
         let made = race::first(addresses, may_race, TcpStream::connect).await;
         let mut stream = made.map_err(|miss| match miss {
             Miss::NoAddress => self.failed(Unreachable::Name, "has no address"),
+            Miss::Lacking(_, error) => {
+                let (host, port) = (&self.host, self.port);
+                ConnectError::Lacking(format!("cannot connect to the proxy {host}:{port} from here: {error}"))
+            }
             Miss::Refused(_, error) => self.failed(Unreachable::Refused, &format!("cannot be reached: {error}")),
             Miss::TimedOut(_) => self.failed(Unreachable::TimedOut, "cannot be reached in time"),
         })?;

@@ -8,6 +8,8 @@ use std::time::Duration;
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 
+use super::super::lack;
+
 /// How long one address may take to answer.
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How many addresses of a name are tried.
@@ -24,6 +26,8 @@ pub(super) enum Miss {
     NoAddress,
     /// That one refused, as did all others that answered.
     Refused(SocketAddr, io::Error),
+    /// The machine had nothing to make a connection to that one of, and no other refused.
+    Lacking(SocketAddr, io::Error),
     /// That one did not answer, and neither did any other.
     TimedOut(SocketAddr),
 }
@@ -37,6 +41,7 @@ pub(super) async fn first<T, Dialling: Future<Output = io::Result<T>>>(
 ) -> Result<T, Miss> {
     let attempt = async |address| match tokio::time::timeout(CONNECT_TIMEOUT, dial(address)).await {
         Ok(Ok(made)) => Ok(made),
+        Ok(Err(error)) if lack::of_connections(&error, &address) => Err(Miss::Lacking(address, error)),
         Ok(Err(error)) => Err(Miss::Refused(address, error)),
         Err(_) => Err(Miss::TimedOut(address)),
     };
@@ -66,9 +71,19 @@ pub(super) async fn first<T, Dialling: Future<Output = io::Result<T>>>(
 }
 
 impl Miss {
-    /// What says more of the two: the later one, but that somebody refused is more than that nobody answered.
+    /// What says more of the two: the later one, but that somebody refused is more than that nobody was asked, and that is
+    /// more than that nobody answered.
     fn or(self, later: Self) -> Self {
-        if matches!((&self, &later), (Self::Refused(..), Self::TimedOut(_))) { self } else { later }
+        if self.weight() > later.weight() { self } else { later }
+    }
+
+    fn weight(&self) -> u8 {
+        match self {
+            Self::NoAddress => 0,
+            Self::TimedOut(_) => 1,
+            Self::Lacking(..) => 2,
+            Self::Refused(..) => 3,
+        }
     }
 }
 
@@ -98,6 +113,7 @@ mod tests {
         match address.ip().to_string().rsplit(['.', ':']).next() {
             Some("1") => pending().await,
             Some("2") => Err(io::ErrorKind::ConnectionRefused.into()),
+            Some("4") => Err(rustix::io::Errno::MFILE.into()),
             Some("3") => {
                 tokio::time::sleep(Duration::from_secs(1)).await;
                 Ok(address)
@@ -166,9 +182,16 @@ mod tests {
             (&["fd00::2", "10.0.0.2"][..], "10.0.0.2"),
             (&["fd00::2", "10.0.0.1"], "fd00::2"),
             (&["fd00::1", "10.0.0.2"], "10.0.0.2"),
+            (&["fd00::4", "10.0.0.2"], "10.0.0.2"),
+            (&["fd00::2", "10.0.0.4"], "fd00::2"),
         ] {
             let (made, ..) = race(texts, true).await;
             assert!(matches!(&made, Err(Miss::Refused(address, _)) if address.ip().to_string() == told), "{made:?}");
+        }
+        // Who was not asked has refused nothing, whoever else is silent.
+        for texts in [&["10.0.0.4"][..], &["10.0.0.4", "fd00::1"], &["fd00::1", "10.0.0.4"]] {
+            let (made, ..) = race(texts, true).await;
+            assert!(matches!(&made, Err(Miss::Lacking(address, _)) if address.is_ipv4()), "{made:?}");
         }
     }
 

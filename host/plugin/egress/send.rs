@@ -143,6 +143,7 @@ fn classify(error: &Error) -> SendFailure {
     if let Some(error) = cause::<ConnectError>(error) {
         return match error {
             ConnectError::Denied(denial) => SendFailure::Denied(denial.clone()),
+            ConnectError::Lacking(why) => SendFailure::Crowded(why.clone()),
             ConnectError::Unreachable(what, message) => SendFailure::Unreachable(*what, message.clone()),
         };
     }
