@@ -68,6 +68,14 @@ async fn what_costs_the_host_too_much_ends_the_attempt() {
 }
 
 #[tokio::test]
+async fn headers_that_are_taken_filled_and_emptied_are_as_many_as_handles() {
+    let host = start("").await;
+    let (_, attempt) = run(&host, &json!({"do": "hoard", "handle": "emptied-fields"})).await;
+    assert_eq!(attempt["outcome"], "host-calls", "{attempt:#}");
+    assert!(attempt["error"].as_str().unwrap().contains("limits.handles"), "{attempt:#}");
+}
+
+#[tokio::test]
 async fn time_and_memory_have_an_end() {
     let host = start("[limits]\ndeadline = \"3s\"\ncpu = \"1s\"\nmemory = \"16MiB\"").await;
     for (at, above, outcome) in [

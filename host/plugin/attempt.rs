@@ -1,7 +1,7 @@
 //! One attempt: an instance, called once under its limits, and thrown away, unless its operator allows another use.
 
 use std::panic::AssertUnwindSafe;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -58,6 +58,8 @@ pub(super) struct Attempt {
     pub(super) calls_out: CallsOut,
     requests_made: AtomicU32,
     call_bytes: AtomicU64,
+    /// What the heads of answers take that the guest has not taken.
+    pub(super) untaken_bytes: AtomicUsize,
     ledger: Mutex<Ledger>,
 }
 
@@ -85,6 +87,7 @@ impl Attempt {
             calls_out: CallsOut::default(),
             requests_made: AtomicU32::new(0),
             call_bytes: AtomicU64::new(0),
+            untaken_bytes: AtomicUsize::new(0),
             ledger: Mutex::new(Ledger::new(started, &limits)),
         })
     }

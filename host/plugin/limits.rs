@@ -73,6 +73,11 @@ impl MemoryLimiter {
         self.held_bytes.saturating_add(self.beside_bytes) as u64
     }
 
+    /// How much may be held beside memories, tables and instances.
+    pub(super) fn left_beside(&self) -> usize {
+        self.limit_bytes.saturating_sub(self.held_bytes)
+    }
+
     /// So much is held beside memories, tables and instances.
     ///
     /// # Errors

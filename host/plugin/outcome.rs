@@ -3,6 +3,7 @@
 use std::fmt::{self, Write as _};
 
 use bytes::Bytes;
+use wasmtime::component::ResourceTableError;
 use wasmtime::{Error, Trap, WasmBacktrace};
 use wasmtime_wasi::I32Exit;
 
@@ -176,7 +177,10 @@ pub(super) fn of_error(error: &Error, phase: Phase, guest: &State) -> Outcome {
 }
 
 fn explain(error: &Error, phase: Phase, guest: &State) -> (HostFault, String) {
-    if let Some(exceeded) = error.downcast_ref::<MemoryExceeded>().or(guest.exceeded()) {
+    // Its calls find nothing where its memory is used up.
+    let is_for_want_of_room = error.is::<ResourceTableError>();
+    let exceeded = guest.exceeded().filter(|_| is_for_want_of_room);
+    if let Some(exceeded) = error.downcast_ref::<MemoryExceeded>().or(exceeded) {
         return (HostFault::Memory, exceeded.to_string());
     }
     if let Some(exceeded) = error.downcast_ref::<CpuExceeded>() {

@@ -131,14 +131,14 @@ impl Slot {
     }
 
     /// Accepts what was found, unless something else was accepted meanwhile. What is being compiled of an older file is
-    /// given up, and so is what is being put over HTTP in the place of one that is gone or replaced.
+    /// given up, and so is what is being put over HTTP since another component lay there.
     pub(super) fn accept(&self, before: &Found, found: Found) -> bool {
         let mut accepted = self.lock_accepted();
         if *accepted != *before {
             return false;
         }
-        if accepted.component.is_some() && accepted.component != found.component {
-            lock(&self.coming).overtake();
+        if accepted.component != found.component {
+            lock(&self.coming).found(found.component.as_ref());
         }
         *accepted = found;
         self.accepted_changed.notify_waiters();

@@ -1,12 +1,13 @@
 //! What a store holds for the time of one attempt, and the limits that are set on it.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use wasmtime::component::ResourceTable;
+use wasmtime::component::{Resource, ResourceTable};
 use wasmtime::{Store, UpdateDeadline};
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
-use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
+use wasmtime_wasi_http::{FieldMap, WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use crate::job::LogLevel;
 
@@ -144,6 +145,12 @@ impl State {
         self.limiter.check()
     }
 
+    /// It gives those trailers to a body, where nobody sees them any more.
+    pub(super) fn hands_over_trailers(&mut self, trailers: &Resource<FieldMap>) -> wasmtime::Result<()> {
+        self.held.trailers(self.table.get(trailers)?);
+        Ok(())
+    }
+
     /// Why its calls of `wasi:http` trap, where they do for its memory.
     pub(super) fn exceeded(&self) -> Option<&MemoryExceeded> {
         self.exceeded.as_ref()
@@ -180,7 +187,8 @@ impl WasiHttpView for State {
     /// Each call of `wasi:http` comes through here once. It cannot be refused here, but needs the table to do anything.
     fn http(&mut self) -> WasiHttpCtxView<'_> {
         self.calls.count();
-        if let Some(bytes) = self.held.before_call(&mut self.table) {
+        let (untaken, left) = (self.attempt.untaken_bytes.load(Ordering::Relaxed), self.limiter.left_beside());
+        if let Some(bytes) = self.held.before_call(&mut self.table, untaken, left) {
             self.exceeded = self.limiter.beside(bytes).err();
         }
         let table = if self.exceeded.is_some() { &mut self.nothing } else { &mut self.table };

@@ -10,11 +10,7 @@ use http::{HeaderMap, HeaderName, Request, Response};
 use http_body_util::{BodyExt as _, StreamBody};
 use hyper::body::{Body as _, Frame, Incoming};
 use tokio::sync::OwnedSemaphorePermit;
-use wasmtime::StoreContextMut;
-use wasmtime::component::{Linker, Resource};
-use wasmtime_wasi_http::p2::bindings::http::types;
-use wasmtime_wasi_http::p2::types::HostOutgoingRequest;
-use wasmtime_wasi_http::{Error, ForbiddenHeaderFilter, RequestOptions, WasiBody, WasiHttpHooks, WasiHttpView as _};
+use wasmtime_wasi_http::{Error, ForbiddenHeaderFilter, RequestOptions, WasiBody, WasiHttpHooks};
 
 use crate::config::is_host_owned;
 
@@ -23,24 +19,19 @@ use super::egress::{self, Answered, Egress, InUse, Recorder, SendBody, SendFailu
 use super::heads;
 use super::host_http::{body_refused, is_bodiless, method, one_more, patience, permit, remember, way_out};
 use super::secrets::{Mask, Window};
-use super::state::State;
 
 /// What a guest may hand over at once of a request's body.
 const CHUNK_BYTES_MAX: usize = 64 << 10;
 
 /// How long a guest may take to say that a request which has no body has none.
 const BODY_PATIENCE: Duration = Duration::from_secs(1);
-/// The longest word for a method or a scheme: what a request holds of them no limit of wasmtime's bounds.
-const WORD_BYTES_MAX: usize = 64;
-/// The longest authority, for the same reason: a name of 253 letters and a port, in whatever spelling. Of a path the
-/// standard's own parser takes less than 64 KiB.
-const AUTHORITY_BYTES_MAX: usize = 1 << 10;
-/// The interface that has the requests, in the version that wasmtime links.
-const TYPES: &str = "wasi:http/types@0.2.12";
 
 mod held;
+mod narrow;
 
+use held::Untaken;
 pub(super) use held::{Held, fields_bytes_max};
+pub(super) use narrow::narrow;
 
 type Io = Box<dyn Future<Output = Result<(), Error>> + Send>;
 type Answer = Result<(Response<WasiBody>, Io), Error>;
@@ -171,6 +162,7 @@ impl Asked {
             return Err(Error::HttpResponseHeaderSectionSize(None));
         }
         let (mut head, body) = response.into_parts();
+        let untaken = Untaken::new(&attempt, &head.headers);
         egress::veil(cover.as_ref(), &mut head.headers);
         let left_bytes = attempt.limits.response.0;
         let window = cover.map(Window::new);
@@ -186,6 +178,7 @@ impl Asked {
             window,
             last: None,
         });
+        head.extensions.insert(untaken);
         Ok((Response::from_parts(head, body), Box::new(async { Ok(()) })))
     }
 
@@ -351,43 +344,6 @@ fn told(failure: SendFailure) -> Error {
         SendFailure::Silent(_) => Error::HttpResponseTimeout,
         SendFailure::TooLarge(_) => Error::HttpResponseBodySize(None),
     }
-}
-
-/// Puts functions that bound what they keep in the place of wasmtime's.
-pub(super) fn narrow(linker: &mut Linker<State>) -> wasmtime::Result<()> {
-    type Request = Resource<HostOutgoingRequest>;
-
-    let mut types = linker.instance(TYPES)?;
-    types.func_wrap(
-        "[method]outgoing-request.set-method",
-        |mut store: StoreContextMut<'_, State>, (request, method): (Request, types::Method)| {
-            let mut http = store.data_mut().http();
-            match &method {
-                types::Method::Other(word) if word.len() > WORD_BYTES_MAX => Ok((Err(()),)),
-                _ => Ok((types::HostOutgoingRequest::set_method(&mut http, request, method)?,)),
-            }
-        },
-    )?;
-    types.func_wrap(
-        "[method]outgoing-request.set-scheme",
-        |mut store: StoreContextMut<'_, State>, (request, scheme): (Request, Option<types::Scheme>)| {
-            let mut http = store.data_mut().http();
-            match &scheme {
-                Some(types::Scheme::Other(word)) if word.len() > WORD_BYTES_MAX => Ok((Err(()),)),
-                _ => Ok((types::HostOutgoingRequest::set_scheme(&mut http, request, scheme)?,)),
-            }
-        },
-    )?;
-    types.func_wrap(
-        "[method]outgoing-request.set-authority",
-        |mut store: StoreContextMut<'_, State>, (request, authority): (Request, Option<String>)| {
-            let mut http = store.data_mut().http();
-            match &authority {
-                Some(text) if text.len() > AUTHORITY_BYTES_MAX => Ok((Err(()),)),
-                _ => Ok((types::HostOutgoingRequest::set_authority(&mut http, request, authority)?,)),
-            }
-        },
-    )
 }
 
 #[cfg(test)]

@@ -42,7 +42,7 @@ impl Slot {
         if bytes.len() as u64 > COMPONENT_BYTES_MAX {
             return Err(report::too_large(COMPONENT_BYTES_MAX).into());
         }
-        let mut put = Put::begin(self);
+        let mut put = Put::begin(self).await?;
         let revision = tokio::select! {
             biased;
             error = put.overtaken() => return Err(error),
@@ -121,8 +121,9 @@ impl Slot {
         bytes: Bytes,
         signature: Option<Signature>,
     ) -> io::Result<Arc<Plugin>> {
+        put.writes();
         let (component, signature) = self.put_files(bytes, signature).await?;
-        put.serves();
+        put.serves(&component);
         self.accept_files(Some(component.clone()), signature.clone());
         (standing.taken.component, standing.taken.signature) = (Some(component), signature);
         standing.is_policy_new = false;
@@ -175,8 +176,8 @@ impl Slot {
     }
 
     async fn remove(&self) -> io::Result<bool> {
-        let was_coming = lock(&self.coming).overtake();
         let was_there = self.remove_files().await?;
+        let was_coming = lock(&self.coming).overtake();
         if was_there {
             self.accept_files(None, None);
         } else {

@@ -80,7 +80,8 @@ mod tests {
         async fn admit(&self) -> Result<(), InstallError> {
             let digest = "cd".repeat(32);
             let glanced = self.slot.glance(&digest, &[]).await;
-            glanced.and(self.slot.admitted(&mut Put::begin(&self.slot), &digest, &[]).await.map(drop))
+            let mut put = Put::begin(&self.slot).await?;
+            glanced.and(self.slot.admitted(&mut put, &digest, &[]).await.map(drop))
         }
 
         fn append(&self, text: &str) {

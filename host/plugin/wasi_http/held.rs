@@ -1,26 +1,40 @@
 //! What the host holds of a guest's headers, requests and answers in `wasi:http`. wasmtime bounds each by itself.
 
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use http::{HeaderMap, HeaderValue};
 use wasmtime::component::ResourceTable;
 use wasmtime_wasi_http::FieldMap;
 use wasmtime_wasi_http::p2::body::HostFutureTrailers;
-use wasmtime_wasi_http::p2::types::{HostIncomingResponse, HostOutgoingRequest};
+use wasmtime_wasi_http::p2::types::{HostIncomingResponse, HostOutgoingRequest, HostOutgoingResponse};
 
-use http::{HeaderMap, HeaderName, HeaderValue};
+use crate::config::AttemptLimits;
 
+use super::super::attempt::Attempt;
 use super::super::egress::HEAD_BYTES_MAX;
 use super::CHUNK_BYTES_MAX;
-use crate::config::AttemptLimits;
 
 /// What it may take of the host without a word: a guest that holds a handful at once takes less.
 const UNCOUNTED_BYTES: usize = 1 << 20;
 
-/// What is held, as far as it is known: it is looked through where it can be more than is free.
+/// What one name of a header takes of the host beside its text, with its first value, at most: a place in a table that
+/// grows to twice what it was, and one in its index.
+const NAME_BYTES: usize = 224;
+/// The same for each further value.
+const VALUE_BYTES: usize = 144;
+/// What a body that nobody reads holds beside its trailers, at most: one piece that lies there, and one behind it.
+const BODY_BYTES: usize = 2 * CHUNK_BYTES_MAX;
+
+/// What is held, as far as it is known: it is looked through where it can have become much more.
 #[derive(Debug)]
 pub(in super::super) struct Held {
     /// What was found last.
     found_bytes: usize,
     /// What the calls since then can have added.
     added_bytes: usize,
+    /// Trailers that were given to bodies, which can no longer be looked at.
+    trailers_bytes: usize,
     /// What one call can add.
     call_bytes_max: usize,
 }
@@ -28,21 +42,61 @@ pub(in super::super) struct Held {
 impl Held {
     /// Nothing yet, by a guest with those limits.
     pub(in super::super) fn new(limits: &AttemptLimits) -> Self {
-        let call_bytes_max = fields_bytes_max(limits).max(HEAD_BYTES_MAX);
-        Self { found_bytes: 0, added_bytes: 0, call_bytes_max }
+        // A field that has next to no text takes several times what wasmtime counts of it.
+        let call_bytes_max = (4 * fields_bytes_max(limits)).max(HEAD_BYTES_MAX);
+        Self { found_bytes: 0, added_bytes: 0, trailers_bytes: 0, call_bytes_max }
     }
 
-    /// One more call comes, after which there may be more. What counts of all that the calls before it left in the table;
-    /// none where that is nothing still.
-    pub(in super::super) fn before_call(&mut self, table: &mut ResourceTable) -> Option<usize> {
-        let was_free = self.found_bytes <= UNCOUNTED_BYTES;
-        let may_be_bytes = self.found_bytes.saturating_add(self.added_bytes);
-        if may_be_bytes > UNCOUNTED_BYTES {
-            (self.found_bytes, self.added_bytes) = (bytes_in(table), 0);
-        }
+    /// One more call comes, after which there may be more. What counts of all that the calls before it left in the table,
+    /// and of so many bytes of answers that nobody took; none where nothing new is known. So much memory is left for it.
+    pub(in super::super) fn before_call(
+        &mut self,
+        table: &mut ResourceTable,
+        untaken_bytes: usize,
+        left_bytes: usize,
+    ) -> Option<usize> {
+        let may_be_bytes = self.found_bytes.saturating_add(self.added_bytes).saturating_add(untaken_bytes);
+        // Near its end at each call, far from it seldom: to look through much takes its time.
+        let is_due = self.added_bytes > left_bytes.saturating_sub(self.found_bytes) / 4;
+        let found = (may_be_bytes > UNCOUNTED_BYTES && is_due).then(|| {
+            let (bytes, has_bodies) = bytes_in(table);
+            self.trailers_bytes = if has_bodies { self.trailers_bytes } else { 0 };
+            self.found_bytes = bytes + self.trailers_bytes + untaken_bytes;
+            self.added_bytes = 0;
+            self.found_bytes.saturating_sub(UNCOUNTED_BYTES)
+        });
         self.added_bytes = self.added_bytes.saturating_add(self.call_bytes_max);
-        let is_free = self.found_bytes <= UNCOUNTED_BYTES;
-        (!was_free || !is_free).then(|| self.found_bytes.saturating_sub(UNCOUNTED_BYTES))
+        found
+    }
+
+    /// Those trailers are given to a body.
+    pub(in super::super) fn trailers(&mut self, trailers: &FieldMap) {
+        self.trailers_bytes = self.trailers_bytes.saturating_add(map_bytes(trailers));
+    }
+}
+
+/// The head of an answer that no guest has taken. It goes with the rest of what the hooks of wasmtime leave behind.
+#[derive(Clone, Debug)]
+pub(super) struct Untaken(#[expect(dead_code, reason = "it counts until it is dropped")] Arc<Counted>);
+
+#[derive(Debug)]
+struct Counted {
+    attempt: Arc<Attempt>,
+    bytes: usize,
+}
+
+impl Untaken {
+    /// Counts until it is dropped.
+    pub(super) fn new(attempt: &Arc<Attempt>, head: &HeaderMap) -> Self {
+        let bytes = map_bytes(head);
+        attempt.untaken_bytes.fetch_add(bytes, Ordering::Relaxed);
+        Self(Arc::new(Counted { attempt: attempt.clone(), bytes }))
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.attempt.untaken_bytes.fetch_sub(self.bytes, Ordering::Relaxed);
     }
 }
 
@@ -52,9 +106,9 @@ pub(in super::super) fn fields_bytes_max(limits: &AttemptLimits) -> usize {
     limits.headers.as_usize().saturating_mul(2)
 }
 
-/// All of it. What several handles share counts once.
-fn bytes_in(table: &mut ResourceTable) -> usize {
-    let mut bytes = 0;
+/// All of it, and whether there are bodies. What several handles share counts once.
+fn bytes_in(table: &mut ResourceTable) -> (usize, bool) {
+    let (mut bytes, mut bodies) = (0, 0);
     let mut maps: Vec<&HeaderMap> = Vec::new();
     for entry in table.iter_mut() {
         let entry = &*entry;
@@ -64,8 +118,10 @@ fn bytes_in(table: &mut ResourceTable) -> usize {
             maps.push(&request.headers);
             bytes += request.authority.as_ref().map_or(0, String::len);
             bytes += request.path_with_query.as_ref().map_or(0, String::len);
-            // Of a body that nobody reads yet, one piece.
-            bytes += request.body.as_ref().map_or(0, |_| CHUNK_BYTES_MAX);
+            bodies += usize::from(request.body.is_some());
+        } else if let Some(response) = entry.downcast_ref::<HostOutgoingResponse>() {
+            maps.push(&response.headers);
+            bodies += usize::from(response.body.is_some());
         } else if let Some(response) = entry.downcast_ref::<HostIncomingResponse>() {
             maps.push(&response.headers);
         } else if let Some(HostFutureTrailers::Done(Ok(Some(trailers)))) = entry.downcast_ref() {
@@ -75,18 +131,19 @@ fn bytes_in(table: &mut ResourceTable) -> usize {
     maps.retain(|map| !map.is_empty());
     maps.sort_unstable_by_key(|map| std::ptr::from_ref(*map));
     maps.dedup_by_key(|map| std::ptr::from_ref(*map));
-    bytes + maps.into_iter().map(map_bytes).sum::<usize>()
+    (bytes + bodies * BODY_BYTES + maps.into_iter().map(map_bytes).sum::<usize>(), bodies > 0)
 }
 
-/// As wasmtime counts it for its bound of each map.
+/// What a map takes, at most.
 fn map_bytes(map: &HeaderMap) -> usize {
-    let names = map.keys().map(|name| name.as_str().len() + size_of::<HeaderName>());
-    let values = map.values().map(|value| value.len() + size_of::<HeaderValue>());
-    names.chain(values).sum()
+    let text_bytes =
+        map.keys().map(|name| name.as_str().len()).chain(map.values().map(HeaderValue::len)).sum::<usize>();
+    text_bytes + map.keys_len() * NAME_BYTES + (map.len() - map.keys_len()) * VALUE_BYTES
 }
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderName;
     use wasmtime_wasi_http::p2::bindings::http::types::Method;
 
     use super::*;
@@ -111,40 +168,67 @@ mod tests {
     }
 
     #[test]
-    fn fields_paths_and_trailers_are_found_and_what_is_shared_counts_once() {
+    fn what_is_held_is_found_wherever_it_is_and_what_is_shared_counts_once() {
         let one = fields(1_000);
         let each = map_bytes(&one);
-        assert!((1_000..1_100).contains(&each), "{each}");
+        assert!((1_000..1_300).contains(&each), "{each}");
         let mut table = ResourceTable::new();
         table.push(one.clone()).unwrap();
         table.push(request(one, "/path")).unwrap();
-        assert_eq!(bytes_in(&mut table), each + 5);
+        assert_eq!(bytes_in(&mut table), (each + 5, false));
         table.push(fields(1_000)).unwrap();
         table.push(HostFutureTrailers::Done(Ok(Some(fields(1_000).into())))).unwrap();
         table.push("of no account".to_owned()).unwrap();
-        assert_eq!(bytes_in(&mut table), 3 * each + 5);
-        let sent = HostOutgoingRequest { body: Some(Default::default()), ..request(fields(1_000), "") };
-        table.push(sent).unwrap();
-        assert_eq!(bytes_in(&mut table), 4 * each + 5 + CHUNK_BYTES_MAX);
+        assert_eq!(bytes_in(&mut table), (3 * each + 5, false));
+        table.push(HostOutgoingRequest { body: Some(Default::default()), ..request(fields(1_000), "") }).unwrap();
+        let response = HostOutgoingResponse {
+            status: http::StatusCode::OK,
+            headers: fields(1_000),
+            body: Some(Default::default()),
+        };
+        table.push(response).unwrap();
+        assert_eq!(bytes_in(&mut table), (5 * each + 5 + 2 * BODY_BYTES, true));
     }
 
     #[test]
-    fn nothing_is_looked_through_while_it_is_little_and_each_call_while_it_is_much() {
+    fn it_is_looked_through_the_more_often_the_less_is_left() {
         let limits = Limits::default().attempt(&LimitOverride::default());
         let (mut table, mut held) = (ResourceTable::new(), Held::new(&limits));
-        // Next to whatever a call can add, in each.
         let full = || fields(fields_bytes_max(&limits) - 100);
-        let mut handles = Vec::new();
-        for count in 0..16 {
-            let beyond = (count * map_bytes(&full())).checked_sub(UNCOUNTED_BYTES);
-            assert_eq!(held.before_call(&mut table), beyond, "before call {count}");
-            assert_eq!(beyond.is_some(), count > 8);
-            handles.push(table.push(full()).unwrap());
+        let each = map_bytes(&full());
+        let mut looks = [0, 0];
+        for count in 0..160 {
+            // As much is left as is there in the end.
+            if let Some(found) = held.before_call(&mut table, 0, 160 * each) {
+                assert_eq!(found, (count * each).saturating_sub(UNCOUNTED_BYTES), "before call {count}");
+                looks[count / 80] += 1;
+            }
+            table.push(full()).unwrap();
         }
-        for handle in handles.drain(4..) {
-            table.delete(handle).unwrap();
-        }
-        assert_eq!(held.before_call(&mut table), Some(0), "what was given back counts no longer");
-        assert_eq!(held.before_call(&mut table), None);
+        assert!((1..=16).contains(&looks[0]) && looks[1] > looks[0], "{looks:?}");
+        let no_more = held.before_call(&mut table, 0, 159 * each).unwrap();
+        assert_eq!(no_more, 160 * each - UNCOUNTED_BYTES);
+        assert_eq!(
+            held.before_call(&mut ResourceTable::new(), 5, each),
+            Some(0),
+            "what was given back counts no longer"
+        );
+    }
+
+    #[test]
+    fn trailers_count_while_there_are_bodies_and_answers_until_they_are_taken() {
+        let limits = Limits::default().attempt(&LimitOverride::default());
+        let (mut table, mut held) = (ResourceTable::new(), Held::new(&limits));
+        let much = fields(2 << 20);
+        held.trailers(&much);
+        let body =
+            table.push(HostOutgoingRequest { body: Some(Default::default()), ..request(fields(1), "") }).unwrap();
+        let mut now = |table: &mut ResourceTable, untaken| {
+            (0..4).filter_map(|_| held.before_call(table, untaken, 0)).last().unwrap()
+        };
+        assert!(now(&mut table, 0) > 1 << 20);
+        table.delete(body).unwrap();
+        assert_eq!(now(&mut table, 0), 0);
+        assert_eq!(now(&mut table, UNCOUNTED_BYTES + 7), 7);
     }
 }

@@ -153,6 +153,27 @@ async fn a_request_that_is_refused_is_judged_and_recorded_on_the_guests_account_
     assert!(one_more(&attempt).is_err(), "a request of those that it may make");
 }
 
+#[tokio::test]
+async fn fields_that_are_made_anew_are_the_same_in_less_room() {
+    let bench = Bench::new();
+    let plugin = bench.plugin(component("", "", ""), &[]).await;
+    let (wall, clock) = (Duration::from_secs(9), Arc::new(SystemClock::start()));
+    let attempt = Attempt::start(plugin.limits, wall, plugin.grants.clone(), Some(plugin.egress.clone()), clock);
+    let mut hooks = Hooks::new(attempt);
+    let mut map = wasmtime_wasi_http::FieldMap::new_mutable(1 << 20);
+    for n in 0..1_000 {
+        map.append_raw(HeaderName::try_from(format!("x-{}", n % 500)).unwrap(), n.into()).unwrap();
+    }
+    assert_eq!(*narrow::anew(&map, 1 << 20).unwrap(), *map);
+    assert!(narrow::anew(&map, 1_000).is_err());
+    for n in 1..500 {
+        map.remove_all(&mut hooks, format!("x-{n}")).unwrap();
+    }
+    let anew = narrow::anew(&map, 1 << 20).unwrap();
+    assert!(map.capacity() >= 500 && anew.capacity() < 10, "{} {}", map.capacity(), anew.capacity());
+    assert_eq!(*anew, *map);
+}
+
 /// What a job that was rejected says of the downstream that got this request.
 async fn sign_of(bench: &Bench, request: Request<WasiBody>) -> (Sign, Evidence) {
     let origin = format!("http://{}", request.uri().authority().unwrap());

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::verb::{Form, Handle, HostCall};
 use crate::wasi::clocks::{monotonic_clock, wall_clock};
-use crate::wasi::http::types::{Fields, OutgoingRequest};
+use crate::wasi::http::types::{Fields, OutgoingRequest, OutgoingResponse};
 use crate::wasi::random::random;
 use crate::windlass::plugin::config;
 use crate::windlass::plugin::http::{self, Header, Request};
@@ -41,7 +41,7 @@ pub fn spam(call: HostCall, url: Option<String>) {
 /// Takes handles for ever and gives none back.
 pub fn hoard(handle: Handle) {
     let long = "x".repeat(60_000);
-    if matches!(handle, Handle::FullRequest) {
+    if matches!(handle, Handle::FullRequest | Handle::FullResponse) {
         // Most of its memory, so that it comes to the end of it soon.
         core::arch::wasm32::memory_grow::<0>(108);
     }
@@ -51,6 +51,18 @@ pub fn hoard(handle: Handle) {
             Handle::Stream => std::mem::forget(crate::wasi::cli::stdout::get_stdout()),
             Handle::Fields => std::mem::forget(Fields::new()),
             Handle::Request => std::mem::forget(OutgoingRequest::new(Fields::new())),
+            Handle::EmptiedFields => {
+                let fields = Fields::new();
+                fields.set("x", &vec![Vec::new(); 10]).expect("headers");
+                fields.delete("x").expect("none of them");
+                assert!(fields.entries().is_empty());
+                std::mem::forget(fields);
+            }
+            Handle::FullResponse => {
+                let fields = Fields::new();
+                fields.append(&long, b"x").expect("a header");
+                std::mem::forget(OutgoingResponse::new(fields));
+            }
             Handle::FullRequest => {
                 let fields = Fields::new();
                 fields.append(&long, b"x").expect("a header");

@@ -141,6 +141,8 @@ pub enum Handle {
     Fields,
     Request,
     FullRequest,
+    FullResponse,
+    EmptiedFields,
 }
 
 /// In which form a value is told.

@@ -156,6 +156,13 @@ pub fn kinds() -> Vec<Kind> {
             "`limits.memory`, of which they are beyond a MiB",
         ),
         Kind::new(
+            "hoard-full-responses",
+            "takes responses with a header of 60 KB, which it could send nobody, and gives none back",
+            Verb(r#"{"do": "hoard", "handle": "full-response"}"#),
+            Outcome("memory"),
+            "`limits.memory`, of which they are beyond a MiB",
+        ),
+        Kind::new(
             "hoard-requests",
             "takes requests and gives none back",
             Verb(r#"{"do": "hoard", "handle": "request"}"#),

@@ -14,8 +14,10 @@ use tokio::task::JoinHandle;
 use crate::clock::SystemClock;
 use crate::config::Network;
 use crate::job::PluginStanding;
+use crate::lock::lock;
 use crate::plugin::{HostSettings, InstallError, Loader, Plugin, PluginChange, PluginHost};
 
+use super::super::super::folder::Kind;
 use super::super::super::testing::{Bench, UNHURRIED, component, echo, program, small_limits};
 use super::super::coming::Put;
 
@@ -100,7 +102,7 @@ fn new() -> Bytes {
 }
 
 #[track_caller]
-fn is_overtaken(installed: Result<Arc<Plugin>, InstallError>) {
+fn is_overtaken<T: std::fmt::Debug>(installed: Result<T, InstallError>) {
     assert!(matches!(installed, Err(InstallError::Overtaken)), "{installed:?}");
 }
 
@@ -151,6 +153,49 @@ async fn a_file_that_takes_the_place_of_what_serves_overtakes_what_is_being_put_
 }
 
 #[tokio::test]
+async fn what_was_changed_before_overtakes_nothing_however_late_it_is_seen() {
+    let fixture = Fixture::serving(ENDLESS).await;
+    let slot = fixture.loader.folder.slot("a");
+    std::fs::remove_file(fixture.path("a.wasm")).unwrap();
+    let put = Put::begin(&slot).await.unwrap();
+    fixture.look().await;
+    assert!(fixture.standing("a").is_none() && put.check().is_ok());
+    std::fs::write(fixture.path("a.wasm"), "no component").unwrap();
+    let later = Put::begin(&slot).await.unwrap();
+    fixture.look().await;
+    is_overtaken(put.check());
+    later.check().unwrap();
+}
+
+#[tokio::test]
+async fn a_file_that_comes_overtakes_what_is_being_put_under_a_new_name() {
+    let mut fixture = Fixture::new(ENDLESS).await;
+    let installing = fixture.begin("a", new()).await;
+    std::fs::write(fixture.path("a.wasm"), echo()).unwrap();
+    fixture.look().await;
+    is_overtaken(installing.await.unwrap());
+    assert_eq!(fixture.standing("a"), Some(PluginStanding::Ready));
+}
+
+#[tokio::test]
+async fn what_is_put_into_the_folder_overtakes_nothing_that_came_later() {
+    let fixture = Fixture::new(ENDLESS).await;
+    let slot = fixture.loader.folder.slot("a");
+    let mut first = Put::begin(&slot).await.unwrap();
+    let second = Put::begin(&slot).await.unwrap();
+    first.writes();
+    std::fs::write(fixture.path("a.wasm"), echo()).unwrap();
+    let its = slot.stamp(Kind::Component).await.unwrap().unwrap();
+    lock(&slot.coming).found(Some(&its));
+    second.check().unwrap();
+    first.serves(&its);
+    lock(&slot.coming).found(Some(&its));
+    second.check().unwrap();
+    lock(&slot.coming).found(None);
+    is_overtaken(second.check());
+}
+
+#[tokio::test]
 async fn who_puts_a_component_waits_for_no_other_that_is_compiled() {
     let mut fixture = Fixture::new(ENDLESS).await;
     std::fs::write(fixture.path("a.wasm"), new()).unwrap();
@@ -190,7 +235,7 @@ async fn what_gave_way_has_its_turn_again_where_the_other_does_not_come_in() {
     let looking = tokio::spawn(async move { while loader.look().await.is_some() {} });
     fixture.seen_loading("a").await;
     let slot = fixture.loader.folder.slot("a");
-    let mut put = Put::begin(&slot);
+    let mut put = Put::begin(&slot).await.unwrap();
     put.ready();
     looking.await.unwrap();
     drop(put);
