@@ -7,6 +7,9 @@ use anyhow::Context as _;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
+/// What is not whole in itself is read part by part down to here: each level reads all that is below it once more.
+const DEPTH_MAX: usize = 16;
+
 /// A document of the server's.
 #[derive(Debug)]
 pub(in crate::cli) struct Answer {
@@ -35,7 +38,7 @@ impl Answer {
     }
 
     fn of(raw: &RawValue) -> Self {
-        Self { text: raw.get().to_owned(), value: value(raw) }
+        Self { text: raw.get().to_owned(), value: value(raw, DEPTH_MAX) }
     }
 
     /// A member as it is written; a text without its quotes.
@@ -82,13 +85,23 @@ fn members(text: &str) -> Option<BTreeMap<String, &RawValue>> {
     serde_json::from_str(text).ok()
 }
 
-/// A value for people. What cannot be read as one, for example a number of a thousand digits, is the text of it.
-fn value(raw: &RawValue) -> Value {
+/// A value for people. What cannot be read as one, for example a number of a thousand digits, or what lies deeper than so
+/// much, is the text of it.
+fn value(raw: &RawValue, depth_max: usize) -> Value {
     let text = raw.get();
-    let part_by_part = || match text.as_bytes().first()? {
-        b'{' => Some(members(text)?.into_iter().map(|(name, raw)| (name, value(raw))).collect::<Map<_, _>>().into()),
-        b'[' => Some(serde_json::from_str::<Vec<&RawValue>>(text).ok()?.into_iter().map(value).collect()),
-        _ => None,
+    let part_by_part = || {
+        let depth_max = depth_max.checked_sub(1)?;
+        match text.as_bytes().first()? {
+            b'{' => {
+                let members = members(text)?.into_iter().map(|(name, raw)| (name, value(raw, depth_max)));
+                Some(members.collect::<Map<_, _>>().into())
+            }
+            b'[' => {
+                let parts = serde_json::from_str::<Vec<&RawValue>>(text).ok()?;
+                Some(parts.into_iter().map(|raw| value(raw, depth_max)).collect())
+            }
+            _ => None,
+        }
     };
     let whole = serde_json::from_str(text).ok();
     whole.or_else(part_by_part).unwrap_or_else(|| Value::String(text.to_owned()))
@@ -113,6 +126,18 @@ mod tests {
         assert_eq!((answer.written("d"), answer.written("none")), (deep, String::new()));
         assert_eq!(answer.text, text);
         assert!(Answer::read("{").is_err());
+    }
+
+    #[test]
+    fn what_is_as_deep_as_a_plugin_can_make_it_is_a_text() {
+        let deep = format!("{}{}", "[".repeat(200_000), "]".repeat(200_000));
+        let answer = Answer::read(&format!(r#"{{"state": "completed", "result": {deep}}}"#)).unwrap();
+        assert_eq!(answer["state"], "completed");
+        let mut at = &answer["result"];
+        while at.is_array() {
+            at = &at[0];
+        }
+        assert!(at.as_str().is_some_and(|text| text.starts_with("[[[")));
     }
 
     #[test]

@@ -31,8 +31,11 @@ impl Fault {
         Self { told, again: Some(AWAY), status: None }
     }
 
-    /// The server refused.
+    /// The server refused, or who stands before it: what such a one says of a server that is away is no more than that.
     pub(super) fn refused(told: String, status: StatusCode, again: Option<Duration>) -> Self {
+        const AWAY_NOW: [StatusCode; 3] =
+            [StatusCode::BAD_GATEWAY, StatusCode::SERVICE_UNAVAILABLE, StatusCode::GATEWAY_TIMEOUT];
+        let again = again.or_else(|| AWAY_NOW.contains(&status).then_some(AWAY));
         Self { told, again, status: Some(status) }
     }
 

@@ -98,7 +98,12 @@ fn leave_out(table: &mut Table, columns: &[&str], is_empty: &[bool]) -> bool {
     for column in table.column_iter_mut().filter(|column| !shown.contains(&column.index)) {
         column.set_constraint(ColumnConstraint::Hidden);
     }
-    shown.len() < full
+    let is_less = shown.len() < full;
+    if is_less {
+        // The mark stands behind the names of the columns.
+        table.set_width(u16::try_from(width.saturating_sub(MORE.chars().count())).unwrap_or(u16::MAX));
+    }
+    is_less
 }
 
 fn lines(table: &Table) -> String {
@@ -144,6 +149,10 @@ mod tests {
         let header = shown.lines().next().unwrap();
         assert!(header.contains("WAIT") && !header.contains("LAST") && header.ends_with(MORE), "{shown}");
         assert!(shown.lines().all(|line| line.chars().count() <= 80), "{shown}");
+        for width in 70..200 {
+            let shown = narrow(width, [row("breaker-open"), row("")]);
+            assert!(shown.lines().all(|line| line.chars().count() <= usize::from(width)), "{width}: {shown}");
+        }
         let shown = narrow(1, [row(""), row("")]);
         assert!(shown.contains(ID) && shown.contains("echo") && shown.lines().count() == 3, "{shown}");
     }
