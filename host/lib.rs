@@ -3,6 +3,7 @@
 #![cfg_attr(not(test), warn(clippy::unwrap_used))]
 
 pub mod api;
+mod causes;
 pub mod cli;
 pub mod clock;
 pub mod config;

@@ -239,11 +239,10 @@ impl Client {
             return Ok(Answer { text: String::new(), value: Value::Null });
         }
         let read = str::from_utf8(&body).map_err(anyhow::Error::from).and_then(|text| Ok(Answer::read(text)?));
-        let no_json = |why: &anyhow::Error| {
+        let answer = read.map_err(|why| {
             let told = format!("{} answered {status} and no JSON: is it a windlass?: {why:#}", self.base);
             Fault::refused(told, status, again)
-        };
-        let answer = read.map_err(|why| no_json(&why))?;
+        })?;
         if status.is_success() {
             return Ok(answer);
         }

@@ -39,11 +39,19 @@ pub(super) const PATIENCE: Duration = Duration::from_millis(500);
 /// Who compiles.
 #[derive(Clone, Debug)]
 pub(super) enum Compiler {
-    /// That program, in a process of its own for each component, and how long it may starve behind all others.
-    Process(PathBuf, Duration),
+    /// That program, in a process of its own for each component.
+    Process(Program),
     /// This process: the program of a unit test is not the host's.
     #[cfg(any(test, feature = "fuzzing"))]
     Here,
+}
+
+/// A program that compiles.
+#[derive(Clone, Debug)]
+pub(super) struct Program {
+    path: PathBuf,
+    /// How long it may starve behind all others.
+    patience: Duration,
 }
 
 /// What the compiler needs to know beside the component.
@@ -94,13 +102,13 @@ impl Compiler {
         if program == Path::new(OWN_PROGRAM) {
             return Self::Here;
         }
-        Self::Process(program.to_path_buf(), patience)
+        Self::Process(Program { path: program.to_path_buf(), patience })
     }
 
     /// Checks and compiles a component. Who drops the future ends the work.
     pub(super) async fn compile(&self, order: Order, component: Bytes) -> Result<Compiled, LoadError> {
         match self {
-            Self::Process(program, patience) => process::compile(program.clone(), *patience, order, component).await,
+            Self::Process(program) => process::compile(program.clone(), order, component).await,
             #[cfg(any(test, feature = "fuzzing"))]
             Self::Here => child::compile_here(order, component).await,
         }

@@ -177,10 +177,9 @@ pub(super) fn of_error(error: &Error, phase: Phase, guest: &State) -> Outcome {
 }
 
 fn explain(error: &Error, phase: Phase, guest: &State) -> (HostFault, String) {
-    // Its calls find nothing where its memory is used up.
-    let is_for_want_of_room = error.is::<ResourceTableError>();
-    let exceeded = guest.exceeded().filter(|_| is_for_want_of_room);
-    if let Some(exceeded) = error.downcast_ref::<MemoryExceeded>().or(exceeded) {
+    // Its calls find no handles where its memory is used up.
+    let for_calls = || guest.exceeded().filter(|_| error.is::<ResourceTableError>());
+    if let Some(exceeded) = error.downcast_ref::<MemoryExceeded>().or_else(for_calls) {
         return (HostFault::Memory, exceeded.to_string());
     }
     if let Some(exceeded) = error.downcast_ref::<CpuExceeded>() {

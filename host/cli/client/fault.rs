@@ -2,13 +2,13 @@
 
 use std::error::Error;
 use std::io;
-use std::iter::successors;
 use std::time::Duration;
 
 use axum::http::StatusCode;
 use hyper_util::client::legacy;
 
 use super::patience::Unreached;
+use crate::causes::{cause, causes};
 
 /// When to look again for a server that is not there.
 const AWAY: Duration = Duration::from_millis(250);
@@ -46,8 +46,7 @@ impl Fault {
 
     /// Why no answer came of a request to the server with that URL.
     pub(super) fn of(error: &legacy::Error, base: &str) -> Self {
-        let found = causes(error).find_map(|cause| cause.downcast_ref::<rustls::Error>());
-        if let Some(fault) = found {
+        if let Some(fault) = cause(error) {
             return Self::hopeless(of_tls(fault, base));
         }
         if !error.is_connect() {
@@ -92,16 +91,6 @@ fn of_tls(fault: &rustls::Error, base: &str) -> String {
         return format!("{base} does not speak TLS ({fault}); if it is a windlass without TLS, name it http://{host}");
     }
     format!("the TLS of {base} is not to be trusted: {fault}; --ca names an authority of your own")
-}
-
-/// The error and what is behind it, one after the other.
-fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
-    successors(Some(error), |error: &&'a (dyn Error + 'static)| {
-        let error = *error;
-        // What such an error wraps it does not give as its source.
-        let wrapped = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-        wrapped.map(|inner| inner as &(dyn Error + 'static)).or_else(|| error.source())
-    })
 }
 
 /// All of it.

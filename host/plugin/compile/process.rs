@@ -12,7 +12,7 @@ use std::io::{self, PipeReader, Seek as _};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::fs::FileExt as _;
 use std::os::unix::process::CommandExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus};
 use std::sync::mpsc;
 use std::time::Duration;
@@ -25,7 +25,7 @@ use tokio::sync::oneshot;
 
 use super::super::{LoadCause, LoadError, report};
 use super::verdict::{self, End};
-use super::{Answer, Compiled, Order, SUBCOMMAND, anonymous, host_failed, request, seal};
+use super::{Answer, Compiled, Order, Program, SUBCOMMAND, anonymous, host_failed, request, seal};
 use crate::clock::Stopwatch;
 
 /// What is read of the compiler's words: the end, where the answer stands. All names of a component take less.
@@ -39,20 +39,15 @@ const SHARE_MIN: u32 = 10;
 /// What the process is called in lists of processes.
 const SHOWN_NAME: &str = "windlass-compile";
 
-/// Compiles in a process of that program, with that patience where it starves. Who drops the future ends the process.
-pub(super) async fn compile(
-    program: PathBuf,
-    patience: Duration,
-    order: Order,
-    component: Bytes,
-) -> Result<Compiled, LoadError> {
+/// Compiles in a process of that program. Who drops the future ends the process.
+pub(super) async fn compile(program: Program, order: Order, component: Bytes) -> Result<Compiled, LoadError> {
     // The thread sees its end closed when the other one is dropped, with this future.
     let (abandoned, wanted) = io::pipe().map_err(|error| host_failed("cannot make a pipe", &error))?;
     let (sender, answer) = oneshot::channel();
     let thread = std::thread::Builder::new().name("compiling".to_owned());
     let started = thread.spawn(move || {
         // The receiver is gone where nobody waits any more.
-        let _ = sender.send(supervise(&program, patience, &order, &component, &abandoned));
+        let _ = sender.send(supervise(&program, &order, &component, &abandoned));
     });
     started.map_err(|error| host_failed("there is no thread to compile from", &error))?;
     let answer = answer.await;
@@ -61,8 +56,7 @@ pub(super) async fn compile(
 }
 
 fn supervise(
-    program: &Path,
-    patience: Duration,
+    program: &Program,
     order: &Order,
     component: &[u8],
     abandoned: &PipeReader,
@@ -70,7 +64,7 @@ fn supervise(
     let failed = |what: &'static str| move |error: io::Error| host_failed(what, &error);
     let make = || Files::make(order, component);
     let (end, mut files) =
-        run(program, patience, make, abandoned, order.bounds.wall.0).map_err(failed("cannot run the compiler"))?;
+        run(program, make, abandoned, order.bounds.wall.0).map_err(failed("cannot run the compiler"))?;
     let words = last_of(&files.words).map_err(failed("cannot read the compiler's answer"))?;
     let has_begun = files.has_begun();
     let code = files.code;
@@ -125,23 +119,22 @@ impl Files {
 
 /// Runs a compiler to its end: one that stands back, or where that starves, one that has its share.
 fn run(
-    program: &Path,
-    patience: Duration,
+    program: &Program,
     make: impl Fn() -> io::Result<Files>,
     abandoned: &PipeReader,
     wall: Duration,
 ) -> io::Result<(End, Files)> {
     let age = Stopwatch::start();
     let files = make()?;
-    let (process, _starter) = start_standing_back(program, patience, files.try_clone()?)?;
+    let (process, _starter) = start_standing_back(program, files.try_clone()?)?;
     if let Some(process) = process
-        && let Some(end) = process.end(abandoned, wall, Some(patience))?
+        && let Some(end) = process.end(abandoned, wall, Some(program.patience))?
     {
         return Ok((end, files));
     }
     drop(files);
     let files = make()?;
-    let process = Process::start(command(program), files.try_clone()?)?;
+    let process = Process::start(command(&program.path), files.try_clone()?)?;
     let end = process.end(abandoned, wall.saturating_sub(age.elapsed()), None)?;
     Ok((end.unwrap_or(End::Overdue), files))
 }
@@ -158,14 +151,10 @@ fn command(program: &Path) -> Command {
 
 /// Starts it on a thread that stands back, and so does the process. None where that thread starves. The thread stays until
 /// the sender that is answered is dropped.
-fn start_standing_back(
-    program: &Path,
-    patience: Duration,
-    files: Files,
-) -> io::Result<(Option<Process>, mpsc::Sender<()>)> {
+fn start_standing_back(program: &Program, files: Files) -> io::Result<(Option<Process>, mpsc::Sender<()>)> {
     let (sender, started) = mpsc::channel();
     let (hold, held) = mpsc::channel::<()>();
-    let command = command(program);
+    let command = command(&program.path);
     std::thread::Builder::new().name("compiler-start".to_owned()).spawn(move || {
         // Where it cannot, compiling is only less polite.
         let _ = stand_back();
@@ -174,7 +163,7 @@ fn start_standing_back(
             let _ = held.recv();
         }
     })?;
-    match started.recv_timeout(patience) {
+    match started.recv_timeout(program.patience) {
         Ok(process) => Ok((Some(process?), hold)),
         Err(_) => Ok((None, hold)),
     }

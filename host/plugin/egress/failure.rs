@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use crate::causes::causes;
+
 use super::super::secrets::Mask;
 
 /// A request that the operator's grants do not allow. Nothing was sent.
@@ -102,31 +104,11 @@ impl SendFailure {
 /// An error and its causes on one line, without saying anything twice.
 pub(super) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     let mut told = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
+    for cause in causes(error).skip(1) {
         let text = cause.to_string();
         if !told.contains(&text) {
             told = format!("{told}: {text}");
         }
-        next = cause.source();
     }
     told
-}
-
-/// The first cause of that type.
-pub(super) fn cause<'a, E: std::error::Error + 'static>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a E> {
-    let mut next = Some(error);
-    while let Some(error) = next {
-        if let Some(found) = error.downcast_ref() {
-            return Some(found);
-        }
-        // An I/O error hides what it wraps from `source`.
-        if let Some(inner) = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref)
-            && let Some(found) = (inner as &(dyn std::error::Error + 'static)).downcast_ref()
-        {
-            return Some(found);
-        }
-        next = error.source();
-    }
-    None
 }

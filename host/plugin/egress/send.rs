@@ -8,9 +8,11 @@ use hyper::body::{Body as _, Incoming};
 use hyper_util::client::legacy::Error;
 use hyper_util::client::legacy::connect::capture_connection;
 
+use crate::causes::cause;
+
 use super::call::Call;
 use super::connect::ConnectError;
-use super::failure::{SendFailure, Unreachable, cause, chain};
+use super::failure::{SendFailure, Unreachable, chain};
 use super::usage::Usage;
 use super::{Egress, InUse, Recorder, SendBody, link};
 

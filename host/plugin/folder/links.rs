@@ -24,8 +24,8 @@ impl Links {
         &self.names
     }
 
-    /// The links on the way from the root to the plugins folder, and it where it is one. Plain folders on that way are not among them:
-    /// theirs may be busy places.
+    /// The links on the way from the root to the plugins folder, and it where it is one. Plain folders on that way are not
+    /// among them: theirs may be busy places.
     pub(super) fn on_the_way_to(&mut self, dir: &Path) {
         walk(Path::new("/"), dir, |name, is_link| {
             if is_link {

@@ -75,7 +75,8 @@ impl Held {
     }
 }
 
-/// The head of an answer that no guest has taken. It goes with the rest of what the hooks of wasmtime leave behind.
+/// The head of an answer that no guest has taken. It lies among the answer's extensions, which wasmtime drops as the guest
+/// takes it.
 #[derive(Clone, Debug)]
 pub(super) struct Untaken(#[expect(dead_code, reason = "it counts until it is dropped")] Arc<Counted>);
 

@@ -1,7 +1,7 @@
 //! Functions of `wasi:http` that bound what they keep, in the place of wasmtime's.
 
 use wasmtime::StoreContextMut;
-use wasmtime::component::{Linker, Resource};
+use wasmtime::component::{Linker, Resource, ResourceTable};
 use wasmtime_wasi_http::p2::bindings::http::types;
 use wasmtime_wasi_http::p2::body::HostOutgoingBody;
 use wasmtime_wasi_http::p2::types::HostOutgoingRequest;
@@ -57,15 +57,19 @@ pub(in super::super) fn narrow(linker: &mut Linker<State>) -> wasmtime::Result<(
     types.func_wrap(
         "[method]fields.set",
         |mut store: StoreContextMut<'_, State>, (fields, name, values): (Fields, String, Vec<Vec<u8>>)| {
-            let set = types::HostFields::set(&mut store.data_mut().http(), again(&fields), name, values);
-            Ok((shrunk(store.data_mut(), &fields, set)?,))
+            let bytes_max = fields_bytes_max(&store.data().attempt.limits);
+            let mut http = store.data_mut().http();
+            let set = types::HostFields::set(&mut http, again(&fields), name, values);
+            Ok((shrunk(http.table, &fields, set, bytes_max)?,))
         },
     )?;
     types.func_wrap(
         "[method]fields.delete",
         |mut store: StoreContextMut<'_, State>, (fields, name): (Fields, String)| {
-            let deleted = types::HostFields::delete(&mut store.data_mut().http(), again(&fields), name);
-            Ok((shrunk(store.data_mut(), &fields, deleted)?,))
+            let bytes_max = fields_bytes_max(&store.data().attempt.limits);
+            let mut http = store.data_mut().http();
+            let deleted = types::HostFields::delete(&mut http, again(&fields), name);
+            Ok((shrunk(http.table, &fields, deleted, bytes_max)?,))
         },
     )?;
     types.func_wrap(
@@ -81,21 +85,22 @@ pub(in super::super) fn narrow(linker: &mut Linker<State>) -> wasmtime::Result<(
     )
 }
 
+/// The same handle, as wasmtime's function takes it for itself.
 fn again(fields: &Fields) -> Fields {
     Resource::new_borrow(fields.rep())
 }
 
 /// A map of fields keeps the room of what is no longer in it. So it is made anew where something may have gone.
 fn shrunk(
-    state: &mut State,
+    table: &mut ResourceTable,
     fields: &Fields,
     changed: Result<(), wasmtime_wasi_http::p2::HeaderError>,
+    bytes_max: usize,
 ) -> wasmtime::Result<Result<(), types::HeaderError>> {
     if let Err(error) = changed {
         return error.downcast().map(Err);
     }
-    let bytes_max = fields_bytes_max(&state.attempt.limits);
-    let map = state.http().table.get_mut(fields)?;
+    let map = table.get_mut(fields)?;
     *map = anew(map, bytes_max)?;
     Ok(Ok(()))
 }

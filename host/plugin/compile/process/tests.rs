@@ -62,11 +62,12 @@ async fn what_the_compiler_does_over_the_component_stays_and_all_else_is_tried_a
     ] {
         let dir = tempfile::tempdir().unwrap();
         let program = program(dir.path(), &format!("PATH=/usr/bin:/bin; ulimit -c 0; {script}"));
-        let error = compile(program, UNHURRIED, order(), Bytes::from_static(b"\0asm")).await.unwrap_err();
+        let program = Program { path: program, patience: UNHURRIED };
+        let error = compile(program, order(), Bytes::from_static(b"\0asm")).await.unwrap_err();
         assert_eq!(error.is_hosts_own(), is_hosts_own, "{script} gave {error:?}");
     }
-    let nowhere = PathBuf::from("/nonexistent/windlass");
-    assert!(compile(nowhere, UNHURRIED, order(), Bytes::new()).await.unwrap_err().is_hosts_own());
+    let nowhere = Program { path: "/nonexistent/windlass".into(), patience: UNHURRIED };
+    assert!(compile(nowhere, order(), Bytes::new()).await.unwrap_err().is_hosts_own());
 }
 
 #[test]
@@ -85,9 +86,10 @@ async fn what_starves_behind_all_others_is_begun_again_as_one_that_has_its_share
     let script = "cd DIR; PATH=/usr/bin:/bin; policy=$(cut -d ' ' -f 41 /proc/$$/stat); \
          if [ $policy = 5 ]; then echo > first; head -c 9 > /dev/null; echo half; echo half >&2; sleep 600; fi; \
          echo $policy > second; cat > input; echo '\"starved\"' >&2";
-    let program = program(dir.path(), &script.replace("DIR", dir.path().to_str().unwrap()));
+    let path = program(dir.path(), &script.replace("DIR", dir.path().to_str().unwrap()));
+    let program = Program { path, patience: PATIENCE };
     for _ in 0..100 {
-        let error = compile(program.clone(), PATIENCE, order(), Bytes::from_static(b"component")).await.unwrap_err();
+        let error = compile(program.clone(), order(), Bytes::from_static(b"component")).await.unwrap_err();
         assert!(!error.is_hosts_own(), "{error:?}");
         // On a busy machine the first may starve before it does anything.
         if dir.path().join("first").exists() {

@@ -71,6 +71,15 @@ impl Fixture {
         installing
     }
 
+    /// Writes a component that is then being compiled for the folder, and looks for as long as that takes.
+    async fn look_until_loading(&mut self) -> JoinHandle<()> {
+        std::fs::write(self.path("a.wasm"), new()).unwrap();
+        let loader = self.loader.clone();
+        let looking = tokio::spawn(async move { while loader.look().await.is_some() {} });
+        self.seen_loading("a").await;
+        looking
+    }
+
     async fn seen_loading(&mut self, wanted: &str) {
         while let Some(change) = self.changes.recv().await {
             if matches!(change, PluginChange::Updated { plugin, .. } if plugin.name == wanted && plugin.loading.is_some())
@@ -198,10 +207,7 @@ async fn what_is_put_into_the_folder_overtakes_nothing_that_came_later() {
 #[tokio::test]
 async fn who_puts_a_component_waits_for_no_other_that_is_compiled() {
     let mut fixture = Fixture::new(ENDLESS).await;
-    std::fs::write(fixture.path("a.wasm"), new()).unwrap();
-    let loader = fixture.loader.clone();
-    let looking = tokio::spawn(async move { while loader.look().await.is_some() {} });
-    fixture.seen_loading("a").await;
+    let looking = fixture.look_until_loading().await;
     let refused = fixture.loader.install("a", Bytes::from_static(b"no component"), None, || {}).await;
     assert!(matches!(refused, Err(InstallError::Refused(_))), "{refused:?}");
     assert_eq!(fixture.standing("a"), Some(PluginStanding::Loading), "it goes on");
@@ -230,10 +236,7 @@ async fn of_two_that_are_put_there_the_later_one_serves() {
 #[tokio::test]
 async fn what_gave_way_has_its_turn_again_where_the_other_does_not_come_in() {
     let mut fixture = Fixture::new(ENDLESS).await;
-    std::fs::write(fixture.path("a.wasm"), new()).unwrap();
-    let loader = fixture.loader.clone();
-    let looking = tokio::spawn(async move { while loader.look().await.is_some() {} });
-    fixture.seen_loading("a").await;
+    let looking = fixture.look_until_loading().await;
     let slot = fixture.loader.folder.slot("a");
     let mut put = Put::begin(&slot).await.unwrap();
     put.ready();
