@@ -20,6 +20,8 @@ pub struct UnixMs(pub i64);
 /// The last moment that a [`UnixMs`] is allowed to name: 9999-12-31T23:59:59.999Z, the end of RFC 3339.
 pub const LAST_MOMENT: UnixMs = UnixMs(253_402_300_799_999);
 
+const EPOCH: jiff::civil::DateTime = jiff::civil::datetime(1970, 1, 1, 0, 0, 0, 0);
+
 impl UnixMs {
     /// The moment `delay` later, at most [`LAST_MOMENT`].
     #[must_use]
@@ -52,9 +54,10 @@ impl UnixMs {
     /// # Errors
     /// Where the text is not RFC 3339 or lies outside 1970 to 9999.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let moment: jiff::Timestamp =
-            text.parse().map_err(|_| format!("{text:?} is not an RFC 3339 time such as 2026-01-31T09:30:00Z"))?;
-        let moment = Self(moment.as_millisecond());
+        let read = text.parse().map(|moment: jiff::Timestamp| moment.as_millisecond()).ok();
+        let moment = Self(read.or_else(|| late(text)).ok_or_else(|| {
+            format!("{text:?} is not an RFC 3339 time such as 2026-01-31T09:30:00Z")
+        })?);
         if moment.0 < 0 || moment > LAST_MOMENT {
             return Err(format!("{text:?} lies outside the years 1970 to 9999"));
         }
@@ -66,9 +69,21 @@ impl fmt::Display for UnixMs {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match jiff::Timestamp::from_millisecond(self.0) {
             Ok(moment) => write!(f, "{moment:.3}"),
-            Err(_) => write!(f, "{} ms", self.0),
+            Err(_) => match EPOCH.checked_add(jiff::SignedDuration::from_millis(self.0)) {
+                Ok(moment) => write!(f, "{moment:.3}Z"),
+                Err(_) => write!(f, "{} ms", self.0),
+            },
         }
     }
+}
+
+/// A moment of the last hours before [`LAST_MOMENT`], in which no zone is certain of the year: jiff's timestamps end
+/// before them. In milliseconds.
+fn late(text: &str) -> Option<i64> {
+    let pieces = jiff::fmt::temporal::Pieces::parse(text).ok()?;
+    let (time, offset) = (pieces.time()?, pieces.to_numeric_offset()?);
+    let local = pieces.date().to_datetime(time).duration_since(EPOCH);
+    i64::try_from(local.as_millis()).ok()?.checked_sub(i64::from(offset.seconds()) * 1_000)
 }
 
 impl Serialize for UnixMs {

@@ -57,6 +57,17 @@ async fn the_header_reaches_the_downstream_and_nobody_else() {
 }
 
 #[tokio::test]
+async fn blanks_at_the_edges_of_a_key_do_not_uncover_it() {
+    let downstream = echoing().await;
+    let setup = Setup::default().env("API_KEY", &format!("{KEY} \t")).guest("misbehave", &grants(&downstream, ""));
+    let host = setup.start().await;
+    let answer = result(&host, json!({"do": "fetch", "url": downstream.url("/")})).await;
+    assert_eq!(downstream.seen()[0].header("authorization"), format!("Bearer {KEY}"));
+    assert_eq!(answer["ok"]["status"], 200);
+    assert!(!answer.to_string().contains("sk_live"), "{answer}");
+}
+
+#[tokio::test]
 async fn what_the_host_adds_a_guest_cannot_set() {
     let downstream = echoing().await;
     let host = host(&downstream).await;

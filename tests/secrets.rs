@@ -147,6 +147,21 @@ async fn a_command_prints_a_secret_and_is_run_again_when_its_time_has_come() {
 }
 
 #[tokio::test]
+async fn the_log_tells_a_command_that_fails_once_and_without_the_secret() {
+    let script = "echo run >> runs; cat token; test ! -e broken || { echo $(cat token) is old >&2; exit 7; }";
+    let grants = format!("[secrets]\ntoken = {{ command = ['sh', '-c', '{script}'], refresh = '1s' }}");
+    let setup = Setup::default().config("[plugins]\nscan = '1s'").file("token", SECRET);
+    let host = setup.guest("misbehave", &grants).start().await;
+    std::fs::write(host.dir().join("broken"), "").unwrap();
+    let runs = || std::fs::read_to_string(host.dir().join("runs")).unwrap_or_default().lines().count();
+    let before = runs();
+    until("it has failed again and again", || async { (runs() >= before + 4).then_some(()) }).await;
+    let log = host.log();
+    assert!(!log.contains(SECRET) && log.contains("[token] is old"), "{log}");
+    assert_eq!(log.matches("a plugin's file is not right").count(), 1, "{log}");
+}
+
+#[tokio::test]
 async fn a_secret_in_the_file_itself_is_refused_and_not_repeated() {
     let host = Setup::default().guest("misbehave", "[secrets]\ntoken = 's3cret-of-the-test'").start().await;
     let plugin = host.get("/v1/plugins/misbehave").await.to_string();

@@ -10,8 +10,8 @@ use axum::extract::{FromRequestParts, Path};
 use axum::http::HeaderMap;
 use axum::http::request::Parts;
 
-pub(super) use body::{HeldBody, is_json, json_body, read_body};
-pub(super) use json::{RawObject, depth_within, object, value};
+pub(super) use body::{HeldBody, json_body, read_body};
+pub(super) use json::{DEPTH_MAX, RawObject, depth_within, object, value};
 pub(super) use page::{cursor, limit, read_cursor};
 pub(super) use query::{Query, invalid};
 

@@ -19,6 +19,7 @@ use tokio::time::timeout;
 use super::end::WrongUsage;
 use super::{print, typed};
 use crate::config::is_loopback_name;
+use crate::job::text;
 use crate::job::units::TimeSpan;
 
 mod answer;
@@ -94,7 +95,8 @@ impl ServerArgs {
             ));
         }
         let patience = Patience::new(self.timeout);
-        let way = Within::new(tls::connector(self.ca.as_deref()).map_err(wrong)?, patience.to_connect());
+        let way =
+            Within::new(tls::connector(self.ca.as_deref()).context("--ca").map_err(wrong)?, patience.to_connect());
         let http = legacy::Client::builder(TokioExecutor::new()).build(way.clone());
         Ok(Client { http, way, base, token, patience })
     }
@@ -138,11 +140,15 @@ fn server(text: &str) -> Result<Uri, String> {
     })?;
     // What is no port is not taken for one: the URL would be asked at the usual port of its scheme.
     match host_and_port(&url).rsplit_once(':') {
-        Some((_, port)) if !port.is_empty() && !port.ends_with(']') && !matches!(port.parse(), Ok(1..=u16::MAX)) => {
+        Some((_, port)) if !port.is_empty() && !port.ends_with(']') && !is_port(port) => {
             Err(format!("{port} is no port; ports are 1 to {}", u16::MAX))
         }
         _ => Ok(url),
     }
+}
+
+fn is_port(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_digit()) && matches!(text.parse(), Ok(1..=u16::MAX))
 }
 
 /// Without the user.
@@ -246,7 +252,8 @@ impl Client {
         if status.is_success() {
             return Ok(answer);
         }
-        let mut detail = answer["detail"].as_str().unwrap_or("the server refused and gave no reason").to_owned();
+        let detail = answer["detail"].as_str().unwrap_or("the server refused and gave no reason");
+        let mut detail = text::line(detail, usize::MAX);
         if status == StatusCode::UNAUTHORIZED {
             detail.push_str(&format!("; here a token comes from {TOKEN_VARIABLE} or --token-file"));
         }

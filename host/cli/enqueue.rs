@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use axum::http::Method;
 use clap::Args;
 use serde_json::value::RawValue;
@@ -11,12 +11,15 @@ use serde_json::value::RawValue;
 use super::client::{About, Answer, Client, Fault, ServerArgs};
 use super::{ExitCode, WrongUsage, print, typed};
 use crate::api::JobRequest;
-use crate::clock::{Clock as _, SystemClock};
+use crate::clock::{Clock as _, Stopwatch, SystemClock};
 use crate::job::RetryOverride;
 use crate::job::units::TimeSpan;
 
 /// One long wait is made of answers that come at least this often.
 const WAIT_AT_ONCE: Duration = Duration::from_secs(60);
+
+/// When to ask again a server that does not wait with its answer.
+const SOON: Duration = Duration::from_millis(250);
 
 /// What `windlass enqueue` is told.
 #[derive(Args, Debug)]
@@ -76,6 +79,9 @@ pub(super) async fn run(args: EnqueueArgs) -> anyhow::Result<ExitCode> {
     }
     let accepted = client.send(request.body(body(&args, payload, labels)?)).await?;
     let id = print::plain(&accepted["id"]);
+    if accepted["state"].is_null() {
+        return Ok(deleted(&args, &id, &accepted));
+    }
     let Some(wait) = args.wait else {
         if args.json {
             print::json(&accepted.text);
@@ -92,6 +98,21 @@ pub(super) async fn run(args: EnqueueArgs) -> anyhow::Result<ExitCode> {
         print::out(&print::job(&job))
     }
     Ok(if job["state"] == "completed" { ExitCode::Done } else { ExitCode::Failed })
+}
+
+/// Tells of a repeat whose job is gone. Who waits for its end is told that it is not known.
+fn deleted(args: &EnqueueArgs, id: &str, accepted: &Answer) -> ExitCode {
+    let told = format!("job {id} was accepted before; it has ended and was deleted since, as old jobs are");
+    if args.wait.is_some() {
+        print::complain(&format!("windlass: {told}: what became of it is not known"));
+        return ExitCode::Failed;
+    }
+    if args.json {
+        print::json(&accepted.text);
+    } else {
+        print::out(&format!("{told}\n"));
+    }
+    ExitCode::Done
 }
 
 /// The request's document: only what was said.
@@ -118,10 +139,14 @@ async fn wait_for(client: &Client, id: &str, most: Duration) -> anyhow::Result<A
     loop {
         let step = end.since(clock.now()).min(WAIT_AT_ONCE);
         let request = client.request(Method::GET, &format!("/v1/jobs/{id}?wait={}ms", step.as_millis()));
+        let asked = Stopwatch::start();
         let answer = client.send(request.about(About::JobsEnd(step))).await;
         let left = end.since(clock.now());
         match answer {
+            Ok(job) if job["id"] != id => bail!("the server answers with something else: is it a windlass?"),
             Ok(job) if !job["finished_at"].is_null() || left.is_zero() => return Ok(job),
+            // One that stops, or has too many that wait, answers at once.
+            Ok(_) if asked.elapsed() < step => tokio::time::sleep(SOON.min(left)).await,
             Ok(_) => {}
             Err(error) => match error.downcast_ref::<Fault>().and_then(|fault| fault.again) {
                 Some(again) if !left.is_zero() => tokio::time::sleep(again.min(left)).await,

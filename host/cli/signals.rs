@@ -13,6 +13,8 @@ pub(super) struct Signals {
     interrupt: Signal,
     /// Not where it was to be ignored from the beginning, as by `nohup`.
     hangup: Option<Signal>,
+    /// A file that may grow no more is an error of whoever writes it.
+    _file_size: Signal,
 }
 
 impl Signals {
@@ -26,6 +28,7 @@ impl Signals {
             terminate: listen(SignalKind::terminate())?,
             interrupt: listen(SignalKind::interrupt())?,
             hangup: if is_ignored(SignalKind::hangup()) { None } else { Some(listen(SignalKind::hangup())?) },
+            _file_size: listen(SignalKind::from_raw(libc::SIGXFSZ))?,
         })
     }
 

@@ -21,6 +21,13 @@ pub fn is_idempotency_key(text: &str) -> bool {
     (1..=IDEMPOTENCY_KEY_BYTES_MAX).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
+/// Whether a media type is JSON: `application/json`, or one that ends in `+json` (RFC 6839).
+#[must_use]
+pub fn is_json(content_type: &str) -> bool {
+    let essence = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    essence == JSON || (essence.contains('/') && essence.ends_with("+json"))
+}
+
 /// A job as it was asked for.
 #[derive(Clone, Debug, PartialEq)]
 pub struct JobSpec {
@@ -74,5 +81,20 @@ impl JobSpec {
     #[must_use]
     pub fn lane(&self) -> LaneRef<'_> {
         LaneRef { plugin: &self.plugin, downstream: &self.downstream, limit_key: self.limit_key.as_deref() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_has_these_names() {
+        for name in ["application/json", "Application/JSON; charset=utf-8", "application/vnd.x+json"] {
+            assert!(is_json(name), "{name}");
+        }
+        for name in ["", "text/json", "text/plain", "application/jsonp", "+json"] {
+            assert!(!is_json(name), "{name}");
+        }
     }
 }

@@ -3,6 +3,7 @@
 use jsonschema::{PatternOptions, Validator};
 use serde_json::Value;
 
+use crate::job::spec::is_json;
 use crate::job::units::ByteSize;
 
 pub(super) use super::Description;
@@ -172,11 +173,6 @@ fn parse(content_type: &str, payload: &[u8]) -> Result<Value, String> {
         return Err(format!("the payload is {content_type:?}, the plugin wants JSON"));
     }
     serde_json::from_slice(payload).map_err(|error| format!("the payload is no JSON: {error}"))
-}
-
-fn is_json(content_type: &str) -> bool {
-    let media_type = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    media_type == "application/json" || media_type.ends_with("+json")
 }
 
 #[cfg(test)]

@@ -10,12 +10,15 @@ use zeroize::Zeroizing;
 
 use crate::config::{PluginFile, Secret};
 use crate::job::LogLine;
+use crate::job::spec::is_json;
 
 use super::load_error::Unusable;
 use super::text;
 
+mod broken;
 mod command;
 mod forms;
+mod json;
 mod lines;
 mod mask;
 mod source;
@@ -98,9 +101,11 @@ impl Secrets {
         self.kept.as_ref().map_or(Cow::Borrowed(text), |mask| mask.text(text))
     }
 
-    /// The same for bytes of any kind.
-    pub(super) fn mask_bytes(&self, bytes: Bytes) -> Bytes {
-        self.kept.as_ref().map_or_else(|| bytes.clone(), |mask| mask.bytes(&bytes).map_or(bytes.clone(), Bytes::from))
+    /// The same for bytes of that media type: what is JSON stays JSON.
+    pub(super) fn mask_body(&self, content_type: &str, bytes: Bytes) -> Bytes {
+        let Some(mask) = &self.kept else { return bytes };
+        let masked = if is_json(content_type) { mask.json(&bytes) } else { mask.bytes(&bytes) };
+        masked.map_or(bytes, Bytes::from)
     }
 
     /// One line of at most so many bytes: masked before it is cleaned and cut, so that no half of a secret is left, and

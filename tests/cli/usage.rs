@@ -21,6 +21,8 @@ async fn wrong_usage_is_one_line_that_names_the_argument() {
         (&["jobs", "list", "--server", "ftp://127.0.0.1"], "--server"),
         (&["jobs", "list", "--server", "http://127.0.0.1:99999"], "--server"),
         (&["jobs", "list", "--server", "http://[::1]:0/"], "--server"),
+        (&["jobs", "list", "--server", "http://127.0.0.1:+7070"], "--server"),
+        (&["jobs", "list", "--ca", "missing"], "--ca"),
         (&["jobs", "list", "--timeout", "0s"], "--timeout"),
         (&["jobs", "list", "--timeout", "soon"], "--timeout"),
         (&["jobs", "list", "--state", "lost"], "--state"),

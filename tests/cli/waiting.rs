@@ -75,10 +75,12 @@ async fn a_server_that_is_away_for_a_moment_is_asked_again() {
 #[tokio::test]
 async fn who_waits_in_vain_has_the_id() {
     let host = Setup::default().start().await;
+    let other = ("200 OK", r#"{"id":"another","state":"completed"}"#.to_owned());
     let gone = ("404 Not Found", r#"{"detail":"there is no such job"}"#.to_owned());
     for (answers, wait, told) in [
         (vec![accepted(), gone], "1m", "there is no such job"),
         (vec![accepted(), busy(), busy()], "100ms", "the store is busy"),
+        (vec![accepted(), other], "1m", "is it a windlass?"),
         (vec![accepted()], "100ms", "no windlass answers"),
     ] {
         let (base, serving) = server(&answers);
@@ -89,4 +91,21 @@ async fn who_waits_in_vain_has_the_id() {
         assert!(stderr.contains(ID) && stderr.contains(told) && stderr.lines().count() == 1, "{stderr}");
         serving.join().unwrap();
     }
+}
+
+#[tokio::test]
+async fn a_repeat_whose_job_is_deleted_is_told_as_that() {
+    let host = Setup::default().start().await;
+    let gone = || ("200 OK", format!(r#"{{"id":"{ID}","state":null}}"#));
+    let (base, serving) = server(&[gone(), gone()]);
+    for (more, code) in [(&[][..], 0), (&["--wait"][..], 1)] {
+        let args = [&["enqueue", "echo", "--idempotency-key", "k", "--server", &base], more].concat();
+        let mut command = host.command(&args);
+        let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+        let (ended, stdout, stderr) = said(&output);
+        assert_eq!(ended, code, "{stdout}{stderr}");
+        let told = format!("{stdout}{stderr}");
+        assert!(told.contains(ID) && told.contains("deleted since") && told.lines().count() == 1, "{told}");
+    }
+    serving.join().unwrap();
 }

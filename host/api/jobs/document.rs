@@ -11,6 +11,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::super::State;
+use super::super::request::DEPTH_MAX;
 use super::result::{Attribute, ToldResult, json};
 use crate::clock::UnixMs;
 use crate::job::spec::JSON;
@@ -66,7 +67,7 @@ pub struct JobDocument {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<serde_json::Value>)]
     pub payload: Option<Box<RawValue>>,
-    /// The payload in base64, where it is not JSON.
+    /// The payload in base64, where it is not JSON, or nested more than 128 deep.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub payload_base64: Option<String>,
     /// The media type of the payload, where it is not `application/json`.
@@ -75,7 +76,7 @@ pub struct JobDocument {
     /// The result: JSON as JSON, text as a string, null where there is none or it is in `result_base64`.
     #[schema(value_type = Option<serde_json::Value>)]
     pub result: Option<Box<RawValue>>,
-    /// The result in base64, where it is neither JSON nor text.
+    /// The result in base64, where it is neither JSON nor text, or JSON that is nested more than 126 deep.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub result_base64: Option<String>,
     /// The media type of the result.
@@ -169,7 +170,7 @@ impl JobDocument {
     pub(in super::super) fn of(state: &State, view: JobView) -> Self {
         let summary = JobSummary::of(state, &view);
         let content_type = view.spec.content_type;
-        let payload = json(&content_type, &view.spec.payload);
+        let payload = json(&content_type, &view.spec.payload, DEPTH_MAX);
         let other = payload.is_none().then(|| STANDARD.encode(&view.spec.payload));
         let told = view.result.map(ToldResult::of).unwrap_or_default();
         Self {
@@ -259,6 +260,8 @@ fn max_attempts(state: &State, view: &JobView) -> u32 {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+
     use super::*;
     use crate::api::testing::{Api, FakePlugin, NOW, json, view};
     use crate::job::gates::{Admission as _, Admit};
@@ -269,25 +272,32 @@ mod tests {
         serde_json::to_value(JobDocument::of(&Api::new().state, view)).unwrap()
     }
 
-    fn completion(content_type: &str, body: &'static [u8]) -> Completion {
+    fn completion(content_type: &str, body: impl Into<Bytes>) -> Completion {
         Completion { content_type: content_type.into(), body: body.into(), ..Completion::default() }
     }
 
     #[test]
     fn a_result_is_told_in_the_form_that_it_has() {
-        let value = told(completion("application/json", b"{\"a\": 1.50}"));
+        let value = told(completion("application/json", &b"{\"a\": 1.50}"[..]));
         assert_eq!(
             (&value["result"], &value["result_content_type"]),
             (&json!({"a": 1.50}), &json!("application/json"))
         );
         assert_eq!(told(completion("text/html", "é".as_bytes()))["result"], "é");
-        for (content_type, body) in [("application/json", &b"{"[..]), ("text/plain", &[0xff]), ("image/png", b"x")] {
-            let value = told(completion(content_type, body));
+        let nested = |depth: usize| [vec![b'['; depth], vec![b']'; depth]].concat();
+        assert!(told(completion("application/json", nested(126)))["result"].is_array());
+        for (content_type, body) in [
+            ("application/json", b"{".to_vec()),
+            ("application/json", nested(127)),
+            ("text/plain", vec![0xff]),
+            ("image/png", b"x".to_vec()),
+        ] {
+            let value = told(completion(content_type, body.clone()));
             assert_eq!(value["result"], json!(null));
             assert_eq!(value["result_base64"], json!(STANDARD.encode(body)));
             assert_eq!(value["result_content_type"], json!(content_type));
         }
-        let value = told(completion("", b""));
+        let value = told(completion("", ""));
         assert_eq!((&value["result"], &value["result_content_type"]), (&json!(null), &json!(null)));
         assert!(value.get("result_base64").is_none());
     }

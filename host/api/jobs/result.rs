@@ -5,8 +5,13 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::super::request::is_json;
+use super::super::request::depth_within;
 use crate::job::Completion;
+use crate::job::spec::is_json;
+
+/// How deeply a result that is told as JSON may be nested: with the job around it a reader of JSON takes it that goes no
+/// deeper than 127, as serde_json does.
+const DEPTH_MAX: usize = 126;
 
 /// One named value.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
@@ -38,15 +43,17 @@ impl ToldResult {
         if result.content_type.is_empty() && result.body.is_empty() {
             return Self { attributes, ..Self::default() };
         }
-        let value = json(&result.content_type, &result.body).or_else(|| text(&result.content_type, &result.body));
+        let value =
+            json(&result.content_type, &result.body, DEPTH_MAX).or_else(|| text(&result.content_type, &result.body));
         let base64 = value.is_none().then(|| STANDARD.encode(&result.body));
         Self { value, base64, content_type: Some(result.content_type), attributes }
     }
 }
 
-/// The bytes as JSON, where they are said to be and are.
-pub(super) fn json(content_type: &str, bytes: &[u8]) -> Option<Box<RawValue>> {
-    if is_json(content_type) { serde_json::from_slice(bytes).ok() } else { None }
+/// The bytes as JSON, where they are said to be and are, and no more than so deep.
+pub(super) fn json(content_type: &str, bytes: &[u8], depth_max: usize) -> Option<Box<RawValue>> {
+    let json: Option<Box<RawValue>> = if is_json(content_type) { serde_json::from_slice(bytes).ok() } else { None };
+    json.filter(|json| depth_within(json.get(), depth_max))
 }
 
 /// The bytes as a JSON string, where they are said to be text and are.

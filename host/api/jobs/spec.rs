@@ -13,7 +13,7 @@ use super::super::State;
 use super::super::error::{Problem, ProblemKind, reason};
 use super::super::guard::permit;
 use super::super::plugins::ServedPlugin;
-use super::super::request::{RawObject, depth_within};
+use super::super::request::{DEPTH_MAX, RawObject, depth_within};
 use super::super::tokens::{Caller, Need};
 use crate::clock::UnixMs;
 use crate::job::spec::JSON;
@@ -36,8 +36,6 @@ const MEMBERS: [&str; 12] = [
     "deadline",
     "labels",
 ];
-/// How deeply a payload may be nested: what any reader of JSON takes without running out of stack.
-const PAYLOAD_DEPTH_MAX: usize = 128;
 /// The media type of bytes that nobody named.
 const OCTETS: &str = "application/octet-stream";
 /// The longest media type.
@@ -219,8 +217,8 @@ fn json_payload(job: &RawObject<'_>, json: &RawValue, most: ByteSize) -> Result<
         return Err(invalid("content_type", "it belongs to payload_base64; payload is always application/json"));
     }
     within(json.get().len(), most, "payload")?;
-    if !depth_within(json.get(), PAYLOAD_DEPTH_MAX) {
-        return Err(invalid("payload", &format!("it is nested more than {PAYLOAD_DEPTH_MAX} deep")));
+    if !depth_within(json.get(), DEPTH_MAX) {
+        return Err(invalid("payload", &format!("it is nested more than {DEPTH_MAX} deep")));
     }
     Ok((JSON.to_owned(), Bytes::copy_from_slice(json.get().as_bytes())))
 }

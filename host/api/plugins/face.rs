@@ -6,9 +6,9 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use super::super::request::is_json;
 use crate::clock::UnixMs;
 use crate::config::{AttemptLimits, PluginFile};
+use crate::job::spec::is_json;
 use crate::plugin::{
     CheckSteps, DeniedGrant, Description, GrantsMissing, Ignored, InstallError, LoadError, Loader, Loading, Plugin,
     Signature,

@@ -47,7 +47,7 @@ struct Component(Bytes);
         (status = 413, description = "Too large", body = ProblemDocument, content_type = "application/problem+json"),
         (status = 422, description = "It is no plugin, or may not come in; says what is missing", body = ProblemDocument, content_type = "application/problem+json"),
         (status = 500, description = "The plugins folder cannot be written", body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 503, description = "The host lacked something as it was to load it, or there is no room for the request: send it again", body = ProblemDocument, content_type = "application/problem+json", headers(
+        (status = 503, description = "The host lacked something as it was to load it, there is no room for the request, or the host stops: send it again", body = ProblemDocument, content_type = "application/problem+json", headers(
             ("Retry-After" = u32, description = "Seconds"))),
     ),
 )]
@@ -70,7 +70,9 @@ pub(in super::super) async fn put(
             "a component was put into the plugins folder"
         );
     };
-    let installed = state.loader.install(&name, component.into_bytes(), signature, Box::new(put)).await;
+    let install = state.loader.install(&name, component.into_bytes(), signature, Box::new(put));
+    // Nobody waits for a compiler who wants the host to stop. What was begun in the folder goes on.
+    let installed = state.stopping.run_until_cancelled(install).await.ok_or_else(stopping)?;
     installed.map_err(|error| refused(&state, error))?;
     let told = Json(find(&state, &name)?);
     Ok(if is_new {
@@ -102,6 +104,12 @@ fn refused(state: &State, error: InstallError) -> Problem {
         overtaken @ InstallError::Overtaken => Problem::new(ProblemKind::ComponentOvertaken, overtaken.to_string()),
         InstallError::Folder(error) => unwritable(state, &error),
     }
+}
+
+/// The host stops before the component serves.
+fn stopping() -> Problem {
+    let detail = "the host stops, and gave the component up unless it was in the plugins folder already; send it again";
+    Problem::new(ProblemKind::NotReady, detail)
 }
 
 /// The folder cannot be written.
@@ -153,6 +161,14 @@ mod tests {
         let api = Api::new().plugin("echo");
         let problem = api.put("/v1/plugins/echo", b"too late").await.problem(ProblemKind::ComponentOvertaken);
         assert!(problem.detail.contains("removed or replaced") && problem.status == 409, "{problem:?}");
+    }
+
+    #[tokio::test]
+    async fn a_component_does_not_hold_a_host_that_stops() {
+        let api = Api::new().plugin("echo");
+        api.state.stopping.cancel();
+        let problem = api.put("/v1/plugins/echo", b"for ever").await.problem(ProblemKind::NotReady);
+        assert!(problem.detail.contains("send it again"), "{problem:?}");
     }
 
     #[tokio::test]

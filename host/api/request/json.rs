@@ -11,6 +11,8 @@ use super::super::error::{Problem, ProblemKind, quoted, reason};
 
 /// The most members of an object that is read here; those that are known are fewer.
 const MEMBERS_MAX: usize = 64;
+/// How deeply a payload may be nested: what any reader of JSON takes without running out of stack.
+pub(in super::super) const DEPTH_MAX: usize = 128;
 
 /// The members of an object, each as it was written. A member that is twice there is refused.
 pub(in super::super) struct RawObject<'a>(BTreeMap<String, &'a RawValue>);

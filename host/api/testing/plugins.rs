@@ -170,6 +170,7 @@ impl PluginFolder for FakePlugins {
                 help: None,
                 cause: LoadCause::Host,
             })),
+            b"for ever" => std::future::pending().await,
             b"too late" => Err(InstallError::Overtaken),
             b"disk" => Err(InstallError::Folder(io::Error::other("no space"))),
             _ => {

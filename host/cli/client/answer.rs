@@ -1,6 +1,6 @@
 //! What a server answered: as it wrote it, and as it is read for people.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::ops::Index;
 
 use anyhow::Context as _;
@@ -26,6 +26,8 @@ pub(in crate::cli) struct Pages {
     pub(in crate::cli) items: Vec<Answer>,
     /// Where the next part begins.
     pub(in crate::cli) next: Option<String>,
+    /// Where parts began before.
+    begun: HashSet<String>,
 }
 
 impl Answer {
@@ -64,13 +66,15 @@ impl Pages {
     /// Adds what a page of that list holds.
     ///
     /// # Errors
-    /// Where there is no such list in it.
+    /// Where there is no such list in it, or the next page is one that was there before.
     pub(super) fn add(&mut self, list: &str, page: &Answer) -> anyhow::Result<()> {
         let members = members(&page.text).unwrap_or_default();
         let items = members.get(list).and_then(|raw| serde_json::from_str::<Vec<&RawValue>>(raw.get()).ok());
         let items = items.with_context(|| format!("the server's answer holds no list of {list}: is it a windlass?"))?;
         self.items.extend(items.into_iter().map(Answer::of));
         self.next = page["next"].as_str().map(str::to_owned);
+        let is_new = self.next.as_ref().is_none_or(|next| self.begun.insert(next.clone()));
+        anyhow::ensure!(is_new, "the server's list of {list} goes round in a circle: is it a windlass?");
         Ok(())
     }
 
@@ -149,5 +153,7 @@ mod tests {
         }
         assert_eq!(pages.text("jobs"), r#"{"jobs":[{"b":1.0,"a":2},3e0,{"b" :1}],"next":"z"}"#);
         assert!(pages.add("jobs", &Answer::read("[]").unwrap()).is_err());
+        let circle = pages.add("jobs", &Answer::read(r#"{"jobs":[],"next":"x\"y"}"#).unwrap());
+        assert!(circle.unwrap_err().to_string().contains("in a circle"));
     }
 }

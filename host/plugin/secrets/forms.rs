@@ -20,6 +20,8 @@ const ARMOUR: &str = "-----";
 
 /// Every spelling of that value that is looked for.
 pub(super) fn of(value: &str) -> Vec<String> {
+    // Blanks at the edges do not come through a header, nor through whoever trims what was pasted.
+    let value = Some(value.trim()).filter(|trimmed| trimmed.len() >= WHOLE_BYTES_MIN).unwrap_or(value);
     let mut found = Vec::new();
     if value.len() >= WHOLE_BYTES_MIN {
         found.extend(spellings(value));

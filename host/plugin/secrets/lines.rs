@@ -22,7 +22,8 @@ pub(super) fn mask(mask: &Mask, log: &mut [LogLine], is_cut: bool) {
 
 fn mask_joined(mask: &Mask, lines: &mut [&mut String], is_cut: bool) {
     let joined: String = lines.iter().map(|line| line.as_str()).collect();
-    let mut spans: Vec<_> = mask.spans(joined.as_bytes()).into_iter().map(|span| (span.range, span.label)).collect();
+    let mut spans: Vec<_> =
+        mask.kept_spans(joined.as_bytes()).into_iter().map(|span| (span.range, span.label)).collect();
     // What was dropped may have been the rest of it.
     let open_bytes = if is_cut { mask.open_bytes(joined.trim_end_matches('…').as_bytes()) } else { 0 };
     let end = joined.trim_end_matches('…').len();

@@ -5,10 +5,12 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
+use serde::de::IgnoredAny;
 use zeroize::Zeroizing;
 
 use super::super::text;
-use super::forms;
+use super::broken::Joined;
+use super::{forms, json};
 
 /// The longest name in a mask.
 const NAME_BYTES_MAX: usize = 64;
@@ -77,6 +79,26 @@ impl Mask {
         joined
     }
 
+    /// The same, with what is broken into lines: for what is kept, where more may be covered than what is a secret for
+    /// certain.
+    pub(super) fn kept_spans(&self, bytes: &[u8]) -> Vec<Span<'_>> {
+        let mut spans = self.spans(bytes);
+        let Some(joined) = Joined::of(bytes) else { return spans };
+        spans.extend(self.spans(&joined.bytes).into_iter().map(|span| {
+            let range = joined.place(span.range.start)..joined.place(span.range.end - 1) + 1;
+            Span { range, ..span }
+        }));
+        spans.sort_unstable_by_key(|span| span.range.start);
+        let mut merged: Vec<Span<'_>> = Vec::with_capacity(spans.len());
+        for span in spans {
+            match merged.last_mut().filter(|before| span.range.start < before.range.end) {
+                Some(before) => before.take_in(&span),
+                None => merged.push(span),
+            }
+        }
+        merged
+    }
+
     /// The text with the label in place of each covered stretch.
     pub(in crate::plugin) fn text<'a>(&self, text: &'a str) -> Cow<'a, str> {
         let masked = self.bytes(text.as_bytes()).map(|bytes| {
@@ -88,18 +110,19 @@ impl Mask {
 
     /// The same for bytes; none where there was nothing to cover.
     pub(super) fn bytes(&self, bytes: &[u8]) -> Option<Vec<u8>> {
-        let spans = self.spans(bytes);
+        let spans = self.kept_spans(bytes);
+        if spans.is_empty() { None } else { Some(replaced(bytes, spans)) }
+    }
+
+    /// The same for what is meant to be JSON, and stays that where it was.
+    pub(super) fn json(&self, bytes: &[u8]) -> Option<Vec<u8>> {
+        let spans = self.kept_spans(bytes);
         if spans.is_empty() {
             return None;
         }
-        let (mut kept, mut from) = (Vec::with_capacity(bytes.len()), 0);
-        for span in spans {
-            kept.extend_from_slice(&bytes[from..span.range.start]);
-            kept.extend_from_slice(span.label.as_bytes());
-            from = span.range.end;
-        }
-        kept.extend_from_slice(&bytes[from..]);
-        Some(kept)
+        let is_json = serde_json::from_slice::<IgnoredAny>(bytes).is_ok();
+        let masked = if is_json { json::masked(bytes, &spans) } else { None };
+        Some(masked.unwrap_or_else(|| replaced(bytes, spans)))
     }
 
     /// Covers them in place, so that every length that was told of the bytes stays true.
@@ -167,6 +190,18 @@ impl<'a> Span<'a> {
             (self.longest_bytes, self.label) = (other.longest_bytes, other.label);
         }
     }
+}
+
+/// The bytes with the label in place of each stretch.
+fn replaced(bytes: &[u8], spans: Vec<Span<'_>>) -> Vec<u8> {
+    let (mut kept, mut from) = (Vec::with_capacity(bytes.len()), 0);
+    for span in spans {
+        kept.extend_from_slice(&bytes[from..span.range.start]);
+        kept.extend_from_slice(span.label.as_bytes());
+        from = span.range.end;
+    }
+    kept.extend_from_slice(&bytes[from..]);
+    kept
 }
 
 /// The label as far as there is room for all of it, and stars.

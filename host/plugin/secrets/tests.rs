@@ -2,6 +2,10 @@
 
 use std::os::unix::fs::PermissionsExt as _;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::json;
+
 use crate::config::SecretSource;
 use crate::job::LogLevel;
 
@@ -29,11 +33,57 @@ fn the_name_stands_where_the_secret_stood() {
         ("", ""),
     ] {
         assert_eq!(secrets.mask(said), kept);
-        assert_eq!(secrets.mask_bytes(Bytes::from(said)), kept);
+        assert_eq!(secrets.mask_body("text/plain", Bytes::from(said)), kept);
     }
-    assert_eq!(secrets.mask_bytes(Bytes::from_static(b"\xffs3cret\xfe")), &b"\xff[token]\xfe"[..]);
+    assert_eq!(secrets.mask_body("", Bytes::from_static(b"\xffs3cret\xfe")), &b"\xff[token]\xfe"[..]);
     assert_eq!(format!("{secrets:?}"), r#"{"short", "token", "whole"}"#);
     assert!(!format!("{:?}", secrets.kept).contains("s3c"));
+}
+
+#[test]
+fn what_is_json_stays_json() {
+    let secrets = secrets(&[
+        ("pin", "12345678"),
+        ("esc", "nabcdefgh1"),
+        ("q\"x", "quoted-key"),
+        ("odd", "a\",\"b"),
+        ("end", "tail\\"),
+    ]);
+    for (said, kept) in [
+        (r#"{"n":12345678,"m": [0.12345678e1 ,"12345678"]}"#, r#"{"n":"[pin]","m": ["[pin]" ,"[pin]"]}"#),
+        (r#"["\nabcdefgh1", "\\nabcdefgh1", ""]"#, r#"["[esc]", "\\[esc]", ""]"#),
+        (r#"{"quoted-key": "\u00e9quoted-key"}"#, r#"{"[q\"x]": "\u00e9[q\"x]"}"#),
+        ("1234567812345678", "\"[pin]\""),
+        (r#"["tail\\"]"#, r#"["[end]"]"#),
+        // It has JSON's own signs in it, or is none: it is masked all the same.
+        (r#"["a","b"]"#, r#"["[odd]"]"#),
+        ("12345678,", "[pin],"),
+    ] {
+        assert_eq!(secrets.mask_body("application/json", Bytes::from(said)), kept, "{said}");
+    }
+    assert_eq!(secrets.mask_body("text/plain", Bytes::from("{\"n\":12345678}")), "{\"n\":[pin]}");
+}
+
+#[test]
+fn what_is_broken_into_lines_is_found() {
+    let long = "of so many letters that its base64 is longer than a line, as keys and tokens are";
+    let secrets = secrets(&[("long", long)]);
+    for (before, columns) in [("", 76), ("user:", 76), ("a", 60), ("ab", 64)] {
+        let encoded = STANDARD.encode(format!("{before}{long}"));
+        let lines: Vec<_> = encoded.as_bytes().chunks(columns).map(|line| str::from_utf8(line).unwrap()).collect();
+        for text in [lines.join("\n"), lines.join("\r\n"), lines.join("\n  "), json!([lines.join("\n")]).to_string()] {
+            let masked = secrets.mask(&text);
+            assert!(masked.contains("[long]") && masked.len() < 30, "{masked}");
+        }
+    }
+    assert_eq!(secrets.mask(&format!("{long}\n{long}")), "[long]\n[long]");
+}
+
+#[test]
+fn blanks_at_the_edges_are_no_part_of_a_secret() {
+    let secrets = secrets(&[("key", " s3cret-key\t"), ("few", "abc    ")]);
+    assert_eq!(secrets.mask("s3cret-key, abc, abc    ;"), "[key], abc, [few];");
+    assert_eq!(secrets.mask(&STANDARD.encode("  s3cret-key\t")).matches("[key]").count(), 1);
 }
 
 #[test]

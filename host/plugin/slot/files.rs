@@ -18,6 +18,7 @@ use super::super::signature::Signature;
 use super::super::sources::Sources;
 use super::blocking::blocking;
 use super::retry::is_news;
+use super::shown::masked;
 use super::{Slot, Standing};
 
 /// What came of reading a plugin's file.
@@ -74,8 +75,9 @@ impl Slot {
                 // A plugin that never had a file goes on without, until it is given one.
                 standing.is_file_known &= before.is_some() || standing.revision.is_some();
                 let error = report::bad_grants(&why, standing.is_file_known);
-                if is_news(standing.again.file, standing.file_error.as_ref(), &error) {
-                    tracing::warn!(plugin.name = self.name, error = error.summary, "a plugin's file is not right");
+                if is_news(!is_other_file, standing.file_error.as_ref(), &error) {
+                    let error = masked(error.clone(), &standing.grants).summary;
+                    tracing::warn!(plugin.name = self.name, error, "a plugin's file is not right");
                 }
                 let last = standing.file_error.replace(error);
                 Edit { is_news: last != standing.file_error || is_other_file, grants_edited: false }
