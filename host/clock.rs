@@ -55,9 +55,10 @@ impl UnixMs {
     /// Where the text is not RFC 3339 or lies outside 1970 to 9999.
     pub fn parse(text: &str) -> Result<Self, String> {
         let read = text.parse().map(|moment: jiff::Timestamp| moment.as_millisecond()).ok();
-        let moment = Self(read.or_else(|| late(text)).ok_or_else(|| {
-            format!("{text:?} is not an RFC 3339 time such as 2026-01-31T09:30:00Z")
-        })?);
+        let moment = Self(
+            read.or_else(|| late(text))
+                .ok_or_else(|| format!("{text:?} is not an RFC 3339 time such as 2026-01-31T09:30:00Z"))?,
+        );
         if moment.0 < 0 || moment > LAST_MOMENT {
             return Err(format!("{text:?} lies outside the years 1970 to 9999"));
         }
@@ -252,6 +253,19 @@ mod tests {
         let moment = UnixMs(1_767_323_045_007);
         assert_eq!(moment.to_string(), "2026-01-02T03:04:05.007Z");
         assert_eq!(UnixMs::parse("2026-01-02T04:04:05.007+01:00"), Ok(moment));
+    }
+
+    #[test]
+    fn the_last_moments_print_and_read_back() {
+        for (text, told) in [
+            ("9999-12-30T21:59:59.999Z", "9999-12-30T21:59:59.999Z"),
+            ("9999-12-31T23:59:59.9999Z", "9999-12-31T23:59:59.999Z"),
+            ("9999-12-31T23:59:59+01:00", "9999-12-31T22:59:59.000Z"),
+        ] {
+            assert_eq!(UnixMs::parse(text).unwrap().to_string(), told);
+        }
+        assert_eq!(UnixMs::parse(&LAST_MOMENT.to_string()), Ok(LAST_MOMENT));
+        assert!(UnixMs::parse("9999-12-31T23:59:59-01:00").unwrap_err().contains("outside the years"));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::process::Command;
 use std::sync::Arc;
 
 use reqwest::{Method, StatusCode};
-use rustix::process::Signal;
+use rustix::process::{Resource, Rlimit, Signal};
 use tokio::sync::Semaphore;
 
 use crate::common::{
@@ -40,6 +40,14 @@ async fn fails_and_comes_back(host: &mut Host, trouble: &Trouble, what: &str, cl
     host.start().await;
     let attempts = all_complete(host, &told.accepted).await;
     println!("{what}: {} accepted, {} refused, {attempts} attempts", told.accepted.len(), told.refused.len());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_may_grow_no_more_is_told_and_loses_nothing() {
+    let (mut host, trouble) = troubled("").await;
+    let most = Rlimit { current: Some(256 << 10), maximum: None };
+    rustix::process::prlimit(Some(host.pid()), Resource::Fsize, most).unwrap();
+    fails_and_comes_back(&mut host, &trouble, "a file of 256 KiB", 6, 40).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

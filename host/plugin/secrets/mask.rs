@@ -9,8 +9,7 @@ use serde::de::IgnoredAny;
 use zeroize::Zeroizing;
 
 use super::super::text;
-use super::broken::Joined;
-use super::{forms, json};
+use super::{broken, forms, json};
 
 /// The longest name in a mask.
 const NAME_BYTES_MAX: usize = 64;
@@ -83,11 +82,12 @@ impl Mask {
     /// certain.
     pub(super) fn kept_spans(&self, bytes: &[u8]) -> Vec<Span<'_>> {
         let mut spans = self.spans(bytes);
-        let Some(joined) = Joined::of(bytes) else { return spans };
-        spans.extend(self.spans(&joined.bytes).into_iter().map(|span| {
-            let range = joined.place(span.range.start)..joined.place(span.range.end - 1) + 1;
-            Span { range, ..span }
-        }));
+        let within = |joined: &[u8]| self.spans(joined).into_iter().map(|span| (span.range.clone(), span)).collect();
+        let over_breaks = broken::search(bytes, self.reach_bytes(), within);
+        if over_breaks.is_empty() {
+            return spans;
+        }
+        spans.extend(over_breaks.into_iter().map(|(range, span)| Span { range, ..span }));
         spans.sort_unstable_by_key(|span| span.range.start);
         let mut merged: Vec<Span<'_>> = Vec::with_capacity(spans.len());
         for span in spans {
