@@ -76,7 +76,7 @@ pub use digest::of as component_digest;
 pub use engine::slots as instances_max;
 pub use grants::{DeniedGrant, Grant, GrantKind, GrantsMissing, side_by_side};
 pub use load_error::{LoadCause, LoadError};
-pub use loading::{Ignored, IgnoredFile, InstallError, LoadStep, Loading};
+pub use loading::{Giver, Ignored, IgnoredFile, InstallError, LoadStep, Loading};
 pub use metadata::CheckSteps;
 pub use pem::pem_fault;
 #[cfg(test)]
@@ -353,21 +353,22 @@ impl Loader {
     }
 
     /// Checks a component and, where it is a plugin, puts it into the folder and takes it up. Its signature is put
-    /// beside it; without one none is left there. `put` is told when it serves, also where nobody waits any more.
+    /// beside it; without one none is left there. The giver is told when it serves, also where nobody waits any more.
     ///
     /// # Errors
-    /// Where it is no plugin or may not come in, or the folder cannot be written; the old revision goes on.
+    /// Where it is no plugin or may not come in, the giver may not any more, or the folder cannot be written; the old
+    /// revision goes on.
     pub async fn install(
         &self,
         name: &str,
         component: Bytes,
         signature: Option<Signature>,
-        put: impl FnOnce() + Send + 'static,
+        giver: impl Into<Giver>,
     ) -> Result<Arc<Plugin>, InstallError> {
         if !is_plugin_name(name) {
             return Err(InstallError::Refused(report::bad_name(name)));
         }
-        self.folder.slot_of_new(name)?.install(component, signature, put).await
+        self.folder.slot_of_new(name)?.install(component, signature, giver.into()).await
     }
 
     /// What lies in the folder, looks like a plugin's and is none.

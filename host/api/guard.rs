@@ -18,12 +18,14 @@ use super::asked;
 use super::error::{Problem, ProblemKind};
 use super::tokens::{Caller, Need, Refused};
 
+mod again;
 mod names;
 mod size;
 mod untaken;
 
 use untaken::Seat;
 
+pub(super) use again::Admitted;
 pub(super) use size::HEADERS_MAX;
 pub(super) use untaken::{always_told, room_before, with_room};
 
@@ -42,11 +44,11 @@ pub(super) async fn pass(Shared(state): Shared<State>, mut request: Request, nex
     let route = matched.as_ref().map_or("unmatched", MatchedPath::as_str);
     let is_read = matches!(method, Method::GET | Method::HEAD);
     let (caller, mut response) = match admit(&state, &mut request, matched.as_ref().map(MatchedPath::as_str)) {
-        Ok((caller, seat)) => {
-            request.extensions_mut().insert(caller.clone());
+        Ok((admitted, seat)) => {
+            let caller = admitted.caller().clone();
             // A broken handler must cost its caller an answer, and nobody else anything.
             let answer = AssertUnwindSafe(next.run(request)).catch_unwind();
-            let answer = asked::by(id.clone(), caller.clone(), answer).await;
+            let answer = asked::by(id.clone(), admitted, answer).await;
             let answer = answer.unwrap_or_else(|_| broke_off(&id, route));
             (Some(caller), untaken::holding(&state.door.room, is_read, answer, seat))
         }
@@ -60,8 +62,8 @@ pub(super) async fn pass(Shared(state): Shared<State>, mut request: Request, nex
     response
 }
 
-/// Who asks, and the place of the request; or why it is refused.
-fn admit(state: &State, request: &mut Request, route: Option<&str>) -> Result<(Caller, Seat), Problem> {
+/// Who asks and for what, and the place of the request; or why it is refused.
+fn admit(state: &State, request: &mut Request, route: Option<&str>) -> Result<(Admitted, Seat), Problem> {
     if let Some(problem) = size::refusal(request).or_else(|| names::refusal(&state.config.server, request)) {
         return Err(problem);
     }
@@ -72,7 +74,8 @@ fn admit(state: &State, request: &mut Request, route: Option<&str>) -> Result<(C
             state.door.tokens.admit(request.headers(), state.now(), state.clock.wall()).map_err(unauthorized)?
         }
     };
-    if let Some(Access::Needs(need)) = access {
+    let need = if let Some(Access::Needs(need)) = access { Some(need) } else { None };
+    if let Some(need) = need {
         permit(&caller, need)?;
     }
     // From here on nobody has a use for it.
@@ -84,7 +87,7 @@ fn admit(state: &State, request: &mut Request, route: Option<&str>) -> Result<(C
         Places::Strangers => Seat::Apart(room.stranger()?),
         Places::Requests => Seat::Shared(room.request(waits(route, request))?),
     };
-    Ok((caller, seat))
+    Ok((Admitted::new(caller, need), seat))
 }
 
 /// Refuses a caller that may not do what is needed, and names the scope.

@@ -5,7 +5,7 @@ mod plugins;
 mod store;
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::task::Poll;
 
 use axum::Router;
@@ -30,15 +30,25 @@ use crate::job::{Gates, PluginStanding};
 use crate::store::HealthKeeper;
 use crate::telemetry::Metrics;
 
-/// The moment at which every test happens: 2026-01-02T03:04:05.007Z.
+/// The moment at which every test begins: 2026-01-02T03:04:05.007Z.
 pub(super) const NOW: UnixMs = UnixMs(1_767_323_045_007);
 
-#[derive(Debug)]
-struct FixedClock;
+/// A clock that stands still until a test puts it on.
+#[derive(Debug, Default)]
+pub(super) struct TestClock {
+    later_ms: AtomicI64,
+}
 
-impl Clock for FixedClock {
+impl TestClock {
+    /// So much later than it was.
+    pub(super) fn later(&self, ms: i64) {
+        self.later_ms.fetch_add(ms, Ordering::Relaxed);
+    }
+}
+
+impl Clock for TestClock {
     fn now(&self) -> UnixMs {
-        NOW
+        NOW.moved(self.later_ms.load(Ordering::Relaxed))
     }
 }
 
@@ -47,6 +57,7 @@ pub(super) struct Api {
     pub(super) state: State,
     pub(super) store: Arc<FakeStore>,
     pub(super) plugins: Arc<FakePlugins>,
+    pub(super) clock: Arc<TestClock>,
 }
 
 impl Api {
@@ -64,6 +75,7 @@ impl Api {
     pub(super) fn with_tokens(config: Config, data: &std::path::Path) -> Self {
         let (store, plugins) = (Arc::<FakeStore>::default(), Arc::<FakePlugins>::default());
         let gates = Arc::new(std::sync::Mutex::new(Gates::new(config.limits.concurrency)));
+        let clock = Arc::<TestClock>::default();
         let state = State {
             door: Arc::new(super::Door::in_folder(&config, data)),
             store: store.clone(),
@@ -72,12 +84,12 @@ impl Api {
             gates,
             wake: Arc::default(),
             config: Arc::new(config),
-            clock: Arc::new(FixedClock),
+            clock: clock.clone(),
             metrics: Arc::new(Metrics::new()),
             ready: Arc::new(AtomicBool::new(true)),
             stopping: tokio_util::sync::CancellationToken::new(),
         };
-        Self { state, store, plugins }
+        Self { state, store, plugins, clock }
     }
 
     /// With a plugin of that name, ready to run.

@@ -68,6 +68,38 @@ pub struct IgnoredFile {
     pub reason: String,
 }
 
+/// Who hands a component over, to be put into the folder.
+pub struct Giver {
+    may_still: Box<dyn Fn() -> bool + Send>,
+    told: Box<dyn FnOnce() + Send>,
+}
+
+impl Giver {
+    /// `may_still` is asked once the component is compiled and nothing of it lies in the folder yet; `told` is called when
+    /// it serves, also where nobody waits for that any more.
+    pub fn new(may_still: impl Fn() -> bool + Send + 'static, told: impl FnOnce() + Send + 'static) -> Self {
+        Self { may_still: Box::new(may_still), told: Box::new(told) }
+    }
+
+    /// Whether it may still be put there.
+    #[must_use]
+    pub fn may_still(&self) -> bool {
+        (self.may_still)()
+    }
+
+    /// It serves.
+    pub fn tell(self) {
+        (self.told)();
+    }
+}
+
+impl<F: FnOnce() + Send + 'static> From<F> for Giver {
+    /// One who always may.
+    fn from(told: F) -> Self {
+        Self::new(|| true, told)
+    }
+}
+
 /// Why a component was not installed.
 #[derive(Debug, thiserror::Error)]
 pub enum InstallError {
@@ -80,6 +112,9 @@ pub enum InstallError {
          and compiled: it was given up; look at the plugin, and send it again if it is still wanted"
     )]
     Overtaken,
+    /// Who handed it over may not put it there any more.
+    #[error("who handed the component over may not do so any more: it was given up")]
+    Withdrawn,
     /// The folder cannot be written.
     #[error("cannot write the plugins folder: {0}")]
     Folder(#[from] std::io::Error),

@@ -2,8 +2,10 @@
 
 use std::os::unix::fs::PermissionsExt as _;
 
-use super::support::{Http2, Place, plugin};
-use crate::common::{Value, json, until};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+use super::support::{Answer, Http2, Place, plugin, rest};
+use crate::common::{PATIENCE, Value, json, until};
 
 /// Each route of the description, with what fills its path.
 fn path_of(route: &str) -> String {
@@ -134,6 +136,55 @@ async fn tokens_come_and_go_while_the_server_runs() {
     .await;
     assert_eq!(status(None).await, 503);
     assert_eq!(server.ask("GET", "/healthz", None, None).await.status, 200);
+}
+
+#[tokio::test]
+async fn who_is_revoked_while_the_body_is_on_its_way_changes_nothing() {
+    const GO_ON: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
+    let place = Place::new("");
+    plugin(&place, "http");
+    let (reader, token) = (place.token(&["read"]), place.token(&["admin"]));
+    let server = place.serve(&[]).await;
+    let job = json!({"plugin": "http", "payload": {"url": "http://127.0.0.1:9/"}, "delay": "1h"}).to_string();
+    let batch = format!("{{\"jobs\":[{job}]}}");
+    let component = std::fs::read(place.path("plugins/http.wasm")).unwrap();
+    let mut begun = Vec::new();
+    for (method, path, body) in [
+        ("POST", "/v1/jobs", job.as_bytes()),
+        ("POST", "/v1/jobs/batch", batch.as_bytes()),
+        ("PUT", "/v1/plugins/other", &component),
+    ] {
+        let head = format!(
+            "{method} {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\nauthorization: Bearer {token}\r\n\
+             expect: 100-continue\r\ncontent-length: {}\r\n\r\n",
+            body.len()
+        );
+        let mut stream = server.connect().await;
+        stream.write_all(head.as_bytes()).await.unwrap();
+        // It is let in as soon as the server asks for the body.
+        let mut told = [0; GO_ON.len()];
+        tokio::time::timeout(PATIENCE, stream.read_exact(&mut told)).await.expect("an answer").unwrap();
+        assert_eq!(told, GO_ON);
+        let (first, others) = body.split_at(1);
+        stream.write_all(first).await.unwrap();
+        begun.push((stream, path, others));
+    }
+    assert_eq!(place.run(&["token", "revoke", &token[3..15]]).0, 0);
+    until("the token is void", || async {
+        (server.ask("GET", "/v1/jobs", Some(&token), None).await.status == 401).then_some(())
+    })
+    .await;
+    for (mut stream, path, others) in begun {
+        stream.write_all(others).await.unwrap();
+        let answer = Answer::of(&rest(&mut stream).await);
+        assert_eq!((answer.status, answer.problem().as_str()), (401, "token-invalid"), "{path}");
+        assert!(answer.head.contains("error=\"invalid_token\""), "{answer:?}");
+    }
+    let jobs = server.ask("GET", "/v1/jobs", Some(&reader), None).await;
+    let jobs: Value = serde_json::from_str(&jobs.body).unwrap();
+    assert_eq!(jobs["jobs"], json!([]));
+    assert_eq!(server.ask("GET", "/v1/plugins/other", Some(&reader), None).await.problem(), "plugin-unknown");
+    assert!(!place.path("plugins/other.wasm").exists());
 }
 
 #[tokio::test]

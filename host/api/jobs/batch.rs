@@ -16,7 +16,6 @@ use super::super::asked;
 use super::super::error::{Problem, ProblemDocument, ProblemKind};
 use super::super::guard::{room_before, with_room};
 use super::super::request::{HeldBody, RawObject, json_body, object, traceparent, value};
-use super::super::tokens::Caller;
 use super::room::has_room;
 use super::spec::{self, Envelope, JobRequest};
 use crate::job::JobId;
@@ -71,10 +70,10 @@ pub(in super::super) async fn batch(Shared(state): Shared<State>, request: Reque
         let detail = "the header Idempotency-Key belongs to one job; send jobs that need a key one by one";
         return Err(Problem::new(ProblemKind::HeaderInvalid, detail));
     }
-    let (caller, traceparent) = (Caller::of(&request), traceparent(request.headers()));
-    let envelope = Envelope { caller, now: state.now(), traceparent, idempotency_key: None };
+    let (now, traceparent) = (state.now(), traceparent(request.headers()));
     let told = format!("server.batch is {}", state.config.server.batch);
     let body = json_body(&state, request, state.config.server.batch, &told).await?;
+    let envelope = Envelope { caller: body.sender().clone(), now, traceparent, idempotency_key: None };
     let body = Arc::new(body);
     let jobs = read_off_thread(state.clone(), body.clone(), envelope.clone()).await?;
     let by_plugin = count_by_plugin(&jobs);
@@ -96,6 +95,8 @@ pub(in super::super) async fn batch(Shared(state): Shared<State>, request: Reque
 /// Ten thousand jobs take long enough to read that others would notice.
 async fn read_off_thread(state: State, body: Arc<HeldBody>, envelope: Envelope) -> Result<Vec<NewJob>, Problem> {
     let turn = state.door.room.turn().await;
+    // Who waits for a turn may wait for long.
+    let envelope = Envelope { caller: asked::again(&state)?, ..envelope };
     let read = tokio::task::spawn_blocking(move || {
         let read = read(&state, &body, &envelope);
         drop(turn);

@@ -12,7 +12,6 @@ use super::super::State;
 use super::super::asked;
 use super::super::error::{Problem, ProblemDocument, ProblemKind};
 use super::super::request::{RawObject, idempotency_key, json_body, object, traceparent};
-use super::super::tokens::Caller;
 use super::room::has_room;
 use super::spec::{self, Envelope, JobRequest};
 use crate::clock::UnixMs;
@@ -69,12 +68,12 @@ pub struct Accepted {
     ),
 )]
 pub(in super::super) async fn enqueue(Shared(state): Shared<State>, request: Request) -> Result<Response, Problem> {
-    let (caller, headers) = (Caller::of(&request), request.headers());
+    let headers = request.headers();
     let (key, traceparent) = (idempotency_key(headers)?, traceparent(headers));
     let most = spec::body_most(state.config.limits.payload);
     let told = format!("limits.payload is {}", state.config.limits.payload);
     let body = json_body(&state, request, most, &told).await?;
-    let envelope = Envelope { caller, now: state.now(), traceparent, idempotency_key: key };
+    let envelope = Envelope { caller: body.sender().clone(), now: state.now(), traceparent, idempotency_key: key };
     let (job, request_digest) = (object(&body)?, Sha256::digest(&*body).into());
     let spec = match admitted(&state, &job, &envelope).await {
         Ok(spec) => spec,
@@ -117,7 +116,7 @@ async fn answered_before(
 ) -> Result<Option<Response>, Problem> {
     let Some(key) = &envelope.idempotency_key else { return Ok(None) };
     // Who may not hand in jobs for the plugin learns nothing of the key either.
-    let Ok(plugin) = spec::plugin(job, &envelope.caller) else { return Ok(None) };
+    let Ok(plugin) = spec::plugin(job, &asked::again(state)?) else { return Ok(None) };
     match state.store.keyed(key).await? {
         Some(known) if known.request_digest == request_digest => {
             let asked = || {

@@ -6,6 +6,7 @@ use axum::Json;
 use axum::extract::State as Shared;
 
 use super::super::State;
+use super::super::asked;
 use super::super::error::{Problem, ProblemDocument};
 use super::super::request::{JobPath, Query};
 use super::{JobDocument, find};
@@ -40,18 +41,20 @@ pub(in super::super) async fn show(
     let wait = query.one("wait", read_wait)?;
     // Nothing of the job is read before: a request that waits would hold its payload all the while.
     if let Some(wait) = wait {
-        until_ended(&state, id, wait.0).await;
+        until_ended(&state, id, wait.0).await?;
     }
     Ok(Json(JobDocument::of(&state, find(&state, id).await?)))
 }
 
-/// Waits until the job is final, the time is up or the host stops; not at all where it is final already, or unknown.
-async fn until_ended(state: &State, id: JobId, most: Duration) {
+/// Waits until the job is final, the time is up or the host stops; not at all where it is final already, or unknown. Refuses
+/// who would not be let in any more by then.
+async fn until_ended(state: &State, id: JobId, most: Duration) -> Result<(), Problem> {
     tokio::select! {
         () = state.store.ended(id) => {}
         () = tokio::time::sleep(most) => {}
         () = state.stopping.cancelled() => {}
     }
+    asked::again(state).map(drop)
 }
 
 fn read_wait(text: &str) -> Result<TimeSpan, String> {

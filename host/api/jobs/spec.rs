@@ -10,6 +10,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::super::State;
+use super::super::asked;
 use super::super::error::{Problem, ProblemKind, reason};
 use super::super::guard::permit;
 use super::super::plugins::ServedPlugin;
@@ -136,6 +137,8 @@ pub(super) async fn read_beside(state: &State, job: &RawObject<'_>, envelope: &E
         return fits(checked).map(|()| spec);
     }
     let turn = state.door.room.turn().await;
+    // Who waits for a turn may wait for long.
+    permit(&asked::again(state)?, Need::Enqueue(&spec.plugin)).map_err(|problem| problem.at("plugin"))?;
     let checked = tokio::task::spawn_blocking(move || {
         let checked = plugin.check_payload(&spec.content_type, &spec.payload, &mut CheckSteps::for_jobs(1));
         drop(turn);

@@ -10,8 +10,8 @@ use crate::clock::UnixMs;
 use crate::config::{AttemptLimits, PluginFile};
 use crate::job::spec::is_json;
 use crate::plugin::{
-    CheckSteps, DeniedGrant, Description, GrantsMissing, Ignored, InstallError, LoadError, Loader, Loading, Plugin,
-    Signature,
+    CheckSteps, DeniedGrant, Description, Giver, GrantsMissing, Ignored, InstallError, LoadError, Loader, Loading,
+    Plugin, Signature,
 };
 
 /// The plugins by name, and the folder in which they are.
@@ -23,14 +23,14 @@ pub trait PluginFolder: Send + Sync {
     /// All plugins, by name.
     fn all(&self) -> Vec<Arc<dyn ServedPlugin>>;
 
-    /// Checks a component and, where it is a plugin, puts it into the folder with its signature, takes it up and tells
-    /// `put`: also where nobody waits for the answer any more.
+    /// Checks a component and, where it is a plugin and the giver still may, puts it into the folder with its signature,
+    /// takes it up and tells the giver: also where nobody waits for the answer any more.
     async fn install(
         &self,
         name: &str,
         component: Bytes,
         signature: Option<Signature>,
-        put: Box<dyn FnOnce() + Send>,
+        giver: Giver,
     ) -> Result<(), InstallError>;
 
     /// What lies in the folder, looks like a plugin's and is none.
@@ -116,9 +116,9 @@ impl PluginFolder for Loader {
         name: &str,
         component: Bytes,
         signature: Option<Signature>,
-        put: Box<dyn FnOnce() + Send>,
+        giver: Giver,
     ) -> Result<(), InstallError> {
-        Self::install(self, name, component, signature, put).await.map(drop)
+        Self::install(self, name, component, signature, giver).await.map(drop)
     }
 
     fn ignored(&self) -> Ignored {

@@ -1,5 +1,7 @@
 //! `PUT /v1/plugins/{name}`: puts a component into the folder.
 
+use std::sync::mpsc;
+
 use axum::Json;
 use axum::extract::{Request, State as Shared};
 use axum::http::header::LOCATION;
@@ -13,7 +15,7 @@ use super::super::error::{Problem, ProblemDocument, ProblemKind};
 use super::super::request::{PluginPath, read_body};
 use super::{PluginDocument, find};
 use crate::job::units::ByteSize;
-use crate::plugin::{InstallError, LoadCause, LoadError, Signature, SignatureError};
+use crate::plugin::{Giver, InstallError, LoadCause, LoadError, Signature, SignatureError};
 
 /// The largest component.
 const COMPONENT_MAX: ByteSize = ByteSize(64 << 20);
@@ -61,6 +63,9 @@ pub(in super::super) async fn put(
     let is_new = state.loader.get(&name).is_none_or(|plugin| plugin.revision().is_none());
     let (acting, plugin) = (state.clone(), name.clone());
     let (request, token) = (asked::request_id(), asked::token_id());
+    // It may take minutes to compile.
+    let ((refusal, refused_since), asking, admitted) = (mpsc::channel(), state.clone(), asked::admitted());
+    let may_still = move || admitted.again(&asking).map_err(|problem| refusal.send(problem)).is_ok();
     let put = move || {
         acting.wake.notify_one();
         tracing::info!(
@@ -70,10 +75,10 @@ pub(in super::super) async fn put(
             "a component was put into the plugins folder"
         );
     };
-    let install = state.loader.install(&name, component.into_bytes(), signature, Box::new(put));
+    let install = state.loader.install(&name, component.into_bytes(), signature, Giver::new(may_still, put));
     // Nobody waits for a compiler who wants the host to stop. What was begun in the folder goes on.
     let installed = state.stopping.run_until_cancelled(install).await.ok_or_else(stopping)?;
-    installed.map_err(|error| refused(&state, error))?;
+    installed.map_err(|error| refused_since.try_recv().unwrap_or_else(|_| refused(&state, error)))?;
     let told = Json(find(&state, &name)?);
     Ok(if is_new {
         (StatusCode::CREATED, [(LOCATION, format!("/v1/plugins/{name}"))], told).into_response()
@@ -101,7 +106,9 @@ fn signature(headers: &HeaderMap) -> Result<Option<Signature>, Problem> {
 fn refused(state: &State, error: InstallError) -> Problem {
     match error {
         InstallError::Refused(error) => error.into(),
-        overtaken @ InstallError::Overtaken => Problem::new(ProblemKind::ComponentOvertaken, overtaken.to_string()),
+        given_up @ (InstallError::Overtaken | InstallError::Withdrawn) => {
+            Problem::new(ProblemKind::ComponentOvertaken, given_up.to_string())
+        }
         InstallError::Folder(error) => unwritable(state, &error),
     }
 }

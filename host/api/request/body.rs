@@ -10,8 +10,10 @@ use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
 
 use super::super::State;
+use super::super::asked;
 use super::super::error::{Problem, ProblemKind, quoted};
 use super::super::room::{Place, Room};
+use super::super::tokens::Caller;
 use crate::job::spec::is_json;
 use crate::job::units::ByteSize;
 
@@ -25,10 +27,16 @@ const DISCARDED_BYTES_MAX: usize = 128 << 20;
 #[derive(Debug)]
 pub(in super::super) struct HeldBody {
     bytes: Bytes,
+    sender: Caller,
     _place: Place,
 }
 
 impl HeldBody {
+    /// Who sent it, by the tokens as they were when all of it had come.
+    pub(in super::super) const fn sender(&self) -> &Caller {
+        &self.sender
+    }
+
     /// The bytes, to be shared. They take their room as long as any of them is in use.
     pub(in super::super) fn into_bytes(self) -> Bytes {
         Bytes::from_owner(self)
@@ -69,7 +77,8 @@ pub(in super::super) async fn json_body(
 }
 
 /// Reads a body of at most `most` bytes; `told` says of which limit that comes. A body that there is no room for is refused
-/// before any of it is read, or, where others came first meanwhile, on the way: it takes its room as it arrives.
+/// before any of it is read, or, where others came first meanwhile, on the way: it takes its room as it arrives. So is one
+/// whose sender would not be let in any more when all of it has come.
 pub(in super::super) async fn read_body(
     state: &State,
     request: Request,
@@ -90,7 +99,7 @@ pub(in super::super) async fn read_body(
     }
     let mut gathering = Gathering { room, place: room.body(said_bytes.unwrap_or(0))?, said_bytes, most_bytes: most.0 };
     match tokio::time::timeout(timeout, gathering.gather(&mut body)).await {
-        Ok(Ok(bytes)) => Ok(HeldBody { bytes, _place: gathering.place }),
+        Ok(Ok(bytes)) => Ok(HeldBody { bytes, sender: asked::again(state)?, _place: gathering.place }),
         Ok(Err(Broken::TooLarge)) => {
             drop(gathering);
             discard(body, timeout).await;

@@ -7,14 +7,15 @@ use std::thread::ThreadId;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use tokio::sync::Notify;
 
 use super::NOW;
 use crate::api::plugins::{PluginFolder, RevisionFacts, ServedPlugin};
 use crate::clock::UnixMs;
 use crate::config::{AttemptLimits, Limits, PluginFile};
 use crate::plugin::{
-    CheckSteps, DeniedGrant, Description, GrantsMissing, Ignored, IgnoredFile, InstallError, LoadCause, LoadError,
-    Loading, Signature,
+    CheckSteps, DeniedGrant, Description, Giver, GrantsMissing, Ignored, IgnoredFile, InstallError, LoadCause,
+    LoadError, Loading, Signature,
 };
 
 /// A plugin with what the API can see of one.
@@ -119,6 +120,8 @@ impl ServedPlugin for FakePlugin {
 pub(in super::super) struct FakePlugins {
     plugins: Mutex<BTreeMap<String, FakePlugin>>,
     installed: Mutex<Vec<String>>,
+    compiling: Notify,
+    compiled: Notify,
 }
 
 impl FakePlugins {
@@ -132,6 +135,16 @@ impl FakePlugins {
 
     pub(in super::super) fn forget(&self, name: &str) {
         self.plugins.lock().unwrap().remove(name);
+    }
+
+    /// Waits until a component that takes long is being compiled.
+    pub(in super::super) async fn compiling(&self) {
+        self.compiling.notified().await;
+    }
+
+    /// That one is compiled.
+    pub(in super::super) fn compiled(&self) {
+        self.compiled.notify_one();
     }
 
     /// The names of what was installed, in order.
@@ -157,8 +170,12 @@ impl PluginFolder for FakePlugins {
         name: &str,
         component: Bytes,
         signature: Option<Signature>,
-        put: Box<dyn FnOnce() + Send>,
+        giver: Giver,
     ) -> Result<(), InstallError> {
+        if &component[..] == b"takes long" {
+            self.compiling.notify_one();
+            self.compiled.notified().await;
+        }
         match &component[..] {
             b"refuse me" => Err(InstallError::Refused(LoadError {
                 summary: "it does not export a handler".to_owned(),
@@ -173,11 +190,12 @@ impl PluginFolder for FakePlugins {
             b"for ever" => std::future::pending().await,
             b"too late" => Err(InstallError::Overtaken),
             b"disk" => Err(InstallError::Folder(io::Error::other("no space"))),
+            _ if !giver.may_still() => Err(InstallError::Withdrawn),
             _ => {
                 let signature = signature.map(|signature| format!(" signed {signature}")).unwrap_or_default();
                 self.installed.lock().unwrap().push(format!("{name}{signature}"));
                 self.put(FakePlugin::named(name));
-                put();
+                giver.tell();
                 // As of a real folder, the answer comes later.
                 tokio::task::yield_now().await;
                 Ok(())

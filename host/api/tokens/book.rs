@@ -43,12 +43,8 @@ pub enum Caller {
 }
 
 impl Caller {
-    /// Who sent the request, as the guard found out. Whom it did not see may do nothing.
-    pub(in crate::api) fn of(request: &axum::extract::Request) -> Self {
-        request.extensions().get().cloned().unwrap_or_else(Self::nobody)
-    }
-
-    fn nobody() -> Self {
+    /// Whom the guard did not see: where tokens are asked for, that one may do nothing.
+    pub(in crate::api) fn nobody() -> Self {
         let (id, name) = ("-".to_owned(), String::new());
         let token = Token { id, name, scopes: Vec::new(), created: UnixMs(0), expires: None, digest: [0; 32] };
         Self::Holder(Arc::new(token))
@@ -90,6 +86,11 @@ impl Book {
         let kept = token.map_or([0; 32], |token| token.digest);
         let is_same = bool::from(secret::digest(text).ct_eq(&kept));
         token.filter(|token| is_same && !token.is_expired(now))
+    }
+
+    /// The same token as it is now, where it is still valid.
+    pub(super) fn again(&self, token: &Token, now: UnixMs) -> Option<&Arc<Token>> {
+        self.0.get(&token.id).filter(|kept| kept.digest == token.digest && !kept.is_expired(now))
     }
 
     /// How many are valid at that moment.

@@ -103,6 +103,23 @@ impl Tokens {
         }
     }
 
+    /// Who a caller that was admitted before is by now. Like [`admit`](Self::admit) it looks at the file only where nobody did
+    /// just before.
+    ///
+    /// # Errors
+    /// Where the caller would not be admitted any more.
+    pub fn again(&self, caller: &Caller, now: UnixMs, wall: UnixMs) -> Result<Caller, Refused> {
+        self.look(now);
+        match (&self.seen.load().door, caller) {
+            (Entrance::Open, _) => Ok(Caller::Anybody),
+            (Entrance::Shut(why), _) => Err(Refused::Unreadable(why.clone())),
+            (Entrance::Guarded(_), Caller::Anybody) => Err(Refused::Missing),
+            (Entrance::Guarded(book), Caller::Holder(token)) => {
+                book.again(token, wall).cloned().map(Caller::Holder).ok_or(Refused::Invalid)
+            }
+        }
+    }
+
     /// Looks whether the file is another than the one that was read.
     fn look(&self, now: UnixMs) {
         let looked_ms = self.looked_ms.load(Ordering::Relaxed);
@@ -165,7 +182,7 @@ mod tests {
 
     use tempfile::TempDir;
 
-    use super::super::{Minted, book};
+    use super::super::{Minted, Need, book};
     use super::*;
 
     fn with(authorization: &[&str]) -> HeaderMap {
@@ -250,6 +267,31 @@ mod tests {
         assert!(at(0, 999_999).is_ok());
         assert_eq!(at(1, 1_000_000).unwrap_err(), Refused::Invalid, "the machine slept meanwhile");
         assert!(at(2_000_000, 1).is_ok(), "the clock was put right");
+    }
+
+    #[test]
+    fn who_was_admitted_is_asked_again_by_what_holds_then() {
+        let (_folder, file, minted) = one();
+        let tokens = Tokens::open(file.clone()).unwrap();
+        let held = admit(&tokens, &bearing(&minted), 0).unwrap();
+        let again = |now_ms, wall_ms| tokens.again(&held, UnixMs(now_ms), UnixMs(wall_ms));
+        assert_eq!(again(1, 999_999).unwrap().id(), minted.id);
+        assert_eq!(again(1, 1_000_000).unwrap_err(), Refused::Invalid, "it is void");
+        file.remove(&minted.id).unwrap();
+        assert!(again(FRESH_MS - 1, 0).is_ok(), "no file is looked at so soon");
+        assert_eq!(again(FRESH_MS, 0).unwrap_err(), Refused::Invalid);
+        // The same id is not the same token.
+        let mut other = book::token(&minted, &["admin"], None);
+        other.digest = Minted::from_random(&[2; 38]).digest;
+        file.add(other).unwrap();
+        assert_eq!(again(1_000, 0).unwrap_err(), Refused::Invalid);
+        file.remove(&minted.id).unwrap();
+        file.add(book::token(&minted, &["operate"], None)).unwrap();
+        assert!(again(2_000, 0).unwrap().may(Need::Operate), "it allows what it allows now");
+        assert_eq!(tokens.again(&Caller::Anybody, UnixMs(2_000), UnixMs(0)).unwrap_err(), Refused::Missing);
+        assert_eq!(tokens.again(&Caller::nobody(), UnixMs(2_000), UnixMs(0)).unwrap_err(), Refused::Invalid);
+        std::fs::remove_file(file.path()).unwrap();
+        assert!(matches!(again(3_000, 0).unwrap_err(), Refused::Unreadable(_)));
     }
 
     #[test]

@@ -28,8 +28,8 @@ pub(super) struct Coming {
 /// One that is under way.
 #[derive(Debug)]
 struct UnderWay {
-    /// The component that lay in the folder as it began, or that came there before it.
-    base: Option<Stamp>,
+    /// The component that lay in the folder as it began, or that came there before it; none while that is not known.
+    base: Option<Option<Stamp>>,
     is_overtaken: bool,
     /// What is seen of it.
     loading: Option<Arc<Loading>>,
@@ -45,7 +45,7 @@ impl Coming {
     /// That component was found in the folder, or none: those that began when another lay there are overtaken.
     pub(super) fn found(&mut self, component: Option<&Stamp>) {
         if self.writing == 0 {
-            let began_before = |one: &&mut UnderWay| one.base.as_ref() != component;
+            let began_before = |one: &&mut UnderWay| one.base.as_ref().is_some_and(|base| base.as_ref() != component);
             self.under_way.values_mut().filter(began_before).for_each(|one| one.is_overtaken = true);
         }
     }
@@ -77,13 +77,20 @@ impl Put {
     /// # Errors
     /// Where the folder cannot be looked at.
     pub(super) async fn begin(slot: &Arc<Slot>) -> Result<Self, InstallError> {
+        let put = Self::numbered(slot);
         let base = slot.stamp(Kind::Component).await?;
+        // One that came before it may lie there by now.
+        lock(&slot.coming).under_way.entry(put.number).and_modify(|one| _ = one.base.get_or_insert(base));
+        Ok(put)
+    }
+
+    /// Those that are asked for at once come in the order in which they were.
+    fn numbered(slot: &Arc<Slot>) -> Self {
         let mut coming = lock(&slot.coming);
         coming.last += 1;
         let number = coming.last;
-        coming.under_way.insert(number, UnderWay { base, is_overtaken: false, loading: None });
-        drop(coming);
-        Ok(Self { slot: slot.clone(), number, is_ready: false, is_writing: false })
+        coming.under_way.insert(number, UnderWay { base: None, is_overtaken: false, loading: None });
+        Self { slot: slot.clone(), number, is_ready: false, is_writing: false }
     }
 
     /// From here on it is seen, as soon as somebody shows the plugin.
@@ -128,7 +135,7 @@ impl Put {
         coming.under_way.remove(&self.number);
         for (number, one) in &mut coming.under_way {
             one.is_overtaken |= *number < self.number;
-            one.base = Some(component.clone());
+            one.base = Some(Some(component.clone()));
         }
         coming.ready -= usize::from(std::mem::take(&mut self.is_ready));
         coming.writing -= usize::from(std::mem::take(&mut self.is_writing));

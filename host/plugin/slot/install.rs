@@ -16,28 +16,28 @@ use crate::to_its_end::to_its_end;
 use super::super::folder::{self, COMPONENT_BYTES_MAX, Kind, Stamp};
 use super::super::revision::{Prepared, Source};
 use super::super::signature::Signature;
-use super::super::{InstallError, Plugin, Revision, report};
+use super::super::{Giver, InstallError, Plugin, Revision, report};
 use super::blocking::blocking;
 use super::coming::Put;
 use super::{Slot, Standing};
 
 impl Slot {
-    /// Checks a component, puts it into the folder, takes it up and tells `put`.
+    /// Checks a component, puts it into the folder, takes it up and tells the giver.
     pub(in super::super) async fn install(
         self: &Arc<Self>,
         bytes: Bytes,
         signature: Option<Signature>,
-        put: impl FnOnce() + Send + 'static,
+        giver: Giver,
     ) -> Result<Arc<Plugin>, InstallError> {
-        self.installed(bytes, signature, put).await.map_err(InstallError::handed_over)
+        self.installed(bytes, signature, giver).await.map_err(InstallError::handed_over)
     }
 
-    /// Nothing is compiled for who is gone, or was overtaken.
+    /// Nothing is compiled for who is gone, or was overtaken; and nothing put there for who may not any more.
     async fn installed(
         self: &Arc<Self>,
         bytes: Bytes,
         signature: Option<Signature>,
-        told: impl FnOnce() + Send + 'static,
+        giver: Giver,
     ) -> Result<Arc<Plugin>, InstallError> {
         if bytes.len() as u64 > COMPONENT_BYTES_MAX {
             return Err(report::too_large(COMPONENT_BYTES_MAX).into());
@@ -49,8 +49,11 @@ impl Slot {
             compiled = self.compiled(&put, bytes.clone(), signature.as_slice()) => Arc::new(compiled?),
         };
         let standing = self.admitted(&mut put, &revision.digest, signature.as_slice()).await?;
+        if !giver.may_still() {
+            return Err(InstallError::Withdrawn);
+        }
         let slot = self.clone();
-        let coming = (put, revision, told);
+        let coming = (put, revision, giver);
         Ok(to_its_end(async move { slot.put(standing, coming, bytes, signature).await }).await?)
     }
 
@@ -117,7 +120,7 @@ impl Slot {
     async fn put(
         &self,
         mut standing: OwnedMutexGuard<Standing>,
-        (mut put, revision, told): (Put, Arc<Revision>, impl FnOnce() + Send),
+        (mut put, revision, giver): (Put, Arc<Revision>, Giver),
         bytes: Bytes,
         signature: Option<Signature>,
     ) -> io::Result<Arc<Plugin>> {
@@ -129,7 +132,7 @@ impl Slot {
         standing.is_policy_new = false;
         self.serve(&mut standing, revision);
         let plugin = self.publish(&standing, false);
-        told();
+        giver.tell();
         Ok(plugin)
     }
 

@@ -15,7 +15,7 @@ use crate::clock::SystemClock;
 use crate::config::Network;
 use crate::job::PluginStanding;
 use crate::lock::lock;
-use crate::plugin::{HostSettings, InstallError, Loader, Plugin, PluginChange, PluginHost};
+use crate::plugin::{Giver, HostSettings, InstallError, Loader, Plugin, PluginChange, PluginHost};
 
 use super::super::super::folder::Kind;
 use super::super::super::testing::{Bench, UNHURRIED, component, echo, program, small_limits};
@@ -231,6 +231,23 @@ async fn of_two_that_are_put_there_the_later_one_serves() {
     fixture.look().await;
     assert_eq!(fixture.digest("a").as_ref(), second.revision.as_ref().map(|revision| &revision.digest));
     assert_eq!(std::fs::read(fixture.path("a.wasm")).unwrap(), echo());
+}
+
+#[tokio::test]
+async fn what_is_compiled_for_who_may_not_put_it_there_any_more_is_given_up() {
+    let mut fixture = Fixture::new(ENDLESS).await;
+    let giver = Giver::new(|| false, || unreachable!("it never serves"));
+    let given_up = fixture.loader.install("a", echo(), None, giver).await;
+    assert!(matches!(given_up, Err(InstallError::Withdrawn)), "{given_up:?}");
+    fixture.look().await;
+    assert!(!fixture.path("a.wasm").exists() && fixture.digest("a").is_none());
+    // Nor does it keep anything waiting, or end what serves.
+    let serving = fixture.loader.install("a", echo(), None, || {}).await.unwrap();
+    let giver = Giver::new(|| false, || unreachable!("it never serves"));
+    assert!(fixture.loader.install("a", echo(), None, giver).await.is_err());
+    fixture.look().await;
+    assert_eq!(fixture.digest("a").as_ref(), serving.revision.as_ref().map(|revision| &revision.digest));
+    assert_eq!(fixture.removed(), [""; 0]);
 }
 
 #[tokio::test]
