@@ -18,6 +18,7 @@ use crate::config::{Compile, Limits};
 use super::inspect::Shape;
 use super::{LoadError, report};
 pub use process::stand_back;
+pub(super) use process::wait;
 
 pub(super) mod child;
 mod confine;

@@ -272,7 +272,7 @@ fn is_abandoned(abandoned: &PipeReader, within: Duration) -> io::Result<bool> {
 }
 
 /// Waits for any of these, at most so long; how many of them are ready.
-fn wait(waited: &mut [PollFd<'_>], most: Duration) -> io::Result<usize> {
+pub(in super::super) fn wait(waited: &mut [PollFd<'_>], most: Duration) -> io::Result<usize> {
     let timeout = Timespec::try_from(most).unwrap_or(Timespec { tv_sec: i64::MAX, tv_nsec: 0 });
     // No signal is handled on this thread that would cut the wait short, and a second wait would only be longer.
     loop {

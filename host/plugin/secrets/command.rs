@@ -1,15 +1,17 @@
 //! A secret that a program prints. It runs by itself, without a shell, for a bounded time, and ends with all that it
 //! started.
 
-use std::io::{self, Read};
+use std::io::{self, PipeReader, Read as _};
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::mpsc::{self, Receiver};
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
+use rustix::event::{PollFd, PollFlags};
+use rustix::process::{Pid, PidfdFlags, Signal};
 use zeroize::Zeroizing;
 
+use super::super::compile::wait;
 use super::super::load_error::Unusable;
 use super::super::text;
 use super::source::SECRET_BYTES_MAX;
@@ -17,6 +19,8 @@ use crate::clock::Stopwatch;
 
 /// How long it may take.
 const TIMEOUT: Duration = Duration::from_secs(10);
+/// What is kept of what it prints: enough to see that it is too much.
+const KEPT_BYTES_MAX: usize = SECRET_BYTES_MAX as usize + 1;
 /// What is told of its standard error.
 const TOLD_BYTES_MAX: usize = 512;
 
@@ -34,10 +38,8 @@ fn within(words: &[String], timeout: Duration) -> Result<Zeroizing<Vec<u8>>, Unu
     let ended = watch(&mut child, timeout);
     if ended.is_err() {
         // Not waited for yet, so that the number is still this group's.
-        if let Some(group) = Pid::from_raw(i32::try_from(child.id()).unwrap_or(0)) {
-            // It may have ended by itself meanwhile.
-            let _ = rustix::process::kill_process_group(group, Signal::KILL);
-        }
+        // It may have ended by itself meanwhile.
+        let _ = rustix::process::kill_process_group(Pid::from_child(&child), Signal::KILL);
     }
     let status = child.wait().map_err(|error| format!("cannot wait for {program}: {error}"))?;
     let (printed, said) = ended.map_err(|unusable| unusable.told(|why| format!("{program} {why}")))?;
@@ -63,46 +65,75 @@ fn judge(
 
 type Printed = (Zeroizing<Vec<u8>>, Zeroizing<Vec<u8>>);
 
-/// Reads both its streams to their ends and waits until it has ended, without taking its number away.
+/// Reads both its streams until it has ended, without taking its number away. What it has left behind may hold them open
+/// for as long as it likes: what lies in them at the end is all that there is.
 fn watch(child: &mut Child, timeout: Duration) -> Result<Printed, Unusable> {
     let watch = Stopwatch::start();
-    let unwatched = |error| Unusable::hosts_own(format!("cannot be waited for: there is no thread: {error}"));
-    let printed = read(child.stdout.take()).map_err(unwatched)?;
-    let said = read(child.stderr.take()).map_err(unwatched)?;
-    let ended = ended(child.id()).map_err(unwatched)?;
-    let late = |_| format!("did not end within {timeout:?}");
-    let left = || timeout.saturating_sub(watch.elapsed());
-    let printed = printed.recv_timeout(left()).map_err(late)?;
-    let said = said.recv_timeout(left()).map_err(late)?;
-    ended.recv_timeout(left()).map_err(late)?;
-    Ok((printed, said))
-}
-
-/// Reads a stream on a thread of its own: as much as is wanted, and the rest to throw it away.
-fn read(stream: Option<impl Read + Send + 'static>) -> io::Result<Receiver<Zeroizing<Vec<u8>>>> {
-    let (sender, receiver) = mpsc::channel();
-    std::thread::Builder::new().spawn(move || {
-        let Some(mut stream) = stream else { return };
-        let mut bytes = Zeroizing::new(Vec::with_capacity(4 << 10));
-        // A stream that breaks has ended.
-        let _ = stream.by_ref().take(SECRET_BYTES_MAX + 1).read_to_end(&mut bytes);
-        let _ = std::io::copy(&mut stream, &mut std::io::sink());
-        // Nobody waits any more where it took too long.
-        let _ = sender.send(bytes);
-    })?;
-    Ok(receiver)
-}
-
-fn ended(id: u32) -> io::Result<Receiver<()>> {
-    let (sender, receiver) = mpsc::channel();
-    std::thread::Builder::new().spawn(move || {
-        if let Some(id) = Pid::from_raw(i32::try_from(id).unwrap_or(0)) {
-            // Fails only where it was waited for already.
-            let _ = rustix::process::waitid(WaitId::Pid(id), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT);
+    let unwatched = |error: io::Error| Unusable::hosts_own(format!("cannot be waited for: {error}"));
+    let opened = rustix::process::pidfd_open(Pid::from_child(child), PidfdFlags::empty());
+    let process = opened.map_err(|error| unwatched(error.into()))?;
+    let mut printed = Stream::of(child.stdout.take()).map_err(unwatched)?;
+    let mut said = Stream::of(child.stderr.take()).map_err(unwatched)?;
+    loop {
+        let left = timeout.saturating_sub(watch.elapsed());
+        let pipes = [&printed, &said].into_iter().filter_map(|stream| stream.pipe.as_ref()).map(PipeReader::as_fd);
+        let waited = std::iter::once(process.as_fd()).chain(pipes);
+        let mut waited: Vec<_> = waited.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)).collect();
+        wait(&mut waited, left).map_err(unwatched)?;
+        if !waited[0].revents().is_empty() {
+            printed.drain();
+            said.drain();
+            return Ok((printed.kept, said.kept));
         }
-        let _ = sender.send(());
-    })?;
-    Ok(receiver)
+        if left.is_zero() {
+            return Err(format!("did not end within {timeout:?}").into());
+        }
+        printed.read();
+        said.read();
+    }
+}
+
+/// One of its streams: as much as is wanted is kept, and the rest thrown away.
+struct Stream {
+    /// None once it has ended.
+    pipe: Option<PipeReader>,
+    kept: Zeroizing<Vec<u8>>,
+}
+
+impl Stream {
+    fn of(pipe: Option<impl Into<OwnedFd>>) -> io::Result<Self> {
+        let pipe = pipe.map(|pipe| PipeReader::from(pipe.into()));
+        if let Some(pipe) = &pipe {
+            rustix::io::ioctl_fionbio(pipe, true)?;
+        }
+        // It has its whole room at once: what moves to a larger one leaves a copy behind that nobody wipes.
+        Ok(Self { pipe, kept: Zeroizing::new(Vec::with_capacity(KEPT_BYTES_MAX)) })
+    }
+
+    /// Reads a piece where one is there. True where there may be more.
+    fn read(&mut self) -> bool {
+        let Some(pipe) = &mut self.pipe else { return false };
+        let mut piece = Zeroizing::new([0_u8; 16 << 10]);
+        match pipe.read(&mut piece[..]) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => false,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => true,
+            Ok(length) if length > 0 => {
+                let wanted = length.min(KEPT_BYTES_MAX - self.kept.len());
+                self.kept.extend_from_slice(&piece[..wanted]);
+                true
+            }
+            // One that breaks has ended too.
+            _ => {
+                self.pipe = None;
+                false
+            }
+        }
+    }
+
+    /// Reads what lies there, of which no more is wanted than is kept: somebody may go on writing.
+    fn drain(&mut self) {
+        while self.kept.len() < KEPT_BYTES_MAX && self.read() {}
+    }
 }
 
 #[cfg(test)]
@@ -153,5 +184,18 @@ mod tests {
             assert!(watch.elapsed() < LONG, "it goes on");
             std::thread::yield_now();
         }
+    }
+
+    #[test]
+    fn what_it_leaves_behind_keeps_nobody_waiting() {
+        let printed = run(&["sh", "-c", "setsid sleep 1000 & echo $!"], Duration::from_secs(20));
+        let printed = printed.map(|bytes| String::from_utf8(bytes).unwrap());
+        let pid = printed.as_ref().unwrap().trim().to_owned();
+        let its_output = std::fs::read_link(format!("/proc/{pid}/fd/1")).unwrap();
+        let of_host = std::fs::read_dir("/proc/self/fd").unwrap().flatten();
+        let held = of_host.filter(|file| std::fs::read_link(file.path()).is_ok_and(|file| file == its_output)).count();
+        let pid = Pid::from_raw(pid.parse().unwrap()).unwrap();
+        rustix::process::kill_process(pid, Signal::KILL).expect("it goes on by itself");
+        assert_eq!(held, 0, "its output is let go of");
     }
 }
