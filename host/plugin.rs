@@ -82,6 +82,7 @@ pub use pem::pem_fault;
 #[cfg(test)]
 pub(crate) use pem::tests as pem_tests;
 pub use registry::is_plugin_name;
+pub use secrets::end_commands;
 pub use settings::{Descriptors, HostSettings, LOOKUPS_MAX};
 pub use signature::{SIGNATURE_EXTENSION, Signature, SignatureError, SigningKey};
 

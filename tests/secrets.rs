@@ -3,6 +3,7 @@
 mod common;
 
 use common::{Downstream, Host, Reply, Setup, Value, guests, json, until};
+use rustix::process::Signal;
 
 const SECRET: &str = "s3cret-of-the-test";
 
@@ -150,8 +151,7 @@ async fn a_command_prints_a_secret_and_is_run_again_when_its_time_has_come() {
 async fn the_log_tells_a_command_that_fails_once_and_without_the_secret() {
     let script = "echo run >> runs; cat token; test ! -e broken || { echo $(cat token) is old >&2; exit 7; }";
     let grants = format!("[secrets]\ntoken = {{ command = ['sh', '-c', '{script}'], refresh = '1s' }}");
-    let setup = Setup::default().config("[plugins]\nscan = '1s'").file("token", SECRET);
-    let host = setup.guest("misbehave", &grants).start().await;
+    let host = Setup::default().file("token", SECRET).guest("misbehave", &grants).start().await;
     std::fs::write(host.dir().join("broken"), "").unwrap();
     let runs = || std::fs::read_to_string(host.dir().join("runs")).unwrap_or_default().lines().count();
     let before = runs();
@@ -159,6 +159,33 @@ async fn the_log_tells_a_command_that_fails_once_and_without_the_secret() {
     let log = host.log();
     assert!(!log.contains(SECRET) && log.contains("[token] is old"), "{log}");
     assert_eq!(log.matches("a plugin's file is not right").count(), 1, "{log}");
+}
+
+#[tokio::test]
+async fn a_command_that_runs_as_the_host_stops_is_ended_with_all_that_it_started() {
+    let mut host = Setup::default().guest("misbehave", "").start().await;
+    let script = "sleep 300 & echo $$ $! > begun; mv begun pids; wait";
+    let grants = format!("[secrets]\ntoken = {{ command = ['sh', '-c', '{script}'] }}");
+    std::fs::write(host.plugins().join("misbehave.toml"), grants).unwrap();
+    ends_its_command(&mut host).await;
+    host.begin();
+    ends_its_command(&mut host).await;
+}
+
+/// Tells the host to stop while its command runs, be it ready or not.
+async fn ends_its_command(host: &mut Host) {
+    let note = host.dir().join("pids");
+    let pids = until("its command runs", || async { std::fs::read_to_string(&note).ok() }).await;
+    std::fs::remove_file(&note).unwrap();
+    host.signal(Signal::TERM);
+    assert_eq!(host.exited().await, 0);
+    until("its command is ended", || async { pids.split_whitespace().all(is_gone).then_some(()) }).await;
+}
+
+/// Whether no process of that number runs any more.
+fn is_gone(pid: &str) -> bool {
+    let state = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    state.is_empty() || state.contains(") Z ")
 }
 
 #[tokio::test]

@@ -19,7 +19,7 @@ use crate::api::{self, Door};
 use crate::clock::{Chance, Clock, Reckoning, SystemClock};
 use crate::config::{self, Config, SyncMode};
 use crate::job::Gates;
-use crate::plugin::{HostSettings, Loader, PluginChange, PluginHost};
+use crate::plugin::{self, HostSettings, Loader, PluginChange, PluginHost};
 use crate::store::sqlite::{Ownership, SqliteOptions, SqliteStore};
 use crate::store::{HealthKeeper, Store, StoreError};
 use crate::telemetry::{self, Metrics};
@@ -63,7 +63,7 @@ pub fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
 }
 
 /// Runs the whole life of a host on threads of its own, and ends it with them. Where it has not started, what it has begun
-/// is left as by a crash, and nobody waits for it.
+/// is left as by a crash, and nobody waits for it. Commands that run are ended in any case.
 ///
 /// # Errors
 /// Those of that life.
@@ -71,7 +71,9 @@ pub(super) fn hosting(
     life: impl Future<Output = anyhow::Result<(ExitCode, Option<Stopped>)>>,
 ) -> anyhow::Result<ExitCode> {
     let runtime = super::runtime()?;
-    let (code, stopped) = match runtime.block_on(life) {
+    let lived = runtime.block_on(life);
+    plugin::end_commands();
+    let (code, stopped) = match lived {
         Ok(lived) => lived,
         Err(error) => {
             runtime.shutdown_timeout(TO_LET_GO);

@@ -21,9 +21,11 @@ mod forms;
 mod json;
 mod lines;
 mod mask;
+mod running;
 mod source;
 mod window;
 
+pub use command::end_commands;
 pub(super) use mask::Mask;
 pub(super) use source::private_file;
 pub(super) use window::Window;

@@ -8,12 +8,13 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags};
-use rustix::process::{Pid, PidfdFlags, Signal};
+use rustix::process::{Pid, PidfdFlags};
 use zeroize::Zeroizing;
 
 use super::super::compile::wait;
 use super::super::load_error::Unusable;
 use super::super::text;
+use super::running::{Running, kill};
 use super::source::SECRET_BYTES_MAX;
 use crate::clock::Stopwatch;
 
@@ -24,24 +25,41 @@ const KEPT_BYTES_MAX: usize = SECRET_BYTES_MAX as usize + 1;
 /// What is told of its standard error.
 const TOLD_BYTES_MAX: usize = 512;
 
-/// What it printed. Blocks until it has ended.
-pub(super) fn output(words: &[String]) -> Result<Zeroizing<Vec<u8>>, Unusable> {
-    within(words, TIMEOUT)
+/// Those of this process.
+static RUNNING: Running = Running::new();
+
+/// Ends all commands that run, with all that they started, and those that are started from here on: for a host that ends.
+pub fn end_commands() {
+    RUNNING.end();
 }
 
-fn within(words: &[String], timeout: Duration) -> Result<Zeroizing<Vec<u8>>, Unusable> {
+/// What it printed. Blocks until it has ended.
+pub(super) fn output(words: &[String]) -> Result<Zeroizing<Vec<u8>>, Unusable> {
+    within(words, TIMEOUT, &RUNNING)
+}
+
+fn within(words: &[String], timeout: Duration, running: &Running) -> Result<Zeroizing<Vec<u8>>, Unusable> {
     let (program, arguments) = words.split_first().ok_or_else(|| "command names no program".to_owned())?;
     let mut command = Command::new(program);
     command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
     let of_system = |error: &io::Error| Unusable::of_system(error, |error| format!("cannot run {program}: {error}"));
+    let stopping = || Unusable::hosts_own(format!("{program} is not run any more: the host stops"));
+    if running.is_over() {
+        return Err(stopping());
+    }
     let mut child = command.spawn().map_err(|error| of_system(&error))?;
+    let group = Pid::from_child(&child);
+    let noted = running.note(group);
     let ended = watch(&mut child, timeout);
     if ended.is_err() {
         // Not waited for yet, so that the number is still this group's.
-        // It may have ended by itself meanwhile.
-        let _ = rustix::process::kill_process_group(Pid::from_child(&child), Signal::KILL);
+        kill(group);
     }
+    drop(noted);
     let status = child.wait().map_err(|error| format!("cannot wait for {program}: {error}"))?;
+    if running.is_over() {
+        return Err(stopping());
+    }
     let (printed, said) = ended.map_err(|unusable| unusable.told(|why| format!("{program} {why}")))?;
     Ok(judge(program, status, printed, &said)?)
 }
@@ -138,11 +156,13 @@ impl Stream {
 
 #[cfg(test)]
 mod tests {
+    use rustix::process::Signal;
+
     use super::*;
 
     fn run(words: &[&str], timeout: Duration) -> Result<Vec<u8>, String> {
         let words: Vec<_> = words.iter().map(|word| (*word).to_owned()).collect();
-        within(&words, timeout).map(|bytes| bytes.to_vec()).map_err(|unusable| unusable.why)
+        within(&words, timeout, &Running::new()).map(|bytes| bytes.to_vec()).map_err(|unusable| unusable.why)
     }
 
     const LONG: Duration = Duration::from_secs(60);
@@ -197,5 +217,22 @@ mod tests {
         let pid = Pid::from_raw(pid.parse().unwrap()).unwrap();
         rustix::process::kill_process(pid, Signal::KILL).expect("it goes on by itself");
         assert_eq!(held, 0, "its output is let go of");
+    }
+
+    #[test]
+    fn a_host_that_stops_ends_what_runs_and_starts_nothing_more() {
+        let running = Running::new();
+        let words = ["sh", "-c", "sleep 1000 & wait"].map(str::to_owned);
+        let error = std::thread::scope(|scope| {
+            let run = scope.spawn(|| within(&words, LONG, &running));
+            while running.is_idle() && !run.is_finished() {
+                std::thread::yield_now();
+            }
+            running.end();
+            run.join().unwrap().unwrap_err()
+        });
+        assert!(error.why.contains("the host stops") && running.is_idle(), "{error:?}");
+        let error = within(&["no-such-program-here".to_owned()], LONG, &running).unwrap_err();
+        assert!(error.why.contains("the host stops"), "{error:?}");
     }
 }
