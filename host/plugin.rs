@@ -348,6 +348,12 @@ impl Loader {
         self.folder.look().await
     }
 
+    /// How long it is until what a command prints is to be read again, by a look, where some is.
+    #[must_use]
+    pub fn due_in(&self) -> Option<Duration> {
+        self.folder.due_in()
+    }
+
     /// Waits until the system reports a change in the folder.
     pub async fn changed(&self) {
         self.folder.changed().await;

@@ -70,6 +70,11 @@ pub trait PluginSource: Send + Sync {
 
     /// Waits until there may be something to take up.
     async fn changed(&self);
+
+    /// How long it is until something is to be taken up though nothing changed, where that is known.
+    fn due_in(&self) -> Option<Duration> {
+        None
+    }
 }
 
 #[async_trait]
@@ -80,6 +85,10 @@ impl PluginSource for Loader {
 
     async fn changed(&self) {
         Self::changed(self).await;
+    }
+
+    fn due_in(&self) -> Option<Duration> {
+        Self::due_in(self)
     }
 }
 

@@ -125,7 +125,9 @@ async fn a_secret_that_is_rotated_is_taken_up_by_itself_and_a_bad_one_is_not() {
 #[tokio::test]
 async fn a_command_prints_a_secret_and_is_run_again_when_its_time_has_come() {
     let grants = "[secrets]\ntoken = { command = ['cat', 'printed'], refresh = '1s' }\n[retry]\nmax_attempts = 1";
-    let host = Setup::default().file("printed", SECRET).guest("misbehave", grants).start().await;
+    // Nobody looks through the folder meanwhile.
+    let setup = Setup::default().config("[plugins]\nscan = '1h'").file("printed", SECRET);
+    let host = setup.guest("misbehave", grants).start().await;
     assert_eq!(read(&host, "token").await, "[token]");
     std::fs::write(host.dir().join("printed"), "a-newer-secret").unwrap();
     until("it was run again", || async {

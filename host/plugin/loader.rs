@@ -139,6 +139,8 @@ impl Folder {
                 let is_more_watched = self.watch_beside();
                 return (is_restless || is_more_watched).then_some(LOOK_AGAIN);
             }
+            let most = self.place.runtime.scan.min(PATIENCE);
+            let pause = self.due_in().map_or(most, |due_in| due_in.min(most));
             tokio::select! {
                 Some(ended) = tasks.next() => {
                     report_panic(ended);
@@ -149,10 +151,15 @@ impl Folder {
                 }
                 () = tokio::time::sleep(LOOK_AGAIN), if is_restless => {}
                 // What was not reported, and what is to be tried again, wait for no compiler.
-                () = tokio::time::sleep(self.place.runtime.scan.min(PATIENCE)) => {}
+                () = tokio::time::sleep(pause) => {}
                 () = self.watch.changed() => {}
             }
         }
+    }
+
+    /// How long it is until a command is to be run again, where one is.
+    pub(super) fn due_in(&self) -> Option<Duration> {
+        lock(&self.slots).values().filter_map(|slot| slot.due_in()).min()
     }
 
     /// Waits where the last look is only just over.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
-use crate::clock::{Clock, Stopwatch, UnixMs};
+use crate::clock::{Clock, UnixMs};
 use crate::config::PluginFile;
 use crate::lock::lock;
 
@@ -64,8 +64,8 @@ pub(super) struct Slot {
     coming: Mutex<Coming>,
     /// Tells whoever compiles that `accepted` or `coming` is another now, or that what commands print is to be read again.
     accepted_changed: Notify,
-    /// When what commands print was read, and how long it holds.
-    refresh: Mutex<Option<(Stopwatch, Duration)>>,
+    /// When what commands print is to be read again, and how long it holds then.
+    refresh: Mutex<Option<(UnixMs, Duration)>>,
     /// What commands print is to be read again.
     is_stale: AtomicBool,
     /// One change at a time.

@@ -6,15 +6,16 @@ use tokio::task::JoinSet;
 use super::{Parts, PluginNews, until_room};
 use crate::job::PluginStanding;
 
-/// Looks whenever the system reports a change, and now and then though it did not.
+/// Looks whenever the system reports a change or something is due, and now and then though neither is so.
 pub(super) async fn watch(parts: Parts) {
     let scan = parts.config.plugins.scan.0;
     loop {
-        let again = parts.plugins.look().await;
+        let again = parts.plugins.look().await.unwrap_or(scan);
+        let due_in = parts.plugins.due_in().unwrap_or(scan);
         tokio::select! {
             biased;
             () = parts.plugins.changed() => {}
-            () = tokio::time::sleep(again.unwrap_or(scan).min(scan)) => {}
+            () = tokio::time::sleep(again.min(due_in).min(scan)) => {}
         }
     }
 }

@@ -43,4 +43,8 @@ impl PluginSource for EarlyLook {
     async fn changed(&self) {
         self.loader.changed().await;
     }
+
+    fn due_in(&self) -> Option<Duration> {
+        self.loader.due_in()
+    }
 }

@@ -189,6 +189,28 @@ async fn grants_that_could_not_be_read_for_the_hosts_own_reasons_are_read_again(
 }
 
 #[tokio::test]
+async fn what_a_command_prints_is_read_again_when_its_time_has_come() {
+    let fixture = Fixture::new(UNWELL);
+    fixture.heal(echo()).await;
+    let script = format!("echo read >> '{}'; echo s3cret", fixture.path("reads").display());
+    let command = program(&fixture.dir.path().join("plugins"), &script);
+    fixture.write("a.toml", format!("[secrets]\nkey = {{ command = [{command:?}], refresh = \"5m\" }}"));
+    fixture.write("a.wasm", echo());
+    for (ms, reads) in [(0, 1), (299_999, 1), (1, 2), (299_999, 2), (1, 3)] {
+        fixture.after(ms).await;
+        assert_eq!(fs::read_to_string(fixture.path("reads")).unwrap().lines().count(), reads, "after {ms} ms");
+    }
+    // Whoever looks is told when, also where it was to be before.
+    for (ms, due_in_ms) in [(0, 300_000), (299_999, 1), (1, 1_000), (60_000, 1_000)] {
+        fixture.clock.0.fetch_add(ms, Ordering::SeqCst);
+        assert_eq!(fixture.loader.due_in(), Some(Duration::from_millis(due_in_ms)), "after {ms} ms");
+    }
+    fixture.write("a.toml", "");
+    fixture.after(0).await;
+    assert_eq!(fixture.loader.due_in(), None);
+}
+
+#[tokio::test]
 async fn what_is_due_and_cannot_be_tried_keeps_no_look_busy() {
     let fixture = Fixture::new(UNWELL);
     fixture.write("a.wasm", echo());

@@ -4,8 +4,8 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
-use crate::clock::Stopwatch;
 use crate::config::PluginFile;
 use crate::lock::lock;
 
@@ -20,6 +20,9 @@ use super::blocking::blocking;
 use super::retry::is_news;
 use super::shown::masked;
 use super::{Slot, Standing};
+
+/// How long what is overdue waits for another look: the last one could not see to it, where the folder cannot be read.
+const OVERDUE: Duration = Duration::from_secs(1);
 
 /// What came of reading a plugin's file.
 #[derive(Clone, Copy, Debug, Default)]
@@ -39,15 +42,23 @@ impl Slot {
 
     /// True once when what commands print is to be read again.
     pub(in super::super) fn is_due(&self) -> bool {
+        let now = self.place.clock.now();
         let mut refresh = lock(&self.refresh);
-        let Some((read, holds)) = &mut *refresh else { return false };
-        let is_due = read.elapsed() >= *holds;
+        let Some((at, holds)) = &mut *refresh else { return false };
+        let is_due = now >= *at;
         if is_due {
-            *read = Stopwatch::start();
+            *at = now.after(*holds);
             self.is_stale.store(true, Ordering::Release);
             self.accepted_changed.notify_waiters();
         }
         is_due
+    }
+
+    /// How long it is until what commands print is to be read again, where some is. What is overdue, as
+    /// the last look left it, waits for a while.
+    pub(in super::super) fn due_in(&self) -> Option<Duration> {
+        let now = self.place.clock.now();
+        lock(&self.refresh).map(|(at, _)| if at <= now { OVERDUE } else { at.since(now) })
     }
 
     /// Reads the plugin's file and what it names. A file that is not right changes nothing but the report.
@@ -62,6 +73,9 @@ impl Slot {
             }
             Err(why) => Err(why),
         };
+        if read.is_err() && self.is_left(standing, stamp).await {
+            return Edit::default();
+        }
         let before = std::mem::replace(&mut standing.taken.grants, stamp.cloned());
         let is_other_file = standing.taken.grants != before;
         match read {
@@ -83,6 +97,12 @@ impl Slot {
                 Edit { is_news: last != standing.file_error || is_other_file, grants_edited: false }
             }
         }
+    }
+
+    /// Whether a file that was read before, and was to be read again, is another by now. What it said goes on until the next
+    /// look takes the other one up.
+    async fn is_left(&self, standing: &Standing, stamp: Option<&Stamp>) -> bool {
+        stamp == standing.taken.grants.as_ref() && self.stamp(Kind::Grants).await.is_ok_and(|now| now.as_ref() != stamp)
     }
 
     /// Gives what a file grants. Where that is the same as before, all that is made of it stays too.
@@ -138,7 +158,8 @@ impl Slot {
         self.lock_accepted().sources.clone_from(&sources);
         let secrets = file.secrets.values().chain(self.place.runtime.outside.proxy_credentials(file));
         let refresh = secrets.filter_map(|secret| secret.refresh).min();
-        *lock(&self.refresh) = refresh.map(|refresh| (Stopwatch::start(), refresh.0));
+        let now = self.place.clock.now();
+        *lock(&self.refresh) = refresh.map(|refresh| (now.after(refresh.0), refresh.0));
         sources
     }
 

@@ -104,6 +104,19 @@ async fn what_is_read_again_is_told_where_it_is_another() {
 }
 
 #[tokio::test]
+async fn a_file_that_is_edited_as_its_commands_are_to_be_run_again_is_left_to_the_next_look() {
+    let mut fixture = Fixture::new().await;
+    let file = fixture.dir.join("a.toml");
+    let text = fs::read_to_string(&file).unwrap();
+    fs::write(&file, format!("concurrency = 3\n{text}")).unwrap();
+    fixture.refresh().await;
+    fixture.refresh_beside().await;
+    assert_eq!((fixture.told(), fixture.plugin().load_error.clone()), (0, None));
+    fixture.look().await;
+    assert_eq!((fixture.plugin().file.concurrency, fixture.plugin().load_error.clone()), (Some(3), None));
+}
+
+#[tokio::test]
 async fn instances_go_on_as_long_as_all_that_they_were_made_with_is_the_same() {
     let mut fixture = Fixture::new().await;
     let before = fixture.plugin();
