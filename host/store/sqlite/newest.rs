@@ -70,13 +70,18 @@ pub(super) fn is_owed(conn: &Connection, retried: Option<Retried>, newest: Optio
 }
 
 /// The newest attempts, from the floor on, of the jobs that go on after them: each with its job's place, in that order.
-#[derive(Debug, Default)]
-pub(super) struct NewestAttempts(Vec<(i64, Newest)>);
+#[derive(Debug)]
+pub(super) struct NewestAttempts {
+    by_place: Vec<(i64, Newest)>,
+    /// From this number on nothing was read.
+    next: i64,
+}
 
 impl NewestAttempts {
     /// Reads them on this thread.
     pub(super) fn read(conn: &Connection) -> Outcome<Self> {
-        Ok(Self::of(between(conn, meta(conn, "attempts_floor")?, i64::MAX)?))
+        let floor = meta(conn, "attempts_floor")?;
+        Ok(Self::of(between(conn, floor, i64::MAX)?, floor))
     }
 
     /// Reads those of the store at that path, where they are many on one more thread.
@@ -97,11 +102,24 @@ impl NewestAttempts {
                 // Where there can be no more threads, this one reads them all.
                 Err(_) => between(conn, first_of_other, i64::MAX)?,
             });
-            Ok(Self::of(attempts))
+            Ok(Self::of(attempts, floor))
         })
     }
 
-    fn of(mut attempts: Vec<(i64, Newest)>) -> Self {
+    /// Takes in those that were recorded since, as far as this reader sees them.
+    pub(super) fn go_on(&mut self, conn: &Connection) -> Outcome<()> {
+        let since = between(conn, self.next, i64::MAX)?;
+        if !since.is_empty() {
+            let mut attempts = std::mem::take(&mut self.by_place);
+            attempts.extend(since);
+            *self = Self::of(attempts, self.next);
+        }
+        Ok(())
+    }
+
+    /// All of them from that number on, and the newest from before.
+    fn of(mut attempts: Vec<(i64, Newest)>, from: i64) -> Self {
+        let next = attempts.iter().map(|(_, attempt)| attempt.seq + 1).max().unwrap_or(0).max(from);
         attempts.sort_unstable_by_key(|(place, attempt)| (*place, attempt.seq));
         attempts.dedup_by(|newer, kept| {
             let is_of_same = newer.0 == kept.0;
@@ -112,18 +130,18 @@ impl NewestAttempts {
         });
         // What says of no next one ended its job, or was void. Where the job goes on all the same, its row names the attempt.
         attempts.retain(|(_, attempt)| attempt.due.is_some());
-        Self(attempts)
+        Self { by_place: attempts, next }
     }
 
     /// The one of the job at that place.
     pub(super) fn get(&self, place: i64) -> Option<Newest> {
-        self.0.binary_search_by_key(&place, |(place, _)| *place).ok().map(|at| self.0[at].1)
+        self.by_place.binary_search_by_key(&place, |(place, _)| *place).ok().map(|at| self.by_place[at].1)
     }
 
     /// To go over them from that place on.
     pub(super) fn ahead(&self, from: i64) -> Ahead<'_> {
-        let at = self.0.partition_point(|(place, _)| *place < from);
-        Ahead(self.0[at..].iter().peekable())
+        let at = self.by_place.partition_point(|(place, _)| *place < from);
+        Ahead(self.by_place[at..].iter().peekable())
     }
 }
 
@@ -164,6 +182,7 @@ mod tests {
         fn the_last_attempt_of_each_job_is_found(
             floor in 0..20_i64,
             attempts in prop::collection::vec((1..3_i64, 1..12_i64, 0..3_u8), 0..60),
+            begun_at in 0..60_usize,
         ) {
             let folder = tempfile::TempDir::new().unwrap();
             let path = folder.path().join("x.db");
@@ -171,7 +190,12 @@ mod tests {
             let conn = open::writer(&path).unwrap();
             let (mut seq, mut last) = (0, BTreeMap::new());
             conn.execute_batch("BEGIN").unwrap();
-            for (step, place, what) in attempts {
+            conn.execute("INSERT INTO meta VALUES ('attempts_floor', ?1)", [floor]).unwrap();
+            let mut in_parts = NewestAttempts::read(&conn).unwrap();
+            for (index, (step, place, what)) in attempts.into_iter().enumerate() {
+                if index == begun_at {
+                    in_parts.go_on(&conn).unwrap();
+                }
                 seq += step;
                 let (next_run, held) = ((what == 0).then_some(seq + 100), what == 1);
                 let sql = "INSERT INTO attempts (seq, place, n, started_ms, finished_ms, kind, next_run_ms, cpu_us, \
@@ -181,11 +205,11 @@ mod tests {
                     last.insert(place, (seq, next_run.or(held.then_some(seq)), held));
                 }
             }
-            conn.execute("INSERT INTO meta VALUES ('attempts_floor', ?1)", [floor]).unwrap();
             conn.execute_batch("COMMIT").unwrap();
+            in_parts.go_on(&conn).unwrap();
             last.retain(|_, (_, due, _)| due.is_some());
             let found = |newest: Option<Newest>| newest.map(|it| (it.seq, it.due.map(|due| due.0), it.held));
-            for read in [NewestAttempts::read(&conn), NewestAttempts::read_on_two(&conn, &path)] {
+            for read in [NewestAttempts::read(&conn), NewestAttempts::read_on_two(&conn, &path), Ok(in_parts)] {
                 let newest = read.unwrap();
                 let mut ahead = newest.ahead(3);
                 for place in 0..14 {

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use rusqlite::Connection;
 use tokio::sync::Semaphore;
 
-use super::fault::{Fault, Outcome};
+use super::fault::Outcome;
 use super::open;
 use crate::lock::lock;
 use crate::store::StoreError;
@@ -98,7 +98,7 @@ impl Queue {
         let turn = Arc::clone(&self.turns).acquire_owned().await.expect("the semaphore is never closed");
         let pool = Arc::clone(&self.pool);
         let task = tokio::task::spawn_blocking(move || {
-            let answer = pool.read(query);
+            let answer = pool.read(query).map_err(|fault| StoreError::from(&fault));
             // Also where nobody waits for the answer any more, it was being read until now.
             drop((turn, place));
             answer
@@ -116,26 +116,23 @@ impl Queue {
     }
 
     /// Reads in one snapshot, on this thread and whoever's turn it is.
-    pub(super) fn read_here<T>(&self, query: impl FnOnce(&Connection) -> Outcome<T>) -> Result<T, StoreError> {
+    pub(super) fn read_here<T>(&self, query: impl FnOnce(&Connection) -> Outcome<T>) -> Outcome<T> {
         self.pool.read(query)
     }
 }
 
 impl Pool {
-    fn read<T>(&self, query: impl FnOnce(&Connection) -> Outcome<T>) -> Result<T, StoreError> {
+    fn read<T>(&self, query: impl FnOnce(&Connection) -> Outcome<T>) -> Outcome<T> {
         let conn = self.take()?;
-        let answer = snapshot(&conn, query).map_err(|fault| StoreError::from(&fault))?;
+        let answer = snapshot(&conn, query)?;
         // After a failure the connection is not used again.
         self.put(conn);
         Ok(answer)
     }
 
-    fn take(&self) -> Result<Connection, StoreError> {
+    fn take(&self) -> rusqlite::Result<Connection> {
         let idle = lock(&self.idle).as_mut().and_then(Vec::pop);
-        match idle {
-            Some(conn) => Ok(conn),
-            None => self.open().map_err(|error| StoreError::from(&Fault::from(error))),
-        }
+        idle.map_or_else(|| self.open(), Ok)
     }
 
     fn put(&self, conn: Connection) {

@@ -10,6 +10,7 @@ use super::fault::Outcome;
 use super::unfinished::{self, Context};
 use super::writer::Writer;
 use crate::job::live::{Nearest, Read, Reload, ReloadDue};
+use crate::store::StoreError;
 
 /// How long after a read began it is looked at again, at the latest: one that could not be carried out is begun anew.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
@@ -36,7 +37,8 @@ impl Writer<'_> {
 
 impl Shared {
     fn read_back(&self, reload: &Reload, suspects_to: i64) {
-        match self.readers.work.read_here(|conn| nearest(conn, reload, suspects_to)) {
+        let read = self.readers.work.read_here(|conn| nearest(conn, reload, suspects_to));
+        match read.map_err(|fault| StoreError::from(&fault)) {
             Ok(read) => {
                 self.memory().live.merge(reload, &read, self.opened.elapsed(), self.seen());
                 self.changed.notify_one();

@@ -1,6 +1,7 @@
 //! What people are shown while it changes.
 
 use super::*;
+use crate::job::State;
 
 #[tokio::test]
 async fn a_page_that_was_begun_before_an_attempt_ended_is_told_all_the_same() {
@@ -20,6 +21,103 @@ async fn a_page_that_was_begun_before_an_attempt_ended_is_told_all_the_same() {
         // The memory knows of an attempt that this reader does not see yet.
         let jobs = page(&snapshot).jobs;
         assert_eq!((jobs[0].id, jobs[0].attempt, jobs[0].last_error.as_deref()), (id, seen, Some(error)));
+    }
+}
+
+type Brief = (JobId, State, u32, UnixMs, Option<String>);
+
+/// The jobs in that state, as the store tells of each: what a page must say of them.
+async fn told(store: &SqliteStore, ids: &[JobId], state: Option<State>) -> Vec<Brief> {
+    let mut told = Vec::new();
+    for id in ids.iter().rev() {
+        let job = store.job(*id, NOW).await.unwrap();
+        told.extend(job.filter(|job| state.is_none_or(|state| job.state == state)).map(brief));
+    }
+    told
+}
+
+fn brief(job: crate::store::JobView) -> Brief {
+    (job.id, job.state, job.attempt, job.run_at, job.last_error)
+}
+
+#[tokio::test]
+async fn a_page_that_was_begun_before_jobs_went_on_tells_them_as_they_stand() {
+    for held_jobs_max in [1_000_000, 4] {
+        let folder = TempDir::new().unwrap();
+        let store = open_with(&folder, SqliteOptions { held_jobs_max, ..Default::default() }).unwrap();
+        let far = NOW.moved(9_000_000);
+        let mut ids = Vec::new();
+        for run_at in [NOW, NOW, NOW, NOW, NOW, NOW, far, far] {
+            ids.push(accept(&store, run_at).await);
+        }
+        let conn = open::reader(&folder.path().join("data/windlass.db")).unwrap();
+        let snapshot = conn.unchecked_transaction().unwrap();
+        let expect_same = async |step: &str| {
+            let states = [State::Scheduled, State::Available, State::Running, State::Retryable].map(Some);
+            for state in [None].into_iter().chain(states) {
+                let filter = ListFilter { limit: 99, state, ..ListFilter::default() };
+                let page = query::list::page(&snapshot, &store.shared, &filter, NOW).unwrap();
+                let page: Vec<_> = page.jobs.into_iter().map(brief).collect();
+                assert_eq!(page, told(&store, &ids, state).await, "{step}, {state:?}, {held_jobs_max} in memory");
+            }
+        };
+        expect_same("begun").await;
+        let claimed = store.claim(3, NOW, &mut Open).await.unwrap();
+        assert_eq!(claimed.len(), 3);
+        expect_same("they run").await;
+        // The first one leaves the memory where that is small.
+        let again = Disposition::Retry { at: far.moved(1), counted: true };
+        for (claimed, disposition) in claimed.iter().zip([again, Disposition::Complete, Disposition::Discard]) {
+            let finish = Finish { error: Some("once".to_owned()), ..ending(claimed, NOW, disposition) };
+            assert_eq!(store.finish(&[finish]).await.unwrap(), [Finished::Recorded]);
+            expect_same("one has ended").await;
+        }
+        assert_eq!(store.shared.memory().live.get(ids[0]).is_some(), held_jobs_max > 4);
+        for id in [ids[4], ids[6]] {
+            assert!(matches!(store.cancel(id, NOW).await, Ok(Acted::Done)));
+            expect_same("one was cancelled").await;
+        }
+        for id in [ids[2], ids[4], ids[7]] {
+            assert!(matches!(store.retry(id, NOW).await, Ok(Acted::Done)));
+            expect_same("one was sent on").await;
+        }
+        let at_once = std::time::Duration::ZERO;
+        let retention = Retention { completed: at_once, cancelled: at_once, discarded: at_once };
+        while store.prune(retention, NOW.moved(1), 99).await.unwrap().more {}
+        assert!(store.job(ids[1], NOW).await.unwrap().is_none() && store.job(ids[6], NOW).await.unwrap().is_none());
+        expect_same("some are deleted").await;
+    }
+}
+
+#[tokio::test]
+async fn pages_of_jobs_on_disk_only_are_full_and_leave_none_out() {
+    let folder = TempDir::new().unwrap();
+    let store = open_with(&folder, SqliteOptions { held_jobs_max: 4, ..Default::default() }).unwrap();
+    let mut of_state = std::collections::BTreeMap::<_, Vec<JobId>>::new();
+    for n in 0..60 {
+        let state = if n % 7 == 3 { State::Scheduled } else { State::Available };
+        let later = if state == State::Scheduled { 9_000_000 } else { 0 };
+        of_state.entry(state.name()).or_default().insert(0, accept(&store, NOW.moved(later)).await);
+    }
+    for state in [State::Scheduled, State::Available] {
+        for limit in [1, 2, 5, 99] {
+            let mut filter = ListFilter { limit, state: Some(state), ..ListFilter::default() };
+            let mut listed = Vec::new();
+            loop {
+                let page = store.list(filter.clone(), NOW).await.unwrap();
+                assert!(
+                    page.jobs.len() == limit || page.next.is_none() && page.jobs.len() < limit,
+                    "{}",
+                    page.jobs.len()
+                );
+                listed.extend(page.jobs.iter().map(|job| job.id));
+                filter.before = page.next;
+                if page.next.is_none() {
+                    break;
+                }
+            }
+            assert_eq!(listed, of_state[state.name()], "{state}, {limit} a page");
+        }
     }
 }
 
