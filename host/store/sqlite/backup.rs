@@ -37,7 +37,7 @@ pub struct BackedUp {
 /// beside a host that uses the store, and without one.
 ///
 /// # Errors
-/// [`StoreError::Open`] where there is no store, or it is damaged; [`StoreError::Unwritten`] where the copy cannot be
+/// [`StoreError::Open`] where there is no store, or it is empty or damaged; [`StoreError::Unwritten`] where the copy cannot be
 /// written.
 pub fn backup(store: &Path, to: &Path) -> Result<BackedUp, StoreError> {
     let unread = |error: std::io::Error| open::refusal(store, error);
@@ -53,6 +53,7 @@ pub fn backup(store: &Path, to: &Path) -> Result<BackedUp, StoreError> {
         }
         // As long as it lives no host begins to write to what is copied.
         open::User::Nobody { .. } => {
+            open::refuse_empty(store)?;
             let log = open::refuse_damaged_log(store)?;
             wal::copy(store, log, file.path()).map_err(|error| match error.kind() {
                 ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge => unwritten(error),

@@ -65,7 +65,8 @@ struct Patient {
 /// Looks the store over. `scratch` is a folder for a copy, where one is needed.
 ///
 /// # Errors
-/// [`StoreError::Open`] where there is no such file, it cannot be read, or it is no store that this version knows.
+/// [`StoreError::Open`] where there is no such file, it is empty or cannot be read, or it is no store that this version
+/// knows.
 pub fn examine(store: &Path, scratch: &Path) -> Result<Report, StoreError> {
     let patient = Patient::receive(store, scratch)?;
     Ok(patient.look()?.0)
@@ -122,6 +123,9 @@ impl Patient {
                 (Wal::Absent, Image::Copy(copy))
             }
             User::Nobody { .. } => {
+                if !is_log_alone {
+                    open::refuse_empty(&store)?;
+                }
                 let wal = wal::inspect(&store).map_err(unread)?;
                 let has_file = !is_log_alone;
                 (wal, Image::of_stopped(&store, wal, has_file, scratch).map_err(unread)?)
@@ -151,6 +155,12 @@ impl Patient {
             && told != number
         {
             report.structure.push(format!("it says that its layout is number {told}, and its tables are of {number}"));
+        }
+        if !census.missing_pages.is_empty() {
+            let (missing, count) = (census.missing_pages.len(), pages.count);
+            let beyond =
+                format!("its tables name {missing} pages that the file does not have: it ends after page {count}");
+            report.structure.push(beyond);
         }
         self.tell_log(&mut report, &pages, &census);
         report.tell_rows(&census);

@@ -27,6 +27,9 @@ pub(super) const LOG_GONE: &str = "its write-ahead log (the file beside it that 
 /// What to say of a log without the file that it belongs to: SQLite would delete it, or make a new store beside it.
 pub(super) const FILE_GONE: &str = "it is empty or gone, and its write-ahead log (the file beside it that ends in -wal) is \
      not: what is in that can be saved";
+/// What is said of a file that holds nothing, where there is no log either.
+const EMPTY: &str = "it is empty: nothing was ever written to it, or it was emptied since; `windlass serve` begins a new \
+     store in it";
 /// How many links lead to a store at most, as the system has it for paths.
 const LINKS_MAX: usize = 40;
 /// How long a write waits for a foreign process that writes to the file, an operator's shell for instance. Not long in
@@ -166,6 +169,12 @@ pub(super) fn refuse_lone_log(path: &Path) -> Result<(), StoreError> {
         Ok(true) => Err(refusal(path, format!("{FILE_GONE}: {ASK_DOCTOR}"))),
         Err(error) => Err(refusal(path, error)),
     }
+}
+
+/// Refuses to look at a store with nothing in it, which nobody uses and whose log is not alone.
+pub(super) fn refuse_empty(path: &Path) -> Result<(), StoreError> {
+    let is_empty = path.metadata().map_err(|error| refusal(path, error))?.len() == 0;
+    if is_empty { Err(refusal(path, EMPTY)) } else { Ok(()) }
 }
 
 /// Who uses the store.

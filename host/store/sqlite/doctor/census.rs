@@ -94,6 +94,8 @@ pub(super) struct Census {
     pub(super) damaged: BTreeMap<Table, Vec<i64>>,
     /// Pages that hold something else than they should.
     pub(super) bad_pages: Vec<u32>,
+    /// Pages that should be there, of which the file has none.
+    pub(super) missing_pages: Vec<u32>,
     /// Where attempts may have been that can no longer be read: behind the first number, up to the second.
     pub(super) attempts_unread: Vec<(i64, i64)>,
 }
@@ -104,8 +106,10 @@ impl Census {
     pub(super) fn take(pages: &Pages, layout: Option<u32>, sure: &[(Table, u32)], usual: &[(Table, u32)]) -> Self {
         let mut census = Self { layout: layout.unwrap_or(SUMS_FROM), ..Self::default() };
         walk::through(pages, sure, usual, &mut census);
-        census.bad_pages.sort_unstable();
-        census.bad_pages.dedup();
+        for pages in [&mut census.bad_pages, &mut census.missing_pages] {
+            pages.sort_unstable();
+            pages.dedup();
+        }
         for attempts in census.attempts.values_mut() {
             attempts.sort_by_key(|attempt| attempt.seq);
             attempts.dedup_by_key(|attempt| attempt.seq);

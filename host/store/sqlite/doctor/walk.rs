@@ -41,7 +41,7 @@ pub(super) fn through(pages: &Pages, sure: &[(Table, u32)], usual: &[(Table, u32
     let found_all = walk.strays(census);
     let may_be_elsewhere = !found_all && usual.iter().any(|(table, _)| *table == Table::Attempts);
     // That there is none is no wonder, unless something stands where something else should be.
-    let is_damaged = !(census.bad_pages.is_empty() && census.damaged.is_empty());
+    let is_damaged = !(census.bad_pages.is_empty() && census.missing_pages.is_empty() && census.damaged.is_empty());
     if may_be_elsewhere || census.attempts.is_empty() && is_damaged {
         census.attempts_unread.push((ALL.above, ALL.up_to));
     }
@@ -85,7 +85,8 @@ impl Walk<'_> {
 
     /// Notes that this page of the table, with these keys in it, cannot be read.
     fn miss(&self, table: Table, page: u32, keys: Keys, census: &mut Census) {
-        census.bad_pages.push(page);
+        let is_there = (1..=self.pages.count).contains(&page);
+        if is_there { &mut census.bad_pages } else { &mut census.missing_pages }.push(page);
         if table == Table::Attempts {
             census.attempts_unread.push((keys.above, keys.up_to));
         }

@@ -200,6 +200,48 @@ async fn a_log_that_lost_its_file_is_not_begun_over() {
 }
 
 #[tokio::test]
+async fn what_is_empty_is_told_to_be_empty_and_begun() {
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("data/windlass.db");
+    std::fs::create_dir(folder.path().join("data")).unwrap();
+    std::fs::write(&file, "").unwrap();
+    let new = folder.path().join("new.db");
+    for has_log in [false, true] {
+        if has_log {
+            std::fs::write(open::beside(&file, "-wal"), "").unwrap();
+        }
+        for refused in
+            [examine(&file, folder.path()).map(drop), salvage(&file, &new).map(drop), backup(&file, &new).map(drop)]
+        {
+            let told = refused.unwrap_err().to_string();
+            assert!(told.contains("it is empty: ") && told.contains("`windlass serve` begins a new store"), "{told}");
+        }
+        assert!(!new.exists() && std::fs::read(&file).unwrap().is_empty());
+    }
+    assert_eq!(open(&folder).unwrap().counts().unfinished, 0);
+    assert!(examine(&file, folder.path()).unwrap().whole);
+}
+
+#[tokio::test]
+async fn no_page_behind_the_end_of_the_file_is_a_bad_one() {
+    let (folder, store) = filled(SyncMode::Full).await;
+    drop(store);
+    let file = folder.path().join("data/windlass.db");
+    for (pages, first) in [(3, None), (1, None), (1, Some(0xff)), (0, None)] {
+        let mut content = std::fs::read(&file).unwrap();
+        // With a page torn at the end, so that none of it is there as a whole.
+        content.truncate(pages * 4_096 + 100);
+        content[..100].iter_mut().for_each(|byte| *byte = first.unwrap_or(*byte));
+        let cut = folder.path().join("cut.db");
+        std::fs::write(&cut, content).unwrap();
+        let report = examine(&cut, folder.path()).unwrap();
+        assert!(report.bad_pages.iter().all(|page| (1..=pages).contains(&(*page as usize))), "{report:#?}");
+        let ends = format!("it ends after page {pages}");
+        assert!(!report.whole && report.structure.iter().any(|fault| fault.contains(&ends)), "{report:#?}");
+    }
+}
+
+#[tokio::test]
 async fn a_store_that_was_cut_off_before_its_first_page_is_begun() {
     let (folder, _store) = filled(SyncMode::Full).await;
     for length in [0, 20, 32] {
