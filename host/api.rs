@@ -4,6 +4,7 @@
 //! [`crate::store::Store`], and asks the gates why a job waits.
 
 mod access;
+mod arriving;
 mod asked;
 mod door;
 mod downstreams;
@@ -29,6 +30,7 @@ mod testing;
 pub mod tokens;
 
 pub use access::{Access, ROUTES};
+pub use arriving::{Arriving, Refusal, Ticket};
 pub use door::{Door, DoorError};
 pub use downstreams::{
     BreakerState, DownstreamAct, DownstreamDocument, DownstreamList, DownstreamPlugin, HeldUntil, HoldRequest,

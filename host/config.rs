@@ -125,10 +125,10 @@ impl Config {
         HighWater::new(self.queue.high_water, if is_alone { 1.0 } else { self.fairness.share })
     }
 
-    /// The most jobs that the mark admits, where so many at once may be admitted and not yet counted.
+    /// The most jobs that the mark admits.
     #[must_use]
-    pub fn admitted_max(&self, in_flight: usize) -> usize {
-        usize::try_from(self.high_water(false).most()).unwrap_or(usize::MAX).saturating_add(in_flight)
+    pub fn admitted_max(&self) -> usize {
+        usize::try_from(self.high_water(false).most()).unwrap_or(usize::MAX)
     }
 
     /// The folder of everything that the host keeps.

@@ -77,6 +77,7 @@ async fn serve(store: Arc<dyn Store>) {
         config: config.clone(),
         clock,
         metrics: Arc::new(Metrics::new()),
+        arriving: Arc::default(),
         ready: Arc::new(AtomicBool::new(true)),
         stopping: CancellationToken::new(),
     };

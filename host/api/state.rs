@@ -7,6 +7,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::Door;
+use super::arriving::Arriving;
 use super::error::{Problem, ProblemKind, quoted};
 use super::plugins::{PluginFolder, ServedPlugin};
 use crate::clock::{Clock, UnixMs};
@@ -37,6 +38,8 @@ pub struct State {
     pub clock: Arc<dyn Clock>,
     /// What is counted.
     pub metrics: Arc<Metrics>,
+    /// Jobs that were let in and are not in the store yet.
+    pub arriving: Arc<Arriving>,
     /// Whether the plugins folder was looked through once, and the host is not stopping.
     pub ready: Arc<AtomicBool>,
     /// Fires when the server stops: long waits end.

@@ -86,6 +86,7 @@ impl Api {
             config: Arc::new(config),
             clock: clock.clone(),
             metrics: Arc::new(Metrics::new()),
+            arriving: Arc::default(),
             ready: Arc::new(AtomicBool::new(true)),
             stopping: tokio_util::sync::CancellationToken::new(),
         };

@@ -171,6 +171,7 @@ impl Running {
             config: config.clone(),
             clock: clock.clone(),
             metrics: metrics.clone(),
+            arriving: Arc::default(),
             ready: ready.clone(),
             stopping: stop_serving.begin.clone(),
         };
@@ -226,11 +227,15 @@ impl Running {
     }
 }
 
+/// Jobs that had ended come back by a person's retry, which the high-water mark does not keep out: so many of them are held
+/// in memory beside what it admits.
+const RETRIED_HELD: usize = 44_000;
+
 /// What bounds the store. Unless told otherwise it holds in memory whatever the high-water mark admits.
 fn store_options(config: &Config, reckoning: Option<Reckoning>) -> SqliteOptions {
     let bounds = SqliteOptions { reckoning, sync: config.store.sync, ..SqliteOptions::default() };
-    let admitted_max = config.admitted_max(bounds.in_flight_max());
-    let held_jobs_max = config.queue.held_in_memory.unwrap_or(admitted_max);
+    let admitted_max = config.admitted_max();
+    let held_jobs_max = config.queue.held_in_memory.unwrap_or(admitted_max.saturating_add(RETRIED_HELD));
     if held_jobs_max < admitted_max {
         tracing::warn!(
             "queue.held_in_memory is {held_jobs_max}, and up to {admitted_max} jobs are admitted: beyond it those due last \
@@ -314,7 +319,7 @@ mod tests {
 
     #[test]
     fn whatever_is_admitted_is_held_in_memory_unless_less_is_wanted() {
-        assert_eq!(held(""), 1_100_000 + 44_000, "the mark, the tenth above it, and what is on its way");
+        assert_eq!(held(""), 1_100_000 + 44_000, "the mark, the tenth above it, and what is tried again");
         assert_eq!(held("[queue]\nhigh_water = 1000"), 1_100 + 44_000);
         assert_eq!(held("[queue]\nhigh_water = 1000\n[fairness]\nshare = 1.0"), 1_000 + 44_000);
         assert_eq!(held("[queue]\nheld_in_memory = 5000"), 5_000);

@@ -26,6 +26,12 @@ impl HighWater {
         self.mark.saturating_add(self.above)
     }
 
+    /// Whether so many are far below the mark: half of it at most.
+    #[must_use]
+    pub fn is_far(self, jobs: u64) -> bool {
+        jobs <= self.mark / 2
+    }
+
     /// Who keeps these jobs, so many of each plugin, from joining those that are unfinished: the first plugin that has no
     /// room for its own. It is told how many unfinished jobs there are in all, and asks how many a plugin has.
     #[must_use]

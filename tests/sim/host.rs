@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc};
+use windlass::api::Arriving;
 use windlass::clock::{Chance, Clock as _, UnixMs};
 use windlass::job::{Disposition, Gates, OutcomeKind};
 use windlass::store::{Finish, Finished, HealthKeeper, Lease, Store};
@@ -32,6 +33,7 @@ pub struct Host {
     pub keeper: HealthKeeper,
     pub wake: Arc<Notify>,
     pub folder: Arc<Notify>,
+    pub arriving: Arc<Arriving>,
 }
 
 /// How a life ends.
@@ -71,9 +73,9 @@ impl Host {
         }
         let store = SimStore::open(world, life, clock.clone());
         let keeper = HealthKeeper::new(store.clone(), gates.clone());
-        let (wake, folder) = (Arc::default(), Arc::default());
+        let (wake, folder, arriving) = (Arc::default(), Arc::default(), Arc::default());
         let (changes, news) = mpsc::unbounded_channel();
-        let host = Self { world: world.clone(), life, clock, store, gates, keeper, wake, folder };
+        let host = Self { world: world.clone(), life, clock, store, gates, keeper, wake, folder, arriving };
         tokio::spawn(host.store.clone().write());
         host.world.state().life.source =
             Some(Arc::new(Source { world: world.clone(), life, changes, changed: host.folder.clone() }));

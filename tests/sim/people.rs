@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use windlass::api::Ticket;
 use windlass::clock::Clock as _;
 use windlass::job::health::{Act, ActKind, Overrides};
 use windlass::job::units::TimeSpan;
@@ -104,14 +105,16 @@ impl Host {
 
     /// A program sends jobs, where the door lets them in.
     fn send(&self, jobs: Vec<NewJob>) {
-        if !self.has_room(&jobs) {
+        let Some(ticket) = self.ticket(&jobs) else {
             self.count("batch refused at the high-water mark");
             return self.look_up(jobs);
-        }
+        };
         let host = self.clone();
         tokio::spawn(async move {
             let sent = jobs.len();
-            let Ok(answers) = host.store.enqueue(jobs.clone(), host.clock.now()).await else { return };
+            let answers = host.store.enqueue(jobs.clone(), host.clock.now()).await;
+            drop(ticket);
+            let Ok(answers) = answers else { return };
             let mut state = host.world.state();
             if answers.len() != sent {
                 state.accuse(format!("{sent} jobs have {} answers", answers.len()));
@@ -144,14 +147,12 @@ impl Host {
     }
 
     /// As the door asks, see `host/api/jobs/room.rs`.
-    fn has_room(&self, jobs: &[NewJob]) -> bool {
+    fn ticket(&self, jobs: &[NewJob]) -> Option<Ticket> {
         let more =
             PLUGINS.iter().map(|plugin| (*plugin, jobs.iter().filter(|job| job.spec.plugin == *plugin).count() as u64));
-        let (unfinished, _) = self.store.unfinished("");
+        let more = more.filter(|(_, count)| *count > 0);
         let queue = self.world.plan.config.high_water(false);
-        queue
-            .refused(unfinished, more.filter(|(_, count)| *count > 0), |plugin| self.store.unfinished(plugin).1)
-            .is_none()
+        self.arriving.draw(queue, more, |plugin| self.store.unfinished(plugin)).ok()
     }
 
     fn repeat(&self, same: bool) {

@@ -77,11 +77,13 @@ pub(in super::super) async fn batch(Shared(state): Shared<State>, request: Reque
     let body = Arc::new(body);
     let jobs = read_off_thread(state.clone(), body.clone(), envelope.clone()).await?;
     let by_plugin = count_by_plugin(&jobs);
-    has_room(&state, by_plugin.iter().map(|(plugin, count)| (plugin.as_str(), *count)))?;
+    let ticket = has_room(&state, by_plugin.iter().map(|(plugin, count)| (plugin.as_str(), *count)))?;
     let room = room_before(&state.door.room, jobs.len() as u64 * ID_BYTES)?;
     let (store, metrics, now) = (state.store.clone(), state.metrics.clone(), envelope.now);
     let enqueued = asked::to_its_end(async move {
-        let enqueued = store.enqueue(jobs, now).await?;
+        let enqueued = store.enqueue(jobs, now).await;
+        drop(ticket);
+        let enqueued = enqueued?;
         by_plugin.iter().for_each(|(plugin, count)| metrics.jobs_enqueued(plugin, *count));
         // Held until the jobs, which have copies of its payloads, are on disk.
         drop(body);

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::super::State;
+use super::super::arriving::Ticket;
 use super::super::asked;
 use super::super::error::{Problem, ProblemDocument, ProblemKind};
 use super::super::request::{RawObject, idempotency_key, json_body, object, traceparent};
@@ -75,8 +76,8 @@ pub(in super::super) async fn enqueue(Shared(state): Shared<State>, request: Req
     let body = json_body(&state, request, most, &told).await?;
     let envelope = Envelope { caller: body.sender().clone(), now: state.now(), traceparent, idempotency_key: key };
     let (job, request_digest) = (object(&body)?, Sha256::digest(&*body).into());
-    let spec = match admitted(&state, &job, &envelope).await {
-        Ok(spec) => spec,
+    let (spec, ticket) = match admitted(&state, &job, &envelope).await {
+        Ok(admitted) => admitted,
         Err(problem) => return answered_before(&state, &job, &envelope, request_digest).await?.ok_or(problem),
     };
     let accepted = accepted(&spec, envelope.now);
@@ -84,6 +85,7 @@ pub(in super::super) async fn enqueue(Shared(state): Shared<State>, request: Req
     let new = NewJob { spec, request_digest };
     let enqueued = asked::to_its_end(async move {
         let enqueued = store.enqueue(vec![new], now).await;
+        drop(ticket);
         if let Ok([Enqueued::Created(_)]) = enqueued.as_deref() {
             metrics.jobs_enqueued(&plugin, 1);
         }
@@ -100,10 +102,10 @@ pub(in super::super) async fn enqueue(Shared(state): Shared<State>, request: Req
 }
 
 /// The job that is asked for, where its plugin takes it and there is room for it.
-async fn admitted(state: &State, job: &RawObject<'_>, envelope: &Envelope) -> Result<JobSpec, Problem> {
+async fn admitted(state: &State, job: &RawObject<'_>, envelope: &Envelope) -> Result<(JobSpec, Ticket), Problem> {
     let spec = spec::read_beside(state, job, envelope).await?;
-    has_room(state, [(spec.plugin.as_str(), 1)].into_iter())?;
-    Ok(spec)
+    let ticket = has_room(state, [(spec.plugin.as_str(), 1)].into_iter())?;
+    Ok((spec, ticket))
 }
 
 /// The answer to a request that could not be taken now, where it repeats one that was: neither a full queue nor what

@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use async_trait::async_trait;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, RwLock};
 
 use super::NOW;
 use crate::clock::{Chance, UnixMs};
@@ -99,6 +99,10 @@ pub(in super::super) struct FakeStore {
     lanes_asked: AtomicUsize,
     ended: Notify,
     awaited: Notify,
+    /// Who holds it keeps enqueues from being written.
+    pub(in super::super) pen: RwLock<()>,
+    /// Enqueues that have come.
+    pub(in super::super) enqueues: AtomicUsize,
 }
 
 impl FakeStore {
@@ -220,6 +224,8 @@ fn fits(filter: &ListFilter, view: &JobView) -> bool {
 #[async_trait]
 impl Store for FakeStore {
     async fn enqueue(&self, jobs: Vec<NewJob>, now: UnixMs) -> Result<Vec<Enqueued>, StoreError> {
+        self.enqueues.fetch_add(1, Ordering::Relaxed);
+        drop(self.pen.read().await);
         self.check()?;
         let enqueued = {
             let mut inner = self.inner.lock().unwrap();

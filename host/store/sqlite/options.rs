@@ -21,15 +21,6 @@ pub struct SqliteOptions {
     pub sync: SyncMode,
 }
 
-impl SqliteOptions {
-    /// How many jobs can be accepted that nobody has counted yet: those that wait to be written, and as many that are
-    /// being written.
-    #[must_use]
-    pub fn in_flight_max(&self) -> usize {
-        2 * self.queued_jobs_max
-    }
-}
-
 impl Default for SqliteOptions {
     fn default() -> Self {
         Self {
