@@ -119,6 +119,9 @@ async fn a_stopped_store_is_copied_too_and_nothing_is_written_over() {
         ("one.db", "it is there already, and is not written over; name another file"),
         ("no/such/folder.db", "there is no folder no/such; make it first, or name another"),
         ("one.db/copy.db", "one.db is no folder"),
+        ("data/new/", "it names a folder; name a file in it"),
+        ("data", "it names a folder; name a file in it"),
+        ("/proc/copy.db", "no file can be made in /proc: "),
     ] {
         for args in [&["backup", file][..], &["doctor", "--salvage", file]] {
             let said = refusal(&host, args);

@@ -41,8 +41,12 @@ pub fn discard_unfinished() {
 }
 
 impl NewFile {
-    /// Begins one that will have that name.
+    /// Begins one that will have that name, which is to be a file's.
     pub(super) fn begin(target: &Path) -> io::Result<Self> {
+        let name = target.as_os_str().as_encoded_bytes();
+        if target.file_name().is_none() || name.ends_with(b"/") || name.ends_with(b"/.") || target.is_dir() {
+            return Err(io::ErrorKind::IsADirectory.into());
+        }
         if target.symlink_metadata().is_ok() {
             return Err(io::ErrorKind::AlreadyExists.into());
         }
@@ -182,6 +186,11 @@ mod tests {
         assert_eq!(std::fs::read_to_string(&target).unwrap(), "whole");
         assert_eq!(target.metadata().unwrap().permissions().mode() & 0o777, 0o600);
         assert_eq!((left(), NewFile::begin(&target).unwrap_err().kind()), (1, io::ErrorKind::AlreadyExists));
+        // A folder's name is no file's, be the folder there or not.
+        for name in ["new/", "new/.", "new//", "..", ".", "x.db/"] {
+            let begun = NewFile::begin(&folder.path().join(name));
+            assert_eq!((left(), begun.unwrap_err().kind()), (1, io::ErrorKind::IsADirectory), "{name}");
+        }
         // What another is at work on is in nobody's way, though it has the name that we choose, and a name may be as long
         // as one can be.
         let foreign = folder.path().join(format!(".windlass-{}-0", std::process::id()));

@@ -140,10 +140,13 @@ pub(super) fn failure(path: &Path, fault: impl Into<Fault>) -> StoreError {
 
 /// Makes a [`StoreError::Unwritten`] for a file.
 pub(super) fn unwritten(file: &Path, error: &io::Error) -> StoreError {
-    let folder = disk::folder_of(file).display();
+    let folder = disk::folder_of(file);
+    let (is_folder, folder) = (folder.is_dir(), folder.display());
     let reason = match error.kind() {
+        io::ErrorKind::NotFound if is_folder => format!("no file can be made in {folder}: {error}"),
         io::ErrorKind::NotFound => format!("there is no folder {folder}; make it first, or name another"),
-        io::ErrorKind::NotADirectory => format!("{folder} is no folder; name one"),
+        io::ErrorKind::NotADirectory if !is_folder => format!("{folder} is no folder; name one"),
+        io::ErrorKind::IsADirectory => "it names a folder; name a file in it".to_owned(),
         io::ErrorKind::AlreadyExists => "it is there already, and is not written over; name another file".to_owned(),
         io::ErrorKind::StorageFull => "the disk is full; make room".to_owned(),
         _ => error.to_string(),

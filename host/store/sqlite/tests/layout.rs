@@ -52,6 +52,24 @@ async fn a_newer_layout_and_a_foreign_file_are_refused() {
 }
 
 #[tokio::test]
+async fn a_name_for_a_copy_is_refused_for_what_is_wrong_with_it() {
+    let folder = TempDir::new().unwrap();
+    let _store = open(&folder).unwrap();
+    let file = folder.path().join("data/windlass.db");
+    let at = |name: &str| folder.path().join(name);
+    for (to, told) in [
+        (at("new/"), "it names a folder; name a file in it"),
+        (at("data"), "it names a folder; name a file in it"),
+        (at("no/copy.db"), "there is no folder"),
+        (at("data/windlass.db/copy.db"), "is no folder; name one"),
+        ("/proc/copy.db".into(), "no file can be made in /proc: "),
+    ] {
+        let said = backup(&file, &to).unwrap_err().to_string();
+        assert!(said.contains(told), "{said}");
+    }
+}
+
+#[tokio::test]
 async fn what_is_refused_keeps_its_log() {
     let folder = TempDir::new().unwrap();
     let store = open(&folder).unwrap();
