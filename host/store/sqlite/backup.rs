@@ -42,6 +42,7 @@ pub struct BackedUp {
 pub fn backup(store: &Path, to: &Path) -> Result<BackedUp, StoreError> {
     let unread = |error: std::io::Error| open::refusal(store, error);
     let store = &open::behind_links(store);
+    open::refuse_no_file(store)?;
     open::refuse_lone_log(store)?;
     store.metadata().map_err(unread)?;
     let unwritten = |error: std::io::Error| open::unwritten(to, &error);

@@ -106,9 +106,10 @@ impl Patient {
     fn receive(store: &Path, scratch: &Path) -> Result<Self, StoreError> {
         let store = open::behind_links(store);
         let unread = |error: io::Error| open::refusal(&store, error);
+        open::refuse_no_file(&store)?;
         let is_log_alone = wal::is_alone(&store).map_err(unread)?;
-        if !is_log_alone && !store.metadata().map_err(unread)?.is_file() {
-            return Err(open::refusal(&store, "it is no file"));
+        if !is_log_alone {
+            store.metadata().map_err(unread)?;
         }
         let user = open::user(&store).map_err(unread)?;
         let (wal, image) = match user {

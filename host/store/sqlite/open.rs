@@ -55,6 +55,7 @@ impl Ownership {
     /// [`StoreError::Open`] at once where another process has it, or the folder cannot be made.
     pub fn take(path: &Path) -> Result<Self, StoreError> {
         let path = &behind_links(path);
+        refuse_no_file(path)?;
         make_folder(disk::folder_of(path)).map_err(|error| refusal(path, error))?;
         let lock_path = beside(path, ".lock");
         let lock = disk::open_private(&lock_path).map_err(|error| refusal(&lock_path, error))?;
@@ -172,6 +173,12 @@ pub(super) fn refuse_lone_log(path: &Path) -> Result<(), StoreError> {
         Ok(true) => Err(refusal(path, format!("{FILE_GONE}: {ASK_DOCTOR}"))),
         Err(error) => Err(refusal(path, error)),
     }
+}
+
+/// Refuses what is there and no file: who opens a pipe waits for its other end.
+pub(super) fn refuse_no_file(path: &Path) -> Result<(), StoreError> {
+    let is_other = path.metadata().is_ok_and(|found| !found.is_file());
+    if is_other { Err(refusal(path, "it is no file")) } else { Ok(()) }
 }
 
 /// Refuses to look at a store with nothing in it, which nobody uses and whose log is not alone.

@@ -70,6 +70,30 @@ async fn a_name_for_a_copy_is_refused_for_what_is_wrong_with_it() {
 }
 
 #[tokio::test]
+async fn what_is_no_file_is_refused_at_once() {
+    use rustix::fs::{CWD, FileType, Mode, mknodat};
+    let folder = TempDir::new().unwrap();
+    let (file, log) = (folder.path().join("data/windlass.db"), folder.path().join("data/windlass.db-wal"));
+    std::fs::create_dir(folder.path().join("data")).unwrap();
+    mknodat(CWD, &file, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+    let new = folder.path().join("new.db");
+    for has_log in [false, true] {
+        if has_log {
+            std::fs::write(&log, [1; 5_000]).unwrap();
+        }
+        for refused in [
+            open(&folder).map(drop),
+            examine(&file, folder.path()).map(drop),
+            salvage(&file, &new).map(drop),
+            backup(&file, &new).map(drop),
+        ] {
+            let told = refused.unwrap_err().to_string();
+            assert!(told.ends_with("windlass.db: it is no file"), "{told}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn what_is_refused_keeps_its_log() {
     let folder = TempDir::new().unwrap();
     let store = open(&folder).unwrap();
