@@ -391,6 +391,9 @@ pub trait Store: Send + Sync {
     /// Records how one of them stands now.
     async fn set_standing(&self, standing: Standing) -> Result<(), StoreError>;
 
-    /// Whether the store takes writes; the error says why not.
+    /// Whether the store has not failed; the error says why it has.
     fn health(&self) -> Result<(), StoreError>;
+
+    /// Whether it takes writes: it has not failed, and the last one was not [`StoreError::Full`].
+    fn takes_writes(&self) -> bool;
 }

@@ -115,4 +115,8 @@ impl Store for NullStore {
     fn health(&self) -> Result<(), StoreError> {
         Ok(())
     }
+
+    fn takes_writes(&self) -> bool {
+        true
+    }
 }

@@ -29,7 +29,7 @@ pub(super) async fn metrics(Shared(state): Shared<State>, headers: HeaderMap) ->
         counts: state.store.counts(),
         plugins: plugins.iter().map(|plugin| (plugin.name().to_owned(), plugin.load_error().is_some())).collect(),
         down: state.gates().down().clone(),
-        store_writable: state.store.health().is_ok(),
+        store_writable: state.store.takes_writes(),
     };
     let open = state.metrics.encode(&snapshot);
     let (format, text) =
@@ -80,6 +80,7 @@ fn prometheus(open: &str) -> String {
 #[cfg(test)]
 mod tests {
     use crate::api::testing::{Api, json};
+    use crate::store::StoreError;
 
     #[tokio::test]
     async fn what_happens_is_counted() {
@@ -101,6 +102,20 @@ mod tests {
         }
         assert!(text.ends_with("# EOF\n"), "{text}");
         assert!(text.contains("# TYPE windlass_jobs_enqueued counter\n"), "{text}");
+    }
+
+    #[tokio::test]
+    async fn a_store_that_had_no_room_is_told_of() {
+        let api = Api::new();
+        for (failure, line) in [
+            (None, "windlass_store_writable 1"),
+            (Some(StoreError::Full(String::new())), "windlass_store_writable 0"),
+            (Some(StoreError::Failed(String::new())), "windlass_store_writable 0"),
+        ] {
+            api.store.fail_with(failure);
+            let text = String::from_utf8(api.get("/metrics").await.body.to_vec()).unwrap();
+            assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
+        }
     }
 
     #[tokio::test]

@@ -6,7 +6,7 @@
 
 use std::fs::File;
 use std::path::Path;
-use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Sender};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::thread::JoinHandle;
@@ -101,6 +101,8 @@ struct Shared {
     changed: Notify,
     /// Why the store takes nothing more, once that is so.
     failed: OnceLock<StoreError>,
+    /// The last write found no room.
+    is_full: AtomicBool,
     /// Jobs on their way to the writer.
     queued_jobs: AtomicUsize,
     /// The latest moment that a caller named.
@@ -163,6 +165,7 @@ impl SqliteStore {
             begun: Mutex::default(),
             changed: Notify::new(),
             failed: OnceLock::new(),
+            is_full: AtomicBool::new(false),
             queued_jobs: AtomicUsize::new(0),
             seen_ms: AtomicI64::new(recovered.seen.0),
             opened: Stopwatch::start(),
@@ -379,5 +382,9 @@ impl Store for SqliteStore {
 
     fn health(&self) -> Result<(), StoreError> {
         self.shared.health()
+    }
+
+    fn takes_writes(&self) -> bool {
+        self.shared.health().is_ok() && !self.shared.is_full.load(Ordering::Relaxed)
     }
 }

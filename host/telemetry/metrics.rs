@@ -65,7 +65,7 @@ pub struct Snapshot {
     pub plugins: Vec<(String, bool)>,
     /// How many downstreams of each plugin are down at this moment, where any is.
     pub down: BTreeMap<Arc<str>, u64>,
-    /// Whether the store takes writes.
+    /// Whether the store takes writes: it is well, and had room for the last one.
     pub store_writable: bool,
 }
 
@@ -94,7 +94,8 @@ pub struct Metrics {
     changes: Family<ChangeLabels, Counter>,
     /// `windlass_downstreams_down{plugin}`: downstreams that are down at this moment.
     down: Family<PluginLabel, Gauge>,
-    /// `windlass_store_writable`: 1 while the store takes writes, else 0.
+    /// `windlass_store_writable`: 1 while the store takes writes, 0 once it failed, or from a write that found no
+    /// room to the next that does.
     store_writable: Gauge,
     /// `windlass_http_requests_total{method,route,status}`: answered requests.
     requests: Family<RequestLabels, Counter>,

@@ -122,9 +122,16 @@ fn a_fault_while_the_host_starts_is_one_clear_line_and_the_next_start_is_well() 
     println!("{gone} starts gave up, {ready} did not meet their fault");
 }
 
+/// Whether the metrics say that the store takes writes.
+async fn is_writable(host: &Host) -> bool {
+    let metrics = host.ask(Method::GET, "/metrics", None).await.text().await.unwrap();
+    metrics.lines().any(|line| line == "windlass_store_writable 1")
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_disk_refuses_work_and_goes_on_when_there_is_room() {
     let (mut host, trouble) = troubled("").await;
+    assert!(is_writable(&host).await);
     let mut accepted = crowd(&host, 4, 5).await.accepted;
     let steps = json!([{"do": "sleep", "ms": 300}, {"do": "echo"}]);
     let running = host.misbehave(json!({"do": "then", "steps": steps})).await;
@@ -135,6 +142,7 @@ async fn a_full_disk_refuses_work_and_goes_on_when_there_is_room() {
     let job = json!({"plugin": "misbehave", "payload": {"do": "echo"}});
     let answer = host.ask(Method::POST, "/v1/jobs", Some(&job)).await;
     assert_eq!(answer.headers()["retry-after"], "10");
+    assert!(!is_writable(&host).await);
     // What ends meanwhile waits, and is not done again.
     until("the end of the attempt waits for room", || async {
         host.log().contains("ended attempts wait for room").then_some(())
@@ -145,6 +153,7 @@ async fn a_full_disk_refuses_work_and_goes_on_when_there_is_room() {
     accepted.extend(crowd(&host, 4, 5).await.accepted);
     accepted.push(running);
     assert_eq!(accepted.len(), 41);
+    assert!(is_writable(&host).await);
     assert_eq!(all_complete(&host, &accepted).await, 41, "each ran once");
     assert!(lines(&host, "ERROR").is_empty(), "{}", host.log());
     assert_eq!(host.ask(Method::GET, "/readyz", None).await.status(), StatusCode::OK);

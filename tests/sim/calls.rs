@@ -215,6 +215,10 @@ impl Store for SimStore {
     fn health(&self) -> Result<(), StoreError> {
         self.failure()
     }
+
+    fn takes_writes(&self) -> bool {
+        self.failure().is_ok()
+    }
 }
 
 impl Desk<'_> {

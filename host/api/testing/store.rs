@@ -337,6 +337,10 @@ impl Store for FakeStore {
         self.check()
     }
 
+    fn takes_writes(&self) -> bool {
+        self.inner.lock().unwrap().failure.is_none()
+    }
+
     // What follows is the worker's.
 
     async fn claim(&self, _: usize, _: UnixMs, _: &mut (dyn Admission + Send)) -> Result<Vec<Claimed>, StoreError> {

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
 
@@ -195,12 +196,22 @@ impl<'c> Writer<'c> {
     fn write(&mut self, waiting: &mut Intake, begun: Vec<Begun>) {
         let mut group = Group::default();
         group.begun.begin(begun);
+        let before = self.conn.total_changes();
         let written =
             self.shared.health().and_then(|()| self.fill(&mut group, waiting).map_err(|fault| self.roll_back(&fault)));
         self.owes_begun = false;
         match written {
-            Ok(()) => self.apply(group),
+            Ok(()) => {
+                // Who only had something repeated was given no room.
+                if self.conn.total_changes() != before {
+                    self.shared.is_full.store(false, Ordering::Relaxed);
+                }
+                self.apply(group);
+            }
             Err(error) => {
+                if let StoreError::Full(_) = error {
+                    self.shared.is_full.store(true, Ordering::Relaxed);
+                }
                 // After the failure of the whole store nothing of what waits is tried. Nor does it wait for as long as
                 // another program holds the lock: then no group could begin, and nobody's call was taken out.
                 if self.shared.failed.get().is_some() || group.answers.is_empty() {

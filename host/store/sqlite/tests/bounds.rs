@@ -11,6 +11,7 @@ async fn a_full_disk_refuses_and_goes_on_when_there_is_room() {
     let mut accepted = Vec::new();
     let refusal = loop {
         let new = NewJob { spec: spec(NOW, 20_000), request_digest: [0; 32] };
+        assert!(store.takes_writes());
         match store.enqueue(vec![new], NOW).await {
             Ok(answers) => accepted.extend(answers),
             Err(error) => break error,
@@ -19,6 +20,7 @@ async fn a_full_disk_refuses_and_goes_on_when_there_is_room() {
     };
     assert!(matches!(refusal, StoreError::Full(_)), "{refusal:?}");
     store.health().unwrap();
+    assert!(!store.takes_writes());
     assert_eq!(store.counts().unfinished, accepted.len() as u64);
     // What is there still runs, and makes room.
     let claimed = store.claim(1, NOW, &mut Open).await.unwrap();
@@ -29,6 +31,25 @@ async fn a_full_disk_refuses_and_goes_on_when_there_is_room() {
     let retention = Retention { completed: at_once, cancelled: at_once, discarded: at_once };
     assert_eq!(store.prune(retention, NOW, 9).await.unwrap().jobs, 1);
     accept(&store, NOW).await;
+    assert!(store.takes_writes());
+}
+
+#[tokio::test]
+async fn what_writes_nothing_says_nothing_of_the_room() {
+    let folder = TempDir::new().unwrap();
+    let store = open_with(&folder, SqliteOptions { pages_max: Some(120), ..Default::default() }).unwrap();
+    let keyed = || {
+        let spec = JobSpec { idempotency_key: Some("k".to_owned()), ..spec(NOW, 8) };
+        vec![NewJob { spec, request_digest: [0; 32] }]
+    };
+    let first = store.enqueue(keyed(), NOW).await.unwrap();
+    let large = || vec![NewJob { spec: spec(NOW, 20_000), request_digest: [0; 32] }];
+    while store.enqueue(large(), NOW).await.is_ok() {}
+    let [Enqueued::Created(id)] = first[..] else { panic!("{first:?}") };
+    assert_eq!(store.enqueue(keyed(), NOW).await.unwrap(), [Enqueued::Replayed(id)]);
+    assert!(!store.takes_writes(), "a repeat needs none");
+    assert_eq!(store.cancel(id, NOW).await.unwrap(), Acted::Done);
+    assert!(store.takes_writes(), "there was some for that");
 }
 
 #[tokio::test]
