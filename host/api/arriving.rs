@@ -67,7 +67,7 @@ impl Arriving {
         let all = unfinished("").0;
         self.is_near.store(!queue.is_far(all + arriving + new), Ordering::Relaxed);
         let held = |plugin: &str| of.get(plugin).copied().unwrap_or(0) + unfinished(plugin).1;
-        if let Some(plugin) = queue.refused(all + arriving, more.clone(), &held) {
+        if let Some(plugin) = queue.refused(all + arriving, more.clone(), held) {
             return Err(Refusal { plugin, held: held(plugin), unfinished: all, arriving });
         }
         ticket.noted = more.map(|(plugin, count)| (plugin.to_owned(), count)).collect();

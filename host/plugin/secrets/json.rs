@@ -80,6 +80,6 @@ fn escape(json: &[u8], text: usize, at: usize) -> Option<Range<usize>> {
         // One that is itself escaped begins none.
         json[text..=*start].iter().rev().take_while(|byte| **byte == b'\\').count() % 2 == 1
     });
-    let escapes = starts.map(|start| start..start + if json[start + 1] == b'u' { ESCAPE_BYTES_MAX } else { 2 });
-    escapes.filter(|escape| escape.end > at).last()
+    let mut escapes = starts.map(|start| start..start + if json[start + 1] == b'u' { ESCAPE_BYTES_MAX } else { 2 });
+    escapes.find(|escape| escape.end > at)
 }

@@ -231,7 +231,7 @@ impl<'a> Seen<'a> {
 
 /// After so many jobs.
 fn give_way(looked_at: usize) {
-    if looked_at % STEP == 0 {
+    if looked_at.is_multiple_of(STEP) {
         std::thread::yield_now();
     }
 }
