@@ -62,3 +62,55 @@ fn text(content_type: &str, bytes: &[u8]) -> Option<Box<RawValue>> {
     let text = std::str::from_utf8(bytes).ok().filter(|_| is_text)?;
     serde_json::value::to_raw_value(text).ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::super::JobDocument;
+    use super::*;
+    use crate::api::testing::{Api, json, view};
+    use crate::store::JobView;
+
+    fn told(result: Completion) -> serde_json::Value {
+        let view = JobView { result: Some(result), ..view("echo") };
+        serde_json::to_value(JobDocument::of(&Api::new().state, view)).unwrap()
+    }
+
+    fn completion(content_type: &str, body: impl Into<Bytes>) -> Completion {
+        Completion { content_type: content_type.into(), body: body.into(), ..Completion::default() }
+    }
+
+    #[test]
+    fn a_result_is_told_in_the_form_that_it_has() {
+        let value = told(completion("application/json", &b"{\"a\": 1.50}"[..]));
+        assert_eq!(
+            (&value["result"], &value["result_content_type"]),
+            (&json!({"a": 1.50}), &json!("application/json"))
+        );
+        assert_eq!(told(completion("text/html", "é".as_bytes()))["result"], "é");
+        let nested = |depth: usize| [vec![b'['; depth], vec![b']'; depth]].concat();
+        assert!(told(completion("application/json", nested(126)))["result"].is_array());
+        for (content_type, body) in [
+            ("application/json", b"{".to_vec()),
+            ("application/json", nested(127)),
+            ("text/plain", vec![0xff]),
+            ("image/png", b"x".to_vec()),
+        ] {
+            let value = told(completion(content_type, body.clone()));
+            assert_eq!(value["result"], json!(null));
+            assert_eq!(value["result_base64"], json!(STANDARD.encode(body)));
+            assert_eq!(value["result_content_type"], json!(content_type));
+        }
+        let value = told(completion("", ""));
+        assert_eq!((&value["result"], &value["result_content_type"]), (&json!(null), &json!(null)));
+        assert!(value.get("result_base64").is_none());
+    }
+
+    #[test]
+    fn attributes_stay_beside_the_result() {
+        let attributes = vec![("status".to_owned(), "200".to_owned())];
+        let value = told(Completion { attributes, ..Completion::default() });
+        assert_eq!(value["result_attributes"], json!([{"name": "status", "value": "200"}]));
+    }
+}
