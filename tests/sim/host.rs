@@ -13,7 +13,7 @@ use windlass::worker::{Parts, PluginNews, Worker};
 
 use crate::book::Begun;
 use crate::draw::Draw as _;
-use crate::plan::{HOUR, MINUTE, SECOND, TROUBLE};
+use crate::plan::{HOUR, MINUTE, SECOND};
 use crate::plugins::{Crew, Source};
 use crate::store::SimStore;
 use crate::trace::Effect;
@@ -171,7 +171,7 @@ impl Host {
     fn is_all_over(&self) -> bool {
         let mut state = self.world.state();
         let left = state.book.unfinished().next().cloned();
-        let healed_for = state.now() - TROUBLE;
+        let healed_for = state.now() - self.world.plan.healed_at();
         if let Some(left) = left {
             if healed_for > 8 * HOUR {
                 state.accuse(format!("a job does not come to its end: {left:?}"));

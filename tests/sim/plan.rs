@@ -17,7 +17,7 @@ pub const SECOND: i64 = 1_000;
 pub const MINUTE: i64 = 60 * SECOND;
 pub const HOUR: i64 = 60 * MINUTE;
 /// How long things go wrong.
-pub const TROUBLE: i64 = 24 * HOUR;
+const TROUBLE: i64 = 24 * HOUR;
 /// The plugins; each calls two downstreams.
 pub const PLUGINS: [&str; 3] = ["erp", "hook", "pay"];
 pub const DOWNSTREAMS: [&str; 2] = ["north", "south"];
@@ -117,16 +117,26 @@ impl Plan {
 }
 
 impl Plan {
-    /// Nothing but this happens, and in the end everything heals.
+    /// Nothing but this happens, and some hours after it everything heals.
     pub fn only(events: Vec<(i64, Event)>) -> Self {
         let mut config = Config::default();
         config.retention.every = TimeSpan::from_secs(600);
         (config.retention.completed, config.retention.cancelled) = (TimeSpan::from_secs(60), TimeSpan::from_secs(60));
         config.retention.discarded = TimeSpan::from_secs(60);
+        let ends = events.iter().map(|(at, event)| match event {
+            Event::Full(ms) | Event::Stall(ms) => at + ms,
+            _ => *at,
+        });
+        let heals_at = ends.max().unwrap_or(0) + 3 * HOUR;
         let mut events = events;
-        events.push((TROUBLE, Event::Heal));
+        events.push((heals_at, Event::Heal));
         events.sort();
         Self { config, held_jobs_max: 1_000_000, trouble: 0.0, events }
+    }
+
+    /// When everything is well again: nothing happens after that.
+    pub fn healed_at(&self) -> i64 {
+        self.events.last().map_or(0, |(at, _)| *at)
     }
 }
 
