@@ -70,25 +70,17 @@ pub trait PluginSource: Send + Sync {
 
     /// Waits until there may be something to take up.
     async fn changed(&self);
-
-    /// How long it is until something is to be taken up though nothing changed, where that is known.
-    fn due_in(&self) -> Option<Duration> {
-        None
-    }
 }
 
 #[async_trait]
 impl PluginSource for Loader {
     async fn look(&self) -> Option<Duration> {
-        Self::look(self).await
+        let again = Self::look(self).await;
+        [again, self.due_in()].into_iter().flatten().min()
     }
 
     async fn changed(&self) {
         Self::changed(self).await;
-    }
-
-    fn due_in(&self) -> Option<Duration> {
-        Self::due_in(self)
     }
 }
 

@@ -79,17 +79,24 @@ pub(super) async fn run(args: EnqueueArgs) -> anyhow::Result<ExitCode> {
     }
     let accepted = client.send(request.body(body(&args, payload, labels)?)).await?;
     let id = print::plain(&accepted["id"]);
-    if accepted["state"].is_null() {
-        return Ok(deleted(&args, &id, &accepted));
-    }
+    let is_deleted = accepted["state"].is_null();
+    let told = if is_deleted {
+        format!("job {id} was accepted before; it has ended and was deleted since, as old jobs are")
+    } else {
+        format!("job {id} is {}", print::plain(&accepted["state"]))
+    };
     let Some(wait) = args.wait else {
         if args.json {
             print::json(&accepted.text);
         } else {
-            print::out(&format!("job {id} is {}\n", print::plain(&accepted["state"])));
+            print::out(&format!("{told}\n"));
         }
         return Ok(ExitCode::Done);
     };
+    if is_deleted {
+        print::complain(&format!("windlass: {told}: what became of it is not known"));
+        return Ok(ExitCode::Failed);
+    }
     let job = wait_for(&client, &id, wait.0).await;
     let job = job.with_context(|| format!("job {id} is accepted, and what became of it is not known"))?;
     if args.json {
@@ -98,21 +105,6 @@ pub(super) async fn run(args: EnqueueArgs) -> anyhow::Result<ExitCode> {
         print::out(&print::job(&job))
     }
     Ok(if job["state"] == "completed" { ExitCode::Done } else { ExitCode::Failed })
-}
-
-/// Tells of a repeat whose job is gone. Who waits for its end is told that it is not known.
-fn deleted(args: &EnqueueArgs, id: &str, accepted: &Answer) -> ExitCode {
-    let told = format!("job {id} was accepted before; it has ended and was deleted since, as old jobs are");
-    if args.wait.is_some() {
-        print::complain(&format!("windlass: {told}: what became of it is not known"));
-        return ExitCode::Failed;
-    }
-    if args.json {
-        print::json(&accepted.text);
-    } else {
-        print::out(&format!("{told}\n"));
-    }
-    ExitCode::Done
 }
 
 /// The request's document: only what was said.

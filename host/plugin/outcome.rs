@@ -43,9 +43,10 @@ pub(super) fn completed(completion: GuestCompletion, attempt: &Attempt) -> Outco
     let attributes_bytes: usize =
         completion.attributes.iter().map(|attribute| attribute_bytes(&attribute.name, &attribute.value)).sum();
     let given_bytes = completion.body.len();
-    let body = match given_bytes as u64 > limit.0 {
-        true => Bytes::new(),
-        false => secrets.mask_body(&completion.content_type, completion.body.into()),
+    let body = if given_bytes as u64 > limit.0 {
+        Bytes::new()
+    } else {
+        secrets.mask_body(&completion.content_type, completion.body.into())
     };
     // A mask may be longer than what it covers.
     let result_bytes = given_bytes.max(body.len()) + attributes_bytes;

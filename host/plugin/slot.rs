@@ -237,7 +237,7 @@ impl Slot {
             Ok(None) => standing.component_error = None,
             Err(error) => {
                 if retry::is_news(standing.again.component, standing.component_error.as_ref(), &error) {
-                    let error = shown::masked(error.clone(), &standing.grants).summary;
+                    let error = &*standing.grants.secrets.mask(&error.summary);
                     tracing::warn!(plugin.name = self.name, error, "a component was not taken up");
                 }
                 standing.component_error = Some(error);

@@ -10,12 +10,11 @@ use crate::job::PluginStanding;
 pub(super) async fn watch(parts: Parts) {
     let scan = parts.config.plugins.scan.0;
     loop {
-        let again = parts.plugins.look().await.unwrap_or(scan);
-        let due_in = parts.plugins.due_in().unwrap_or(scan);
+        let again = parts.plugins.look().await;
         tokio::select! {
             biased;
             () = parts.plugins.changed() => {}
-            () = tokio::time::sleep(again.min(due_in).min(scan)) => {}
+            () = tokio::time::sleep(again.unwrap_or(scan).min(scan)) => {}
         }
     }
 }

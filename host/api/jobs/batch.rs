@@ -18,6 +18,7 @@ use super::super::guard::{room_before, with_room};
 use super::super::request::{HeldBody, RawObject, json_body, object, traceparent, value};
 use super::room::has_room;
 use super::spec::{self, Envelope, JobRequest};
+use crate::clock::UnixMs;
 use crate::job::JobId;
 use crate::plugin::CheckSteps;
 use crate::store::{Enqueued, NewJob, StoreError};
@@ -73,13 +74,12 @@ pub(in super::super) async fn batch(Shared(state): Shared<State>, request: Reque
     let (now, traceparent) = (state.now(), traceparent(request.headers()));
     let told = format!("server.batch is {}", state.config.server.batch);
     let body = json_body(&state, request, state.config.server.batch, &told).await?;
-    let envelope = Envelope { caller: body.sender().clone(), now, traceparent, idempotency_key: None };
     let body = Arc::new(body);
-    let jobs = read_off_thread(state.clone(), body.clone(), envelope.clone()).await?;
+    let jobs = read_off_thread(state.clone(), body.clone(), now, traceparent).await?;
     let by_plugin = count_by_plugin(&jobs);
     let ticket = has_room(&state, by_plugin.iter().map(|(plugin, count)| (plugin.as_str(), *count)))?;
     let room = room_before(&state.door.room, jobs.len() as u64 * ID_BYTES)?;
-    let (store, metrics, now) = (state.store.clone(), state.metrics.clone(), envelope.now);
+    let (store, metrics) = (state.store.clone(), state.metrics.clone());
     let enqueued = asked::to_its_end(async move {
         let enqueued = store.enqueue(jobs, now).await;
         drop(ticket);
@@ -95,10 +95,15 @@ pub(in super::super) async fn batch(Shared(state): Shared<State>, request: Reque
 }
 
 /// Ten thousand jobs take long enough to read that others would notice.
-async fn read_off_thread(state: State, body: Arc<HeldBody>, envelope: Envelope) -> Result<Vec<NewJob>, Problem> {
+async fn read_off_thread(
+    state: State,
+    body: Arc<HeldBody>,
+    now: UnixMs,
+    traceparent: Option<String>,
+) -> Result<Vec<NewJob>, Problem> {
     let turn = state.door.room.turn().await;
     // Who waits for a turn may wait for long.
-    let envelope = Envelope { caller: asked::again(&state)?, ..envelope };
+    let envelope = Envelope { caller: asked::again(&state)?, now, traceparent, idempotency_key: None };
     let read = tokio::task::spawn_blocking(move || {
         let read = read(&state, &body, &envelope);
         drop(turn);

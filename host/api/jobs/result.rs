@@ -11,7 +11,7 @@ use crate::job::spec::is_json;
 
 /// How deeply a result that is told as JSON may be nested: with the job around it a reader of JSON takes it that goes no
 /// deeper than 127, as serde_json does.
-const DEPTH_MAX: usize = 126;
+const RESULT_DEPTH_MAX: usize = 126;
 
 /// One named value.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
@@ -43,8 +43,8 @@ impl ToldResult {
         if result.content_type.is_empty() && result.body.is_empty() {
             return Self { attributes, ..Self::default() };
         }
-        let value =
-            json(&result.content_type, &result.body, DEPTH_MAX).or_else(|| text(&result.content_type, &result.body));
+        let json = json(&result.content_type, &result.body, RESULT_DEPTH_MAX);
+        let value = json.or_else(|| text(&result.content_type, &result.body));
         let base64 = value.is_none().then(|| STANDARD.encode(&result.body));
         Self { value, base64, content_type: Some(result.content_type), attributes }
     }

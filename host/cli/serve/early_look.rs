@@ -21,7 +21,7 @@ impl EarlyLook {
     /// Begins it.
     pub(super) fn begin(loader: &Arc<Loader>) -> Self {
         let looking = loader.clone();
-        let first = tokio::spawn(async move { looking.look().await });
+        let first = tokio::spawn(async move { PluginSource::look(&*looking).await });
         Self { loader: loader.clone(), first: Mutex::new(Some(first)) }
     }
 
@@ -36,15 +36,11 @@ impl PluginSource for EarlyLook {
         match self.first() {
             // Two looks at once would be in each other's way.
             Some(first) => first.await.unwrap_or(Some(Duration::ZERO)),
-            None => self.loader.look().await,
+            None => PluginSource::look(&*self.loader).await,
         }
     }
 
     async fn changed(&self) {
         self.loader.changed().await;
-    }
-
-    fn due_in(&self) -> Option<Duration> {
-        self.loader.due_in()
     }
 }

@@ -62,20 +62,12 @@ impl Mask {
         Some(Self { automaton, patterns, labels, longest_bytes, is_first })
     }
 
-    /// The covered stretches, in order, none overlapping another. Joined as they are found, so that what repeats itself
-    /// takes no more room than what it covers.
+    /// The covered stretches, in order, none overlapping another.
     pub(super) fn spans(&self, bytes: &[u8]) -> Vec<Span<'_>> {
-        let mut joined: Vec<Span<'_>> = Vec::new();
-        for found in self.automaton.find_overlapping_iter(bytes) {
+        joined(self.automaton.find_overlapping_iter(bytes).map(|found| {
             let label = &self.labels[found.pattern().as_usize()];
-            let mut span = Span { range: found.range(), label, longest_bytes: found.len() };
-            // They come in the order of their ends.
-            while let Some(before) = joined.pop_if(|before| span.range.start < before.range.end) {
-                span.take_in(&before);
-            }
-            joined.push(span);
-        }
-        joined
+            Span { range: found.range(), label, longest_bytes: found.len() }
+        }))
     }
 
     /// The same, with what is broken into lines: for what is kept, where more may be covered than what is a secret for
@@ -88,15 +80,8 @@ impl Mask {
             return spans;
         }
         spans.extend(over_breaks.into_iter().map(|(range, span)| Span { range, ..span }));
-        spans.sort_unstable_by_key(|span| span.range.start);
-        let mut merged: Vec<Span<'_>> = Vec::with_capacity(spans.len());
-        for span in spans {
-            match merged.last_mut().filter(|before| span.range.start < before.range.end) {
-                Some(before) => before.take_in(&span),
-                None => merged.push(span),
-            }
-        }
-        merged
+        spans.sort_unstable_by_key(|span| span.range.end);
+        joined(spans)
     }
 
     /// The text with the label in place of each covered stretch.
@@ -190,6 +175,19 @@ impl<'a> Span<'a> {
             (self.longest_bytes, self.label) = (other.longest_bytes, other.label);
         }
     }
+}
+
+/// Stretches that come in the order of their ends, none overlapping another. Joined as they come, so that what repeats
+/// itself takes no more room than what it covers.
+fn joined<'a>(spans: impl IntoIterator<Item = Span<'a>>) -> Vec<Span<'a>> {
+    let mut joined: Vec<Span<'a>> = Vec::new();
+    for mut span in spans {
+        while let Some(before) = joined.pop_if(|before| span.range.start < before.range.end) {
+            span.take_in(&before);
+        }
+        joined.push(span);
+    }
+    joined
 }
 
 /// The bytes with the label in place of each stretch.

@@ -18,7 +18,6 @@ use super::super::signature::Signature;
 use super::super::sources::Sources;
 use super::blocking::blocking;
 use super::retry::is_news;
-use super::shown::masked;
 use super::{Slot, Standing};
 
 /// How long what is overdue waits for another look: the last one could not see to it, where the folder cannot be read.
@@ -54,8 +53,8 @@ impl Slot {
         is_due
     }
 
-    /// How long it is until what commands print is to be read again, where some is. What is overdue, as
-    /// the last look left it, waits for a while.
+    /// How long it is until what commands print is to be read again, where some is. What is overdue, as the last look left
+    /// it, waits for a while.
     pub(in super::super) fn due_in(&self) -> Option<Duration> {
         let now = self.place.clock.now();
         lock(&self.refresh).map(|(at, _)| if at <= now { OVERDUE } else { at.since(now) })
@@ -90,7 +89,7 @@ impl Slot {
                 standing.is_file_known &= before.is_some() || standing.revision.is_some();
                 let error = report::bad_grants(&why, standing.is_file_known);
                 if is_news(!is_other_file, standing.file_error.as_ref(), &error) {
-                    let error = masked(error.clone(), &standing.grants).summary;
+                    let error = &*standing.grants.secrets.mask(&error.summary);
                     tracing::warn!(plugin.name = self.name, error, "a plugin's file is not right");
                 }
                 let last = standing.file_error.replace(error);

@@ -81,7 +81,7 @@ impl Slot {
 }
 
 /// What a component says of itself, or a command as it fails, may hold what the operator gave before.
-pub(super) fn masked(error: LoadError, grants: &Grants) -> LoadError {
+fn masked(error: LoadError, grants: &Grants) -> LoadError {
     let mask = |text: String| grants.secrets.mask(&text).into_owned();
     LoadError { summary: mask(error.summary), help: error.help.map(mask), cause: error.cause }
 }
