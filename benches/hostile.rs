@@ -6,7 +6,7 @@
 //! while threads outside of the host, as low in priority as its own for guests that compute, keep each processor busy,
 //! which is what the system's scheduling makes of it. What enqueues the others' jobs, judges their ends and plays their
 //! downstream computes only where nobody else does: on a machine of its own it would not be in the neighbour's way either.
-//! `HOSTILE_REPEATS` and `HOSTILE_KIND` choose.
+//! `HOSTILE_REPEATS`, `HOSTILE_CLIENTS` and `HOSTILE_KIND` choose.
 
 #[path = "../tests/common/mod.rs"]
 mod common;
@@ -26,7 +26,9 @@ const REPEATS: usize = 100;
 const LOADS: usize = 20;
 /// Each is tried until the neighbour had so many jobs beside it, and so many alone.
 const JOBS: usize = 1_000;
-/// How far apart the neighbour's jobs are.
+/// So many clients enqueue the neighbour's jobs at once.
+const CLIENTS: usize = 4;
+/// How far apart the jobs of each of them are.
 const APART: Duration = Duration::from_millis(3);
 /// As many jobs as of every other kind.
 const HARMLESS: Kind = Kind {
@@ -62,6 +64,7 @@ async fn report(kinds: &[Kind], repeats: usize) {
     // Here, as the host has the priority of whoever starts it.
     let mut world = World::start(kinds).await;
     world.neighbour.apart = APART;
+    world.neighbour.clients = common::number("HOSTILE_CLIENTS").unwrap_or(CLIENTS);
     let world = Arc::new(world);
     // Not counted: pages are touched, connections made.
     alone(&world).await;

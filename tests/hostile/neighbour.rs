@@ -11,6 +11,7 @@ use axum::http::{HeaderMap, StatusCode};
 use reqwest::Client;
 use serde_json::{Value, json};
 use tokio::runtime::{Builder, Runtime};
+use tokio::task::JoinSet;
 
 /// The name that its plugin has.
 pub const PLUGIN: &str = "neighbour";
@@ -24,7 +25,9 @@ pub struct Neighbour {
     address: SocketAddr,
     calls: Calls,
     client: Client,
-    /// How far apart its jobs are.
+    /// So many enqueue its jobs.
+    pub clients: usize,
+    /// How far apart the jobs of each of them are.
     pub apart: Duration,
     /// There while this lives.
     thread: Option<Runtime>,
@@ -34,7 +37,7 @@ pub struct Neighbour {
 pub struct Load<'a> {
     neighbour: &'a Neighbour,
     stop: Arc<AtomicBool>,
-    task: tokio::task::JoinHandle<HashMap<String, Instant>>,
+    tasks: JoinSet<HashMap<String, Instant>>,
     client: Client,
     base: String,
 }
@@ -56,7 +59,7 @@ impl Neighbour {
         });
         thread.spawn(async move { axum::serve(listener, router).await.expect("the downstream serves") });
         let client = Client::builder().no_proxy().build().expect("a client");
-        Self { address, calls, client, apart: Duration::from_millis(20), thread: Some(thread) }
+        Self { address, calls, client, clients: 1, apart: Duration::from_millis(20), thread: Some(thread) }
     }
 
     /// What its plugin calls.
@@ -68,8 +71,12 @@ impl Neighbour {
     pub fn begin(&self, client: &Client, base: &str) -> Load<'_> {
         let stop = Arc::<AtomicBool>::default();
         let thread = self.thread.as_ref().expect("it is taken at the end alone");
-        let task = thread.spawn(enqueue(self.client.clone(), base.to_owned(), self.origin(), self.apart, stop.clone()));
-        Load { neighbour: self, stop, task, client: client.clone(), base: base.to_owned() }
+        let mut tasks = JoinSet::new();
+        for _ in 0..self.clients {
+            let task = enqueue(self.client.clone(), base.to_owned(), self.origin(), self.apart, stop.clone());
+            tasks.spawn_on(task, thread.handle());
+        }
+        Load { neighbour: self, stop, tasks, client: client.clone(), base: base.to_owned() }
     }
 }
 
@@ -77,7 +84,7 @@ impl Load<'_> {
     /// Ends: every job must complete. How long it took from asking for each until its call came, in milliseconds.
     pub async fn end(self) -> Vec<f64> {
         self.stop.store(true, Ordering::Relaxed);
-        let mut asked = self.task.await.expect("the neighbour goes on to its end");
+        let mut asked: HashMap<_, _> = self.tasks.join_all().await.into_iter().flatten().collect();
         assert!(!asked.is_empty(), "the neighbour had no jobs");
         for id in asked.keys() {
             let url = format!("{}/v1/jobs/{id}?wait=60s", self.base);

@@ -24,14 +24,15 @@ pub trait PluginFolder: Send + Sync {
     fn all(&self) -> Vec<Arc<dyn ServedPlugin>>;
 
     /// Checks a component and, where it is a plugin and the giver still may, puts it into the folder with its signature,
-    /// takes it up and tells the giver: also where nobody waits for the answer any more.
+    /// takes it up and tells the giver: also where nobody waits for the answer any more. Answers the plugin as it stands
+    /// with it.
     async fn install(
         &self,
         name: &str,
         component: Bytes,
         signature: Option<Signature>,
         giver: Giver,
-    ) -> Result<(), InstallError>;
+    ) -> Result<Arc<dyn ServedPlugin>, InstallError>;
 
     /// What lies in the folder, looks like a plugin's and is none.
     fn ignored(&self) -> Ignored;
@@ -117,8 +118,8 @@ impl PluginFolder for Loader {
         component: Bytes,
         signature: Option<Signature>,
         giver: Giver,
-    ) -> Result<(), InstallError> {
-        Self::install(self, name, component, signature, giver).await.map(drop)
+    ) -> Result<Arc<dyn ServedPlugin>, InstallError> {
+        Self::install(self, name, component, signature, giver).await.map(|plugin| plugin as Arc<dyn ServedPlugin>)
     }
 
     fn ignored(&self) -> Ignored {

@@ -13,7 +13,7 @@ use super::super::State;
 use super::super::asked;
 use super::super::error::{Problem, ProblemDocument, ProblemKind};
 use super::super::request::{PluginPath, read_body};
-use super::{PluginDocument, find};
+use super::PluginDocument;
 use crate::job::units::ByteSize;
 use crate::plugin::{Giver, InstallError, LoadCause, LoadError, Signature, SignatureError};
 
@@ -78,8 +78,9 @@ pub(in super::super) async fn put(
     let install = state.loader.install(&name, component.into_bytes(), signature, Giver::new(may_still, put));
     // Nobody waits for a compiler who wants the host to stop. What was begun in the folder goes on.
     let installed = state.stopping.run_until_cancelled(install).await.ok_or_else(stopping)?;
-    installed.map_err(|error| refused_since.try_recv().unwrap_or_else(|_| refused(&state, error)))?;
-    let told = Json(find(&state, &name)?);
+    let plugin = installed.map_err(|error| refused_since.try_recv().unwrap_or_else(|_| refused(&state, error)))?;
+    let tally = state.store.counts().plugins.get(&*name).copied().unwrap_or_default();
+    let told = Json(PluginDocument::of(&state, &*plugin, tally));
     Ok(if is_new {
         (StatusCode::CREATED, [(LOCATION, format!("/v1/plugins/{name}"))], told).into_response()
     } else {
@@ -144,6 +145,14 @@ mod tests {
         assert_eq!(api.put("/v1/plugins/echo", b"component").await.status, 200);
         assert_eq!(api.plugins.installed(), ["echo", "echo"]);
         api.woken().await;
+    }
+
+    #[tokio::test]
+    async fn who_put_a_component_is_told_of_it_though_it_is_gone_by_then() {
+        let api = Api::new();
+        let answer = api.put("/v1/plugins/echo", b"removed at once").await;
+        assert_eq!((answer.status, answer.json()["state"].as_str()), (201, Some("ready")));
+        assert_eq!(api.get("/v1/plugins/echo").await.status, 404);
     }
 
     #[tokio::test]

@@ -171,7 +171,7 @@ impl PluginFolder for FakePlugins {
         component: Bytes,
         signature: Option<Signature>,
         giver: Giver,
-    ) -> Result<(), InstallError> {
+    ) -> Result<Arc<dyn ServedPlugin>, InstallError> {
         if &component[..] == b"takes long" {
             self.compiling.notify_one();
             self.compiled.notified().await;
@@ -194,11 +194,15 @@ impl PluginFolder for FakePlugins {
             _ => {
                 let signature = signature.map(|signature| format!(" signed {signature}")).unwrap_or_default();
                 self.installed.lock().unwrap().push(format!("{name}{signature}"));
-                self.put(FakePlugin::named(name));
+                let plugin = FakePlugin::named(name);
+                self.put(plugin.clone());
                 giver.tell();
                 // As of a real folder, the answer comes later.
                 tokio::task::yield_now().await;
-                Ok(())
+                if &component[..] == b"removed at once" {
+                    self.forget(name);
+                }
+                Ok(Arc::new(plugin))
             }
         }
     }

@@ -92,6 +92,7 @@ async fn what_the_host_could_not_do_is_tried_again_by_itself_and_ever_more_seldo
     let error = broken.load_error.clone().unwrap();
     assert!(error.is_hosts_own() && error.help.unwrap().contains("tries it again by itself"), "{broken:?}");
     assert!(matches!(broken.standing(), PluginStanding::Broken(why) if why.ends_with("tries it again by itself")));
+    assert_eq!(fixture.loader.due_in(), Some(Duration::from_secs(1)), "whoever looks is told when");
     // Looks alone do nothing, however many there are.
     for (ms, runs) in [(0, 1), (999, 1), (1, 2), (1_999, 2), (1, 3), (3_999, 3), (1, 4), (1_000_000, 5), (59_000, 6)] {
         let plugin = fixture.after(ms).await;
@@ -101,7 +102,7 @@ async fn what_the_host_could_not_do_is_tried_again_by_itself_and_ever_more_seldo
     let well = fixture.after(60_000).await;
     assert_eq!((well.standing(), well.load_error.clone()), (PluginStanding::Ready, None));
     fixture.after(1_000_000).await;
-    assert_eq!(fixture.runs(), 6, "there is nothing to be tried any more");
+    assert_eq!((fixture.runs(), fixture.loader.due_in()), (6, None), "there is nothing to be tried any more");
 }
 
 #[tokio::test]

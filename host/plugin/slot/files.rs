@@ -53,11 +53,13 @@ impl Slot {
         is_due
     }
 
-    /// How long it is until what commands print is to be read again, where some is. What is overdue, as the last look left
-    /// it, waits for a while.
+    /// How long it is until what commands print is to be read again, or what failed is to be tried again, where some is.
+    /// What is overdue, as the last look left it, waits for a while.
     pub(in super::super) fn due_in(&self) -> Option<Duration> {
         let now = self.place.clock.now();
-        lock(&self.refresh).map(|(at, _)| if at <= now { OVERDUE } else { at.since(now) })
+        let refresh = lock(&self.refresh).map(|(at, _)| at);
+        let due = [refresh, self.retry_at()].into_iter().flatten().min();
+        due.map(|at| if at <= now { OVERDUE } else { at.since(now) })
     }
 
     /// Reads the plugin's file and what it names. A file that is not right changes nothing but the report.

@@ -155,10 +155,14 @@ impl Slot {
                 (Some(signature), Some(older)) => Some(put_signatures(&[signature, older])?),
             };
             let component = folder::put(&dir, &component_name, &component)?;
-            match signature {
-                None => drop(folder::remove(&dir, &signature_name)?),
-                Some(signature) if older.is_some() => lies_beside = Some(put_signatures(&[signature])?),
-                Some(_) => {}
+            // What was let in lies there by now, whatever is left beside it.
+            let cleared = match signature {
+                None => folder::remove(&dir, &signature_name).map(|_| lies_beside = None),
+                Some(signature) if older.is_some() => put_signatures(&[signature]).map(|put| lies_beside = Some(put)),
+                Some(_) => Ok(()),
+            };
+            if let Err(error) = cleared {
+                tracing::warn!(file = signature_name, %error, "a signature of an older component was left where it is");
             }
             Ok((component, lies_beside))
         })

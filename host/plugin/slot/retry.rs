@@ -61,6 +61,11 @@ impl Slot {
             is_owed || standing.retry.is_some_and(|retry| retry.is_due(now))
         })
     }
+
+    /// When what failed is tried again. None while somebody is at it: that ends with a time of its own.
+    pub(super) fn retry_at(&self) -> Option<UnixMs> {
+        self.state.try_lock().ok().and_then(|standing| standing.retry).map(|retry| retry.at)
+    }
 }
 
 impl Standing {

@@ -175,10 +175,13 @@ pub(super) fn refuse_lone_log(path: &Path) -> Result<(), StoreError> {
     }
 }
 
-/// Refuses what is there and no file: who opens a pipe waits for its other end.
+/// Refuses what is there, or beside it, and no file: who opens a pipe waits for its other end.
 pub(super) fn refuse_no_file(path: &Path) -> Result<(), StoreError> {
-    let is_other = path.metadata().is_ok_and(|found| !found.is_file());
-    if is_other { Err(refusal(path, "it is no file")) } else { Ok(()) }
+    let is_other = |path: &PathBuf| path.metadata().is_ok_and(|found| !found.is_file());
+    match ["", "-wal", ".lock"].map(|suffix| beside(path, suffix)).iter().find(|path| is_other(path)) {
+        Some(other) => Err(refusal(other, "it is no file")),
+        None => Ok(()),
+    }
 }
 
 /// Refuses to look at a store with nothing in it, which nobody uses and whose log is not alone.

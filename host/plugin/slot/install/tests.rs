@@ -135,6 +135,19 @@ async fn a_removal_stops_what_serves_and_ends_what_is_being_put_in_its_place() {
 }
 
 #[tokio::test]
+async fn a_signature_that_cannot_be_removed_keeps_out_no_component_that_needs_none() {
+    let fixture = Fixture::new(ENDLESS).await;
+    std::fs::create_dir(fixture.path("a.wasm.sig")).unwrap();
+    fixture.loader.install("a", echo(), None, || {}).await.unwrap();
+    fixture.look().await;
+    assert_eq!(fixture.standing("a"), Some(PluginStanding::Ready));
+    // One that is to have a signature needs the place of it.
+    let signature = format!("{}A==", "A".repeat(85)).parse().unwrap();
+    let refused = fixture.loader.install("a", echo(), Some(signature), || {}).await;
+    assert!(matches!(refused, Err(InstallError::Folder(_))), "{refused:?}");
+}
+
+#[tokio::test]
 async fn what_is_being_put_under_a_new_name_can_be_removed_and_was_never_there() {
     let mut fixture = Fixture::new(ENDLESS).await;
     let installing = fixture.begin("a", new()).await;

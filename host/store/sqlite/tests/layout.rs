@@ -72,15 +72,21 @@ async fn a_name_for_a_copy_is_refused_for_what_is_wrong_with_it() {
 #[tokio::test]
 async fn what_is_no_file_is_refused_at_once() {
     use rustix::fs::{CWD, FileType, Mode, mknodat};
-    let folder = TempDir::new().unwrap();
-    let (file, log) = (folder.path().join("data/windlass.db"), folder.path().join("data/windlass.db-wal"));
-    std::fs::create_dir(folder.path().join("data")).unwrap();
-    mknodat(CWD, &file, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
-    let new = folder.path().join("new.db");
-    for has_log in [false, true] {
-        if has_log {
-            std::fs::write(&log, [1; 5_000]).unwrap();
+    for (pipe, other) in [
+        ("windlass.db", None),
+        ("windlass.db", Some("windlass.db-wal")),
+        ("windlass.db-wal", None),
+        ("windlass.db-wal", Some("windlass.db")),
+        ("windlass.db.lock", Some("windlass.db")),
+    ] {
+        let folder = TempDir::new().unwrap();
+        let data = folder.path().join("data");
+        std::fs::create_dir(&data).unwrap();
+        mknodat(CWD, data.join(pipe), FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+        if let Some(other) = other {
+            std::fs::write(data.join(other), [1; 5_000]).unwrap();
         }
+        let (file, new) = (data.join("windlass.db"), folder.path().join("new.db"));
         for refused in [
             open(&folder).map(drop),
             examine(&file, folder.path()).map(drop),
@@ -88,7 +94,7 @@ async fn what_is_no_file_is_refused_at_once() {
             backup(&file, &new).map(drop),
         ] {
             let told = refused.unwrap_err().to_string();
-            assert!(told.ends_with("windlass.db: it is no file"), "{told}");
+            assert!(told.ends_with(&format!("{pipe}: it is no file")), "{told}");
         }
     }
 }
