@@ -344,7 +344,8 @@ pub trait Store: Send + Sync {
     /// Keeps one wake-up for who is not waiting yet.
     async fn changed(&self);
 
-    /// Waits until the job is final. Returns at once where it is, or is unknown.
+    /// Waits until the job is final and, for a second at most, until an attempt that was stopped with it is recorded.
+    /// Returns at once where all that is so, or the job is unknown.
     async fn ended(&self, id: JobId);
 
     /// Makes the held jobs of a plugin due again, after its grants were edited.

@@ -90,14 +90,29 @@ async fn a_component_is_checked_without_a_server() {
 #[tokio::test]
 async fn wrong_usage_and_wrong_settings_exit_with_two_and_one_line() {
     let host = Setup::default().start().await;
-    std::fs::write(host.dir().join("bad.toml"), "[server]\nlisten = \"nowhere\"").unwrap();
-    std::fs::write(host.dir().join("folder.toml"), "[plugins]\ndir = \"bad.toml\"").unwrap();
-    std::fs::write(host.dir().join("store.toml"), "[store]\nurl = \"sqlite:bad.toml/x.db\"").unwrap();
+    for (name, text) in [
+        ("bad.toml", "[server]\nlisten = \"nowhere\""),
+        ("folder.toml", "[plugins]\ndir = \"bad.toml\""),
+        ("no-folder.toml", "[plugins]\ndir = \"\""),
+        ("store.toml", "[store]\nurl = \"sqlite:bad.toml/x.db\""),
+        ("store-folder.toml", "[store]\nurl = \"sqlite:plugins\""),
+        ("tls.toml", "[server]\ntls = { cert = \"no-cert\", key = \"no-key\" }"),
+        ("open.toml", "[server]\nlisten = \"0.0.0.0:0\""),
+        ("proxy.toml", "[network]\nproxy = \"nope\""),
+    ] {
+        std::fs::write(host.dir().join(name), text).unwrap();
+    }
     for (args, told) in [
         (&["serve", "--config", "bad.toml"][..], "listen"),
         (&["serve", "--config", "missing.toml"], "missing.toml"),
         (&["serve", "--config", "folder.toml"], "folder.toml: plugins.dir: bad.toml is no folder"),
+        (&["serve", "--config", "no-folder.toml"], "no-folder.toml: plugins.dir: it is empty"),
         (&["serve", "--config", "store.toml"], "store.toml: store.url: bad.toml is no folder"),
+        (&["serve", "--config", "store-folder.toml"], "store-folder.toml: store.url: plugins is a folder"),
+        (&["serve", "--config", "tls.toml"], "tls.toml: server.tls.cert: no-cert"),
+        (&["serve", "--config", "open.toml", "--data", "none"], "open.toml: server.listen is 0.0.0.0:0"),
+        (&["serve", "--listen", "0.0.0.0:0", "--data", "none"], "--listen: server.listen is 0.0.0.0:0"),
+        (&["serve", "--config", "proxy.toml"], "proxy.toml, line 2: `proxy` is "),
         (&["backup", "copy.db", "--data", "bad.toml/data"], "--data: store.url: bad.toml/data is no folder"),
         (&["serve", "--plugins", "bad.toml"], "--plugins: plugins.dir: bad.toml is no folder"),
         (&["serve", "--listen", "nowhere"], "--listen"),

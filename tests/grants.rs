@@ -159,6 +159,16 @@ async fn an_edit_during_a_denied_attempt_is_not_lost() {
 }
 
 #[tokio::test]
+async fn work_that_is_done_is_not_repeated_for_a_grant_though_its_result_is_too_large() {
+    let host = Setup::default().guest("misbehave", "[limits]\nresult = \"1MiB\"").start().await;
+    let denied = json!({"do": "fetch", "url": "http://telemetry.invalid/"});
+    let id = host.misbehave(json!({"steps": [denied, {"do": "result", "bytes": (1 << 20) + 1}]})).await;
+    let job = host.ended(&id).await;
+    assert_eq!(job["state"], "discarded", "{job:#}");
+    assert_eq!(job["attempts"][0]["outcome"], "result-too-large", "{job:#}");
+}
+
+#[tokio::test]
 async fn a_secret_that_is_not_among_those_asked_for_is_optional() {
     let host = Setup::default().guest("misbehave", "").start().await;
     let job = host.ended(&host.misbehave(json!({"do": "config", "name": "anything"})).await).await;

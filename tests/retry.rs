@@ -171,17 +171,18 @@ async fn a_rate_spreads_the_starts() {
 #[tokio::test]
 async fn cancelling_stops_what_runs_and_what_waits() {
     let host = Setup::default().guest("misbehave", "").start().await;
-    let running = host.misbehave(json!({"do": "spin"})).await;
-    host.in_state(&running, "running").await;
-    let (status, job) = host.ask_json(Method::POST, &format!("/v1/jobs/{running}/cancel"), None).await;
-    assert_eq!((status, &job["state"]), (StatusCode::OK, &json!("cancelled")));
-    // The evidence of the attempt that was stopped is kept, and its place is free.
-    let job = until("the stopped attempt is recorded", || async {
-        let job = host.job(&running).await;
-        (job["attempts"][0]["outcome"] == "cancelled").then_some(job)
-    })
-    .await;
-    assert_eq!(job["state"], "cancelled");
+    for what in [json!({"do": "spin"}), json!({"do": "sleep", "ms": 60_000})] {
+        let running = host.misbehave(what).await;
+        host.in_state(&running, "running").await;
+        let path = format!("/v1/jobs/{running}/cancel");
+        let ((status, told), awaited) = tokio::join!(host.ask_json(Method::POST, &path, None), host.ended(&running));
+        assert_eq!(status, StatusCode::OK);
+        // Whoever is told of the end is told of the attempt that was stopped, and its place is free.
+        for job in [told, awaited, host.job(&running).await] {
+            assert_eq!((&job["state"], &job["attempt"]), (&json!("cancelled"), &json!(1)), "{job:#}");
+            assert_eq!(job["attempts"][0]["outcome"], "cancelled", "{job:#}");
+        }
+    }
     let waiting = host.enqueue(json!({"plugin": "misbehave", "payload": {"do": "echo"}, "delay": "1h"})).await;
     host.ask(Method::POST, &format!("/v1/jobs/{waiting}/cancel"), None).await;
     assert_eq!(host.ended(&waiting).await["state"], "cancelled");

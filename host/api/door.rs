@@ -51,6 +51,18 @@ pub enum DoorError {
     },
 }
 
+impl DoorError {
+    /// The key whose value is wrong, or what it names; none where it is a file that no key names.
+    #[must_use]
+    pub fn key(&self) -> Option<&'static str> {
+        match self {
+            Self::Tokens(_) => None,
+            Self::Tls(_) => Some("server.tls"),
+            Self::NoTokens { .. } | Self::NoTls { .. } => Some("server.listen"),
+        }
+    }
+}
+
 impl Door {
     /// Checks what the settings say of the network, and reads the tokens and the certificate. `settings` names the file
     /// that the settings came from.

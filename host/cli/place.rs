@@ -25,24 +25,35 @@ impl PlaceArgs {
             let wrong = |reason| ConfigError::Value { place: "--data".to_owned(), reason };
             config.store.url = config::Store::in_folder(data).map_err(wrong)?.url;
         }
-        self.must_be_folder(&config.data_dir(), self.data.as_ref().map(|_| "--data"), "store.url")?;
+        let argument = self.data.as_ref().map(|_| "--data");
+        self.must_be_folder(&config.data_dir(), argument, "store.url")?;
+        let store = config.store.file();
+        if store.is_dir() {
+            let reason = format!("store.url: {} is a folder; name a file in it", store.display());
+            return Err(self.mistake("store.url", argument, reason));
+        }
         Ok(config)
     }
 
     /// Refuses a folder that cannot be one, as a file is in its place, and says what set it: that argument, or else the
     /// variable or the file with that key.
     pub(super) fn must_be_folder(&self, dir: &Path, argument: Option<&str>, key: &str) -> Result<(), ConfigError> {
+        if dir.as_os_str().is_empty() {
+            return Err(self.mistake(key, argument, format!("{key}: it is empty; name a folder")));
+        }
         let is_other = match dir.metadata() {
             Ok(found) => !found.is_dir(),
             Err(error) => error.kind() == std::io::ErrorKind::NotADirectory,
         };
-        if !is_other {
-            return Ok(());
-        }
-        let reason = format!("{key}: {} is no folder", dir.display());
+        let reason = || format!("{key}: {} is no folder", dir.display());
+        if is_other { Err(self.mistake(key, argument, reason())) } else { Ok(()) }
+    }
+
+    /// What is wrong with the value of that key, as that argument says it, or else the variable or the file with the key.
+    pub(super) fn mistake(&self, key: &str, argument: Option<&str>, reason: String) -> ConfigError {
         let by_variable = if argument.is_none() { config::variable_mistake(key, &reason) } else { None };
         let place = || argument.map_or_else(|| self.file(), str::to_owned);
-        Err(by_variable.unwrap_or_else(|| ConfigError::Value { place: place(), reason }))
+        by_variable.unwrap_or_else(|| ConfigError::Value { place: place(), reason })
     }
 
     /// The name of the file of settings.

@@ -15,7 +15,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::JoinHandle;
 
 use crate::api::server::Stopping;
-use crate::api::{self, Door};
+use crate::api::{self, Door, DoorError};
 use crate::clock::{Chance, Clock, Reckoning, SystemClock};
 use crate::config::{self, Config, SyncMode};
 use crate::job::Gates;
@@ -46,7 +46,7 @@ const TO_LET_GO: Duration = Duration::from_millis(500);
 /// Where the settings are wrong, or the store, the folder of plugins or the port cannot be had.
 pub fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
     let config = settings(args).map_err(|error| WrongUsage::new(&error))?;
-    let door = Door::open(&config, &args.place.file())?;
+    let door = Door::open(&config, &args.place.file()).map_err(|error| barred(args, error))?;
     let _logging = telemetry::subscribe(args.log_format)?;
     hosting(async {
         // First: who sees that it listens may tell it to stop.
@@ -99,6 +99,13 @@ fn settings(args: &ServeArgs) -> Result<Config, config::ConfigError> {
     let argument = args.plugins.as_ref().map(|_| "--plugins");
     args.place.must_be_folder(&config.plugins.dir, argument, "plugins.dir")?;
     Ok(config)
+}
+
+/// Why the door stays shut, with what said so.
+fn barred(args: &ServeArgs, error: DoorError) -> anyhow::Error {
+    let Some(key) = error.key() else { return error.into() };
+    let argument = args.listen.filter(|_| key == "server.listen").map(|_| "--listen");
+    WrongUsage::new(&args.place.mistake(key, argument, error.to_string())).into()
 }
 
 /// A host at work.

@@ -26,7 +26,7 @@ impl FromStr for Proxy {
 
     /// What is refused is not repeated: it may hold a password.
     fn from_str(text: &str) -> Result<Self, String> {
-        let refusal = |why: &str| format!("a proxy is \"http://host:port\" or \"none\": {why}");
+        let refusal = |why: &str| format!("`proxy` is \"http://host:port\" or \"none\": {why}");
         if text == "none" {
             return Ok(Self::None);
         }

@@ -188,7 +188,10 @@ impl Folder {
     async fn look_once(&self, tasks: &FuturesUnordered<JoinHandle<()>>) -> bool {
         self.watch.renew(&self.place.dir);
         self.watch_beside();
-        let Some(scan) = self.scan().await else { return false };
+        let Some(scan) = self.scan().await else {
+            // Nobody reports that the folder is back.
+            return !self.place.dir.exists();
+        };
         let are_other_links = std::mem::replace(&mut *lock(&self.links), scan.links.clone()) != scan.links;
         // What became of a link's target before it was watched is seen by one more look.
         let mut is_restless = are_other_links && self.watch_beside();

@@ -1,6 +1,7 @@
 //! What a plugin says of itself, and the schema by which payloads are checked before they become jobs.
 
 use jsonschema::{PatternOptions, Validator};
+use serde::de::IgnoredAny;
 use serde_json::Value;
 
 use crate::job::spec::is_json;
@@ -172,7 +173,12 @@ fn parse(content_type: &str, payload: &[u8]) -> Result<Value, String> {
     if !is_json(content_type) {
         return Err(format!("the payload is {content_type:?}, the plugin wants JSON"));
     }
-    serde_json::from_slice(payload).map_err(|error| format!("the payload is no JSON: {error}"))
+    serde_json::from_slice(payload).map_err(|error| {
+        // Numbers beyond all bounds, halves of characters and 128 levels are JSON, and have no value here.
+        let is_json = serde_json::from_slice::<IgnoredAny>(payload).is_ok();
+        let what = if is_json { "cannot be held against the plugin's schema" } else { "is no JSON" };
+        format!("the payload {what}: {error}")
+    })
 }
 
 #[cfg(test)]
@@ -192,6 +198,16 @@ mod tests {
         assert_eq!(answer(64 << 10).len(), 64 << 10);
         assert!(read(&answer(64 << 10)).is_ok());
         assert!(read(&answer((64 << 10) + 1)).unwrap_err().contains("limits.describe"));
+    }
+
+    #[test]
+    fn json_that_has_no_value_here_is_not_called_none() {
+        let deep = format!("{}{}", "[".repeat(128), "]".repeat(128));
+        for payload in ["{\"a\": 1e400}", "\"\\ud800\"", &deep] {
+            let told = parse("application/json", payload.as_bytes()).unwrap_err();
+            assert!(told.starts_with("the payload cannot be held against the plugin's schema: "), "{told}");
+        }
+        assert!(parse("application/json", b"{").unwrap_err().starts_with("the payload is no JSON: "));
     }
 
     #[test]

@@ -115,7 +115,9 @@ pub(super) fn host_panic() -> Outcome {
 
 /// What is not granted is the operator's to mend, whatever the guest made of it.
 pub(super) fn denied_instead(outcome: Outcome, attempt: &Attempt) -> Outcome {
-    let keeps = matches!(outcome, Outcome::Completed(_) | Outcome::Host(HostFault::Cancelled, _));
+    // What was too large to be kept was done as well.
+    let keeps =
+        matches!(outcome, Outcome::Completed(_) | Outcome::Host(HostFault::ResultTooLarge | HostFault::Cancelled, _));
     match attempt.ledger().denied.take() {
         Some(remedy) if !keeps => Outcome::Host(HostFault::Denied, message(&remedy, attempt)),
         _ => outcome,

@@ -57,6 +57,11 @@ impl Watch {
         watching.beside.clear();
         // The old watcher may still report of the old folders.
         watching.is_lost = Arc::default();
+        if folder.is_none() {
+            // Nothing is there to be watched: who looks for it looks again soon.
+            watching.watcher = None;
+            return;
+        }
         match self.watch(watching.is_lost.clone(), dir) {
             Ok(watcher) => watching.watcher = Some(watcher),
             Err(error) => {

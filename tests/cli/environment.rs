@@ -14,10 +14,16 @@ async fn what_is_no_text_in_the_environment_is_of_no_matter_unless_it_is_a_setti
     let (code, stdout, stderr) = said(&command.env("CITY", odd).env(odd_name, "x").output().unwrap());
     assert!(code == 0 && stdout.contains("tokens"), "{stderr}");
     std::fs::write(host.dir().join("file"), "").unwrap();
-    for (name, value) in [("WINDLASS_PLUGINS__DIR", "file"), ("WINDLASS_STORE__URL", "sqlite:file/x.db")] {
+    for (name, value, told) in [
+        ("WINDLASS_PLUGINS__DIR", "file", "file is no folder"),
+        ("WINDLASS_PLUGINS__DIR", "", "plugins.dir: it is empty"),
+        ("WINDLASS_STORE__URL", "sqlite:file/x.db", "file is no folder"),
+        ("WINDLASS_STORE__URL", "sqlite:plugins", "plugins is a folder"),
+        ("WINDLASS_SERVER__TLS", r#"{ cert = "a", key = "b" }"#, "server.tls.cert: a cannot be read"),
+    ] {
         let (code, _, stderr) = said(&host.command(&["serve"]).env(name, value).output().unwrap());
-        let told = format!("the environment variable {name}: ");
-        assert!(code == 2 && stderr.contains(&told) && stderr.contains("file is no folder"), "{stderr}");
+        let by = format!("the environment variable {name}: ");
+        assert!(code == 2 && stderr.contains(&by) && stderr.contains(told), "{stderr}");
     }
     for (name, told) in
         [(&b"WINDLASS_RETRY__BASE"[..], "WINDLASS_RETRY__BASE"), (b"WINDLASS_RETRY__B\xe9SE", "WINDLASS_RETRY__B")]

@@ -1,5 +1,7 @@
 //! `POST /v1/jobs/{id}/cancel`: calls off an unfinished job, and stops its running attempt.
 
+use std::time::Duration;
+
 use axum::extract::State as Shared;
 use axum::response::Response;
 
@@ -8,10 +10,14 @@ use super::super::error::{Problem, ProblemDocument};
 use super::super::request::JobPath;
 use super::{ActedJob, Deed};
 use crate::job::State as JobState;
+use crate::store::Acted;
+
+/// How long the answer waits for the end of the attempt that was stopped: it takes milliseconds, unless the disk is slow.
+const STOPPED_WITHIN: Duration = Duration::from_secs(1);
 
 /// Cancel a job
 ///
-/// A running attempt is stopped; what it reports later is void. The answer leaves out payload, result and attempts where
+/// A running attempt is stopped, and is in the answer with the outcome `cancelled`; what it reports later is void. The answer leaves out payload, result and attempts where
 /// other answers leave no room for them, and all but its id and state where the job cannot be read now.
 #[utoipa::path(
     post, path = "/v1/jobs/{id}/cancel", tag = "jobs",
@@ -25,6 +31,11 @@ use crate::job::State as JobState;
 )]
 pub(in super::super) async fn cancel(Shared(state): Shared<State>, JobPath(id): JobPath) -> Result<Response, Problem> {
     let came = state.store.cancel(id, state.now()).await?;
+    if came == Acted::Done {
+        state.wake.notify_one();
+        // What was stopped is told of. Who tries the job again meanwhile makes it go on.
+        _ = tokio::time::timeout(STOPPED_WITHIN, state.store.ended(id)).await;
+    }
     Deed { name: "cancel", takes: "not final yet", leaves: JobState::Cancelled }.came(&state, id, came).await
 }
 

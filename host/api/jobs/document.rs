@@ -296,6 +296,8 @@ mod tests {
         assert_eq!(reason(&due), Some(WaitReason::PluginBroken));
         api.state.gates().set_paused("echo", true);
         assert_eq!(reason(&due), Some(WaitReason::Paused));
+        let detail = waiting(&api.state, &due).and_then(|waiting| waiting.detail).unwrap();
+        assert_eq!(detail, "it is broken as well: no export", "to let it go on is not enough");
         for state in [JobState::Running, JobState::Completed] {
             assert_eq!(reason(&JobView { state, ..due.clone() }), None, "{state}");
         }

@@ -49,7 +49,13 @@ impl PluginGate {
     pub(super) fn why_waiting(&self, now: UnixMs) -> Option<Waiting> {
         let because = |reason, until, detail| Some(Waiting { reason, until, detail });
         if self.paused {
-            return because(WaitReason::Paused, None, None);
+            // To let it go on is not enough then.
+            let detail = match &self.standing {
+                PluginStanding::Missing => Some("there is no component of it either".to_owned()),
+                PluginStanding::Broken(why) => Some(format!("it is broken as well: {why}")),
+                PluginStanding::Loading | PluginStanding::Ready => None,
+            };
+            return because(WaitReason::Paused, None, detail);
         }
         match &self.standing {
             PluginStanding::Missing => return because(WaitReason::PluginMissing, None, None),

@@ -42,6 +42,12 @@ impl LiveSet {
         }
     }
 
+    /// Whether an attempt of that job is not over though the job was cancelled.
+    #[must_use]
+    pub fn is_haunted(&self, place: i64) -> bool {
+        self.ghosts.contains_key(&place)
+    }
+
     /// A dead host left an attempt of `job` behind, which was cancelled: `job.interrupted` says when it began.
     pub fn leave_ghost(&mut self, job: &Unfinished, lane: Lane) {
         let Some(started_at) = job.interrupted else { return };

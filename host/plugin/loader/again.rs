@@ -274,3 +274,22 @@ async fn what_is_due_is_tried_again_though_another_component_is_being_compiled()
     }
     note("end");
 }
+
+#[tokio::test]
+async fn a_folder_that_is_away_is_looked_for_until_it_is_back() {
+    let fixture = Fixture::new(UNWELL);
+    fixture.heal(echo()).await;
+    let (here, away) = (fixture.path(""), fixture.dir.path().join("away"));
+    fixture.write("a.wasm", echo());
+    assert!(fixture.after(0).await.revision.is_some());
+    fs::rename(&here, &away).unwrap();
+    for _ in 0..2 {
+        assert!(fixture.loader.look().await.is_some(), "nobody reports that it is back");
+    }
+    assert!(fixture.loader.registry.get("a").unwrap().revision.is_some(), "what serves goes on");
+    fs::create_dir(&here).unwrap();
+    fixture.write("b.wasm", echo());
+    while fixture.loader.look().await.is_some() {}
+    let plugins = fixture.loader.registry.all();
+    assert_eq!(plugins.keys().map(|name| &**name).collect::<Vec<_>>(), ["b"]);
+}

@@ -88,7 +88,12 @@ impl Effect {
         !matches!(self, Self::Ended(..) | Self::Cancelled(..) | Self::Anchored(..))
     }
 
+    /// The job that ended, or whose last attempt did.
     pub(super) fn ended(&self) -> Option<i64> {
-        if let Self::Ended(place, _) | Self::Cancelled(place, _) = self { Some(*place) } else { None }
+        if let Self::Ended(place, _) | Self::Cancelled(place, _) | Self::GhostLaid(place, _) = self {
+            Some(*place)
+        } else {
+            None
+        }
     }
 }
