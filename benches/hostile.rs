@@ -27,7 +27,7 @@ const LOADS: usize = 20;
 /// Each is tried until the neighbour had so many jobs beside it, and so many alone.
 const JOBS: usize = 1_000;
 /// So many clients enqueue the neighbour's jobs at once.
-const CLIENTS: usize = 4;
+const CLIENTS: usize = 1;
 /// How far apart the jobs of each of them are.
 const APART: Duration = Duration::from_millis(3);
 /// As many jobs as of every other kind.
@@ -41,8 +41,6 @@ const HARMLESS: Kind = Kind {
 };
 /// The same, for the line on which each processor is busy.
 const BESIDE_BUSY: Kind = Kind { name: "(busy, no attack)", ..HARMLESS };
-/// As low as the host's own threads for guests that compute.
-const NICENESS: i32 = 10;
 /// An attempt ends so soon after its time is up.
 const OVERRUN_MS: i64 = 100;
 /// The neighbour waits at most so many times as long as alone.
@@ -56,7 +54,7 @@ fn main() {
     let kinds = set::kinds::all().into_iter().flat_map(|(_, kinds)| kinds);
     let kinds: Vec<Kind> = kinds.filter(|kind| only.as_deref().is_none_or(|only| only == kind.name)).collect();
     let mut builder = tokio::runtime::Builder::new_multi_thread();
-    let runtime = builder.enable_all().on_thread_start(give_way).build().expect("a runtime");
+    let runtime = builder.enable_all().on_thread_start(stand_back).build().expect("a runtime");
     runtime.block_on(report(&kinds, repeats));
 }
 
@@ -132,7 +130,7 @@ impl Busy {
         for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
             let is_over = is_over.clone();
             std::thread::spawn(move || {
-                rustix::process::setpriority_process(None, NICENESS).expect("a lower priority");
+                windlass::plugin::give_way().expect("a lower priority");
                 while !is_over.load(Ordering::Relaxed) {
                     std::hint::black_box(0);
                 }
@@ -142,7 +140,7 @@ impl Busy {
     }
 }
 
-fn give_way() {
+fn stand_back() {
     windlass::plugin::stand_back().expect("every thread may stand back");
 }
 

@@ -51,6 +51,7 @@ mod outcome;
 mod output;
 mod pem;
 mod policy;
+mod priority;
 mod registry;
 mod report;
 mod rest;
@@ -71,7 +72,7 @@ mod warm;
 mod wasi_http;
 mod watch;
 
-pub use compile::{SUBCOMMAND as COMPILE_SUBCOMMAND, child::run as compile_component, stand_back};
+pub use compile::{SUBCOMMAND as COMPILE_SUBCOMMAND, child::run as compile_component};
 pub use digest::of as component_digest;
 pub use engine::slots as instances_max;
 pub use grants::{DeniedGrant, Grant, GrantKind, GrantsMissing, side_by_side};
@@ -81,6 +82,7 @@ pub use metadata::CheckSteps;
 pub use pem::pem_fault;
 #[cfg(test)]
 pub(crate) use pem::tests as pem_tests;
+pub use priority::{give_way, stand_back};
 pub use registry::is_plugin_name;
 pub use secrets::end_commands;
 pub use settings::{Descriptors, HostSettings, LOOKUPS_MAX};

@@ -17,7 +17,6 @@ use crate::config::{Compile, Limits};
 
 use super::inspect::Shape;
 use super::{LoadError, report};
-pub use process::stand_back;
 pub(super) use process::wait;
 
 pub(super) mod child;

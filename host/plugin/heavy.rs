@@ -16,6 +16,7 @@ use crate::clock::Stopwatch;
 use crate::lock::lock;
 
 use super::cpu::{CpuMeter, Metered};
+use super::priority;
 use super::turns::{InTurn, Turns};
 
 /// CPU time after which a guest counts as one that computes. Most calls take a tenth of that in all.
@@ -33,9 +34,6 @@ const SHARE: u32 = 4;
 const BURST: Duration = Duration::from_millis(2);
 /// ... and more than this is forgotten, so that a plugin that was busy is soon one as all others.
 const BURST_MAX: Duration = Duration::from_millis(20);
-/// How much such a guest gives way. Beside threads that run only where no other wants to (SCHED_IDLE) the others would wait
-/// less, but on a busy machine a guest would get nothing of a processor, and not a tenth of it.
-const NICENESS: i32 = 10;
 
 thread_local! {
     static IS_HERE: Cell<bool> = const { Cell::new(false) };
@@ -62,8 +60,9 @@ impl HeavyThreads {
             let mut builder = Builder::new_multi_thread();
             builder.worker_threads(threads).enable_all().thread_name("heavy-guests").on_thread_start(|| {
                 IS_HERE.set(true);
-                // On Linux this holds for the calling thread alone. Where it fails, guests are only less polite.
-                let _ = rustix::process::setpriority_process(None, NICENESS);
+                // One that runs only where no other wants to would get nothing on a busy machine. Where it fails, guests are
+                // only less polite.
+                let _ = priority::give_way();
             });
             builder.build()
         })?;

@@ -25,7 +25,7 @@ use super::machine::Machine;
 use super::metadata::{PayloadSchema, Said};
 use super::state::State;
 use super::warm::{self, WarmPool};
-use super::{HostSettings, LoadError, LoadStep, Loading, Revision, digest, limits, report, trial};
+use super::{HostSettings, LoadError, LoadStep, Loading, Revision, digest, limits, priority, report, trial};
 
 /// Compilations at once.
 const COMPILATIONS_MAX: usize = 2;
@@ -33,8 +33,6 @@ const COMPILATIONS_MAX: usize = 2;
 const LARGE_BYTES: u64 = 1 << 20;
 /// Files that are read at once to find out what they are.
 const READS_MAX: usize = 2;
-/// How much such reading, and finding compiled code, gives way to the threads that serve.
-const READ_NICENESS: i32 = 10;
 /// Where the code of asynchronous components is kept, in the cache folder.
 const ASYNC_DIR: &str = "async";
 
@@ -360,8 +358,8 @@ async fn aside<T: Send + 'static>(
 ) -> Result<T, LoadError> {
     let (sender, receiver) = oneshot::channel();
     let started = std::thread::Builder::new().name("loading".to_owned()).spawn(move || {
-        // On Linux this holds for the calling thread alone. Where it fails, loading is only less polite.
-        let _ = rustix::process::setpriority_process(None, READ_NICENESS);
+        // Where it fails, loading is only less polite.
+        let _ = priority::give_way();
         // The receiver is gone where nobody waits any more.
         let _ = sender.send(work());
     });

@@ -23,6 +23,7 @@ use rustix::process::{Pid, PidfdFlags, Signal};
 use rustix::time::Timespec;
 use tokio::sync::oneshot;
 
+use super::super::priority::stand_back;
 use super::super::{LoadCause, LoadError, report};
 use super::verdict::{self, End};
 use super::{Answer, Compiled, Order, Program, SUBCOMMAND, anonymous, host_failed, request, seal};
@@ -224,18 +225,6 @@ impl Drop for Process {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-/// Has the calling thread, and what it starts from here on, run only where no other wants to. There is no way back. One of
-/// the lowest niceness would not do: on Linux it keeps its processor to the end of its slice, for a millisecond and more.
-///
-/// # Errors
-/// Where the system does not let it.
-pub fn stand_back() -> io::Result<()> {
-    let none = libc::sched_param { sched_priority: 0 };
-    // SAFETY: it reads the one structure that it is given, and of this thread (0) no more is changed than its policy.
-    let set = unsafe { libc::sched_setscheduler(0, libc::SCHED_IDLE, &raw const none) };
-    if set == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 /// Whether a process of that age has had next to nothing of a processor.
