@@ -38,9 +38,6 @@ impl PlaceArgs {
     /// Refuses a folder that cannot be one, as a file is in its place, and says what set it: that argument, or else the
     /// variable or the file with that key.
     pub(super) fn must_be_folder(&self, dir: &Path, argument: Option<&str>, key: &str) -> Result<(), ConfigError> {
-        if dir.as_os_str().is_empty() {
-            return Err(self.mistake(key, argument, format!("{key}: it is empty; name a folder")));
-        }
         let is_other = match dir.metadata() {
             Ok(found) => !found.is_dir(),
             Err(error) => error.kind() == std::io::ErrorKind::NotADirectory,

@@ -97,6 +97,9 @@ fn settings(args: &ServeArgs) -> Result<Config, config::ConfigError> {
         config.plugins.dir.clone_from(plugins);
     }
     let argument = args.plugins.as_ref().map(|_| "--plugins");
+    if config.plugins.dir.as_os_str().is_empty() {
+        return Err(args.place.mistake("plugins.dir", argument, "plugins.dir: it is empty; name a folder".to_owned()));
+    }
     args.place.must_be_folder(&config.plugins.dir, argument, "plugins.dir")?;
     Ok(config)
 }

@@ -17,8 +17,9 @@ const STOPPED_WITHIN: Duration = Duration::from_secs(1);
 
 /// Cancel a job
 ///
-/// A running attempt is stopped, and is in the answer with the outcome `cancelled`; what it reports later is void. The answer leaves out payload, result and attempts where
-/// other answers leave no room for them, and all but its id and state where the job cannot be read now.
+/// A running attempt is stopped, and is in the answer with the outcome `cancelled`; what it reports later is void. The
+/// answer leaves out payload, result and attempts where other answers leave no room for them, and all but its id and state
+/// where the job cannot be read now.
 #[utoipa::path(
     post, path = "/v1/jobs/{id}/cancel", tag = "jobs",
     params(("id" = String, Path, description = "The job's id")),
