@@ -7,7 +7,6 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
 use hyper_util::client::legacy::Client;
-use hyper_util::rt::TokioTimer;
 use tokio::runtime::Handle;
 
 use crate::clock::UnixMs;
@@ -34,6 +33,7 @@ mod record;
 mod resolve;
 mod retry_after;
 mod send;
+mod serving;
 mod sockets;
 #[cfg(test)]
 mod tests;
@@ -54,6 +54,7 @@ use brief::Brief;
 use connect::Connector;
 use inject::{Covers, Injection};
 use resolve::Resolver;
+use serving::Serving;
 use tls::{Connections, Material};
 
 /// How long an unused connection is kept. Below what servers commonly allow, so that few are found dead.
@@ -184,9 +185,10 @@ impl Egress {
 
     fn client(&self) -> &Client<Connections, SendBody> {
         self.client.get_or_init(|| {
-            Client::builder(Serving(self.serving.clone()))
-                .timer(TokioTimer::new())
-                .pool_timer(TokioTimer::new())
+            let serving = Serving(self.serving.clone());
+            Client::builder(serving.clone())
+                .timer(serving.clone())
+                .pool_timer(serving)
                 .pool_idle_timeout(std::time::Duration::from_secs(IDLE_SECS))
                 .pool_max_idle_per_host(IDLE_CONNECTIONS_MAX)
                 .http1_max_buf_size(HEAD_BYTES_MAX)
@@ -197,19 +199,5 @@ impl Egress {
                 .http2_max_header_list_size(u32::try_from(HEAD_BYTES_MAX).unwrap_or(u32::MAX))
                 .build(self.connector())
         })
-    }
-}
-
-/// Runs what keeps connections going on one runtime.
-#[derive(Clone, Debug)]
-struct Serving(Handle);
-
-impl<F> hyper::rt::Executor<F> for Serving
-where
-    F: Future + Send + 'static,
-    F::Output: Send + 'static,
-{
-    fn execute(&self, future: F) {
-        self.0.spawn(future);
     }
 }

@@ -286,3 +286,24 @@ async fn an_address_that_does_not_answer_holds_a_call_up_for_a_moment_only() {
     assert_eq!(answer.map(|answer| answer.response.status().as_u16()), Ok(200));
     assert_eq!(answers.connections.load(Ordering::SeqCst), 1);
 }
+
+#[test]
+fn a_connection_outlives_the_threads_that_asked_for_it() {
+    let runtime = || tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let serving = runtime();
+    let (downstream, client) = serving.block_on(async {
+        let (downstream, tls) = Downstream::tls().await;
+        let client = narrow_on(Way { tls: Some(tls), ..Way::default() }, &[&downstream.url]);
+        (downstream, client)
+    });
+    let asking = runtime();
+    for _ in 0..2 {
+        assert!(asking.block_on(call(&client, &downstream.url, PATIENCE)).is_ok());
+    }
+    asking.shutdown_timeout(PATIENCE);
+    for _ in 0..2 {
+        let answer = serving.block_on(call(&client, &downstream.url, PATIENCE));
+        assert_eq!(answer.map(|answer| answer.response.status().as_u16()), Ok(200));
+    }
+    assert_eq!(downstream.connections(), 1);
+}
