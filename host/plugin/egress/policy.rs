@@ -16,6 +16,14 @@ const URL_BYTES_MAX: usize = 16 << 10;
 /// The longest line that a remedy repeats: it is told whole or not at all.
 const LINE_BYTES_MAX: usize = 1 << 10;
 
+/// Whether anything but a host and a port stands between the slashes, if only the sign for it: the parser takes that out
+/// where it stands alone. It skips any number of slashes behind the scheme.
+fn has_user_information(url: &str) -> bool {
+    let (_, rest) = url.split_once(':').unwrap_or_default();
+    let authority = rest.trim_start_matches('/').split(['/', '?', '#']).next();
+    authority.is_some_and(|authority| authority.contains('@'))
+}
+
 /// A URL that may be called.
 #[derive(Clone, Debug)]
 pub(in crate::plugin) struct Target {
@@ -37,13 +45,13 @@ impl Grants {
             return malformed(format!("the URL is longer than {URL_BYTES_MAX} bytes"));
         }
         match Url::parse(text) {
-            Ok(url) => (record::shown(&url, &self.secrets), self.target(&url)),
+            Ok(url) => (record::shown(&url, &self.secrets), self.target(text, &url)),
             Err(error) => malformed(format!("the URL is malformed: {error}")),
         }
     }
 
-    fn target(&self, url: &Url) -> Result<Target, SendFailure> {
-        if !url.username().is_empty() || url.password().is_some() {
+    fn target(&self, text: &str, url: &Url) -> Result<Target, SendFailure> {
+        if has_user_information(text) {
             let why = "the URL carries user information: send an Authorization header instead";
             return Err(SendFailure::Invalid(why.to_owned()));
         }
@@ -58,6 +66,11 @@ impl Grants {
         }
         let query = url.query().map(|query| format!("?{query}")).unwrap_or_default();
         let uri = format!("{origin}{}{query}", url.path());
+        // What is not ASCII has grown.
+        if uri.len() > URL_BYTES_MAX {
+            let why = format!("the URL is {} bytes long as it is sent, the limit is {URL_BYTES_MAX}", uri.len());
+            return Err(SendFailure::Invalid(why));
+        }
         match uri.parse() {
             Ok(uri) => Ok(Target { uri, origin }),
             Err(error) => Err(SendFailure::Invalid(format!("the URL is malformed: {error}"))),
@@ -159,10 +172,29 @@ mod tests {
             "https://api..example.com/",
             "https://0.0.0.0/",
             "https://@api.example.com:x/",
+            "https://@api.example.com/",
+            "https://:@api.example.com/",
+            "https://u@api.example.com/",
+            "https:u@api.example.com/",
+            "https:////@api.example.com/",
+            "https://@api.example.com?q",
         ] {
             let (_, refusal) = grants.admit(text);
             assert!(matches!(refusal, Err(SendFailure::Invalid(_))), "{text} gave {refusal:?}");
         }
+    }
+
+    #[test]
+    fn a_url_is_as_long_as_it_is_sent() {
+        let grants = grants(&["https://api.example.com"]);
+        let of = |text: &str, count: usize| grants.admit(&format!("https://api.example.com/{}", text.repeat(count))).1;
+        let rest = URL_BYTES_MAX - "https://api.example.com/".len();
+        // Each of these is three bytes and sent as nine.
+        for (text, most) in [("a", rest), ("@", rest), ("中", rest / 9)] {
+            assert_eq!(of(text, most).map(|target| target.uri.path().len() > most).map_err(|_| text), Ok(true));
+            assert!(matches!(of(text, most + 1), Err(SendFailure::Invalid(_))), "{text}");
+        }
+        assert!(of("?a=@", 1).is_ok(), "what is no user information");
     }
 
     #[test]
