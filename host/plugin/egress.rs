@@ -26,6 +26,7 @@ pub(in crate::plugin) mod fuzzing;
 mod inject;
 mod link;
 mod outside;
+mod pace;
 mod policy;
 mod proxy;
 mod race;

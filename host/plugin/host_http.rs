@@ -110,7 +110,7 @@ async fn exchange(
     egress::veil(cover, &mut head.headers);
     let mut bytes = Vec::new();
     if !egress::has_no_body(&method, head.status) {
-        let read = egress::read(body, attempt.limits.response.0, recorder);
+        let read = egress::read(body, attempt.limits.response.0, &in_use, recorder);
         bytes = tokio::time::timeout(patience.saturating_sub(watch.elapsed()), read).await.map_err(|_| {
             in_use.distrust();
             SendFailure::Silent(format!("no whole answer within {patience:.1?}"))

@@ -251,6 +251,9 @@ async fn next_frame(reading: Option<Reading>) -> Option<Step> {
             Ok(Some(Ok(frame))) => {
                 let bytes = frame.data_ref().map_or(0, Bytes::len);
                 reading.recorder.received(bytes);
+                if let Some((_, in_use)) = &reading.out {
+                    in_use.given(bytes);
+                }
                 let Some(left_bytes) = reading.left_bytes.checked_sub(bytes as u64) else {
                     let why = "the answer is larger than limits.response allows".to_owned();
                     return Some(reading.failed(SendFailure::TooLarge(why), Error::HttpResponseBodySize(None)));

@@ -7,22 +7,28 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::Extensions;
-use hyper::rt::{Read, ReadBufCursor, Write};
+use hyper::rt::{Read, ReadBuf, ReadBufCursor, Write};
 use hyper_util::client::legacy::connect::{CaptureConnection, Connected, Connection};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
+use tokio::time::Sleep;
 
+use super::pace::{Leave, Work};
 use super::sockets::Socket;
 use super::usage::Usage;
 
 /// From this age on a connection takes no further request: a name may lead elsewhere by now.
 pub(super) const AGE_MAX: Duration = Duration::from_secs(300);
+/// A connection that brings too much is not looked at for so long at least.
+const PAUSE_MIN: Duration = Duration::from_millis(10);
 
 /// A connection to an address that was judged.
 #[derive(Debug)]
 pub(super) struct Link {
     stream: TokioIo<TcpStream>,
     socket: Socket,
+    /// Until when nothing is read; none where there was leave when it was read last.
+    pause: Option<Pin<Box<Sleep>>>,
 }
 
 /// How a connection is used, as the connection says of itself. The client clones that for each request, when it has chosen
@@ -40,6 +46,7 @@ struct Made {
 pub(in crate::plugin) struct InUse {
     /// With it what was cloned for the request.
     connection: CaptureConnection,
+    usage: Option<Arc<Usage>>,
 }
 
 impl Link {
@@ -47,11 +54,31 @@ impl Link {
     pub(super) fn new(stream: TcpStream, socket: Socket) -> Self {
         // Without it small requests wait for the acknowledgement of the one before.
         let _ = stream.set_nodelay(true);
-        Self { stream: TokioIo::new(stream), socket }
+        Self { stream: TokioIo::new(stream), socket, pause: None }
     }
 
     fn usage(&self) -> &Usage {
         &self.socket.usage
+    }
+
+    /// Whether there is leave to read.
+    fn poll_leave(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        while let Some(wait) = self.usage().wait() {
+            let pause = self.pause.insert(Box::pin(tokio::time::sleep(wait.max(PAUSE_MIN))));
+            if pause.as_mut().poll(context).is_pending() {
+                return Poll::Pending;
+            }
+        }
+        self.pause = None;
+        Poll::Ready(())
+    }
+
+    /// Counts what was written.
+    fn wrote(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if let Poll::Ready(Ok(bytes)) = written {
+            self.usage().give(Leave::Sent(bytes));
+        }
+        written
     }
 }
 
@@ -74,13 +101,20 @@ impl InUse {
     pub(super) fn note(connection: CaptureConnection, answer: &mut Extensions, age_max: Duration) -> Self {
         // The guest may keep the head of the answer for longer than the answer takes.
         let made = answer.remove::<Made>();
-        if let (Some(connected), Some(made)) = (connection.connection_metadata().as_ref(), made) {
+        if let (Some(connected), Some(made)) = (connection.connection_metadata().as_ref(), &made) {
             made.usage.answered();
             if made.usage.made().elapsed() > age_max {
                 connected.poison();
             }
         }
-        Self { connection }
+        Self { connection, usage: made.map(|made| made.usage.clone()) }
+    }
+
+    /// The head, or a piece of the body, of so many bytes is handed on: more is read in its place.
+    pub(in crate::plugin) fn given(&self, bytes: usize) {
+        if let Some(usage) = &self.usage {
+            usage.give(Leave::Given(bytes));
+        }
     }
 
     /// No more comes over it, though more was to come: it takes no further request. One that carries nothing else is closed
@@ -107,12 +141,36 @@ impl Connection for Link {
     }
 }
 
+/// Reads, and looks at what was read.
+pub(super) fn looking(
+    mut into: ReadBufCursor<'_>,
+    read: impl FnOnce(ReadBufCursor<'_>) -> Poll<io::Result<()>>,
+    look: impl FnOnce(&[u8]),
+) -> Poll<io::Result<()>> {
+    // SAFETY: nothing is uninitialised in it; it is written to only.
+    let mut own = ReadBuf::uninit(unsafe { into.as_mut() });
+    let done = read(own.unfilled());
+    let filled = own.filled();
+    look(filled);
+    let bytes = filled.len();
+    // SAFETY: so many were filled, in the same place.
+    unsafe { into.advance(bytes) };
+    done
+}
+
 impl Read for Link {
     fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, into: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
         if self.usage().has_ended() {
             return Poll::Ready(Ok(()));
         }
-        let read = Pin::new(&mut self.stream).poll_read(context, into);
+        let has_leave = self.poll_leave(context).is_ready();
+        let Self { stream, socket, .. } = &mut *self;
+        let read = if has_leave {
+            let look = |read: &[u8]| socket.usage.read(Work::Bytes(read.len()));
+            looking(into, |into| Pin::new(stream).poll_read(context, into), look)
+        } else {
+            Poll::Pending
+        };
         if read.is_pending() {
             self.usage().read_by(context.waker());
             if self.usage().has_ended() {
@@ -126,7 +184,8 @@ impl Read for Link {
 impl Write for Link {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         self.usage().write();
-        Pin::new(&mut self.stream).poll_write(context, bytes)
+        let written = Pin::new(&mut self.stream).poll_write(context, bytes);
+        self.wrote(written)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -147,6 +206,7 @@ impl Write for Link {
         bytes: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         self.usage().write();
-        Pin::new(&mut self.stream).poll_write_vectored(context, bytes)
+        let written = Pin::new(&mut self.stream).poll_write_vectored(context, bytes);
+        self.wrote(written)
     }
 }

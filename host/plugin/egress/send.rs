@@ -10,6 +10,7 @@ use hyper_util::client::legacy::connect::capture_connection;
 
 use crate::causes::cause;
 
+use super::super::heads;
 use super::call::Call;
 use super::connect::ConnectError;
 use super::failure::{SendFailure, Unreachable, chain};
@@ -41,7 +42,9 @@ impl Egress {
             match tokio::time::timeout(patience, &mut sent).await {
                 Ok(Ok(mut response)) => {
                     let age_max = if self.brief.holds(&uri) { Duration::ZERO } else { self.outside.age_max };
-                    Ok(Answered { in_use: InUse::note(connection, response.extensions_mut(), age_max), response })
+                    let in_use = InUse::note(connection, response.extensions_mut(), age_max);
+                    in_use.given(usize::try_from(heads::size(response.headers())).unwrap_or(usize::MAX));
+                    Ok(Answered { in_use, response })
                 }
                 Ok(Err(error)) => {
                     let usage = connection.connection_metadata().as_ref().and_then(link::usage);
@@ -98,6 +101,7 @@ pub(in crate::plugin) fn is_cut_short(body: &Incoming) -> bool {
 pub(in crate::plugin) async fn read(
     mut body: Incoming,
     bytes_max: u64,
+    in_use: &InUse,
     recorder: &mut Recorder,
 ) -> Result<Vec<u8>, SendFailure> {
     let too_large = || SendFailure::TooLarge(format!("the answer is larger than {bytes_max} bytes (limits.response)"));
@@ -111,6 +115,7 @@ pub(in crate::plugin) async fn read(
             frame.map_err(|error| SendFailure::Unanswered(format!("the answer broke off: {}", chain(&error))))?;
         let Ok(data) = frame.into_data() else { continue };
         recorder.received(data.len());
+        in_use.given(data.len());
         if (whole.len() + data.len()) as u64 > bytes_max {
             return Err(too_large());
         }

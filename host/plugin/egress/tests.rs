@@ -16,6 +16,7 @@ use super::*;
 
 mod connections;
 mod covers;
+mod frames;
 mod refused;
 
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(30);

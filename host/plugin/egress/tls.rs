@@ -145,9 +145,10 @@ impl Connections {
             |_: Elapsed| ConnectError::Unreachable(Unreachable::TimedOut, format!("no connection within {TIMEOUT:?}"));
         let route = tokio::time::timeout(TIMEOUT, connector.route(&uri)).await.map_err(slow)??;
         let socket = connector.socket(&call).await;
+        let usage = socket.usage.clone();
         let dial = Dial::new(connector.clone(), route, socket);
         let mut made = HttpsConnector::new(dial, tls.clone(), false, names.clone());
-        Ok(tokio::time::timeout(TIMEOUT, made.call(uri)).await.map_err(slow)??.into())
+        Ok(Wire::new(tokio::time::timeout(TIMEOUT, made.call(uri)).await.map_err(slow)??, usage))
     }
 }
 

@@ -1,16 +1,25 @@
-//! How many use a connection, and its early end where nobody does and its socket is needed.
+//! How many use a connection, and its early end where nobody does: its socket is needed, or it is no good.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::task::Waker;
+use std::time::Duration;
 
 use futures_util::task::AtomicWaker;
 
 use crate::clock::Stopwatch;
 
+use super::pace::{Leave, Pace, Work};
+
 /// How long a connection is kept before it may be closed for another: who waits may be about to use it.
 const KEPT_MS: u64 = 50;
 /// The same for one over which no answer came yet: a request that it is too early for is not sent again.
 const KEPT_FRESH_MS: u64 = 1_000;
+/// For so long after the last who used it left, what is still written counts as its use. Later that is no more than what
+/// its downstream asks for, such as answers to its pings.
+const FINISHED_MS: u32 = 1_000;
+/// So much may come while nobody uses it: what was on its way when an answer was given up, and what servers say of
+/// themselves, such as settings, tickets and pings.
+const UNASKED_US: u64 = 512_000;
 
 /// How a connection is used. Reads and writes over it cost an atomic operation more by this, and no lock.
 #[derive(Debug)]
@@ -20,6 +29,13 @@ pub(super) struct Usage {
     made: Stopwatch,
     /// An answer came over it.
     has_answered: AtomicBool,
+    /// When the last who used it left, in milliseconds since it was made.
+    left_ms: AtomicU32,
+    /// What came since then.
+    unasked_us: AtomicU64,
+    pace: Pace,
+    /// Whoever reads waits for leave.
+    is_paced: AtomicBool,
     reader: AtomicWaker,
 }
 
@@ -78,8 +94,16 @@ impl From<u64> for Standing {
 impl Default for Usage {
     fn default() -> Self {
         let standing = Standing { phase: Phase::Making, users: 0, since_ms: 0 };
-        let (standing, reader) = (AtomicU64::new(standing.into()), AtomicWaker::new());
-        Self { standing, made: Stopwatch::start(), has_answered: AtomicBool::new(false), reader }
+        Self {
+            standing: AtomicU64::new(standing.into()),
+            made: Stopwatch::start(),
+            has_answered: AtomicBool::default(),
+            left_ms: AtomicU32::default(),
+            unasked_us: AtomicU64::default(),
+            pace: Pace::default(),
+            is_paced: AtomicBool::default(),
+            reader: AtomicWaker::new(),
+        }
     }
 }
 
@@ -92,6 +116,7 @@ impl Usage {
     /// It is there, and nothing was sent over it.
     pub(super) fn ready(&self) {
         let since_ms = self.now_ms();
+        self.left_ms.store(since_ms, Ordering::Relaxed);
         self.change(|before| {
             (before.phase == Phase::Making).then_some(Standing { phase: Phase::Open, since_ms, ..before })
         });
@@ -99,6 +124,8 @@ impl Usage {
 
     /// One more uses it, also where it was about to be closed. False where it has been: then nobody is counted.
     pub(super) fn enter(&self) -> bool {
+        self.give(Leave::Request);
+        self.unasked_us.store(0, Ordering::Relaxed);
         self.change(|before| match before.phase {
             Phase::Closed => None,
             Phase::ToClose => Some(Standing { phase: Phase::Open, users: 1, ..before }),
@@ -109,18 +136,51 @@ impl Usage {
     /// One of those who entered uses it no more.
     pub(super) fn leave(&self) {
         let since_ms = self.now_ms();
+        self.left_ms.store(since_ms, Ordering::Relaxed);
         self.change(|before| Some(Standing { users: before.users.checked_sub(1)?, since_ms, ..before }));
     }
 
-    /// Something is written. Requests are counted before that; but the rest of one whose answer was done with earlier,
-    /// or what keeps the connection going, is not cut off.
+    /// Something is written. Requests are counted before that; but the rest of one whose answer was done with a moment
+    /// earlier is not cut off.
     pub(super) fn write(&self) {
+        self.write_at(self.now_ms());
+    }
+
+    fn write_at(&self, now_ms: u32) {
         let before = self.standing();
-        if before.users == 0 && matches!(before.phase, Phase::Open | Phase::ToClose) {
-            let after = Standing { phase: Phase::Open, since_ms: self.now_ms(), ..before };
+        let is_finished = || now_ms.saturating_sub(self.left_ms.load(Ordering::Relaxed)) > FINISHED_MS;
+        if before.users == 0 && matches!(before.phase, Phase::Open | Phase::ToClose) && !is_finished() {
+            let after = Standing { phase: Phase::Open, since_ms: now_ms, ..before };
             // Where this fails, somebody uses it by now, or it was closed at this very moment, and the write will find that.
             self.replace(before, after);
         }
+    }
+
+    /// That was read. Where nobody uses it and too much comes, it is ended.
+    pub(super) fn read(&self, work: Work) {
+        self.pace.charge(work, self.now_us());
+        let seen = self.standing();
+        if seen.phase == Phase::Open && seen.users == 0 {
+            let before_us = self.unasked_us.fetch_add(work.us(), Ordering::Relaxed);
+            if before_us.saturating_add(work.us()) > UNASKED_US {
+                self.end(seen);
+            }
+        }
+    }
+
+    /// There is leave to read more.
+    pub(super) fn give(&self, leave: Leave) {
+        self.pace.give(leave);
+        if self.is_paced.load(Ordering::Relaxed) && self.pace.wait(self.now_us()).is_none() {
+            self.reader.wake();
+        }
+    }
+
+    /// How long nothing is to be read from it; none where there is leave.
+    pub(super) fn wait(&self) -> Option<Duration> {
+        let wait = self.pace.wait(self.now_us());
+        self.is_paced.store(wait.is_some(), Ordering::Relaxed);
+        wait
     }
 
     /// An answer came over it.
@@ -144,6 +204,13 @@ impl Usage {
     /// Asks it to end, if it was of no use since then.
     pub(super) fn close(&self, idle: Idle) {
         if self.replace(idle.seen, Standing { phase: Phase::ToClose, ..idle.seen }) {
+            self.reader.wake();
+        }
+    }
+
+    /// Ends it for good, unless somebody has come meanwhile.
+    fn end(&self, seen: Standing) {
+        if self.replace(seen, Standing { phase: Phase::Closed, ..seen }) {
             self.reader.wake();
         }
     }
@@ -194,6 +261,10 @@ impl Usage {
         self.standing.fetch_update(Ordering::AcqRel, Ordering::Acquire, change).is_ok()
     }
 
+    fn now_us(&self) -> u64 {
+        u64::try_from(self.made.elapsed().as_micros()).unwrap_or(u64::MAX)
+    }
+
     /// It counts for seven weeks.
     fn now_ms(&self) -> u32 {
         u32::try_from(self.made.elapsed().as_millis()).unwrap_or(u32::MAX)
@@ -201,99 +272,4 @@ impl Usage {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Closes it, however short a time it has been of no use for.
-    fn close(usage: &Usage) {
-        let seen = usage.standing();
-        if seen.phase == Phase::Open && seen.users == 0 {
-            usage.close(Idle { ms: 0, seen });
-        }
-    }
-
-    #[test]
-    fn what_is_used_is_not_closed_and_what_is_closed_is_not_used() {
-        let usage = Usage::default();
-        close(&usage);
-        assert!(!usage.has_ended() && usage.idle().is_none(), "it is being made");
-        usage.ready();
-        assert!(usage.idle().is_none(), "it was made a moment ago");
-        assert!(usage.enter());
-        close(&usage);
-        assert!(!usage.has_ended());
-        usage.leave();
-        close(&usage);
-        assert!(usage.enter() && !usage.has_ended(), "a request came first");
-        usage.leave();
-        close(&usage);
-        usage.write();
-        assert!(!usage.has_ended(), "something is still written");
-        close(&usage);
-        assert!(usage.has_ended() && usage.has_ended() && usage.is_closed());
-        usage.write();
-        usage.ready();
-        assert!(!usage.enter() && usage.has_ended() && usage.idle().is_none(), "nothing brings it back");
-    }
-
-    #[test]
-    fn it_is_of_no_use_when_the_last_who_uses_it_has_left() {
-        let usage = Usage::default();
-        usage.ready();
-        assert!(usage.enter() && usage.enter());
-        usage.leave();
-        close(&usage);
-        assert!(!usage.is_to_close(), "another one uses it");
-        assert!(usage.enter());
-        usage.leave();
-        usage.leave();
-        close(&usage);
-        assert!(usage.has_ended());
-    }
-
-    #[test]
-    fn what_was_used_since_it_was_looked_at_is_not_closed() {
-        let usage = Usage::default();
-        usage.ready();
-        let looked_at = Idle { ms: 0, seen: usage.standing() };
-        let later = Standing { since_ms: looked_at.seen.since_ms + 1, ..looked_at.seen };
-        assert!(usage.replace(looked_at.seen, later));
-        usage.close(looked_at);
-        assert!(!usage.is_to_close());
-    }
-
-    #[test]
-    fn nobody_who_is_counted_finds_it_closed() {
-        for _ in 0..50 {
-            let usage = Usage::default();
-            usage.ready();
-            std::thread::scope(|threads| {
-                for _ in 0..2 {
-                    threads.spawn(|| {
-                        for _ in 0..100 {
-                            if usage.enter() {
-                                usage.write();
-                                assert!(!usage.has_ended() && !usage.is_closed());
-                                usage.leave();
-                            }
-                        }
-                    });
-                }
-                while !usage.has_ended() {
-                    close(&usage);
-                }
-            });
-            assert_eq!(usage.standing().users, 0);
-        }
-    }
-
-    #[test]
-    fn how_it_stands_fits_into_a_word() {
-        for phase in [Phase::Making, Phase::Open, Phase::ToClose, Phase::Closed] {
-            for (users, since_ms) in [(0, 0), (1, u32::MAX), ((1 << USERS_BITS) - 1, 7)] {
-                let standing = Standing { phase, users, since_ms };
-                assert_eq!(Standing::from(u64::from(standing)), standing);
-            }
-        }
-    }
-}
+mod tests;

@@ -39,10 +39,10 @@ pub(super) fn http2() -> (TlsAcceptor, ClientConfig) {
     (TlsAcceptor::from(Arc::new(server)), client)
 }
 
-/// A downstream on loopback that answers at once, but `/held` only when it is let.
+/// A downstream on loopback that answers at once, but `/held` only when it is let, and with as many bytes as `/bytes/N` says.
 #[derive(Clone)]
-struct Downstream {
-    url: Arc<str>,
+pub(super) struct Downstream {
+    pub(super) url: Arc<str>,
     connections: Arc<AtomicUsize>,
     came: Arc<Semaphore>,
     let_go: Arc<Semaphore>,
@@ -50,12 +50,12 @@ struct Downstream {
 
 impl Downstream {
     /// One that speaks HTTP/1.1.
-    async fn plain() -> Self {
+    pub(super) async fn plain() -> Self {
         Self::start(None).await
     }
 
     /// One that speaks HTTP/2, and who trusts it.
-    async fn tls() -> (Self, ClientConfig) {
+    pub(super) async fn tls() -> (Self, ClientConfig) {
         let (server, client) = http2();
         (Self::start(Some(server)).await, client)
     }
@@ -92,15 +92,16 @@ impl Downstream {
             self.came.add_permits(1);
             self.let_go.acquire().await.unwrap().forget();
         }
-        Ok(Response::new(Full::from("x")))
+        let bytes = request.uri().path().strip_prefix("/bytes/").and_then(|bytes| bytes.parse().ok());
+        Ok(Response::new(Full::from(vec![b'x'; bytes.unwrap_or(1)])))
     }
 
-    fn held(&self) -> String {
+    pub(super) fn held(&self) -> String {
         format!("{}held", self.url)
     }
 
     /// A request for `/held` is there.
-    async fn came(&self) {
+    pub(super) async fn came(&self) {
         tokio::time::timeout(PATIENCE, self.came.acquire()).await.expect("the request comes").unwrap().forget();
     }
 
@@ -118,12 +119,12 @@ fn narrow(origins: &[&str]) -> (Arc<Grants>, Egress) {
 }
 
 /// The same, on that way.
-fn narrow_on(way: Way, origins: &[&str]) -> Arc<(Arc<Grants>, Egress)> {
+pub(super) fn narrow_on(way: Way, origins: &[&str]) -> Arc<(Arc<Grants>, Egress)> {
     let (grants, egress) = narrow(origins);
     Arc::new((grants, Egress::new("test", egress.outside, way)))
 }
 
-async fn call(
+pub(super) async fn call(
     (grants, egress): &(Arc<Grants>, Egress),
     url: &str,
     patience: Duration,
@@ -134,7 +135,10 @@ async fn call(
 }
 
 /// The same beside what the test goes on with.
-fn begin(client: &Arc<(Arc<Grants>, Egress)>, url: &str) -> tokio::task::JoinHandle<Result<Answered, SendFailure>> {
+pub(super) fn begin(
+    client: &Arc<(Arc<Grants>, Egress)>,
+    url: &str,
+) -> tokio::task::JoinHandle<Result<Answered, SendFailure>> {
     let (client, url) = (client.clone(), url.to_owned());
     tokio::spawn(async move { call(&client, &url, PATIENCE).await })
 }
