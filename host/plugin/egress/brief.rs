@@ -1,7 +1,8 @@
 //! Origins that close connections without saying so beforehand.
 //!
 //! A request over a connection that its server closes at that moment is lost, and nobody knows whether it was read (RFC 9112,
-//! section 9.3.1). It is not sent again, but the next ones to that origin have connections of their own.
+//! section 9.3.1). It is not sent again, but the next ones to that origin have connections of their own, and those that are
+//! kept are ended: what happened to one may be about to happen to all.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -38,6 +39,7 @@ impl Brief {
     }
 }
 
-fn origin(uri: &Uri) -> String {
+/// The origin of that URL.
+pub(super) fn origin(uri: &Uri) -> String {
     format!("{}://{}", uri.scheme_str().unwrap_or_default(), uri.authority().map_or("", |authority| authority.as_str()))
 }

@@ -11,6 +11,7 @@ use hyper_util::client::legacy::connect::capture_connection;
 use crate::causes::cause;
 
 use super::super::heads;
+use super::brief;
 use super::call::Call;
 use super::connect::ConnectError;
 use super::failure::{SendFailure, Unreachable, chain};
@@ -48,7 +49,12 @@ impl Egress {
                 }
                 Ok(Err(error)) => {
                     let usage = connection.connection_metadata().as_ref().and_then(link::usage);
-                    Err(self.failed(&uri, classify(&error), usage.as_deref()))
+                    let failure = failed(classify(&error), usage.as_deref());
+                    let was_kept = usage.is_some_and(|usage| usage.was_kept());
+                    if matches!(failure, SendFailure::Unanswered(_)) && was_kept && is_lost(&error) {
+                        self.lost(&uri);
+                    }
+                    Err(failure)
                 }
                 Err(_) => match connection.connection_metadata().as_ref() {
                     // Once it has a connection, the request may be on its way. Over HTTP/2 others would follow it.
@@ -62,19 +68,11 @@ impl Egress {
         }
     }
 
-    /// What became of a request that failed like that, over a connection that is used like that where it had one.
-    pub(super) fn failed(&self, uri: &Uri, failure: SendFailure, usage: Option<&Usage>) -> SendFailure {
-        match (failure, usage) {
-            // Who is counted keeps it open: this one came when it had ended, and none of it was written.
-            (SendFailure::Unanswered(_), Some(usage)) if usage.is_closed() => {
-                SendFailure::Crowded("the connection was closed for another call just then".to_owned())
-            }
-            (failure @ SendFailure::Unanswered(_), Some(usage)) if usage.was_kept() => {
-                self.brief.note(uri);
-                failure
-            }
-            (failure, _) => failure,
-        }
+    /// A connection to that origin that was kept is gone, with a request on it.
+    fn lost(&self, uri: &Uri) {
+        // First, so that who comes now keeps none.
+        self.brief.note(uri);
+        self.outside.sockets.retire(&self.plugin, &brief::origin(uri));
     }
 
     /// Asked while the request is still there, and in line where it is for want of a socket that it has none.
@@ -84,6 +82,30 @@ impl Egress {
             return SendFailure::Crowded(format!("no connection could be made within {patience:.1?}: {why}"));
         }
         SendFailure::Unreachable(Unreachable::TimedOut, format!("no connection within {patience:.1?}"))
+    }
+}
+
+/// What became of a request that failed like that, over a connection that is used like that where it had one.
+pub(super) fn failed(failure: SendFailure, usage: Option<&Usage>) -> SendFailure {
+    match (failure, usage) {
+        // Who is counted keeps it open: this one came when it had ended, and none of it was written.
+        (SendFailure::Unanswered(_), Some(usage)) if usage.is_closed() => {
+            SendFailure::Crowded("the connection was closed just before the call".to_owned())
+        }
+        (failure, _) => failure,
+    }
+}
+
+/// Whether the connection is gone: it ended, broke, or was silent for too long. A stream of HTTP/2 that is reset leaves it
+/// as it was, and what cannot be understood says nothing of the others.
+fn is_lost(error: &Error) -> bool {
+    match cause::<h2::Error>(error) {
+        Some(error) => error.is_io() || (error.is_go_away() && error.is_remote()),
+        None => {
+            let is_end =
+                |error: &hyper::Error| error.is_incomplete_message() || error.is_closed() || error.is_timeout();
+            cause::<hyper::Error>(error).is_some_and(is_end) || cause::<std::io::Error>(error).is_some()
+        }
     }
 }
 

@@ -94,6 +94,13 @@ impl Sockets {
         self.give_at_once(&mut self.lock(), plugin)
     }
 
+    /// Connections of that plugin to that origin take no further request. Those that nobody uses end at once.
+    pub(super) fn retire(&self, plugin: &str, origin: &str) {
+        let inner = self.lock();
+        let held = inner.accounts.get(plugin).map(|account| account.held.values());
+        held.into_iter().flatten().filter(|usage| usage.is_of(origin)).for_each(|usage| usage.retire());
+    }
+
     /// Why a call of that plugin waits for a socket, for people.
     pub(super) fn why_waiting(&self, plugin: &str) -> String {
         let inner = self.lock();

@@ -17,6 +17,7 @@ use super::*;
 mod connections;
 mod covers;
 mod frames;
+mod lost;
 mod refused;
 
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(30);

@@ -22,6 +22,7 @@ use crate::config::Tls;
 use super::super::load_error::Unusable;
 use super::super::pem::pem_fault;
 use super::super::secrets::private_file;
+use super::brief;
 use super::call::Call;
 use super::connect::{ConnectError, Connector, Dial};
 use super::failure::Unreachable;
@@ -146,6 +147,7 @@ impl Connections {
         let route = tokio::time::timeout(TIMEOUT, connector.route(&uri)).await.map_err(slow)??;
         let socket = connector.socket(&call).await;
         let usage = socket.usage.clone();
+        usage.leads_to(brief::origin(&uri));
         let dial = Dial::new(connector.clone(), route, socket);
         let mut made = HttpsConnector::new(dial, tls.clone(), false, names.clone());
         Ok(Wire::new(tokio::time::timeout(TIMEOUT, made.call(uri)).await.map_err(slow)??, usage))

@@ -1,5 +1,6 @@
 //! How many use a connection, and its early end where nobody does: its socket is needed, or it is no good.
 
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::task::Waker;
 use std::time::Duration;
@@ -36,6 +37,10 @@ pub(super) struct Usage {
     pace: Pace,
     /// Whoever reads waits for leave.
     is_paced: AtomicBool,
+    /// It takes no further request.
+    is_retired: AtomicBool,
+    /// The origin that it was made for.
+    origin: OnceLock<String>,
     reader: AtomicWaker,
 }
 
@@ -102,6 +107,8 @@ impl Default for Usage {
             unasked_us: AtomicU64::default(),
             pace: Pace::default(),
             is_paced: AtomicBool::default(),
+            is_retired: AtomicBool::default(),
+            origin: OnceLock::new(),
             reader: AtomicWaker::new(),
         }
     }
@@ -111,6 +118,17 @@ impl Usage {
     /// When the socket was taken.
     pub(super) fn made(&self) -> Stopwatch {
         self.made
+    }
+
+    /// It is being made for that origin.
+    pub(super) fn leads_to(&self, origin: String) {
+        // It is told once.
+        let _ = self.origin.set(origin);
+    }
+
+    /// Whether it was made for that origin.
+    pub(super) fn is_of(&self, origin: &str) -> bool {
+        self.origin.get().is_some_and(|own| own == origin)
     }
 
     /// It is there, and nothing was sent over it.
@@ -138,6 +156,7 @@ impl Usage {
         let since_ms = self.now_ms();
         self.left_ms.store(since_ms, Ordering::Relaxed);
         self.change(|before| Some(Standing { users: before.users.checked_sub(1)?, since_ms, ..before }));
+        self.end_if_retired();
     }
 
     /// Something is written. Requests are counted before that; but the rest of one whose answer was done with a moment
@@ -205,6 +224,23 @@ impl Usage {
     pub(super) fn close(&self, idle: Idle) {
         if self.replace(idle.seen, Standing { phase: Phase::ToClose, ..idle.seen }) {
             self.reader.wake();
+        }
+    }
+
+    /// It ends as soon as nobody uses it, and at once where nobody does. One that is still being made is another matter.
+    pub(super) fn retire(&self) {
+        if self.standing().phase != Phase::Making {
+            self.is_retired.store(true, Ordering::SeqCst);
+            self.end_if_retired();
+        }
+    }
+
+    fn end_if_retired(&self) {
+        if self.is_retired.load(Ordering::SeqCst) {
+            let seen = self.standing();
+            if seen.users == 0 && matches!(seen.phase, Phase::Open | Phase::ToClose) {
+                self.end(seen);
+            }
         }
     }
 

@@ -231,17 +231,15 @@ async fn a_call_without_a_connection_says_so_and_another_plugins_has_one() {
 
 #[tokio::test]
 async fn a_call_that_came_when_its_connection_was_closed_for_another_says_that_nothing_was_sent() {
-    let (_, egress) = egress(&network(&[]), "", &[]);
-    let (uri, usage) = (http::Uri::from_static("http://a.example/"), Usage::default());
+    let usage = Usage::default();
     usage.ready();
     usage.answered();
-    let failed = |usage| egress.failed(&uri, SendFailure::Unanswered("no".to_owned()), Some(usage));
+    let failed = |usage| send::failed(SendFailure::Unanswered("no".to_owned()), Some(usage));
     assert!(usage.enter() && matches!(failed(&usage), SendFailure::Unanswered(_)));
-    assert!(egress.brief.holds(&uri), "the downstream closed it");
     let ended = Usage::ended();
     assert!(matches!(failed(&ended), SendFailure::Crowded(_)));
     let denied = SendFailure::Invalid(String::new());
-    assert_eq!(egress.failed(&uri, denied.clone(), Some(&ended)), denied, "what is certain stays");
+    assert_eq!(send::failed(denied.clone(), Some(&ended)), denied, "what is certain stays");
 }
 
 /// A proxy that takes connections and says nothing.

@@ -107,6 +107,26 @@ fn what_comes_while_nobody_uses_it_ends_it_where_it_is_much() {
 }
 
 #[test]
+fn one_that_is_retired_ends_with_its_last_use() {
+    let usages: [Usage; 3] = Default::default();
+    let [used, unused, making] = &usages;
+    for usage in [used, unused] {
+        usage.ready();
+        assert!(usage.enter());
+    }
+    unused.leave();
+    usages.iter().for_each(Usage::retire);
+    assert!(!used.has_ended() && unused.has_ended() && !making.has_ended());
+    assert!(!unused.enter());
+    used.leave();
+    assert!(used.has_ended());
+    making.ready();
+    assert!(making.enter());
+    making.leave();
+    assert!(!making.has_ended(), "it is newer than what was found out");
+}
+
+#[test]
 fn what_is_written_long_after_its_last_use_does_not_keep_it() {
     let usage = Usage::default();
     usage.ready();
