@@ -58,7 +58,7 @@ pub(super) struct Attempt {
     pub(super) calls_out: CallsOut,
     requests_made: AtomicU32,
     call_bytes: AtomicU64,
-    /// What the heads of answers take that the guest has not taken.
+    /// What the heads of answers take that the guest has not taken, and what may lie there of bodies that it has not read.
     pub(super) untaken_bytes: AtomicUsize,
     ledger: Mutex<Ledger>,
 }

@@ -49,7 +49,7 @@ pub(super) use link::InUse;
 pub(super) use outside::{Outside, Way};
 pub(super) use policy::Target;
 pub(super) use record::Recorder;
-pub(super) use send::{Answered, has_no_body, is_cut_short, read};
+pub(super) use send::{Answered, has_no_body, is_cut_short, read, unread_bytes_max};
 
 use brief::Brief;
 use connect::Connector;
@@ -63,6 +63,10 @@ const IDLE_SECS: u64 = 45;
 /// How often a connection of HTTP/2 is asked whether it is there, while it carries requests, and how long it may take.
 const PING_EVERY: std::time::Duration = std::time::Duration::from_secs(10);
 const PING_PATIENCE: std::time::Duration = std::time::Duration::from_secs(10);
+/// What an answer of HTTP/2 may bring before somebody reads it, ...
+const STREAM_WINDOW_BYTES: u32 = 256 << 10;
+/// ... and all of one connection together.
+const CONNECTION_WINDOW_BYTES: u32 = 1 << 20;
 /// Unused connections that are kept per origin: as many as a burst opens, up to this.
 const IDLE_CONNECTIONS_MAX: usize = 256;
 /// The head of an answer.
@@ -197,6 +201,8 @@ impl Egress {
                 // One that carries requests and is silent even to a ping is gone.
                 .http2_keep_alive_interval(PING_EVERY)
                 .http2_keep_alive_timeout(PING_PATIENCE)
+                .http2_initial_stream_window_size(STREAM_WINDOW_BYTES)
+                .http2_initial_connection_window_size(CONNECTION_WINDOW_BYTES)
                 .http2_max_header_list_size(u32::try_from(HEAD_BYTES_MAX).unwrap_or(u32::MAX))
                 .build(self.connector())
         })

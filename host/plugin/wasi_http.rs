@@ -161,8 +161,9 @@ impl Asked {
             recorder.failed(&SendFailure::TooLarge(why));
             return Err(Error::HttpResponseHeaderSectionSize(None));
         }
+        let unread = Untaken::body(&attempt, egress::unread_bytes_max(&response));
         let (mut head, body) = response.into_parts();
-        let untaken = Untaken::new(&attempt, &head.headers);
+        let untaken = Untaken::head(&attempt, &head.headers);
         egress::veil(cover.as_ref(), &mut head.headers);
         let left_bytes = attempt.limits.response.0;
         let window = cover.map(Window::new);
@@ -177,6 +178,7 @@ impl Asked {
             out: Some((permit, in_use)),
             window,
             last: None,
+            _unread: unread,
         });
         head.extensions.insert(untaken);
         Ok((Response::from_parts(head, body), Box::new(async { Ok(()) })))
@@ -221,6 +223,8 @@ struct Reading {
     window: Option<Window>,
     /// What comes after the bytes that the window still held.
     last: Option<Frame<Bytes>>,
+    /// What may lie there unread.
+    _unread: Untaken,
 }
 
 /// What the guest is given next, and what there is to go on with.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use http::{Method, Request, Response, StatusCode, Uri};
+use http::{Method, Request, Response, StatusCode, Uri, Version};
 use http_body_util::BodyExt as _;
 use hyper::body::{Body as _, Incoming};
 use hyper_util::client::legacy::Error;
@@ -16,7 +16,7 @@ use super::call::Call;
 use super::connect::ConnectError;
 use super::failure::{SendFailure, Unreachable, chain};
 use super::usage::Usage;
-use super::{Egress, InUse, Recorder, SendBody, link};
+use super::{Egress, HEAD_BYTES_MAX, InUse, Recorder, STREAM_WINDOW_BYTES, SendBody, link};
 
 /// An answer whose head is there.
 pub(in crate::plugin) struct Answered {
@@ -107,6 +107,20 @@ fn is_lost(error: &Error) -> bool {
             cause::<hyper::Error>(error).is_some_and(is_end) || cause::<std::io::Error>(error).is_some()
         }
     }
+}
+
+/// What the host may hold of the body of an answer that nobody reads, at most. Over HTTP/1.1 that is what is read ahead.
+/// Over HTTP/2 it is the window of its stream, and what short frames take beside what is in them: h2 reckons 256 bytes for
+/// each, and ends a connection on which that is more than half of its window beyond the bytes themselves. What lies between
+/// them in the pieces that were read, and is kept as long as they are, was let through by the connection's pace.
+pub(in crate::plugin) fn unread_bytes_max(answer: &Response<Incoming>) -> usize {
+    let stated_bytes = answer.body().size_hint().exact().unwrap_or(u64::MAX);
+    let stated_bytes = usize::try_from(stated_bytes).unwrap_or(usize::MAX);
+    if answer.version() == Version::HTTP_2 {
+        let bytes = stated_bytes.min(STREAM_WINDOW_BYTES as usize);
+        return bytes + bytes / 2;
+    }
+    stated_bytes.min(HEAD_BYTES_MAX)
 }
 
 /// Whether the answer to that has no body, whatever length it states (RFC 9110, section 6.4.1).

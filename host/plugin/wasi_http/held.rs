@@ -31,6 +31,8 @@ const BODY_BYTES: usize = 2 * CHUNK_BYTES_MAX;
 pub(in super::super) struct Held {
     /// What was found last.
     found_bytes: usize,
+    /// What of it were answers that nobody took.
+    untaken_bytes: usize,
     /// What the calls since then can have added.
     added_bytes: usize,
     /// Trailers that were given to bodies, which can no longer be looked at.
@@ -44,7 +46,7 @@ impl Held {
     pub(in super::super) fn new(limits: &AttemptLimits) -> Self {
         // A field that has next to no text takes several times what wasmtime counts of it.
         let call_bytes_max = (4 * fields_bytes_max(limits)).max(HEAD_BYTES_MAX);
-        Self { found_bytes: 0, added_bytes: 0, trailers_bytes: 0, call_bytes_max }
+        Self { found_bytes: 0, untaken_bytes: 0, added_bytes: 0, trailers_bytes: 0, call_bytes_max }
     }
 
     /// One more call comes, after which there may be more. What counts of all that the calls before it left in the table,
@@ -57,12 +59,13 @@ impl Held {
     ) -> Option<usize> {
         let may_be_bytes = self.found_bytes.saturating_add(self.added_bytes).saturating_add(untaken_bytes);
         // Near its end at each call, far from it seldom: to look through much takes its time.
-        let is_due = self.added_bytes > left_bytes.saturating_sub(self.found_bytes) / 4;
+        let new_bytes = self.added_bytes.saturating_add(untaken_bytes.abs_diff(self.untaken_bytes));
+        let is_due = new_bytes > left_bytes.saturating_sub(self.found_bytes) / 4;
         let found = (may_be_bytes > UNCOUNTED_BYTES && is_due).then(|| {
             let (bytes, has_bodies) = bytes_in(table);
             self.trailers_bytes = if has_bodies { self.trailers_bytes } else { 0 };
             self.found_bytes = bytes + self.trailers_bytes + untaken_bytes;
-            self.added_bytes = 0;
+            (self.added_bytes, self.untaken_bytes) = (0, untaken_bytes);
             self.found_bytes.saturating_sub(UNCOUNTED_BYTES)
         });
         self.added_bytes = self.added_bytes.saturating_add(self.call_bytes_max);
@@ -75,8 +78,8 @@ impl Held {
     }
 }
 
-/// The head of an answer that no guest has taken. It lies among the answer's extensions, which wasmtime drops as the guest
-/// takes it.
+/// The head of an answer that no guest has taken, or what may lie there of a body that it has not read. A head's lies among
+/// the answer's extensions, which wasmtime drops as the guest takes it; a body's goes with the body.
 #[derive(Clone, Debug)]
 pub(super) struct Untaken(#[expect(dead_code, reason = "it counts until it is dropped")] Arc<Counted>);
 
@@ -88,8 +91,12 @@ struct Counted {
 
 impl Untaken {
     /// Counts until it is dropped.
-    pub(super) fn new(attempt: &Arc<Attempt>, head: &HeaderMap) -> Self {
-        let bytes = map_bytes(head);
+    pub(super) fn head(attempt: &Arc<Attempt>, head: &HeaderMap) -> Self {
+        Self::body(attempt, map_bytes(head))
+    }
+
+    /// The same for a body that takes up to so many bytes.
+    pub(super) fn body(attempt: &Arc<Attempt>, bytes: usize) -> Self {
         attempt.untaken_bytes.fetch_add(bytes, Ordering::Relaxed);
         Self(Arc::new(Counted { attempt: attempt.clone(), bytes }))
     }
@@ -214,6 +221,17 @@ mod tests {
             Some(0),
             "what was given back counts no longer"
         );
+    }
+
+    #[test]
+    fn it_is_looked_through_when_answers_that_nobody_reads_have_become_much() {
+        let limits = Limits::default().attempt(&LimitOverride::default());
+        let (mut table, mut held) = (ResourceTable::new(), Held::new(&limits));
+        assert_eq!(held.before_call(&mut table, 0, 64 << 20), None);
+        assert_eq!(held.before_call(&mut table, 8 << 20, 64 << 20), None, "there is much left");
+        assert_eq!(held.before_call(&mut table, 20 << 20, 64 << 20), Some((20 << 20) - UNCOUNTED_BYTES));
+        assert_eq!(held.before_call(&mut table, 21 << 20, 64 << 20), None, "it is known already");
+        assert_eq!(held.before_call(&mut table, 1 << 20, 64 << 20), Some(0), "it is gone");
     }
 
     #[test]

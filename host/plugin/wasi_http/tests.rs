@@ -13,6 +13,7 @@ use super::super::testing::{Bench, call, component, importing};
 use super::*;
 
 mod covered;
+mod unread;
 
 /// What such a guest imports.
 const IMPORTS: &str = r#"

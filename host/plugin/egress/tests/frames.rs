@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use http_body_util::BodyExt as _;
 use tokio::io::{ReadHalf, WriteHalf, split};
 use tokio::sync::Semaphore;
 use tokio_rustls::server::TlsStream;
@@ -13,6 +14,7 @@ const DATA: u8 = 0;
 const HEADERS: u8 = 1;
 const SETTINGS: u8 = 4;
 const PING: u8 = 6;
+const WINDOW_UPDATE: u8 = 8;
 /// A kind that nobody knows and everybody has to read over.
 const UNKNOWN: u8 = 250;
 
@@ -35,6 +37,8 @@ struct Manual {
     ended: Arc<Semaphore>,
     /// It was said that the client is there.
     is_there: Arc<Semaphore>,
+    /// What the client says of its windows: that of a stream, and that of the connection.
+    windows: Arc<Mutex<[u32; 2]>>,
 }
 
 fn frame(kind: u8, flags: u8, stream: u8, payload: &[u8]) -> Vec<u8> {
@@ -50,8 +54,8 @@ impl Manual {
         let (server, client) = http2();
         let url = format!("https://{}/", listener.local_addr().unwrap());
         let nobody = || Arc::new(Semaphore::new(0));
-        let connections = Default::default();
-        let manual = Self { url: url.into(), connections, ended: nobody(), is_there: nobody() };
+        let (connections, windows) = Default::default();
+        let manual = Self { url: url.into(), connections, ended: nobody(), is_there: nobody(), windows };
         let serving = manual.clone();
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
@@ -82,6 +86,13 @@ impl Manual {
             let mut payload = vec![0; usize::from(head[1]) << 8 | usize::from(head[2])];
             reads.read_exact(&mut payload).await?;
             match (head[3], head[4] & 1) {
+                (SETTINGS, 0) => {
+                    let stream = payload.chunks(6).find(|setting| setting[1] == 4).expect("its window");
+                    self.windows.lock().unwrap()[0] = u32::from_be_bytes(stream[2..].try_into().unwrap());
+                }
+                (WINDOW_UPDATE, _) if head[8] == 0 => {
+                    self.windows.lock().unwrap()[1] += u32::from_be_bytes(payload[..].try_into().unwrap());
+                }
                 (PING, 1) => self.is_there.add_permits(1),
                 (HEADERS, _) => {
                     if let Some(writes) = writes.take() {
@@ -155,6 +166,17 @@ async fn a_connection_that_is_asked_whether_it_is_there_is_closed_for_a_call_els
 }
 
 #[tokio::test]
+async fn so_much_of_an_answer_may_come_before_it_is_read() {
+    let (manual, way) = Manual::start(Manner::AnswersAndAsks).await;
+    let client = narrow_on(way, &[&manual.url]);
+    assert!(call(&client, &manual.url, PATIENCE).await.is_ok());
+    within_patience(manual.is_there.acquire(), "it is answered").await;
+    let [stream, connection] = *manual.windows.lock().unwrap();
+    // What every connection begins with stands before what it is told.
+    assert_eq!([stream, 65_535 + connection], [STREAM_WINDOW_BYTES, CONNECTION_WINDOW_BYTES]);
+}
+
+#[tokio::test]
 async fn a_large_answer_that_is_read_is_not_held_up() {
     const BYTES: usize = 64 << 20;
     let (large, tls) = Downstream::tls().await;
@@ -171,5 +193,23 @@ async fn a_large_answer_that_is_read_is_not_held_up() {
         let read = read(body, BYTES as u64, &answered.in_use, &mut recorder);
         let read = tokio::time::timeout(PATIENCE, read).await.expect("what is read is not what nobody asked for");
         assert_eq!(read.unwrap().len(), BYTES);
+    }
+}
+
+#[tokio::test]
+async fn what_may_lie_unread_is_what_is_stated_and_no_more_than_the_window() {
+    let (tls, way) = Downstream::tls().await;
+    let plain = Downstream::plain().await;
+    let client = narrow_on(Way { tls: Some(way), ..Way::default() }, &[&tls.url, &plain.url]);
+    let window = STREAM_WINDOW_BYTES as usize;
+    for (downstream, bytes, most) in [
+        (&tls, 1_000, 1_500),
+        (&plain, 1_000, 1_000),
+        (&tls, 8 << 20, window + window / 2),
+        (&plain, 8 << 20, HEAD_BYTES_MAX),
+    ] {
+        let answered = call(&client, &format!("{}bytes/{bytes}", downstream.url), PATIENCE).await.unwrap();
+        assert_eq!(unread_bytes_max(&answered.response), most, "{bytes}");
+        drop(answered.response.into_body().frame().await);
     }
 }
