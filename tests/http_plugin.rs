@@ -2,6 +2,9 @@
 
 mod common;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use common::{Downstream, Host, Reply, Setup, Value, guests, json, ms};
 
 async fn host(component: Vec<u8>, downstream: &Downstream) -> Host {
@@ -139,6 +142,67 @@ async fn retry_after_moves_the_next_attempt(component: Vec<u8>) {
     assert_eq!(ms(&first["next_run_at"]) - ms(&first["finished_at"]), 1_000);
 }
 
+/// More than an answer's body may have.
+const TOO_MANY_BYTES: usize = 9 << 20;
+
+/// Answers as the path says: `/STATUS/BYTES/HEADERS` or `/STATUS/BYTES/HEADERS/RETRY-AFTER`.
+async fn oversized() -> Downstream {
+    Downstream::start(|seen, _| async move {
+        let parts: Vec<usize> = seen.target.split('/').filter_map(|part| part.parse().ok()).collect();
+        let status = parts[0].try_into().expect("a status");
+        let reply = (0..parts[2]).fold(Reply::status(status), |reply, n| reply.header(&format!("x-{n}"), "many"));
+        let reply = reply.body("text/plain", vec![b'a'; parts[1]]);
+        match parts.get(3) {
+            Some(after) => reply.header("retry-after", &after.to_string()),
+            None => reply,
+        }
+    })
+    .await
+}
+
+async fn an_answer_that_is_too_large_is_judged_by_its_status(component: Vec<u8>) {
+    let downstream = oversized().await;
+    let host = host(component, &downstream).await;
+    for (path, expected, delay, code) in [
+        (format!("/503/{TOO_MANY_BYTES}/0"), "try-again", Value::Null, "http-503"),
+        (format!("/503/{TOO_MANY_BYTES}/0/2"), "rate-limited", json!(2_000), "http-503"),
+        (format!("/429/{TOO_MANY_BYTES}/0/7"), "rate-limited", json!(7_000), "http-429"),
+        (format!("/408/{TOO_MANY_BYTES}/0"), "try-again", Value::Null, "http-408"),
+        (format!("/404/{TOO_MANY_BYTES}/0"), "reject", Value::Null, "http-404"),
+        ("/503/2/200".to_owned(), "try-again", Value::Null, "http-503"),
+        ("/503/2/200/2".to_owned(), "rate-limited", json!(2_000), "http-503"),
+        ("/404/2/200".to_owned(), "reject", Value::Null, "http-404"),
+        // The host reads no further than 256 headers, and knows no status then.
+        ("/503/2/300".to_owned(), "unknown-outcome", Value::Null, "response-too-large"),
+    ] {
+        let (attempt, _) = outcome(&host, json!({"url": downstream.url(&path)})).await;
+        assert_eq!(attempt["outcome"], expected, "{path}: {attempt:#}");
+        assert_eq!((&attempt["retry_after_ms"], &attempt["code"]), (&delay, &json!(code)), "{path}: {attempt:#}");
+    }
+    for (path, bytes, kept) in [
+        (format!("/200/{TOO_MANY_BYTES}/0"), TOO_MANY_BYTES, 8 << 20),
+        (format!("/200/{}/0", 8 << 20), 8 << 20, 8 << 20),
+        ("/201/2/200".to_owned(), 2, 2),
+    ] {
+        let (_, job) = outcome(&host, json!({"url": downstream.url(&path)})).await;
+        let result = &job["result"];
+        assert_eq!(
+            (&job["state"], &result["status"]),
+            (&json!("completed"), &json!(path[1..4].parse::<u16>().unwrap()))
+        );
+        assert_eq!(result["body"].as_str().map(str::len), Some(kept), "{path}");
+        let is_cut = bytes > kept || path.ends_with("/200");
+        assert_eq!(result.get("truncated"), is_cut.then_some(&json!(true)), "{path}");
+        assert_eq!(result["headers"]["content-type"], "text/plain", "{path}");
+    }
+    // No body comes after this one.
+    let head = json!({"url": downstream.url(&format!("/200/{TOO_MANY_BYTES}/0")), "method": "HEAD"});
+    let (_, job) = outcome(&host, head).await;
+    let result = &job["result"];
+    assert_eq!(result["headers"]["content-length"], TOO_MANY_BYTES.to_string(), "{job:#}");
+    assert_eq!((&result["body"], result.get("truncated")), (&json!(""), None), "{job:#}");
+}
+
 /// Each case twice: by the shipped component and by one built from the sources beside it.
 macro_rules! both {
     ($($case:ident),*) => {
@@ -161,8 +225,29 @@ both!(
     a_request_goes_out_as_the_payload_says,
     faults_of_the_connection_are_told_apart,
     a_malformed_payload_is_refused_before_it_is_a_job,
-    retry_after_moves_the_next_attempt
+    retry_after_moves_the_next_attempt,
+    an_answer_that_is_too_large_is_judged_by_its_status
 );
+
+#[tokio::test]
+async fn large_error_pages_open_the_breaker_and_large_answers_complete_when_they_are_over() {
+    let is_up = Arc::new(AtomicBool::new(false));
+    let up = is_up.clone();
+    let downstream = Downstream::start(move |_, _| {
+        let status = if up.load(Ordering::Relaxed) { 200 } else { 503 };
+        async move { Reply::status(status).body("text/html", vec![b'a'; TOO_MANY_BYTES]) }
+    })
+    .await;
+    let file = format!("origins = [\"{}\"]", downstream.origin());
+    let config = "[retry]\nbase = \"1ms\"\ncap = \"10ms\"\n[breaker]\nfailures = 3\nprobe = \"100ms\"";
+    let host = Setup::default().config(config).plugin("http", guests::shipped(), &file).start().await;
+    let id = host.enqueue(json!({"plugin": "http", "payload": {"url": downstream.url("/")}})).await;
+    host.waiting(&id, "breaker-open").await;
+    is_up.store(true, Ordering::Relaxed);
+    let job = host.ended(&id).await;
+    assert_eq!((&job["state"], &job["result"]["truncated"]), (&json!("completed"), &json!(true)));
+    assert!(downstream.seen().len() >= 4, "{}", downstream.seen().len());
+}
 
 #[tokio::test]
 async fn a_long_answer_is_the_result_and_one_that_is_too_long_is_not_asked_for_again() {

@@ -180,6 +180,12 @@ async fn a_response_has_a_body_and_headers_of_a_size() {
         (0, 1, 1_100, false),
     ] {
         let wants = json!({"x-body": body.to_string(), "x-headers": headers.to_string(), "x-value": value.to_string()});
+        let (job, _) = run(&host, &json!({"do": "fetch-bounded", "url": downstream.url("/"), "headers": &wants})).await;
+        let bounded = &job["result"]["ok"];
+        let is_cut = |wants: usize| json!(!is_taken && wants > 0);
+        assert_eq!((&bounded["status"], &bounded["body_truncated"]), (&json!(200), &is_cut(body)), "{job:#}");
+        assert_eq!(bounded["headers_truncated"], is_cut(headers), "{body} {headers} {value}: {job:#}");
+        assert_eq!(bounded["body"].as_str().map(str::len), Some(body.min(2_048)));
         let (job, _) = run(&host, &json!({"do": "fetch", "url": downstream.url("/"), "headers": wants})).await;
         let told = (&job["result"]["ok"]["status"], &job["result"]["error"]["kind"]);
         let expected = if is_taken { (&json!(200), &Value::Null) } else { (&Value::Null, &json!("too-large")) };

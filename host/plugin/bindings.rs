@@ -3,7 +3,11 @@
 wasmtime::component::bindgen!({
     path: "wit",
     world: "plugin",
-    imports: { "windlass:plugin/http.send": async | trappable, default: trappable },
+    imports: {
+        "windlass:plugin/http.send": async | trappable,
+        "windlass:plugin/http.send-bounded": async | trappable,
+        default: trappable,
+    },
     exports: { default: async },
     ownership: Borrowing { duplicate_if_necessary: true },
     with: {

@@ -49,7 +49,7 @@ pub(super) use link::InUse;
 pub(super) use outside::{Outside, Way};
 pub(super) use policy::Target;
 pub(super) use record::Recorder;
-pub(super) use send::{Answered, has_no_body, is_cut_short, read, unread_bytes_max};
+pub(super) use send::{Answered, Oversize, Read, has_no_body, is_cut_short, read, unread_bytes_max};
 
 use brief::Brief;
 use connect::Connector;

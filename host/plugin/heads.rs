@@ -1,7 +1,7 @@
 //! How many headers a request or a response may have, and how large they may be.
 
-use http::HeaderMap;
 use http::header::CONTENT_LENGTH;
+use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::config::AttemptLimits;
 
@@ -17,6 +17,31 @@ pub(super) fn over(count: usize, bytes: u64, limits: &AttemptLimits) -> Option<S
 /// The same of a head that came or goes.
 pub(super) fn too_large(headers: &HeaderMap, limits: &AttemptLimits) -> Option<String> {
     over(headers.len(), size(headers), limits)
+}
+
+/// What says how an answer is to be taken. Where not all headers fit, these are kept before the others.
+const KEPT_FIRST: [&str; 4] = ["content-type", "content-encoding", "date", "retry-after"];
+
+/// As much of a head as it may have: whole headers, each that fits beside those that were kept before it.
+pub(super) fn cut(headers: &HeaderMap, limits: &AttemptLimits) -> HeaderMap {
+    let (mut left, mut left_bytes) = (limits.header_count, limits.headers.0);
+    let mut keep = |(name, value): (&HeaderName, &HeaderValue)| {
+        let bytes = (name.as_str().len() + value.len()) as u64;
+        let fits = left > 0 && bytes <= left_bytes;
+        if fits {
+            (left, left_bytes) = (left - 1, left_bytes - bytes);
+        }
+        fits
+    };
+    let is_first = |name: &HeaderName| KEPT_FIRST.contains(&name.as_str());
+    let kept_first: Vec<_> = headers.iter().map(|header| is_first(header.0) && keep(header)).collect();
+    let mut cut = HeaderMap::new();
+    for (header, was_kept) in headers.iter().zip(kept_first) {
+        if was_kept || !is_first(header.0) && keep(header) {
+            cut.append(header.0, header.1.clone());
+        }
+    }
+    cut
 }
 
 /// The bytes of names and values.
@@ -40,9 +65,43 @@ pub(super) fn stated_length(headers: &HeaderMap) -> Result<Option<u64>, String> 
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderValue;
+    use crate::config::{LimitOverride, Limits};
+    use crate::job::units::ByteSize;
 
     use super::*;
+
+    fn head(headers: &[(&'static str, &'static str)]) -> HeaderMap {
+        let pair = |&(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value));
+        headers.iter().map(pair).collect()
+    }
+
+    #[test]
+    fn a_head_is_cut_to_what_fits_and_says_how_to_take_the_answer() {
+        let limits = |header_count, bytes| {
+            let limits = Limits { header_count, headers: ByteSize(bytes), ..Limits::default() };
+            limits.attempt(&LimitOverride::default())
+        };
+        let whole = head(&[("a", "1"), ("b", "22"), ("b", "3"), ("c", "4"), ("date", "6"), ("retry-after", "7")]);
+        for (count, bytes, kept) in [
+            (6, 100, &[("a", "1"), ("b", "22"), ("b", "3"), ("c", "4"), ("date", "6"), ("retry-after", "7")][..]),
+            (6, size(&whole), &[("a", "1"), ("b", "22"), ("b", "3"), ("c", "4"), ("date", "6"), ("retry-after", "7")]),
+            (5, 100, &[("a", "1"), ("b", "22"), ("b", "3"), ("date", "6"), ("retry-after", "7")]),
+            (2, 100, &[("date", "6"), ("retry-after", "7")]),
+            (1, 100, &[("date", "6")]),
+            (6, 23, &[("a", "1"), ("b", "22"), ("date", "6"), ("retry-after", "7")]),
+            (6, 21, &[("a", "1"), ("b", "3"), ("date", "6"), ("retry-after", "7")]),
+            (6, 5, &[("date", "6")]),
+            (6, 4, &[("a", "1"), ("b", "3")]),
+            (0, 0, &[]),
+        ] {
+            let limits = limits(count, bytes);
+            let cut = cut(&whole, &limits);
+            assert_eq!(cut, head(kept), "{count}, {bytes}");
+            assert_eq!(too_large(&cut, &limits), None);
+        }
+        let order: Vec<_> = cut(&whole, &limits(4, 100)).keys().map(|name| name.as_str().to_owned()).collect();
+        assert_eq!(order, ["a", "b", "date", "retry-after"]);
+    }
 
     #[test]
     fn a_length_is_one_number() {

@@ -12,10 +12,10 @@ use crate::config::{AttemptLimits, is_host_owned};
 
 use super::attempt::Attempt;
 use super::bindings::windlass::plugin::http::{self as wit, Host, SendError};
-use super::egress::{self, Answered, Egress, Recorder, SendBody, SendFailure, Target};
+use super::egress::{self, Answered, Egress, Oversize, Recorder, SendBody, SendFailure, Target};
 use super::heads;
 use super::ledger::Scarce;
-use super::secrets::Mask;
+use super::secrets::{Mask, Secrets};
 use super::state::State;
 
 /// A guest that waits for an answer needs a moment to say that none came: a tenth of what is left, at most this.
@@ -27,37 +27,58 @@ const METHOD_BYTES_MAX: usize = 32;
 
 impl Host for State {
     async fn send(&mut self, request: wit::Request) -> wasmtime::Result<Result<wit::Response, SendError>> {
-        let attempt = self.attempt.clone();
-        attempt.passed(size(&request.headers) + (request.url.len() + request.body.len()) as u64);
-        self.called()?;
-        // Beside the guest: how deep it goes is none of its stack's business.
-        let sender = attempt.clone();
-        let answer = attempt.aside.run(move || send(sender, request)).await;
-        if let Ok(response) = &answer {
-            attempt.passed(size(&response.headers));
-        }
-        Ok(answer.map_err(told))
+        let answer = sent(self, request, Oversize::Refused).await?;
+        Ok(answer.map(|answer| answer.response))
+    }
+
+    async fn send_bounded(
+        &mut self,
+        request: wit::Request,
+    ) -> wasmtime::Result<Result<wit::BoundedResponse, SendError>> {
+        sent(self, request, Oversize::Cut).await
     }
 }
 
-async fn send(attempt: Arc<Attempt>, request: wit::Request) -> Result<wit::Response, SendFailure> {
+async fn sent(
+    guest: &mut State,
+    request: wit::Request,
+    oversize: Oversize,
+) -> wasmtime::Result<Result<wit::BoundedResponse, SendError>> {
+    let attempt = guest.attempt.clone();
+    attempt.passed(size(&request.headers) + (request.url.len() + request.body.len()) as u64);
+    guest.called()?;
+    // Beside the guest: how deep it goes is none of its stack's business.
+    let sender = attempt.clone();
+    let answer = attempt.aside.run(move || send(sender, request, oversize)).await;
+    if let Ok(answer) = &answer {
+        attempt.passed(size(&answer.response.headers));
+    }
+    Ok(answer.map_err(told))
+}
+
+async fn send(
+    attempt: Arc<Attempt>,
+    request: wit::Request,
+    oversize: Oversize,
+) -> Result<wit::BoundedResponse, SendFailure> {
     let counted = one_more(&attempt);
     let (shown, target) = attempt.grants.admit(&request.url);
     let mut recorder = Recorder::begin(attempt.clone(), &request.method, shown);
     let target = target.and_then(|target| counted.map(|()| target));
     let begun = target.and_then(|target| begin(&attempt, request, target, &recorder));
     let (answer, cover) = match begun {
-        Ok((sending, cover)) => (exchange(&attempt, sending, cover.as_ref(), &mut recorder).await, cover),
+        Ok((sending, cover)) => (exchange(&attempt, sending, cover.as_ref(), oversize, &mut recorder).await, cover),
         Err(failure) => (Err(failure), None),
     };
     match &answer {
-        Ok(_) => recorder.answered(),
+        Ok((_, None)) => recorder.answered(),
+        Ok((_, Some(excess))) => recorder.cut(excess),
         Err(failure) => {
             recorder.failed(failure);
             remember(&attempt, failure);
         }
     }
-    answer.map_err(|failure| failure.veiled(cover.as_deref()))
+    answer.map(|(answer, _)| answer).map_err(|failure| failure.veiled(cover.as_deref()))
 }
 
 /// What is covered in the answer.
@@ -93,33 +114,52 @@ fn begin<'a>(
     Ok((Sending { sent: egress.send(request, patience), method, patience, watch, _permit: permit }, cover))
 }
 
+/// The answer, and why it is not the whole one where it was cut.
 async fn exchange(
     attempt: &Attempt,
     sending: Sending<impl Future<Output = Result<Answered, SendFailure>>>,
     cover: Option<&Arc<Mask>>,
+    oversize: Oversize,
     recorder: &mut Recorder,
-) -> Result<wit::Response, SendFailure> {
+) -> Result<(wit::BoundedResponse, Option<String>), SendFailure> {
     let Sending { sent, method, patience, watch, _permit } = sending;
     recorder.leaves();
     let Answered { response, in_use } = sent.await?;
     recorder.head(response.status(), response.headers());
-    if let Some(why) = heads::too_large(response.headers(), &attempt.limits) {
-        return Err(SendFailure::TooLarge(why));
-    }
     let (mut head, body) = response.into_parts();
+    let excess = heads::too_large(&head.headers, &attempt.limits);
+    match &excess {
+        Some(why) if oversize == Oversize::Refused => return Err(SendFailure::TooLarge(why.clone())),
+        Some(_) => head.headers = heads::cut(&head.headers, &attempt.limits),
+        None => {}
+    }
     egress::veil(cover, &mut head.headers);
-    let mut bytes = Vec::new();
+    let mut read = egress::Read::default();
     if !egress::has_no_body(&method, head.status) {
-        let read = egress::read(body, attempt.limits.response.0, &in_use, recorder);
-        bytes = tokio::time::timeout(patience.saturating_sub(watch.elapsed()), read).await.map_err(|_| {
+        let reading = egress::read(body, attempt.limits.response.0, oversize, &in_use, recorder);
+        read = tokio::time::timeout(patience.saturating_sub(watch.elapsed()), reading).await.map_err(|_| {
             in_use.distrust();
             SendFailure::Silent(format!("no whole answer within {patience:.1?}"))
         })??;
     }
-    if let Some(cover) = cover {
-        cover.blot(&mut bytes);
+    conceal(&mut read, cover, &attempt.grants.secrets);
+    let (headers_truncated, body_truncated) = (excess.is_some(), read.excess.is_some());
+    let response = wit::Response { status: head.status.as_u16(), headers: headers_of(&head.headers), body: read.bytes };
+    Ok((wit::BoundedResponse { response, headers_truncated, body_truncated }, excess.or(read.excess)))
+}
+
+/// Covers in a body what the guest must not see. One that was cut loses what may be a part of a secret at its end: there
+/// nobody would find it later.
+fn conceal(read: &mut egress::Read, cover: Option<&Arc<Mask>>, secrets: &Secrets) {
+    let (bytes, is_cut) = (&mut read.bytes, read.excess.is_some());
+    match cover {
+        Some(cover) if is_cut => cover.blot_beginning(bytes),
+        Some(cover) => cover.blot(bytes),
+        None => {}
     }
-    Ok(wit::Response { status: head.status.as_u16(), headers: headers_of(&head.headers), body: bytes })
+    if is_cut {
+        bytes.truncate(bytes.len() - secrets.readable_end(bytes));
+    }
 }
 
 /// The plugin's client; a component that is only tried has none.

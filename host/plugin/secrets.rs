@@ -3,7 +3,7 @@
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use zeroize::Zeroizing;
@@ -45,6 +45,8 @@ pub(super) struct Secrets {
     proxy: Option<Zeroizing<String>>,
     /// Finds all of them; none where there is nothing to find.
     kept: Option<Mask>,
+    /// Finds those that the plugin may read; made when it is first asked for.
+    readable: OnceLock<Option<Mask>>,
 }
 
 struct Value {
@@ -75,7 +77,7 @@ impl Secrets {
         let of_proxy = proxy.iter().cloned().chain(password.map(|text| Zeroizing::new(text.to_owned())));
         let of_proxy = of_proxy.map(|text| (PROXY.to_owned(), text));
         let kept = Mask::of(values.iter().map(named).chain(of_proxy));
-        Self { values, proxy, kept }
+        Self { values, proxy, kept, readable: OnceLock::new() }
     }
 
     /// The secret of that name, for the plugin; none where it may not read it.
@@ -146,6 +148,14 @@ impl Secrets {
     /// How much of the end of `bytes` may be the beginning of a secret.
     pub(super) fn open_bytes(&self, bytes: &[u8]) -> usize {
         self.kept.as_ref().map_or(0, |mask| mask.open_bytes(bytes))
+    }
+
+    /// How much of the end of `bytes`, which are the beginning of something longer, may be a part of a secret. Only of
+    /// those that the plugin may read: of others it could learn them by what is missing.
+    pub(super) fn readable_end(&self, bytes: &[u8]) -> usize {
+        let readable = self.values.iter().filter(|(_, value)| value.is_readable);
+        let mask = || Mask::of(readable.map(|(name, value)| (name.clone(), value.text.clone())));
+        self.readable.get_or_init(mask).as_ref().map_or(0, |mask| mask.telling_end(bytes))
     }
 
     /// The secret of that name, where the plugin may not read it.

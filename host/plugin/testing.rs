@@ -56,7 +56,10 @@ const TYPES: &str = r#"
   (type $e (variant (case "denied" string) (case "invalid" string) (case "unreachable" string)
     (case "unanswered" string) (case "too-large" string)))
   (export "send-error" (type $send-error (eq $e)))
-  (export "send" (func (param "request" $request) (result (result $response (error $send-error)))))))
+  (export "send" (func (param "request" $request) (result (result $response (error $send-error)))))
+  (type $b (record (field "response" $response) (field "headers-truncated" bool) (field "body-truncated" bool)))
+  (export "bounded-response" (type $bounded (eq $b)))
+  (export "send-bounded" (func (param "request" $request) (result (result $bounded (error $send-error)))))))
 (import "wasi:cli/exit@0.2.0" (instance $exit (export "exit" (func (param "status" (result))))))
 "#;
 /// The memory of such a component, and what it calls.
@@ -64,6 +67,8 @@ const LIBC: &str = include_str!("../../tests/hostile/libc.wat");
 const LOWERED: &str = r#"
 (core func $log (canon lower (func $log "log") (memory (core memory $libc "memory"))))
 (core func $send (canon lower (func $http "send") (memory (core memory $libc "memory")) (realloc (core func $libc "realloc"))))
+(core func $send-bounded (canon lower (func $http "send-bounded")
+  (memory (core memory $libc "memory")) (realloc (core func $libc "realloc"))))
 (core func $exit (canon lower (func $exit "exit")))
 "#;
 
@@ -81,6 +86,7 @@ pub(super) fn importing(imports: &str, exports: &str, module_items: &str, body: 
   (import "libc" "memory" (memory 1))
   (import "host" "log" (func $log (param i32 i32 i32)))
   (import "host" "send" (func $send (param i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32)))
+  (import "host" "send-bounded" (func $send-bounded (param i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32)))
   (import "host" "exit" (func $exit (param i32)))
   {module_items}
   (func $run (export "run")
@@ -89,7 +95,8 @@ pub(super) fn importing(imports: &str, exports: &str, module_items: &str, body: 
     (i32.store (i32.const 1036) (local.get 8))
     (i32.store (i32.const 1040) (local.get 9))
     (i32.const 1024)))
-(core instance $host (export "log" (func $log)) (export "send" (func $send)) (export "exit" (func $exit)) {exports})
+(core instance $host (export "log" (func $log)) (export "send" (func $send))
+  (export "send-bounded" (func $send-bounded)) (export "exit" (func $exit)) {exports})
 (core instance $main (instantiate $main (with "libc" (instance $libc)) (with "host" (instance $host))))
 {more}
 (func $run (param "job" $job) (result (result $completion (error $failure)))
@@ -108,10 +115,25 @@ pub(super) fn echo() -> Bytes {
 /// Calls the URL in its payload and completes with the answer. Where there is none, it asks to be tried again, with the
 /// message of the error, and with the number of its case as the delay.
 pub(super) fn caller(method: &str, timeout_ms: Option<u32>) -> Bytes {
+    calling("send", "", method, timeout_ms)
+}
+
+/// The same by `send-bounded`. The attributes are the answer's headers, and the media type says of headers and body with
+/// 0 or 1 whether they were cut.
+pub(super) fn bounded_caller(method: &str) -> Bytes {
+    let told = "(i32.store8 (i32.const 600) (i32.add (i32.const 48) (i32.load8_u (i32.const 2072))))
+           (i32.store8 (i32.const 601) (i32.add (i32.const 48) (i32.load8_u (i32.const 2073))))
+           (i32.store (i32.const 1028) (i32.const 600)) (i32.store (i32.const 1032) (i32.const 2))
+           (i32.store (i32.const 1044) (i32.load (i32.const 2056)))
+           (i32.store (i32.const 1048) (i32.load (i32.const 2060)))";
+    calling("send-bounded", told, method, None)
+}
+
+fn calling(function: &str, told: &str, method: &str, timeout_ms: Option<u32>) -> Bytes {
     let (has_timeout, timeout_ms) = (u32::from(timeout_ms.is_some()), timeout_ms.unwrap_or(0));
     let module_items = format!(r#"(data (i32.const 512) "{method}")"#);
     let body = format!(
-        r#"(call $send (i32.const 512) (i32.const {}) (local.get 8) (local.get 9) (i32.const 0) (i32.const 0)
+        r#"(call ${function} (i32.const 512) (i32.const {}) (local.get 8) (local.get 9) (i32.const 0) (i32.const 0)
              (i32.const 0) (i32.const 0) (i32.const {has_timeout}) (i32.const {timeout_ms}) (i32.const 2048))
            (if (i32.load8_u (i32.const 2048)) (then
              (i32.store8 (i32.const 1024) (i32.const 1))
@@ -120,6 +142,7 @@ pub(super) fn caller(method: &str, timeout_ms: Option<u32>) -> Bytes {
              (i32.store8 (i32.const 1052) (i32.const 1))
              (i32.store (i32.const 1056) (i32.load8_u (i32.const 2052)))
              (return (i32.const 1024))))
+           {told}
            (local.set 8 (i32.load (i32.const 2064)))
            (local.set 9 (i32.load (i32.const 2068)))"#,
         method.len()

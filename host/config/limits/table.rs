@@ -51,10 +51,10 @@ macro_rules! limits_table {
                     "The request is refused: `invalid`; a body that is streamed breaks off.";
                 response: ByteSize, "8MiB", "1KiB", "1GiB",
                     "The body of one response.",
-                    "The guest is told `too-large`.";
+                    "The guest is told `too-large`, or given as much as fits, as it asked.";
                 headers: ByteSize, "64KiB", "1KiB", "128KiB",
                     "All headers of one request or response, names and values.",
-                    "A request is refused: `invalid`; of a response the guest is told `too-large`.";
+                    "A request is refused: `invalid`; for a response as for `response`.";
                 header_count: u32, "128", "8", "256",
                     "Headers of one request or response.",
                     "As for `headers`.";

@@ -81,6 +81,11 @@ impl Recorder {
         self.close(None, Part::Answered);
     }
 
+    /// An answer came, and only what fits of it was taken: why.
+    pub(in crate::plugin) fn cut(&mut self, why: &str) {
+        self.close(Some(why), Part::Answered);
+    }
+
     /// No whole answer came.
     pub(in crate::plugin) fn failed(&mut self, failure: &SendFailure) {
         self.close(Some(failure.message()), failure.part());

@@ -133,34 +133,60 @@ pub(in crate::plugin) fn is_cut_short(body: &Incoming) -> bool {
     body.size_hint().lower() > 0
 }
 
-/// Reads a whole body, at most so many bytes of it.
+/// What becomes of an answer that is larger than is allowed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::plugin) enum Oversize {
+    /// It is a failure.
+    Refused,
+    /// What fits is taken.
+    Cut,
+}
+
+/// What was read of a body.
+#[derive(Debug, Default)]
+pub(in crate::plugin) struct Read {
+    /// All of it, or its beginning.
+    pub(in crate::plugin) bytes: Vec<u8>,
+    /// Why that is only the beginning.
+    pub(in crate::plugin) excess: Option<String>,
+}
+
+/// Reads a whole body, at most so many bytes of it. What is beyond them is not read.
 pub(in crate::plugin) async fn read(
     mut body: Incoming,
     bytes_max: u64,
+    oversize: Oversize,
     in_use: &InUse,
     recorder: &mut Recorder,
-) -> Result<Vec<u8>, SendFailure> {
-    let too_large = || SendFailure::TooLarge(format!("the answer is larger than {bytes_max} bytes (limits.response)"));
+) -> Result<Read, SendFailure> {
+    let excess = || format!("the answer is larger than {bytes_max} bytes (limits.response)");
     let announced_bytes = body.size_hint().lower();
-    if announced_bytes > bytes_max {
-        return Err(too_large());
+    let is_larger = announced_bytes > bytes_max;
+    if is_larger && oversize == Oversize::Refused {
+        return Err(SendFailure::TooLarge(excess()));
     }
-    let mut whole = Vec::with_capacity(usize::try_from(announced_bytes).unwrap_or(0));
+    let mut bytes = Vec::with_capacity(usize::try_from(announced_bytes.min(bytes_max)).unwrap_or(0));
     while let Some(frame) = body.frame().await {
         let frame =
             frame.map_err(|error| SendFailure::Unanswered(format!("the answer broke off: {}", chain(&error))))?;
         let Ok(data) = frame.into_data() else { continue };
         recorder.received(data.len());
         in_use.given(data.len());
-        if (whole.len() + data.len()) as u64 > bytes_max {
-            return Err(too_large());
+        let room = usize::try_from(bytes_max).unwrap_or(usize::MAX) - bytes.len();
+        // Where more is announced, nobody waits for it.
+        if data.len() > room || is_larger && data.len() == room {
+            if oversize == Oversize::Refused {
+                return Err(SendFailure::TooLarge(excess()));
+            }
+            bytes.extend_from_slice(&data[..room]);
+            return Ok(Read { bytes, excess: Some(excess()) });
         }
-        whole.extend_from_slice(&data);
+        bytes.extend_from_slice(&data);
     }
     if is_cut_short(&body) {
         return Err(SendFailure::Unanswered("the answer broke off before its end".to_owned()));
     }
-    Ok(whole)
+    Ok(Read { bytes, excess: None })
 }
 
 /// What stands in the way of a safe connection.

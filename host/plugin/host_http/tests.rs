@@ -14,6 +14,8 @@ use crate::config::{LimitOverride, Limits};
 
 use super::*;
 
+mod bounded;
+
 /// The cases of `send-error`, by number.
 const INVALID: u32 = 1;
 const UNREACHABLE: u32 = 2;

@@ -116,6 +116,13 @@ impl Mask {
         spans.into_iter().for_each(|(range, label)| fill(&mut bytes[range], label));
     }
 
+    /// The same in the beginning of something longer, which loses its end: one byte less than the longest spelling has,
+    /// whatever stands there. So no part of a secret is left, and how much is missing tells nothing of it.
+    pub(in crate::plugin) fn blot_beginning(&self, bytes: &mut Vec<u8>) {
+        self.blot(bytes);
+        bytes.truncate(bytes.len().saturating_sub(self.reach_bytes()));
+    }
+
     /// Whether there is any.
     pub(in crate::plugin) fn finds(&self, bytes: &[u8]) -> bool {
         self.automaton.find(bytes).is_some()
@@ -135,7 +142,7 @@ impl Mask {
     /// The text, the beginning of something longer, with nothing at its end that may be a part of a secret.
     pub(super) fn beginning(&self, text: &str) -> String {
         let masked = self.text(text);
-        format!("{}…", &masked[..masked.floor_char_boundary(masked.len() - self.telling_end(&masked))])
+        format!("{}…", &masked[..masked.floor_char_boundary(masked.len() - self.telling_end(masked.as_bytes()))])
     }
 
     /// The text, a piece of something longer, with nothing at its edges that may be a part of a secret.
@@ -147,15 +154,15 @@ impl Mask {
             self.patterns.iter().any(|pattern| pattern.len() > *length && pattern.as_bytes().ends_with(start))
         };
         let closed = (PART_BYTES_MIN..=most).rev().find(ends).unwrap_or(0);
-        let open = self.telling_end(&masked);
+        let open = self.telling_end(masked.as_bytes());
         let (start, end) = (closed, masked.len() - open);
         let cut = |is_cut: bool| if is_cut { "…" } else { "" };
         format!("{}{}{}", cut(closed > 0), masked.get(start..end).unwrap_or_default(), cut(open > 0))
     }
 
     /// How much of the end may be the beginning of a spelling, where it would tell something of it.
-    fn telling_end(&self, masked: &str) -> usize {
-        Some(self.open_bytes(masked.as_bytes())).filter(|bytes| *bytes >= PART_BYTES_MIN).unwrap_or(0)
+    pub(super) fn telling_end(&self, masked: &[u8]) -> usize {
+        Some(self.open_bytes(masked)).filter(|bytes| *bytes >= PART_BYTES_MIN).unwrap_or(0)
     }
 
     /// Whether a spelling goes on after these bytes.

@@ -18,6 +18,9 @@ extern void __wasm_import_windlass_plugin_log_log(int32_t, uint8_t *, size_t);
 __attribute__((__import_module__("windlass:plugin/http@0.1.0"), __import_name__("send")))
 extern void __wasm_import_windlass_plugin_http_send(uint8_t *, size_t, uint8_t *, size_t, uint8_t *, size_t, uint8_t *, size_t, int32_t, int32_t, uint8_t *);
 
+__attribute__((__import_module__("windlass:plugin/http@0.1.0"), __import_name__("send-bounded")))
+extern void __wasm_import_windlass_plugin_http_send_bounded(uint8_t *, size_t, uint8_t *, size_t, uint8_t *, size_t, uint8_t *, size_t, int32_t, int32_t, uint8_t *);
+
 // Exported Functions from `windlass:plugin/handler@0.1.0`
 
 __attribute__((__weak__, __export_name__("cabi_post_windlass:plugin/handler@0.1.0#run")))
@@ -229,9 +232,21 @@ void windlass_plugin_http_send_error_free(windlass_plugin_http_send_error_t *ptr
   }
 }
 
+void windlass_plugin_http_bounded_response_free(windlass_plugin_http_bounded_response_t *ptr) {
+  windlass_plugin_http_response_free(&ptr->response);
+}
+
 void windlass_plugin_http_result_response_send_error_free(windlass_plugin_http_result_response_send_error_t *ptr) {
   if (!ptr->is_err) {
     windlass_plugin_http_response_free(&ptr->val.ok);
+  } else {
+    windlass_plugin_http_send_error_free(&ptr->val.err);
+  }
+}
+
+void windlass_plugin_http_result_bounded_response_send_error_free(windlass_plugin_http_result_bounded_response_send_error_t *ptr) {
+  if (!ptr->is_err) {
+    windlass_plugin_http_bounded_response_free(&ptr->val.ok);
   } else {
     windlass_plugin_http_send_error_free(&ptr->val.err);
   }
@@ -395,6 +410,76 @@ bool windlass_plugin_http_send(windlass_plugin_http_request_t *request, windlass
         (uint16_t) (uint16_t) ((int32_t) *((uint16_t*) (ptr + sizeof(void*)))),
         (windlass_plugin_http_list_header_t) (windlass_plugin_http_list_header_t) { (windlass_plugin_http_header_t*)(*((uint8_t **) (ptr + (2*sizeof(void*))))), (*((size_t*) (ptr + (3*sizeof(void*))))) },
         (starter_list_u8_t) (starter_list_u8_t) { (uint8_t*)(*((uint8_t **) (ptr + (4*sizeof(void*))))), (*((size_t*) (ptr + (5*sizeof(void*))))) },
+      };
+      break;
+    }
+    case 1: {
+      result.is_err = true;
+      windlass_plugin_http_send_error_t variant;
+      variant.tag = (int32_t) *((uint8_t*) (ptr + sizeof(void*)));
+      switch ((int32_t) variant.tag) {
+        case 0: {
+          variant.val.denied = (starter_string_t) { (uint8_t*)(*((uint8_t **) (ptr + (2*sizeof(void*))))), (*((size_t*) (ptr + (3*sizeof(void*))))) };
+          break;
+        }
+        case 1: {
+          variant.val.invalid = (starter_string_t) { (uint8_t*)(*((uint8_t **) (ptr + (2*sizeof(void*))))), (*((size_t*) (ptr + (3*sizeof(void*))))) };
+          break;
+        }
+        case 2: {
+          variant.val.unreachable = (starter_string_t) { (uint8_t*)(*((uint8_t **) (ptr + (2*sizeof(void*))))), (*((size_t*) (ptr + (3*sizeof(void*))))) };
+          break;
+        }
+        case 3: {
+          variant.val.unanswered = (starter_string_t) { (uint8_t*)(*((uint8_t **) (ptr + (2*sizeof(void*))))), (*((size_t*) (ptr + (3*sizeof(void*))))) };
+          break;
+        }
+        case 4: {
+          variant.val.too_large = (starter_string_t) { (uint8_t*)(*((uint8_t **) (ptr + (2*sizeof(void*))))), (*((size_t*) (ptr + (3*sizeof(void*))))) };
+          break;
+        }
+      }
+
+      result.val.err = variant;
+      break;
+    }
+  }
+  if (!result.is_err) {
+    *ret = result.val.ok;
+    return 1;
+  } else {
+    *err = result.val.err;
+    return 0;
+  }
+}
+
+bool windlass_plugin_http_send_bounded(windlass_plugin_http_request_t *request, windlass_plugin_http_bounded_response_t *ret, windlass_plugin_http_send_error_t *err) {
+  __attribute__((__aligned__(sizeof(void*))))
+  uint8_t ret_area[(7*sizeof(void*))];
+  int32_t option;
+  int32_t option1;
+  if (((*request).timeout_ms).is_some) {
+    const uint32_t *payload0 = &((*request).timeout_ms).val;
+    option = 1;
+    option1 = (int32_t) (*payload0);
+  } else {
+    option = 0;
+    option1 = 0;
+  }
+  uint8_t *ptr = (uint8_t *) &ret_area;
+  __wasm_import_windlass_plugin_http_send_bounded((uint8_t *) ((*request).method).ptr, ((*request).method).len, (uint8_t *) ((*request).url).ptr, ((*request).url).len, (uint8_t *) ((*request).headers).ptr, ((*request).headers).len, (uint8_t *) ((*request).body).ptr, ((*request).body).len, option, option1, ptr);
+  windlass_plugin_http_result_bounded_response_send_error_t result;
+  switch ((int32_t) *((uint8_t*) (ptr + 0))) {
+    case 0: {
+      result.is_err = false;
+      result.val.ok = (windlass_plugin_http_bounded_response_t) {
+        (windlass_plugin_http_response_t) (windlass_plugin_http_response_t) {
+          (uint16_t) (uint16_t) ((int32_t) *((uint16_t*) (ptr + sizeof(void*)))),
+          (windlass_plugin_http_list_header_t) (windlass_plugin_http_list_header_t) { (windlass_plugin_http_header_t*)(*((uint8_t **) (ptr + (2*sizeof(void*))))), (*((size_t*) (ptr + (3*sizeof(void*))))) },
+          (starter_list_u8_t) (starter_list_u8_t) { (uint8_t*)(*((uint8_t **) (ptr + (4*sizeof(void*))))), (*((size_t*) (ptr + (5*sizeof(void*))))) },
+        },
+        (bool) (int32_t) *((uint8_t*) (ptr + (6*sizeof(void*)))),
+        (bool) (int32_t) *((uint8_t*) (ptr + (1+6*sizeof(void*)))),
       };
       break;
     }

@@ -101,6 +101,16 @@ typedef struct windlass_plugin_http_send_error_t {
 // An answer came, larger than the host allows.
 #define WINDLASS_PLUGIN_HTTP_SEND_ERROR_TOO_LARGE 4
 
+// A response, or as much of it as the host allows.
+typedef struct windlass_plugin_http_bounded_response_t {
+  // What came. The status is always the answer's own.
+  windlass_plugin_http_response_t   response;
+  // Whether headers are missing. Those that are there are whole.
+  bool   headers_truncated;
+  // Whether the body is only the beginning of the answer's.
+  bool   body_truncated;
+} windlass_plugin_http_bounded_response_t;
+
 typedef struct {
   bool is_err;
   union {
@@ -108,6 +118,14 @@ typedef struct {
     windlass_plugin_http_send_error_t err;
   } val;
 } windlass_plugin_http_result_response_send_error_t;
+
+typedef struct {
+  bool is_err;
+  union {
+    windlass_plugin_http_bounded_response_t ok;
+    windlass_plugin_http_send_error_t err;
+  } val;
+} windlass_plugin_http_result_bounded_response_send_error_t;
 
 // One named value.
 typedef struct windlass_plugin_types_attribute_t {
@@ -222,6 +240,11 @@ extern void windlass_plugin_log_log(windlass_plugin_log_level_t level, starter_s
 // Imported Functions from `windlass:plugin/http@0.1.0`
 // Sends a request and waits for the whole response. Follows no redirect and repeats nothing.
 extern bool windlass_plugin_http_send(windlass_plugin_http_request_t *request, windlass_plugin_http_response_t *ret, windlass_plugin_http_send_error_t *err);
+// The same as `send`, but an answer that is larger than the host allows is cut, so that its status is known. It
+// has as many headers as fit, first those that say how to take the answer (`content-type`, `content-encoding`,
+// `date`, `retry-after`), and the beginning of the body. `too-large` is left for headers that the host cannot
+// read at all.
+extern bool windlass_plugin_http_send_bounded(windlass_plugin_http_request_t *request, windlass_plugin_http_bounded_response_t *ret, windlass_plugin_http_send_error_t *err);
 
 // Exported Functions from `windlass:plugin/handler@0.1.0`
 bool exports_windlass_plugin_handler_run(exports_windlass_plugin_handler_job_t *job, exports_windlass_plugin_handler_completion_t *ret, exports_windlass_plugin_handler_failure_t *err);
@@ -247,7 +270,11 @@ void windlass_plugin_http_response_free(windlass_plugin_http_response_t *ptr);
 
 void windlass_plugin_http_send_error_free(windlass_plugin_http_send_error_t *ptr);
 
+void windlass_plugin_http_bounded_response_free(windlass_plugin_http_bounded_response_t *ptr);
+
 void windlass_plugin_http_result_response_send_error_free(windlass_plugin_http_result_response_send_error_t *ptr);
+
+void windlass_plugin_http_result_bounded_response_send_error_free(windlass_plugin_http_result_bounded_response_send_error_t *ptr);
 
 void windlass_plugin_types_attribute_free(windlass_plugin_types_attribute_t *ptr);
 

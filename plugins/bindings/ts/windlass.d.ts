@@ -108,7 +108,16 @@ declare module "windlass:plugin/http@0.1.0" {
     body: Uint8Array;
   }
 
-  /** The `payload` of what `send` throws. */
+  /** A response, or as much of it as the host allows. */
+  export interface BoundedResponse {
+    response: Response;
+    /** Headers are missing; those that are there are whole. */
+    headersTruncated: boolean;
+    /** The body is only the beginning of the answer's. */
+    bodyTruncated: boolean;
+  }
+
+  /** The `payload` of what `send` and `sendBounded` throw. */
   export interface SendError {
     tag: "denied" | "invalid" | "unreachable" | "unanswered" | "too-large";
     /** One line for people. */
@@ -118,6 +127,8 @@ declare module "windlass:plugin/http@0.1.0" {
   const http: {
     /** Sends a request and waits for the whole answer. Follows no redirect and repeats nothing. */
     send(request: Request): Response;
+    /** The same, but an answer that is larger than the host allows is cut: its status is known then. */
+    sendBounded(request: Request): BoundedResponse;
   };
   export default http;
 }

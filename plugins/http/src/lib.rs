@@ -21,8 +21,8 @@ struct Http;
 impl handler::Guest for Http {
     fn run(job: Job) -> Result<Completion, Failure> {
         let request = payload::request(&job).map_err(outcome::bad_payload)?;
-        let response = http::send(&request).map_err(outcome::of_error)?;
-        outcome::of_response(response, SystemTime::now())
+        let answer = http::send_bounded(&request).map_err(outcome::of_error)?;
+        outcome::of_answer(&answer, SystemTime::now())
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::SystemTime;
 
-use crate::windlass::plugin::http::{Response, SendError};
+use crate::windlass::plugin::http::{BoundedResponse, Response, SendError};
 use crate::windlass::plugin::types::{Completion, Failure, Fault, Setback};
 use crate::{reason, result, retry_after};
 
@@ -12,17 +12,18 @@ mod tests;
 /// How much of an answer's body goes into the message.
 const EXCERPT_CHARS_MAX: usize = 200;
 
-/// What the response means. `clock` serves where the response does not say its own time.
-pub fn of_response(response: Response, clock: SystemTime) -> Result<Completion, Failure> {
+/// What the answer means, be it cut or whole. `clock` serves where it does not say its own time.
+pub fn of_answer(answer: &BoundedResponse, clock: SystemTime) -> Result<Completion, Failure> {
+    let response = &answer.response;
     let status = response.status;
     if (200..300).contains(&status) {
         return Ok(Completion {
             content_type: "application/json".to_owned(),
-            body: result::json(&response),
+            body: result::json(answer),
             attributes: Vec::new(),
         });
     }
-    let (message, code) = (message(&response), Some(format!("http-{status}")));
+    let (message, code) = (message(response), Some(format!("http-{status}")));
     let delay_ms = retry_after::delay_ms(&response.headers, clock);
     Err(match status {
         429 => Failure::RateLimited(Setback { message, code, delay_ms }),
@@ -42,7 +43,8 @@ pub fn of_error(error: SendError) -> Failure {
         // The host makes the job wait for the grant: its own word counts more than this one.
         SendError::Denied(message) => reject(message, "denied"),
         SendError::Invalid(message) => reject(message, "invalid-request"),
-        SendError::TooLarge(message) => reject(message, "response-too-large"),
+        // Not even its status could be read.
+        SendError::TooLarge(message) => Failure::UnknownOutcome(fault(message, "response-too-large")),
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use crate::verb::{Target, body_bytes};
-use crate::windlass::plugin::http::{self, Header, Request, SendError};
+use crate::windlass::plugin::http::{self, Header, Request, Response, SendError};
 
 /// What came back.
 pub struct Answer {
@@ -22,16 +22,36 @@ pub struct Trouble {
 
 /// Sends it.
 pub fn send(target: Target) -> Result<Answer, Trouble> {
-    let request = Request {
+    http::send(&request(target)).map(Answer::from).map_err(trouble)
+}
+
+/// The same, with as much of the answer as the host gives: `{"ok": {…, "headers_truncated", "body_truncated"}}`.
+pub fn send_bounded(target: Target) -> Value {
+    let sent = http::send_bounded(&request(target)).map_err(trouble);
+    let cut = sent.as_ref().ok().map(|answer| (answer.headers_truncated, answer.body_truncated));
+    let mut told = as_json(sent.map(|answer| answer.response.into()));
+    if let Some((headers, body)) = cut {
+        told["ok"]["headers_truncated"] = headers.into();
+        told["ok"]["body_truncated"] = body.into();
+    }
+    told
+}
+
+fn request(target: Target) -> Request {
+    Request {
         method: target.method.unwrap_or_else(|| "GET".to_owned()),
         url: target.url,
         headers: target.headers.into_iter().map(|(name, value)| Header { name, value }).collect(),
         body: body_bytes(target.body),
         timeout_ms: target.timeout_ms,
-    };
-    let response = http::send(&request).map_err(trouble)?;
-    let headers = response.headers.into_iter().map(|header| (header.name, header.value)).collect();
-    Ok(Answer { status: response.status, headers, body: response.body })
+    }
+}
+
+impl From<Response> for Answer {
+    fn from(response: Response) -> Self {
+        let headers = response.headers.into_iter().map(|header| (header.name, header.value)).collect();
+        Self { status: response.status, headers, body: response.body }
+    }
 }
 
 /// `{"ok": {"status", "headers", "body"}}` or `{"error": {"kind", "message"}}`.

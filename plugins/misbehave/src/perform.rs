@@ -46,6 +46,7 @@ pub fn perform(verb: Verb, job: &Job) -> Outcome {
         Verb::FailUntil { .. } => return completed(&json!({ "attempt": job.attempt })),
         Verb::Fetch(target) => return completed(&fetch::as_json(fetch::send(target))),
         Verb::FetchOrRetry(target) => return fetch_or_retry(fetch::send(target)),
+        Verb::FetchBounded(target) => return completed(&fetch::send_bounded(target)),
         Verb::WasiFetch { url, method, body, headers } => {
             return completed(&fetch::as_json(wasi_fetch::send(&url, method.as_deref(), body, &headers)));
         }

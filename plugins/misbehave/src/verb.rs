@@ -57,6 +57,8 @@ pub enum Verb {
     Fetch(Target),
     /// The same, but an error is a `try-again` whose code is the error's kind.
     FetchOrRetry(Target),
+    /// The same as `fetch`, but an answer that is too large is cut; `ok` says so in `headers_truncated` and `body_truncated`.
+    FetchBounded(Target),
     /// Makes a request by `wasi:http`, with the results of `fetch`; the kind of its errors is `wasi`.
     WasiFetch {
         url: String,

@@ -6,7 +6,15 @@ use crate::windlass::plugin::http::Header;
 fn answer(status: u16, retry_after: Option<&str>, body: &[u8]) -> Result<Completion, Failure> {
     let headers =
         retry_after.iter().map(|value| Header { name: "retry-after".to_owned(), value: (*value).to_owned() }).collect();
-    of_response(Response { status, headers, body: body.to_vec() }, SystemTime::UNIX_EPOCH)
+    let response = Response { status, headers, body: body.to_vec() };
+    // What is missing of an answer plays no part.
+    let [whole, cut] = [false, true].map(|is_cut| {
+        let response = response.clone();
+        let answer = BoundedResponse { response, headers_truncated: is_cut, body_truncated: is_cut };
+        of_answer(&answer, SystemTime::UNIX_EPOCH)
+    });
+    assert_eq!(summary(whole.clone()), summary(cut));
+    whole
 }
 
 /// The outcome in a word, its code and its delay.
@@ -69,7 +77,7 @@ fn no_response_has_its_outcome_too() {
         (SendError::Unanswered(text()), ("unknown-outcome", "unanswered")),
         (SendError::Denied(text()), ("reject", "denied")),
         (SendError::Invalid(text()), ("reject", "invalid-request")),
-        (SendError::TooLarge(text()), ("reject", "response-too-large")),
+        (SendError::TooLarge(text()), ("unknown-outcome", "response-too-large")),
     ] {
         let (outcome, code, _) = summary(Err(of_error(error)));
         assert_eq!((outcome, code.as_str()), wanted);

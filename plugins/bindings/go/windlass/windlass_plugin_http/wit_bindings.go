@@ -121,6 +121,16 @@ func MakeSendErrorTooLarge(value string) SendError {
 	return SendError{SendErrorTooLarge, value}
 }
 
+// A response, or as much of it as the host allows.
+type BoundedResponse struct {
+	// What came. The status is always the answer's own.
+	Response Response
+	// Whether headers are missing. Those that are there are whole.
+	HeadersTruncated bool
+	// Whether the body is only the beginning of the answer's.
+	BodyTruncated bool
+}
+
 //go:wasmimport windlass:plugin/http@0.1.0 send
 func wasm_import_send(arg0 uintptr, arg1 uint32, arg2 uintptr, arg3 uint32, arg4 uintptr, arg5 uint32, arg6 uintptr, arg7 uint32, arg8 int32, arg9 int32, arg10 uintptr)
 
@@ -215,6 +225,108 @@ func Send(request Request) witTypes.Result[Response, SendError] {
 		}
 
 		result12 = witTypes.Err[Response, SendError](variant)
+	default:
+		panic("unreachable")
+	}
+	result13 := result12
+	return result13
+
+}
+
+//go:wasmimport windlass:plugin/http@0.1.0 send-bounded
+func wasm_import_send_bounded(arg0 uintptr, arg1 uint32, arg2 uintptr, arg3 uint32, arg4 uintptr, arg5 uint32, arg6 uintptr, arg7 uint32, arg8 int32, arg9 int32, arg10 uintptr)
+
+func SendBounded(request Request) witTypes.Result[BoundedResponse, SendError] {
+	pinner := &runtime.Pinner{}
+	defer pinner.Unpin()
+
+	returnArea := uintptr(witRuntime.Allocate(pinner, (7 * 4), 4))
+	utf8 := unsafe.Pointer(unsafe.StringData((request).Method))
+	pinner.Pin(utf8)
+	utf80 := unsafe.Pointer(unsafe.StringData((request).Url))
+	pinner.Pin(utf80)
+	slice := (request).Headers
+	length := uint32(len(slice))
+	result := witRuntime.Allocate(pinner, uintptr(length*(4*4)), 4)
+	for index, element := range slice {
+		base := unsafe.Add(result, index*(4*4))
+		utf81 := unsafe.Pointer(unsafe.StringData((element).Name))
+		pinner.Pin(utf81)
+		*(*uint32)(unsafe.Add(unsafe.Pointer(base), 4)) = uint32(uint32(len((element).Name)))
+		*(*uint32)(unsafe.Add(unsafe.Pointer(base), 0)) = uint32(uintptr(uintptr(utf81)))
+		utf82 := unsafe.Pointer(unsafe.StringData((element).Value))
+		pinner.Pin(utf82)
+		*(*uint32)(unsafe.Add(unsafe.Pointer(base), (3 * 4))) = uint32(uint32(len((element).Value)))
+		*(*uint32)(unsafe.Add(unsafe.Pointer(base), (2 * 4))) = uint32(uintptr(uintptr(utf82)))
+
+	}
+
+	data := unsafe.Pointer(unsafe.SliceData((request).Body))
+	pinner.Pin(data)
+	var option int32
+	var option3 int32
+	switch (request).TimeoutMs.Tag() {
+	case witTypes.OptionNone:
+
+		option = int32(0)
+		option3 = 0
+	case witTypes.OptionSome:
+		payload := (request).TimeoutMs.Some()
+
+		option = int32(1)
+		option3 = int32(payload)
+	default:
+		panic("unreachable")
+	}
+	wasm_import_send_bounded(uintptr(utf8), uint32(len((request).Method)), uintptr(utf80), uint32(len((request).Url)), uintptr(result), length, uintptr(data), uint32(len((request).Body)), option, option3, returnArea)
+	var result12 witTypes.Result[BoundedResponse, SendError]
+	switch uint8(*(*uint32)(unsafe.Add(unsafe.Pointer(returnArea), 0))) {
+	case 0:
+		result5 := make([]Header, 0, *(*uint32)(unsafe.Add(unsafe.Pointer(returnArea), (3 * 4))))
+		for index := 0; index < int(*(*uint32)(unsafe.Add(unsafe.Pointer(returnArea), (3 * 4)))); index++ {
+			base := unsafe.Add(unsafe.Pointer(uintptr(*(*uint32)(unsafe.Add(unsafe.Pointer(returnArea), (2 * 4))))), index*(4*4))
+			value := unsafe.String((*uint8)(unsafe.Pointer(uintptr(*(*uint32)(unsafe.Add(unsafe.Pointer(base), 0))))), *(*uint32)(unsafe.Add(unsafe.Pointer(base), 4)))
+			value4 := unsafe.String((*uint8)(unsafe.Pointer(uintptr(*(*uint32)(unsafe.Add(unsafe.Pointer(base), (2 * 4)))))), *(*uint32)(unsafe.Add(unsafe.Pointer(base), (3 * 4))))
+
+			result5 = append(result5, Header{Name: value, Value: value4})
+		}
+
+		value6 := unsafe.Slice((*uint8)(unsafe.Pointer(uintptr(*(*uint32)(unsafe.Add(unsafe.Pointer(returnArea), (4 * 4)))))), *(*uint32)(unsafe.Add(unsafe.Pointer(returnArea), (5 * 4))))
+
+		result12 = witTypes.Ok[BoundedResponse, SendError](BoundedResponse{Response: Response{Status: uint16(uint16(*(*uint32)(unsafe.Add(unsafe.Pointer(returnArea), 4)))), Headers: result5, Body: value6}, HeadersTruncated: (uint8(*(*uint32)(unsafe.Add(unsafe.Pointer(returnArea), (6 * 4)))) != 0), BodyTruncated: (uint8(*(*uint32)(unsafe.Add(unsafe.Pointer(returnArea), (1 + 6*4)))) != 0)})
+	case 1:
+		var variant SendError
+		switch uint8(*(*uint32)(unsafe.Add(unsafe.Pointer(returnArea), 4))) {
+		case 0:
+			value7 := unsafe.String((*uint8)(unsafe.Pointer(uintptr(*(*uint32)(unsafe.Add(unsafe.Pointer(returnArea), (2 * 4)))))), *(*uint32)(unsafe.Add(unsafe.Pointer(returnArea), (3 * 4))))
+
+			variant = MakeSendErrorDenied(value7)
+
+		case 1:
+			value8 := unsafe.String((*uint8)(unsafe.Pointer(uintptr(*(*uint32)(unsafe.Add(unsafe.Pointer(returnArea), (2 * 4)))))), *(*uint32)(unsafe.Add(unsafe.Pointer(returnArea), (3 * 4))))
+
+			variant = MakeSendErrorInvalid(value8)
+
+		case 2:
+			value9 := unsafe.String((*uint8)(unsafe.Pointer(uintptr(*(*uint32)(unsafe.Add(unsafe.Pointer(returnArea), (2 * 4)))))), *(*uint32)(unsafe.Add(unsafe.Pointer(returnArea), (3 * 4))))
+
+			variant = MakeSendErrorUnreachable(value9)
+
+		case 3:
+			value10 := unsafe.String((*uint8)(unsafe.Pointer(uintptr(*(*uint32)(unsafe.Add(unsafe.Pointer(returnArea), (2 * 4)))))), *(*uint32)(unsafe.Add(unsafe.Pointer(returnArea), (3 * 4))))
+
+			variant = MakeSendErrorUnanswered(value10)
+
+		case 4:
+			value11 := unsafe.String((*uint8)(unsafe.Pointer(uintptr(*(*uint32)(unsafe.Add(unsafe.Pointer(returnArea), (2 * 4)))))), *(*uint32)(unsafe.Add(unsafe.Pointer(returnArea), (3 * 4))))
+
+			variant = MakeSendErrorTooLarge(value11)
+
+		default:
+			panic("unreachable")
+		}
+
+		result12 = witTypes.Err[BoundedResponse, SendError](variant)
 	default:
 		panic("unreachable")
 	}
