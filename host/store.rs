@@ -344,9 +344,14 @@ pub trait Store: Send + Sync {
     /// Keeps one wake-up for who is not waiting yet.
     async fn changed(&self);
 
-    /// Waits until the job is final and, for a second at most, until an attempt that was stopped with it is recorded.
-    /// Returns at once where all that is so, or the job is unknown.
+    /// Waits until the job is final. Returns at once where it is, or is unknown.
     async fn ended(&self, id: JobId);
+
+    /// The same and, for a few seconds at most, until an attempt that was stopped with the job is recorded, where the store
+    /// knows of such.
+    async fn settled(&self, id: JobId) {
+        self.ended(id).await;
+    }
 
     /// Makes the held jobs of a plugin due again, after its grants were edited.
     ///

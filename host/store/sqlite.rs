@@ -320,6 +320,11 @@ impl Store for SqliteStore {
         self.await_end(id).await;
     }
 
+    async fn settled(&self, id: JobId) {
+        self.await_end(id).await;
+        self.await_recorded(id).await;
+    }
+
     async fn unhold(&self, plugin: &str) -> Result<(), StoreError> {
         let plugin = plugin.to_owned();
         self.ask(|to| Op::Unhold { plugin, to }).await

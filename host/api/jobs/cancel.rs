@@ -12,8 +12,8 @@ use super::{ActedJob, Deed};
 use crate::job::State as JobState;
 use crate::store::Acted;
 
-/// How long the answer waits for the end of the attempt that was stopped: it takes milliseconds, unless the disk is slow.
-const STOPPED_WITHIN: Duration = Duration::from_secs(1);
+/// How long the answer waits for the record of the attempt that was stopped.
+const STOPPED_WITHIN: Duration = Duration::from_secs(5);
 
 /// Cancel a job
 ///
@@ -33,9 +33,8 @@ const STOPPED_WITHIN: Duration = Duration::from_secs(1);
 pub(in super::super) async fn cancel(Shared(state): Shared<State>, JobPath(id): JobPath) -> Result<Response, Problem> {
     let came = state.store.cancel(id, state.now()).await?;
     if came == Acted::Done {
-        state.wake.notify_one();
         // What was stopped is told of. Who tries the job again meanwhile makes it go on.
-        _ = tokio::time::timeout(STOPPED_WITHIN, state.store.ended(id)).await;
+        _ = tokio::time::timeout(STOPPED_WITHIN, state.store.settled(id)).await;
     }
     Deed { name: "cancel", takes: "not final yet", leaves: JobState::Cancelled }.came(&state, id, came).await
 }

@@ -50,7 +50,7 @@ pub(in super::super) async fn show(
 /// who would not be let in any more by then.
 async fn until_ended(state: &State, id: JobId, most: Duration) -> Result<(), Problem> {
     tokio::select! {
-        () = state.store.ended(id) => {}
+        () = state.store.settled(id) => {}
         () = tokio::time::sleep(most) => {}
         () = state.stopping.cancelled() => {}
     }

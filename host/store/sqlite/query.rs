@@ -24,8 +24,9 @@ pub(super) mod list;
 
 /// How often a read is tried again that fell between a commit and its application in memory.
 const STALE_READS_MAX: usize = 100;
-/// How long who waits for a job's end waits for the record of an attempt that was stopped with it.
-const STOPPED_WITHIN: Duration = Duration::from_secs(1);
+/// How long who waits for a job's end waits for the record of an attempt that was stopped with it: it takes milliseconds,
+/// unless the disk is slow.
+const RECORDED_WITHIN: Duration = Duration::from_secs(5);
 
 /// How a job stands beside its row.
 pub(super) struct Standing {
@@ -60,24 +61,6 @@ impl SqliteStore {
 
     /// Waits for the end of a job. Registers before it looks.
     pub(super) async fn await_end(&self, id: JobId) {
-        self.await_final(id).await;
-        _ = tokio::time::timeout(STOPPED_WITHIN, self.await_recorded(id)).await;
-    }
-
-    /// Waits until no attempt is left to be recorded that was stopped with the job.
-    async fn await_recorded(&self, id: JobId) {
-        let waiter = self.shared.waiters.register(id.place());
-        loop {
-            let mut rung = pin!(waiter.bell.notified());
-            rung.as_mut().enable();
-            if self.shared.health().is_err() || !self.shared.memory().live.is_haunted(id.place()) {
-                return;
-            }
-            rung.await;
-        }
-    }
-
-    async fn await_final(&self, id: JobId) {
         let waiter = self.shared.waiters.register(id.place());
         let mut rung = pin!(waiter.bell.notified());
         rung.as_mut().enable();
@@ -93,6 +76,22 @@ impl SqliteStore {
             }
         }
         rung.await;
+    }
+
+    /// Waits until no attempt of a job that ended is left to be recorded, but not for long.
+    pub(super) async fn await_recorded(&self, id: JobId) {
+        let waiter = self.shared.waiters.register(id.place());
+        let recorded = async {
+            loop {
+                let mut rung = pin!(waiter.bell.notified());
+                rung.as_mut().enable();
+                if self.shared.health().is_err() || !self.shared.memory().live.is_haunted(id.place()) {
+                    return;
+                }
+                rung.await;
+            }
+        };
+        _ = tokio::time::timeout(RECORDED_WITHIN, recorded).await;
     }
 }
 

@@ -190,9 +190,9 @@ async fn a_large_answer_that_is_read_is_not_held_up() {
         let answered = call(&client, &url, PATIENCE).await.unwrap();
         let mut recorder = Recorder::begin(attempt.clone(), "GET", url);
         let body = answered.response.into_body();
-        let read = read(body, BYTES as u64, &answered.in_use, &mut recorder);
+        let read = read(body, BYTES as u64, Oversize::Refused, &answered.in_use, &mut recorder);
         let read = tokio::time::timeout(PATIENCE, read).await.expect("what is read is not what nobody asked for");
-        assert_eq!(read.unwrap().len(), BYTES);
+        assert_eq!(read.unwrap().bytes.len(), BYTES);
     }
 }
 
