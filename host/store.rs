@@ -24,7 +24,7 @@ mod view;
 pub use detail::AttemptDetail;
 pub use keeper::HealthKeeper;
 pub use standing::{Standing, Standings};
-pub use view::{Act, ActKind, AttemptView, JobView};
+pub use view::{Act, ActKind, Acted, AttemptView, JobView};
 
 /// A failure of the store. Nothing that it answers to has been acknowledged.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -224,17 +224,6 @@ pub struct ListPage {
     /// Where the next page begins; none at the end. A page can be shorter than its limit with more to come, because
     /// one call looks at a bounded number of jobs.
     pub next: Option<JobId>,
-}
-
-/// The answer to a person's act on a job.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Acted {
-    /// It is on disk.
-    Done,
-    /// The job's state does not allow it.
-    NotIn(State),
-    /// There is no such job.
-    Unknown,
 }
 
 /// How many jobs stand where.

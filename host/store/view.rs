@@ -104,3 +104,14 @@ pub enum ActKind {
     /// Made it available again.
     Retry,
 }
+
+/// The answer to a person's act on a job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Acted {
+    /// It is on disk.
+    Done,
+    /// The job's state does not allow it.
+    NotIn(State),
+    /// There is no such job.
+    Unknown,
+}
