@@ -336,11 +336,9 @@ pub trait Store: Send + Sync {
     /// Waits until the job is final. Returns at once where it is, or is unknown.
     async fn ended(&self, id: JobId);
 
-    /// The same and, for a few seconds at most, until an attempt that was stopped with the job is recorded, where the store
-    /// knows of such.
-    async fn settled(&self, id: JobId) {
-        self.ended(id).await;
-    }
+    /// Waits, for a few seconds at most, until an attempt that was stopped with its job is recorded. Returns at once where
+    /// there is none, or the store does not know of such.
+    async fn recorded(&self, _: JobId) {}
 
     /// Makes the held jobs of a plugin due again, after its grants were edited.
     ///

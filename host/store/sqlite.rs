@@ -320,8 +320,7 @@ impl Store for SqliteStore {
         self.await_end(id).await;
     }
 
-    async fn settled(&self, id: JobId) {
-        self.await_end(id).await;
+    async fn recorded(&self, id: JobId) {
         self.await_recorded(id).await;
     }
 

@@ -1,7 +1,5 @@
 //! `POST /v1/jobs/{id}/cancel`: calls off an unfinished job, and stops its running attempt.
 
-use std::time::Duration;
-
 use axum::extract::State as Shared;
 use axum::response::Response;
 
@@ -11,9 +9,6 @@ use super::super::request::JobPath;
 use super::{ActedJob, Deed};
 use crate::job::State as JobState;
 use crate::store::Acted;
-
-/// How long the answer waits for the record of the attempt that was stopped.
-const STOPPED_WITHIN: Duration = Duration::from_secs(5);
 
 /// Cancel a job
 ///
@@ -33,8 +28,8 @@ const STOPPED_WITHIN: Duration = Duration::from_secs(5);
 pub(in super::super) async fn cancel(Shared(state): Shared<State>, JobPath(id): JobPath) -> Result<Response, Problem> {
     let came = state.store.cancel(id, state.now()).await?;
     if came == Acted::Done {
-        // What was stopped is told of. Who tries the job again meanwhile makes it go on.
-        _ = tokio::time::timeout(STOPPED_WITHIN, state.store.settled(id)).await;
+        // What was stopped is told of.
+        state.store.recorded(id).await;
     }
     Deed { name: "cancel", takes: "not final yet", leaves: JobState::Cancelled }.came(&state, id, came).await
 }

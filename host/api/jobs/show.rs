@@ -49,8 +49,12 @@ pub(in super::super) async fn show(
 /// Waits until the job is final, the time is up or the host stops; not at all where it is final already, or unknown. Refuses
 /// who would not be let in any more by then.
 async fn until_ended(state: &State, id: JobId, most: Duration) -> Result<(), Problem> {
+    let told_whole = async {
+        state.store.ended(id).await;
+        state.store.recorded(id).await;
+    };
     tokio::select! {
-        () = state.store.settled(id) => {}
+        () = told_whole => {}
         () = tokio::time::sleep(most) => {}
         () = state.stopping.cancelled() => {}
     }

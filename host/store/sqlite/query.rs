@@ -24,7 +24,7 @@ pub(super) mod list;
 
 /// How often a read is tried again that fell between a commit and its application in memory.
 const STALE_READS_MAX: usize = 100;
-/// How long who waits for a job's end waits for the record of an attempt that was stopped with it: it takes milliseconds,
+/// How long who is told of a job's end waits for the record of an attempt that was stopped with it: it takes milliseconds,
 /// unless the disk is slow.
 const RECORDED_WITHIN: Duration = Duration::from_secs(5);
 
@@ -78,7 +78,7 @@ impl SqliteStore {
         rung.await;
     }
 
-    /// Waits until no attempt of a job that ended is left to be recorded, but not for long.
+    /// Waits until no attempt of a cancelled job is left to be recorded, but not for long.
     pub(super) async fn await_recorded(&self, id: JobId) {
         let waiter = self.shared.waiters.register(id.place());
         let recorded = async {
